@@ -1,0 +1,116 @@
+"""What one pass of a public direction over a model costs, against torch.normal and against a plain copy.
+
+    python benchmarks/directions.py [--repeats 9] [--threads 2]
+
+The tensors have the shapes of OPT-125M. Passes take turns, so that a busy machine slows all alike; compare the ratios.
+`torch.normal` draws a float32 tensor of normal values and adds it, as published zeroth-order code does; `copy` is
+live.copy_(master), the least memory traffic that any write of the weights can have.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from trainers.directions import Direction
+from trainers.directions.apply import add_directions, write_perturbed
+from trainers.directions.counter import Kind
+
+HIDDEN, FEED_FORWARD, NUM_LAYERS, VOCABULARY, POSITIONS = 768, 3072, 12, 50272, 2050
+SCALE = 1e-3
+
+
+def opt_125m_shapes() -> dict[str, tuple[int, ...]]:
+    """Parameter name → shape, as in facebook/opt-125m."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "embed_tokens.weight": (VOCABULARY, HIDDEN),
+        "embed_positions.weight": (POSITIONS, HIDDEN),
+        "final_layer_norm.weight": (HIDDEN,),
+        "final_layer_norm.bias": (HIDDEN,),
+    }
+    linear = {f"self_attn.{name}_proj": (HIDDEN, HIDDEN) for name in ("q", "k", "v", "out")}
+    linear |= {"fc1": (FEED_FORWARD, HIDDEN), "fc2": (HIDDEN, FEED_FORWARD)}
+    for layer in range(NUM_LAYERS):
+        for name, shape in linear.items():
+            shapes[f"layers.{layer}.{name}.weight"] = shape
+            shapes[f"layers.{layer}.{name}.bias"] = shape[:1]
+        for name in ("self_attn_layer_norm", "final_layer_norm"):
+            shapes[f"layers.{layer}.{name}.weight"] = (HIDDEN,)
+            shapes[f"layers.{layer}.{name}.bias"] = (HIDDEN,)
+    return {f"model.decoder.{name}": shape for name, shape in shapes.items()}
+
+
+def passes(num_directions: int) -> dict[str, Callable[[], None]]:
+    """Name → one pass over all tensors."""
+    master = {name: torch.randn(shape) * 0.02 for name, shape in opt_125m_shapes().items()}
+    live = {name: torch.zeros_like(tensor) for name, tensor in master.items()}
+    half = {name: torch.zeros_like(tensor, dtype=torch.bfloat16) for name, tensor in master.items()}
+    small = [name for name, tensor in master.items() if tensor.numel() <= FEED_FORWARD]
+
+    def write(target: dict[str, torch.Tensor], kind: Kind, names: list[str] | None = None) -> None:
+        direction = Direction(seed=1, step=2, index=0, kind=kind)
+        for name in names or master:
+            write_perturbed(target[name], master[name], direction, name, SCALE)
+
+    def update(kind: Kind) -> None:
+        terms = [(Direction(1, 2, index, kind), 1e-9) for index in range(num_directions)]
+        for name, tensor in master.items():
+            add_directions(tensor, terms, name)
+
+    def normal() -> None:
+        for name, tensor in master.items():
+            z = torch.normal(mean=0.0, std=1.0, size=tensor.shape)
+            torch.add(tensor, z, alpha=SCALE, out=live[name])
+
+    def copy() -> None:
+        for name, tensor in master.items():
+            live[name].copy_(tensor)
+
+    return {
+        "copy": copy,
+        "torch.normal and add": normal,
+        "rademacher, write": lambda: write(live, "rademacher"),
+        "gaussian, write": lambda: write(live, "gaussian"),
+        "rademacher, write bfloat16": lambda: write(half, "rademacher"),
+        "gaussian, write bfloat16": lambda: write(half, "gaussian"),
+        f"rademacher, add {num_directions}": lambda: update("rademacher"),
+        f"gaussian, add {num_directions}": lambda: update("gaussian"),
+        f"rademacher, the {len(small)} smallest tensors": lambda: write(live, "rademacher", small),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--repeats", type=int, default=9, help="passes of each kind; the median is shown")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="torch.set_num_threads")
+    parser.add_argument("--directions", type=int, default=16, help="terms of one add_directions")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    timed = passes(arguments.directions)
+    seconds: dict[str, list[float]] = {name: [] for name in timed}
+    for repeat in range(arguments.repeats + 1):
+        for name, run in timed.items():
+            started = time.perf_counter()
+            run()
+            if repeat:  # the first pass compiles kernels and touches memory
+                seconds[name].append(time.perf_counter() - started)
+    report(seconds, arguments.threads)
+
+
+def report(seconds: dict[str, list[float]], num_threads: int) -> None:
+    """Print medians, minima and ratios to the plain copy and to torch.normal."""
+    numel = sum(torch.Size(shape).numel() for shape in opt_125m_shapes().values())
+    print(f"{numel / 1e6:.1f} M float32 parameters in {len(opt_125m_shapes())} tensors, {num_threads} threads")
+    print(f"{'pass':<36}{'median ms':>10}{'min ms':>10}{'/ copy':>9}{'torch.normal /':>16}")
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    for name, median in medians.items():
+        ratios = f"{median / medians['copy']:>9.2f}{medians['torch.normal and add'] / median:>16.2f}"
+        print(f"{name:<36}{median * 1e3:>10.1f}{min(seconds[name]) * 1e3:>10.1f}{ratios}")
+
+
+if __name__ == "__main__":
+    main()

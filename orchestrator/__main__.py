@@ -1,0 +1,5 @@
+"""`python -m orchestrator` is `dpzo`."""
+
+from orchestrator.cli import main
+
+main()

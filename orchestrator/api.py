@@ -1,0 +1,100 @@
+"""What a program imports: plan, train and sweep without a command line.
+
+    from orchestrator import Sweep
+
+    sweep = Sweep("examples/quickstart.yaml", ["search.num_trials=12"])
+    print(sweep.plan().epsilon)      # known before any private row is read
+    result = sweep.run()
+    print(result.best.score, result.statement.text())
+
+Importing this loads neither torch nor ray; calling `run` and `train` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.config import SweepConfig, load_run, load_sweep
+from trainers.config import RunConfig
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from orchestrator.plan import Plan
+    from orchestrator.records import RunResult, SweepResult
+
+Source = str | Path | Mapping[str, Any] | RunConfig
+
+
+class Sweep:
+    """A search over private runs whose whole cost is in the reported epsilon.
+
+    Args:
+        source: a YAML or JSON file, a mapping, or a `SweepConfig`.
+        overrides: "key=value" settings, as `--set` takes them.
+
+    Raises:
+        ConfigError: one line for each problem of the configuration.
+    """
+
+    def __init__(self, source: Source, overrides: Sequence[str] = ()) -> None:
+        self.config = source if isinstance(source, SweepConfig) else load_sweep(_mapping(source), overrides)
+        self._plan: Plan | None = None
+
+    def plan(self) -> Plan:
+        """Return caps, noise, epsilon and work; computed once, before any private row is read.
+
+        Raises:
+            BudgetExceeded: the caps do not fit privacy.epsilon.
+        """
+        if self._plan is None:
+            from orchestrator.plan import make_plan
+
+            self._plan = make_plan(self.config)
+        return self._plan
+
+    def run(self, console: Console | None = None) -> SweepResult:
+        """Run all trials and export the best model; a sweep that was killed goes on.
+
+        Raises:
+            BudgetExceeded, ValueError: before anything is charged.
+        """
+        from orchestrator.sweep import run_sweep
+
+        return run_sweep(self.plan(), console or _quiet())
+
+
+def plan(source: Source, overrides: Sequence[str] = ()) -> Plan:
+    """Return the plan of a file: of a sweep if it has a `search` section, else of one run."""
+    from orchestrator.config_source import read
+    from orchestrator.plan import make_plan
+
+    if isinstance(source, RunConfig):
+        return make_plan(source)
+    found = read(source)
+    return make_plan(load_sweep(found, overrides) if "search" in found else load_run(found, overrides))
+
+
+def train(source: Source, overrides: Sequence[str] = (), console: Console | None = None) -> RunResult:
+    """Take one run to its end and export the model; a run that was killed goes on from its release log.
+
+    Raises:
+        ConfigError, BudgetExceeded, ValueError: before anything is charged.
+    """
+    from orchestrator.plan import make_plan
+    from orchestrator.train import run_training
+
+    config = source if isinstance(source, RunConfig) else load_run(source, overrides)
+    return run_training(make_plan(config), console or _quiet())
+
+
+def _mapping(source: Source) -> str | Path | Mapping[str, Any]:
+    return source.model_dump() if isinstance(source, RunConfig) else source
+
+
+def _quiet() -> Console:
+    from rich.console import Console
+
+    return Console(quiet=True)

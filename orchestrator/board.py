@@ -1,0 +1,86 @@
+"""What is known of every trial of a sweep while it runs: the state behind the live table and the result file.
+
+Only releasable values stand here: settings, scores (public, or noisy and paid for) and step counts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ray import tune
+
+State = Literal["running", "complete", "stopped early", "failed"]
+
+
+@dataclass
+class TrialRow:
+    """One trial: its settings, how far it is, and its scores so far.
+
+    `steps_charged` counts every token of its log: also steps that a kill interrupted, and those that a trial had taken
+    before a kill and the scheduler then stopped short of.
+    """
+
+    number: int
+    values: dict[str, Any]
+    state: State = "running"
+    steps: int = 0
+    steps_charged: int = 0
+    scores: list[float] = field(default_factory=list)
+    epsilon: float | None = None
+
+    @property
+    def score(self) -> float | None:
+        """The last score, or None before the first."""
+        return self.scores[-1] if self.scores else None
+
+
+class Board(tune.Callback):
+    """Collects trials from Tune's events; `rows` is in the order of trial numbers, after those that ended earlier."""
+
+    def __init__(self, ended: Sequence[TrialRow] = ()) -> None:
+        self._rows = {row.number: row for row in ended}
+
+    @property
+    def rows(self) -> list[TrialRow]:
+        """All trials that have started."""
+        return [self._rows[number] for number in sorted(self._rows)]
+
+    def best(self) -> TrialRow | None:
+        """Return the complete trial with the highest last score (the first of equals), or None."""
+        complete = [row for row in self.rows if row.state == "complete" and row.score is not None]
+        return max(complete, key=lambda row: row.score or 0.0, default=None)
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Enter a trial that starts or starts again."""
+        self._row(trial).state = "running"
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Note a score; a restarted trial repeats its earlier ones, which are kept once."""
+        row = self._row(trial)
+        row.steps = result["steps"]
+        row.steps_charged = result["steps_charged"]
+        position = result["training_iteration"] - 1
+        if math.isfinite(result["score"]):
+            row.scores[position:] = [result["score"]]
+        if result["finished"]:
+            row.state = "complete"
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Note the end of a trial; one that had not finished was stopped by the scheduler."""
+        row = self._row(trial)
+        if row.state != "complete":
+            row.state = "stopped early"
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Note a trial that failed for good."""
+        self._row(trial).state = "failed"
+
+    def _row(self, trial: Any) -> TrialRow:
+        values = dict(trial.config)
+        number = values.pop("number")
+        return self._rows.setdefault(number, TrialRow(number, values))

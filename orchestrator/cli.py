@@ -1,0 +1,177 @@
+"""The command line: `dpzo plan`, `dpzo train`, `dpzo sweep`.
+
+Exit codes: 0 done, 2 bad configuration or input, 3 the privacy budget refuses; 1 anything else.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from orchestrator.config import load_run, load_sweep, resolved_json
+from orchestrator.privacy.errors import BudgetExceeded
+from trainers.config import RunConfig
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from orchestrator.plan import Plan
+
+BAD_CONFIGURATION, BUDGET_REFUSED = 2, 3
+
+app = typer.Typer(
+    help="Differentially private zeroth-order fine-tuning, with the search's cost in the reported epsilon.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,  # frames hold private rows
+)
+
+
+class Format(StrEnum):
+    """How results are printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+ConfigFile = Annotated[Path, typer.Argument(help="YAML or JSON file; see examples/.", show_default=False)]
+Overrides = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as method.num_steps=500.")
+]
+OutputFormat = Annotated[Format, typer.Option("--format", help="text for people, json for programs.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration and stop.")]
+
+
+@app.command()
+def plan(config: ConfigFile, overrides: Overrides = [], output: OutputFormat = Format.TEXT) -> None:  # noqa: B006
+    """Show epsilon, noise, forward passes and time, before anything private is touched."""
+    with clear_errors():
+        from orchestrator.api import plan as make
+
+        _print_plan(make(config, overrides), output)
+
+
+@app.command()
+def train(
+    config: ConfigFile,
+    overrides: Overrides = [],  # noqa: B006
+    output: OutputFormat = Format.TEXT,
+    dry_run: DryRun = False,
+) -> None:
+    """Take one run to its end; started again after a kill, it goes on."""
+    with clear_errors():
+        loaded = load_run(config, overrides)
+        if _dry(loaded, dry_run):
+            return
+        from orchestrator.plan import make_plan
+        from orchestrator.records import result_json
+        from orchestrator.report.summary import run_summary
+        from orchestrator.train import run_training
+
+        made = make_plan(loaded)
+        _announce(made)
+        result = run_training(made, _progress_console())
+        _print(output, lambda: result_json(result), lambda width: run_summary(result, width))
+
+
+@app.command()
+def sweep(
+    config: ConfigFile,
+    overrides: Overrides = [],  # noqa: B006
+    output: OutputFormat = Format.TEXT,
+    dry_run: DryRun = False,
+) -> None:
+    """Search over private runs; started again after a kill, it goes on."""
+    with clear_errors():
+        loaded = load_sweep(config, overrides)
+        if _dry(loaded, dry_run):
+            return
+        from orchestrator.plan import make_plan
+        from orchestrator.records import result_json
+        from orchestrator.report.summary import sweep_summary
+        from orchestrator.sweep import run_sweep
+
+        made = make_plan(loaded)
+        _announce(made)
+        result = run_sweep(made, _progress_console())
+        _print(output, lambda: result_json(result), lambda width: sweep_summary(result, loaded, width))
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Turn what a user can mend into one clear message and an exit code; anything else stays a traceback."""
+    try:
+        yield
+    except BudgetExceeded as refusal:
+        _say(f"Budget refused: {refusal}")
+        raise typer.Exit(BUDGET_REFUSED) from None
+    except ValueError as error:
+        _say(f"Error: {error}")
+        raise typer.Exit(BAD_CONFIGURATION) from None
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _dry(config: RunConfig, dry_run: bool) -> bool:
+    if dry_run:
+        sys.stdout.write(resolved_json(config))
+    return dry_run
+
+
+def _announce(made: Plan) -> None:
+    """Show the plan on the error stream before it is carried out, so that standard output holds the result alone."""
+    from orchestrator.report.summary import plan_summary
+
+    console = _progress_console()
+    console.print(plan_summary(made))
+    console.print()
+
+
+def _print_plan(made: Plan, output: Format) -> None:
+    from orchestrator.report.summary import plan_summary
+
+    _print(output, lambda: plan_json(made), lambda _: plan_summary(made))
+
+
+def plan_json(made: Plan) -> str:
+    """Return a plan as JSON; an infinite epsilon is null."""
+    values = {
+        "name": made.config.name,
+        "private": made.caps is not None,
+        "epsilon": made.epsilon if made.caps else None,
+        "delta": made.config.privacy.delta,
+        "trial_epsilon": made.trial_epsilon if made.caps else None,
+        "num_trials": made.num_trials,
+        "caps": made.caps.model_dump() if made.caps else None,
+        "forward_passes": made.estimate.forward_passes,
+        "examples_forwarded": made.estimate.examples_forwarded,
+        "estimated_seconds": made.estimate.seconds,
+    }
+    return json.dumps(values, indent=2, allow_nan=False) + "\n"
+
+
+def _print(output: Format, as_json: Callable[[], str], as_text: Callable[[int], RenderableType]) -> None:
+    if output is Format.JSON:
+        sys.stdout.write(as_json())
+    else:
+        console = Console()
+        console.print(as_text(console.width))
+
+
+def _progress_console() -> Console:
+    return Console(stderr=True)
+
+
+def _say(message: str) -> None:
+    Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(message)

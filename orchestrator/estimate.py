@@ -1,0 +1,82 @@
+"""What a plan costs in forward passes and, roughly, in time, before a model is loaded or a private row is read.
+
+Time is a product of three rough numbers: the multiply-adds of a token (from the shapes in the model's files), the
+tokens of an example (from the public validation file, or max_tokens) and the arithmetic that this machine does in a
+second (one matrix product, measured). It is right within a factor of about two, and says so.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from trainers.config import RunConfig
+from trainers.tasks.sources import read_rows
+from trainers.tasks.templates import Template
+
+TOKENS_PER_WORD = 1.4  # subword tokenizers on English
+EFFICIENCY = 0.4  # of a large matrix product, for the small ones of a short batch
+SECONDS_PER_PERTURBED_PARAMETER = 1e-9  # one pass over the weights
+SAMPLE_ROWS = 200
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Work of a plan; `seconds` is None where the model's files are not at hand or the device is not this CPU."""
+
+    forward_passes: int
+    examples_forwarded: float
+    seconds: float | None
+
+
+def estimate(config: RunConfig, num_steps: int) -> Estimate:
+    """Return the work of `num_steps` steps of the configured method, over all trials."""
+    passes = 2 * config.method.num_directions * num_steps
+    examples = passes * config.privacy.expected_batch_size
+    shapes = _tensor_shapes(Path(config.model.path))
+    if shapes is None or config.performance.device != "cpu":
+        return Estimate(passes, examples, None)
+    multiplied = sum(math.prod(shape) for name, shape in shapes.items() if "embed" not in name)
+    total = sum(math.prod(shape) for shape in shapes.values())
+    forward_s = examples * _tokens_per_example(config) * 2 * multiplied / (EFFICIENCY * _flops_per_second())
+    perturbing_s = 1.5 * passes * total * SECONDS_PER_PERTURBED_PARAMETER if config.model.trainable == "full" else 0.0
+    return Estimate(passes, examples, forward_s + perturbing_s)
+
+
+def _tensor_shapes(folder: Path) -> dict[str, list[int]] | None:
+    """Read tensor names and shapes from the headers of a folder's safetensors files; None where there are none."""
+    shapes: dict[str, list[int]] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="numpy") as file:
+                shapes |= {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+        except SafetensorError:  # such as the pointer that git-lfs leaves; loading the model will say so
+            return None
+    return shapes or None
+
+
+def _tokens_per_example(config: RunConfig) -> float:
+    """Return a guess from public examples, or the longest prompt where there are none."""
+    source = config.data.validation
+    if source is None or config.score.on == "private" or source.startswith("hub:"):
+        return config.task.max_tokens
+    rows = read_rows(source, config.task.columns, "data.validation")[:SAMPLE_ROWS]
+    template = Template.parse(config.task.template, "task.template")
+    words = [len(template.fill(row, "data.validation").split()) for row in rows]
+    return min(config.task.max_tokens, TOKENS_PER_WORD * sum(words) / len(words))
+
+
+def _flops_per_second() -> float:
+    """Measure one matrix product, the best of a few."""
+    matrix = np.ones((768, 768), dtype=np.float32)
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        np.matmul(matrix, matrix)
+        times.append(time.perf_counter() - start)
+    return 2 * 768**3 / min(times)

@@ -1,0 +1,94 @@
+"""The words of the privacy statement: its plain-text form, and what no ε of this project covers."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from orchestrator.privacy.display import round_up
+
+if TYPE_CHECKING:
+    from orchestrator.privacy.statement import PrivacyStatement
+
+NOT_COVERED = (
+    "Other runs on the same private data, by anyone, until they draw from one shared ledger: their ε adds to this one.",
+    "Choices made outside the sweep by looking at private examples: prompts, label words, the search space, the caps.",
+    "The number of examples, which is declared public: the sampling probability and the divisor are made from it.",
+    "People with several examples: the claim is for one record; for k records of one person it is k·ε, at a larger δ.",
+    "What the base model knew before. If private examples were in its pretraining data, they are not protected there.",
+    "What the operator sees: the data itself, raw losses and batches in memory, crash dumps, the machine's own logs.",
+    "Rows of the data that were declared public.",
+    "Time, memory and power: how long a step takes depends on the batch that was drawn.",
+    "Last bits of floating point: an example's loss may change in its last digits with its neighbours in the batch, "
+    "while the proof takes each clipped value to depend on one example alone. Sums and noise are exact integers.",
+    "The operating system's random numbers, taken to be unpredictable, and a ledger that was rewritten or set back.",
+    "What would be learnt anyway: facts about a population that follow from the other examples.",
+    "Mistakes in the code, which is tested and not formally verified.",
+)
+
+NOT_COVERED_WITHOUT_PRIVACY = (
+    "Everything. Treat the weights, scores and logs of this run as if they were the private examples themselves.",
+)
+
+_KINDS = {"train_step": "training steps", "evaluation": "noisy evaluations on private rows"}
+_LABEL_COLUMNS = 14
+
+
+def render(statement: PrivacyStatement, width: int) -> str:
+    """Return the statement as plain text in lines of at most `width` columns (60 at least)."""
+    width = max(width, 60)
+    lines = ["PRIVACY STATEMENT", "", *_headline(statement, width), ""]
+    for label, words in _rows(statement):
+        indent = " " * _LABEL_COLUMNS
+        lines += textwrap.wrap(words, width, initial_indent=f"{label:<{_LABEL_COLUMNS}}", subsequent_indent=indent)
+    lines += ["", "Not covered by this statement:"]
+    for sentence in statement.not_covered:
+        lines += textwrap.wrap(sentence, width, initial_indent="  - ", subsequent_indent="    ")
+    return "\n".join(lines) + "\n"
+
+
+def _headline(statement: PrivacyStatement, width: int) -> list[str]:
+    if statement.epsilon_total is None or statement.delta is None:
+        return [
+            *textwrap.wrap(
+                "This run is NOT private. It adds no noise, so no finite ε describes what it reveals:", width
+            ),
+            "",
+            "    total ε = ∞",
+        ]
+    claim = (
+        f"What this run releases is differentially private with respect to each single {statement.unit} of its private "
+        f"data ({statement.adjacency}):"
+    )
+    why = (
+        "This is the cost of the caps declared before the run, not of what was drawn. It bounds how far one "
+        f"{statement.unit} can change what anyone concludes from all that is released, whatever else they know or try."
+    )
+    number = f"    total ε = {round_up(statement.epsilon_total, 4):g} at δ = {statement.delta:g}"
+    return [*textwrap.wrap(claim, width), "", number, "", *textwrap.wrap(why, width)]
+
+
+def _rows(statement: PrivacyStatement) -> Iterator[tuple[str, str]]:
+    yield "Released", statement.released
+    yield "Unit", f"one {statement.unit}, {statement.adjacency}"
+    yield "Mechanism", statement.mechanism
+    yield "Sampler", statement.sampler
+    yield "Caps" if statement.private else "Steps", _amounts(statement.caps)
+    if statement.private:
+        yield "Drawn so far", f"{_amounts(statement.tokens_drawn)} (for information: the ε is that of the caps)"
+    if statement.epsilon_per_trial is not None:
+        alone = round_up(statement.epsilon_per_trial, 4)
+        yield "One trial", f"ε = {alone:g} if nothing but one full trial were released; not the cost of this run"
+    yield "Rule", statement.rule
+    used = statement.accountant
+    if used is not None:
+        grid = "" if used.discretisation is None else f", grid {used.discretisation:g}, rounded towards more ε"
+        yield "Accountant", f"{used.name}, version {used.version}{grid}"
+    yield "Public data", "; ".join(statement.public_data) or "none was declared"
+    if statement.versions:
+        yield "Versions", ", ".join(f"{name} {number}" for name, number in sorted(statement.versions.items()))
+
+
+def _amounts(tokens: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {_KINDS.get(kind, kind)}" for kind, count in tokens.items())

@@ -1,0 +1,82 @@
+"""What is written when a run or sweep is done: results, statement and model, each in full or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.config import resolved_json
+from orchestrator.privacy.statement import PrivacyStatement
+from orchestrator.storage import Storage
+from trainers.config import RunConfig
+
+if TYPE_CHECKING:
+    from orchestrator.board import TrialRow
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What `dpzo train` ends with. `score` is accuracy in [0, 1], None without validation data."""
+
+    name: str
+    folder: Path
+    model_folder: Path
+    steps: int
+    steps_charged: int
+    zero_shot: float | None
+    score: float | None
+    scores: list[float | None]
+    seconds: float
+    statement: PrivacyStatement
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """What `dpzo sweep` ends with; `best` is a complete trial, None where no trial finished."""
+
+    name: str
+    folder: Path
+    model_folder: Path | None
+    trials: list[TrialRow]
+    best: TrialRow | None
+    zero_shot: float | None
+    seconds: float
+    statement: PrivacyStatement
+
+
+def result_json(result: RunResult | SweepResult) -> str:
+    """Return a result as JSON; the statement is in it."""
+    values = asdict(result)
+    values["statement"] = result.statement.model_dump(mode="json")
+    return json.dumps(values, indent=2, default=str, allow_nan=False) + "\n"
+
+
+def write_config(storage: Storage, config: RunConfig) -> None:
+    """Write the resolved configuration into the run's folder."""
+    write_whole(storage.config_file, resolved_json(config))
+
+
+def write_result(storage: Storage, result: RunResult | SweepResult) -> None:
+    """Write the statement, as JSON and as text, and then the results."""
+    write_whole(storage.statement_file, result.statement.model_dump_json(indent=2) + "\n")
+    write_whole(storage.statement_file.with_suffix(".txt"), result.statement.text())
+    write_whole(storage.result_file, result_json(result))
+
+
+def read_result(storage: Storage) -> dict[str, Any] | None:
+    """Return the results of a finished run, or None."""
+    return json.loads(storage.result_file.read_text()) if storage.result_file.exists() else None
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that a kill leaves the old one or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

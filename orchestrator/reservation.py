@@ -1,0 +1,30 @@
+"""From a plan to its caps in the ledger, before anything private is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from orchestrator.plan import Plan
+from orchestrator.privacy.composition import TRAIN_STEP
+from orchestrator.privacy.ledger import Cap, Ledger
+from orchestrator.storage import Storage
+
+
+def reserve(plan: Plan, storage: Storage) -> Ledger:
+    """Enter the plan's caps under its name and return the ledger; the same plan again is the same reservation.
+
+    Raises:
+        ValueError: the name is taken by a plan with other caps.
+    """
+    ledger = Ledger(storage.database_url)
+    ledger.reserve(storage.name, caps_of(plan))
+    return ledger
+
+
+def caps_of(plan: Plan) -> Mapping[str, Cap]:
+    """Return the caps by kind of release; without privacy, steps are counted all the same."""
+    if plan.caps is not None:
+        return plan.caps.caps().tokens()
+    config = plan.config
+    num_steps = plan.num_trials * config.method.num_steps + config.privacy.spare_steps
+    return {TRAIN_STEP: Cap({"law": "not private"}, num_steps)}

@@ -1,0 +1,91 @@
+"""Where things lie under `storage_path`: one database for all runs, and a folder for each run or sweep."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainers.config import RunConfig
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Paths of one run or sweep; all absolute."""
+
+    root: Path
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        """The run's own folder."""
+        return self.root / self.name
+
+    @property
+    def database_url(self) -> str:
+        """Ledger and Optuna study, readable by optuna-dashboard."""
+        return f"sqlite:///{self.root / 'dpzo.db'}"
+
+    @property
+    def config_file(self) -> Path:
+        """The resolved configuration."""
+        return self.folder / "config.json"
+
+    @property
+    def result_file(self) -> Path:
+        """The results, written when all is done."""
+        return self.folder / "result.json"
+
+    @property
+    def statement_file(self) -> Path:
+        """The privacy statement as JSON; as text beside it."""
+        return self.folder / "privacy_statement.json"
+
+    def trial_folder(self, number: int) -> Path:
+        """Return the folder of one trial of a sweep, with its release log."""
+        return self.folder / "trials" / f"{number:03d}"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run's folder for one process; a second one is refused."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with open(self.folder / ".lock", "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(
+                    f"name: {self.name!r} is running in another process; wait, or give another name."
+                ) from None
+            yield
+
+    @property
+    def model_folder(self) -> Path:
+        """The trained (or best) model."""
+        return self.folder / "model"
+
+
+def storage_of(config: RunConfig) -> Storage:
+    """Return the paths of a configuration; the root folder is created."""
+    root = Path(config.storage_path).resolve()
+    root.mkdir(parents=True, exist_ok=True)
+    return Storage(root, config.name)
+
+
+def with_absolute_paths(config: RunConfig) -> RunConfig:
+    """Return the configuration with local paths made absolute, so that it means the same in every process."""
+    validation = config.data.validation
+    changes = {
+        "storage_path": str(Path(config.storage_path).resolve()),
+        "data": config.data.model_copy(
+            update={"train": _absolute(config.data.train), "validation": validation and _absolute(validation)}
+        ),
+        "model": config.model.model_copy(update={"path": _absolute(config.model.path)}),
+    }
+    return config.model_copy(update=changes)
+
+
+def _absolute(path: str) -> str:
+    """Return an existing local path as absolute; anything else (a hub name) unchanged."""
+    return str(Path(path).resolve()) if Path(path).exists() else path

@@ -1,0 +1,160 @@
+"""A sweep: Ray Tune runs the trials on lanes, Optuna chooses them, the ledger lets them step, one epsilon covers all.
+
+Before the first trial the caps are reserved; the reported epsilon is theirs, whatever the trials use. A sweep that was
+killed goes on when it is started again under its name: the study knows which trials ended, those that had not are taken
+up again with their settings, and each replays its release log.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from ray import tune
+from rich.console import Console
+
+from orchestrator.board import Board
+from orchestrator.config import SweepConfig
+from orchestrator.lane import Job, Lane
+from orchestrator.plan import Plan
+from orchestrator.privacy.composition import TRAIN_STEP
+from orchestrator.records import SweepResult, read_result, write_config, write_result
+from orchestrator.report.live import live_view
+from orchestrator.reservation import reserve
+from orchestrator.session import ray_session, threads_per_trial
+from orchestrator.statements import statement_of
+from orchestrator.storage import Storage, storage_of, with_absolute_paths
+from orchestrator.study import METRIC, TruthfulSearch, open_search
+from search_spaces.space import apply
+from trainers.run import Run, Tokens, Workspace, mechanism_plan
+from trainers.scoring import public_score
+from trainers.tokens import LocalTokens
+from trainers.workspace import check_inputs, open_workspace
+
+MAX_RESTARTS = 3  # of one trial, after its lane died; each goes on from the release log
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    """What the parts of one sweep share."""
+
+    plan: Plan
+    config: SweepConfig
+    storage: Storage
+    threads: int
+
+
+def run_sweep(plan: Plan, console: Console) -> SweepResult:
+    """Run all trials of a plan and export the best model.
+
+    Raises:
+        ValueError: the inputs are unusable, the machine too small, or the name belongs to another or a finished sweep.
+        BudgetExceeded: the plan does not fit its budget.
+    """
+    started = time.monotonic()
+    sweep = _prepare(plan)
+    config, storage = sweep.config, sweep.storage
+    with storage.lock():
+        ledger = reserve(plan, storage)
+        write_config(storage, config)
+        search = open_search(config.search, config.name, storage.database_url)
+        board = Board(search.ended_trials())
+        view = live_view(
+            console,
+            board,
+            sorted(config.search.space.root),
+            num_trials=config.search.num_trials,
+            num_steps=config.method.num_steps,
+            steps_drawn=lambda: ledger.drawn(config.name, TRAIN_STEP),
+        )
+        with ray_session(config.search.concurrent_trials * sweep.threads), view:
+            _run_trials(sweep, search, board)
+        for row in board.rows:
+            row.epsilon = plan.epsilon_after(row.steps_charged)
+        zero_shot = _export_best(sweep, board)
+        result = SweepResult(
+            name=config.name,
+            folder=storage.folder,
+            model_folder=storage.model_folder if board.best() else None,
+            trials=board.rows,
+            best=board.best(),
+            zero_shot=zero_shot,
+            seconds=time.monotonic() - started,
+            statement=statement_of(plan, ledger),
+        )
+        write_result(storage, result)
+    return result
+
+
+def _prepare(plan: Plan) -> _Sweep:
+    """Check everything that can be checked before a model is loaded or a token reserved."""
+    config = with_absolute_paths(plan.config)
+    assert isinstance(config, SweepConfig)
+    threads = threads_per_trial(config)
+    storage = storage_of(config)
+    if read_result(storage) is not None:
+        raise ValueError(
+            f"name: the sweep {config.name!r} is finished, its results are in {storage.folder}. Give a new sweep "
+            f"another name, such as --set name={config.name}-2."
+        )
+    check_inputs(config)
+    return _Sweep(plan, config, storage, threads)
+
+
+def _run_trials(sweep: _Sweep, search: TruthfulSearch, board: Board) -> None:
+    """Run the trials that have not ended yet."""
+    config, storage = sweep.config, sweep.storage
+    to_come = config.search.num_trials - len(board.rows)
+    if to_come <= 0:
+        return
+    performance = config.performance.model_copy(update={"num_threads": sweep.threads})
+    job = Job(
+        config=config.model_copy(update={"performance": performance}),
+        noise_multiplier=sweep.plan.noise_multiplier,
+        storage=storage,
+    )
+    asha = config.search.early_stopping == "asha"
+    tuner = tune.Tuner(
+        tune.with_resources(tune.with_parameters(Lane, job=job), {"CPU": sweep.threads}),
+        tune_config=tune.TuneConfig(
+            search_alg=search,
+            scheduler=tune.schedulers.ASHAScheduler(metric=METRIC, mode="max", max_t=config.score.times)
+            if asha
+            else None,
+            num_samples=to_come,
+            max_concurrent_trials=config.search.concurrent_trials,
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: f"trial-{trial.config['number']:03d}-{trial.trial_id}",
+        ),
+        run_config=tune.RunConfig(
+            name=time.strftime("tune-%Y%m%d-%H%M%S"),
+            storage_path=str(storage.folder),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=MAX_RESTARTS),
+            callbacks=[board],
+        ),
+    )
+    errors = tuner.fit().errors
+    if errors and board.best() is None:
+        raise RuntimeError(f"no trial finished; the first one that failed said: {errors[0]}")
+
+
+def _export_best(sweep: _Sweep, board: Board) -> float | None:
+    """Rebuild the best trial's model from its release log and export it; return the zero-shot accuracy if public."""
+    config, best = sweep.config, board.best()
+    workspace = open_workspace(config, private=False)
+    zero_shot = public_score(workspace.evaluator, workspace.validation) if workspace.validation else None
+    if best is not None:
+        trial = apply(config, best.values)
+        nothing = LocalTokens(0)
+        replayed = Run(
+            Workspace([], [], workspace.evaluator),
+            trial,
+            mechanism_plan(trial, sweep.plan.noise_multiplier),
+            Tokens(nothing, nothing),
+            sweep.storage.trial_folder(best.number),
+        )
+        with replayed.log:
+            replayed.replay()
+        workspace.evaluator.export(sweep.storage.model_folder)
+    return zero_shot

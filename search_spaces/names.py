@@ -1,0 +1,78 @@
+"""Which settings a sweep may vary, and why it may not vary the others.
+
+A trial may change what leaves the event of the accountant alone (rule 1: the caps on steps and evaluations, with their
+sampling probability and noise multiplier, are fixed before the sweep starts). Everything else is refused by name.
+"""
+
+from __future__ import annotations
+
+import functools
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import BaseModel, RootModel
+
+from trainers.config import RunConfig
+
+SEARCHABLE = (
+    "method.smoothing",
+    "method.clip_norm",
+    "method.learning_rate",
+    "method.num_directions",
+    "method.direction",
+)
+_LISTED = ", ".join(SEARCHABLE)
+_CAPPED = ("privacy.", "score.")
+_CAPPED_FIELDS = ("method.num_steps", "data.num_examples")
+_WHY_CAPPED = (
+    "fixed before the sweep: sampling probability, noise multiplier and the number of steps and scores are the caps "
+    "that the reported epsilon counts (rule 1 of the accounting)"
+)
+
+
+def searchable(name: str) -> str:
+    """Return `name` itself, if a sweep may vary it.
+
+    Raises:
+        ValueError: it may not; says why, and what may have been meant.
+    """
+    if name in SEARCHABLE:
+        return name
+    if name.startswith(_CAPPED) or name in _CAPPED_FIELDS:
+        raise ValueError(f"{_WHY_CAPPED}. Set it outside search.space. Searchable: {_LISTED}")
+    if name in dotted_names(RunConfig):
+        raise ValueError(f"not a hyperparameter: it is the same for every trial. Searchable: {_LISTED}")
+    if name in RunConfig.model_fields:
+        raise ValueError(f"a section: write dotted names, {SEARCHABLE[0]}: {{low: …, high: …}}. Searchable: {_LISTED}")
+    raise ValueError(f"unknown name.{_suggestion(name)} Searchable: {_LISTED}")
+
+
+@functools.cache
+def dotted_names(model: type[BaseModel]) -> tuple[str, ...]:
+    """List the dotted names of all settings of a model, sections opened: 'method.smoothing'."""
+    names: list[str] = []
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        section = isinstance(kind, type) and issubclass(kind, BaseModel) and not issubclass(kind, RootModel)
+        names += [f"{name}.{below}" for below in dotted_names(kind)] if section else [name]
+    return tuple(names)
+
+
+def type_of(name: str) -> Any:
+    """Return the annotation of a setting of the run configuration."""
+    section, field = name.split(".")
+    model: Any = RunConfig.model_fields[section].annotation
+    return model.model_fields[field].annotation
+
+
+def _suggestion(name: str) -> str:
+    """Say what an unknown name may have meant, with a leading blank; empty if nothing is close."""
+    known = dotted_names(RunConfig)
+    same_end = [full for full in known if full.rpartition(".")[2] == name.rpartition(".")[2]]
+    found = (same_end or get_close_matches(name, known, n=1) or [None])[0]
+    if found is None:
+        return ""
+    if found in SEARCHABLE:
+        return f" Did you mean {found!r}?"
+    capped = found.startswith(_CAPPED) or found in _CAPPED_FIELDS
+    return f" If {found!r} is meant: {_WHY_CAPPED if capped else 'it is the same for every trial'}."

@@ -1,0 +1,25 @@
+"""Raise several problems of one configuration at once, each at its own place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+from pydantic import ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+Problem = tuple[tuple[str, ...], str]
+"""Where (keys from the model that is being validated), and what is wrong there."""
+
+
+def refuse(title: str, problems: Sequence[Problem]) -> NoReturn:
+    """Raise `problems` inside a validator; pydantic puts the place of the validated model in front of each.
+
+    Raises:
+        ValidationError: always.
+    """
+    details: list[InitErrorDetails] = [
+        {"type": PydanticCustomError("value_error", "{problem}", {"problem": what}), "loc": where, "input": None}
+        for where, what in problems
+    ]
+    raise ValidationError.from_exception_data(title, details)

@@ -1,0 +1,136 @@
+"""The search space: distributions by dotted name, and the ways to draw from them.
+
+The same space serves Optuna (adaptive samplers, `define_by_run`) and independent draws (`sample`), under the same flat
+keys. The only file that knows Optuna's way of asking; it does so through the trial it is given and imports nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
+
+from pydantic import AfterValidator, ConfigDict, RootModel, ValidationError
+
+from search_spaces.names import searchable, type_of
+from search_spaces.parameters import Choices, FloatRange, IntRange, Parameter, Value
+from search_spaces.problems import refuse
+from trainers.config import RunConfig
+
+if TYPE_CHECKING:
+    import optuna
+
+
+class UniformSource(Protocol):
+    """Uniform numbers in [0, 1): `random.Random`, `secrets.SystemRandom` or a numpy Generator."""
+
+    def random(self) -> float:
+        """Return the next number."""
+        ...
+
+
+def _fitted(name: str, parameter: Parameter) -> Parameter:
+    """Return the distribution as the type of its setting wants it: ints become floats where floats are due."""
+    kind = type_of(name)
+    if isinstance(parameter, Choices) or (kind is int and isinstance(parameter, IntRange)):
+        return parameter
+    if kind is int:
+        raise ValueError(f"takes whole numbers: write low and high without a decimal point, got {parameter.ends}")
+    if kind is not float:
+        raise ValueError(f"has no order to range over: write {{choices: {list(getattr(kind, '__args__', ()))}}}")
+    if isinstance(parameter, IntRange) and "step" in parameter.model_fields_set:
+        raise ValueError("step is for settings that are whole numbers: list the values as choices")
+    return FloatRange(low=parameter.low, high=parameter.high, log=parameter.log)
+
+
+def _all_fitted(parameters: Mapping[str, Parameter]) -> Mapping[str, Parameter]:
+    """Return every distribution fitted to its setting.
+
+    Raises:
+        ValidationError: one problem for each that does not fit, or none was given.
+    """
+    if not parameters:
+        raise ValueError("needs at least one setting to vary, such as method.learning_rate")
+    fitted: dict[str, Parameter] = {}
+    problems = []
+    for name, parameter in parameters.items():
+        try:
+            fitted[name] = _fitted(name, parameter)
+        except ValueError as error:
+            problems.append(((name,), str(error)))
+    if problems:
+        refuse("SearchSpace", problems)
+    return fitted
+
+
+class SearchSpace(
+    RootModel[Annotated[Mapping[Annotated[str, AfterValidator(searchable)], Parameter], AfterValidator(_all_fitted)]]
+):
+    """What a sweep varies: a mapping of dotted names of the run configuration to distributions.
+
+    Formal guarantees: no name in it enters the event of the accountant, so a trial drawn from it, by whatever rule and
+    from whatever was released before, is covered by the caps of its sweep (rule 1 of the accounting).
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+
+def define_by_run(space: SearchSpace) -> Callable[[optuna.Trial], None]:
+    """Return a function that asks an Optuna trial for every setting, for Ray Tune's `OptunaSearch(space=…)`.
+
+    Optuna keeps the answers under the dotted names. The function can be pickled.
+    """
+    return partial(_ask, space)
+
+
+def _ask(space: SearchSpace, trial: optuna.Trial) -> None:
+    for name, parameter in space.root.items():
+        match parameter:
+            case FloatRange():
+                trial.suggest_float(name, parameter.low, parameter.high, log=parameter.log)
+            case IntRange():
+                trial.suggest_int(name, parameter.low, parameter.high, log=parameter.log, step=parameter.step)
+            case Choices():
+                trial.suggest_categorical(name, parameter.choices)
+
+
+def sample(space: SearchSpace, rng: UniformSource) -> dict[str, Value]:
+    """Draw once: flat dotted names → values, in the order of the space.
+
+    Formal guarantees: successive draws are independent and identically distributed if the numbers of `rng` are: one
+    number a setting, and nothing else is looked at. The law is that of Optuna's RandomSampler.
+    """
+    return {name: parameter.quantile(float(rng.random())) for name, parameter in space.root.items()}
+
+
+def apply(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
+    """Return the run configuration of one trial: `config` with flat dotted `values` in place of its own.
+
+    Returns:
+        A RunConfig validated anew; what a sweep's configuration has beyond it is left behind.
+
+    Raises:
+        ValueError: a name that a sweep may not vary, or a value that the run configuration refuses.
+    """
+    sections = {name: getattr(config, name) for name in RunConfig.model_fields}
+    changed: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        try:
+            section, field = searchable(name).split(".")
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+        changed.setdefault(section, sections[section].model_dump())[field] = value
+    return RunConfig.model_validate({**sections, **changed})
+
+
+def refused_ends(space: SearchSpace, config: RunConfig) -> Iterator[tuple[str, Value, ValidationError]]:
+    """Yield ends of ranges, and choices, that a run configuration refuses, each put into `config` on its own.
+
+    A setting is valid between two valid ends, so a space without refused ends holds no trial that fails for its values.
+    """
+    for name, parameter in space.root.items():
+        for end in parameter.ends:
+            try:
+                apply(config, {name: end})
+            except ValidationError as error:
+                yield name, end, error

@@ -1,0 +1,153 @@
+import math
+import warnings
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from orchestrator.study import METRIC, TruthfulSearch, open_search
+from search_spaces.config import SearchConfig
+
+SPACE = {
+    "method.learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
+    "method.direction": {"choices": ["gaussian", "rademacher"]},
+}
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path / 'dpzo.db'}"
+
+
+@pytest.fixture
+def search(url):
+    return open_again(url)
+
+
+def open_again(url, sampler="random") -> TruthfulSearch:
+    """Open the sweep's search, as each process does once."""
+    config = SearchConfig.model_validate({"num_trials": 4, "sampler": sampler, "seed": 1, "space": SPACE})
+    return open_search(config, "sweep", url)
+
+
+def trials(url) -> list[optuna.trial.FrozenTrial]:
+    return optuna.load_study(study_name="sweep", storage=url).trials
+
+
+def result(iteration, score, *, steps=10, finished=False) -> dict[str, object]:
+    """One result of a lane, as Tune hands it on."""
+    return {"training_iteration": iteration, METRIC: score, "steps": steps, "finished": finished, "done": finished}
+
+
+def test_a_suggestion_is_flat_and_carries_its_number(search, url):
+    first, second = search.suggest("a"), search.suggest("b")
+    assert (first["number"], second["number"]) == (0, 1)
+    assert 1e-4 <= first["method.learning_rate"] <= 1e-2
+    assert first["method.direction"] in ("gaussian", "rademacher")
+    assert [trial.user_attrs["tune_trial_id"] for trial in trials(url)] == ["a", "b"]
+    assert {**trials(url)[1].params, "number": 1} == second
+
+
+def test_a_trial_that_is_asked_for_again_keeps_its_values(search, url):
+    assert search.suggest("a") == search.suggest("a")
+    assert len(trials(url)) == 1
+
+
+def test_more_is_better(search, url):
+    study = optuna.load_study(study_name="sweep", storage=url)
+    assert study.direction is optuna.study.StudyDirection.MAXIMIZE
+    for name, score in (("a", 0.4), ("b", 0.9), ("c", 0.6)):
+        search.suggest(name)
+        search.on_trial_complete(name, result(1, score, finished=True))
+    assert study.best_trial.number == 1
+
+
+def test_a_finished_trial_is_complete(search, url):
+    search.suggest("a")
+    search.on_trial_result("a", result(1, 0.6))
+    search.on_trial_complete("a", result(2, 0.7, steps=20, finished=True))
+    (trial,) = trials(url)
+    assert (trial.state, trial.value) == (TrialState.COMPLETE, 0.7)
+    assert trial.intermediate_values[1] == 0.6
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf])
+def test_a_finished_trial_without_a_score_has_failed(search, url, score):
+    search.suggest("a")
+    search.on_trial_complete("a", result(1, score, finished=True))
+    assert [(trial.state, trial.value) for trial in trials(url)] == [(TrialState.FAIL, None)]
+
+
+def test_a_trial_that_died_has_failed(search, url):
+    search.suggest("a")
+    search.on_trial_result("a", result(1, 0.6))
+    search.on_trial_complete("a", error=True)
+    search.suggest("b")
+    search.on_trial_complete("b", None, error=True)
+    assert [(trial.state, trial.value) for trial in trials(url)] == [(TrialState.FAIL, None)] * 2
+
+
+def test_a_score_that_is_not_finite_is_none_along_the_way(search, url):
+    search.suggest("a")
+    search.on_trial_result("a", result(1, math.nan, steps=5))
+    search.on_trial_result("a", result(2, 0.5, steps=10))
+    (trial,) = trials(url)
+    assert trial.intermediate_values == {2: 0.5}
+    assert trial.user_attrs["steps"] == 10
+
+
+def test_a_restarted_trial_repeats_its_results_in_silence(search, url, caplog):
+    search.suggest("a")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for iteration, score in ((1, 0.5), (2, 0.6), (1, 0.5), (2, 0.6), (3, 0.7)):
+            search.on_trial_result("a", result(iteration, score))
+    assert trials(url)[0].intermediate_values == {1: 0.5, 2: 0.6, 3: 0.7}
+    assert not caplog.records
+
+
+def test_a_trial_ends_once(search, url, caplog):
+    search.suggest("a")
+    search.on_trial_complete("a", result(1, 0.7, finished=True))
+    search.on_trial_complete("a", error=True)
+    assert [(trial.state, trial.value) for trial in trials(url)] == [(TrialState.COMPLETE, 0.7)]
+    assert not caplog.records
+
+
+def test_what_a_killed_process_left_is_taken_up_first_and_as_it_was(search, url):
+    left = [search.suggest("a"), search.suggest("b"), search.suggest("c")]
+    search.on_trial_result("c", result(1, 0.5))
+    search.on_trial_complete("b", result(1, 0.9, finished=True))
+    again = open_again(url)
+    assert [again.suggest("x"), again.suggest("y")] == [left[0], left[2]]
+    assert again.suggest("z")["number"] == 3
+    again.on_trial_result("y", result(1, 0.5))  # a replay reports what is known
+    again.on_trial_complete("y", result(2, 0.8, finished=True))
+    assert [trial.state.name for trial in trials(url)] == ["RUNNING", "COMPLETE", "COMPLETE", "RUNNING"]
+    assert [trial.user_attrs["tune_trial_id"] for trial in trials(url)] == ["x", "b", "y", "z"]
+
+
+def test_trials_that_ended_earlier_come_as_rows(search, url):
+    values = [search.suggest(name) for name in "abc"]
+    for name in "abc":
+        search.on_trial_result(name, result(1, 0.5))
+        search.on_trial_result(name, result(2, 0.6, steps=20))
+    search.on_trial_complete("a", result(2, 0.6, steps=20, finished=True))
+    search.on_trial_complete("b", error=True)
+    found = {row.number: row for row in open_again(url).ended_trials()}
+    assert sorted(found) == [0, 1]  # the third was running
+    assert {**found[0].values, "number": 0} == values[0]
+    assert (found[0].state, found[0].steps, found[0].scores, found[0].score) == ("complete", 20, [0.5, 0.6], 0.6)
+    assert (found[1].state, found[1].steps, found[1].scores) == ("failed", 20, [0.5, 0.6])
+
+
+def test_a_new_study_has_no_trials_that_ended(search):
+    assert search.ended_trials() == []
+
+
+def test_samplers_learn_from_the_states(url):
+    search = open_again(url, sampler="tpe")
+    for number in range(12):
+        values = search.suggest(f"t{number}")
+        search.on_trial_complete(f"t{number}", result(1, -abs(math.log10(values["method.learning_rate"]) + 3)))
+    assert isinstance(search._ot_study.sampler, optuna.samplers.TPESampler)

@@ -1,0 +1,57 @@
+"""Small runs on the quadratic model, put together from real parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.support.quadratic import Quadratic, example
+from trainers.config import RunConfig
+from trainers.mechanism import MechanismPlan
+from trainers.noise import Noise
+from trainers.run import Run, Tokens, Workspace, mechanism_plan
+from trainers.sampling import Sampler
+from trainers.tokens import LocalTokens, StepTokens
+
+
+def run_config(**changes: object) -> RunConfig:
+    """Return a valid configuration; `changes` are dotted settings with `__` for the dot."""
+    values: dict[str, dict[str, object]] = {
+        "data": {"train": "train.jsonl", "num_examples": 100},
+        "task": {"template": "{text}", "label_column": "label", "labels": ["a", "b"]},
+        "model": {"path": "model", "head": "sequence-classification"},
+        "method": {
+            "name": "dp-aggzo",
+            "num_steps": 10,
+            "num_directions": 3,
+            "clip_norm": 1.5,
+            "learning_rate": 0.05,
+            "smoothing": 1e-2,
+            "direction": "rademacher",
+        },
+        "privacy": {"noise_multiplier": 2.0, "expected_batch_size": 20},
+    }
+    for key, value in changes.items():
+        section, name = key.split("__")
+        values.setdefault(section, {})[name] = value
+    return RunConfig.model_validate({"name": "test", **values})
+
+
+def plan_of(config: RunConfig) -> MechanismPlan:
+    return mechanism_plan(config, config.privacy.noise_multiplier)
+
+
+def open_run(
+    folder: Path,
+    config: RunConfig | None = None,
+    *,
+    evaluator: Quadratic | None = None,
+    sampler: Sampler | None = None,
+    noise: Noise | None = None,
+    tokens: StepTokens | None = None,
+    num_examples: int = 100,
+) -> Run:
+    """Open a run on the quadratic model with `num_examples` examples."""
+    config = config or run_config()
+    tokens = tokens or LocalTokens(config.method.num_steps)
+    workspace = Workspace([example(n) for n in range(num_examples)], [], evaluator or Quadratic())
+    return Run(workspace, config, plan_of(config), Tokens(tokens, tokens), folder, sampler=sampler, noise=noise)

@@ -1,0 +1,49 @@
+"""The law of the noise. False-alarm rates: each test below fails by chance less than once in 10^5 runs."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from trainers.mechanism import MechanismPlan
+from trainers.noise import DiscreteGaussianNoise, discrete_gaussian
+
+DRAWS = 20_000
+
+
+def draws(std: int) -> np.ndarray:
+    return np.array([discrete_gaussian(std) for _ in range(DRAWS)], dtype=np.float64)
+
+
+def test_small_scale_has_the_discrete_law():
+    support = np.arange(-12, 13)
+    weights = np.exp(-(support**2) / (2 * 2**2))
+    counts = np.array([(draws(2) == value).sum() for value in [0]])  # the mode alone, exactly
+    assert abs(counts[0] - DRAWS * weights[12] / weights.sum()) < 4.5 * np.sqrt(DRAWS * 0.2)
+    seen = draws(2)
+    observed = np.array([(seen == value).sum() for value in range(-6, 7)])
+    expected = DRAWS * weights[6:19] / weights.sum()
+    assert stats.chisquare(observed, expected * observed.sum() / expected.sum()).pvalue > 1e-6
+
+
+@pytest.mark.parametrize(("claimed", "accepted"), [(0.9, False), (1.0, True), (1.1, False)])
+def test_large_scale_is_gaussian_of_that_scale_and_no_other(claimed, accepted):
+    std = 3 * 2**30 + 7
+    assert (stats.kstest(draws(std) / (std * claimed), "norm").pvalue > 1e-6) == accepted
+
+
+def test_coordinates_are_independent_and_never_repeat():
+    plan = MechanismPlan(0.5, 4.0, 50, 1, 1.0, 1.0)
+    noise = np.array([DiscreteGaussianNoise().draw(plan) for _ in range(200)], dtype=np.float64)
+    assert len(np.unique(noise)) == noise.size
+    correlation = np.corrcoef(noise[:, :-1].ravel(), noise[:, 1:].ravel())[0, 1]
+    assert abs(correlation) < 4.5 / np.sqrt(noise.size)
+
+
+def test_no_noise_only_without_privacy():
+    plan = MechanismPlan(0.5, 4.0, 3, 1, None, None)
+    assert DiscreteGaussianNoise().draw(plan).tolist() == [0, 0, 0]
+
+
+def test_less_than_a_unit_of_noise_is_refused():
+    with pytest.raises(ValueError, match="at least one unit"):
+        discrete_gaussian(0)

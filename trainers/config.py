@@ -1,0 +1,215 @@
+"""The configuration of one run, as frozen models that need neither torch nor ray to be read.
+
+`performance` can change neither the mechanism nor its event; everything that can stands in the other sections.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from trainers.methods.catalogue import METHODS
+from trainers.tasks.templates import Template
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A frozen section that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class DataConfig(Section):
+    """Where the examples come from."""
+
+    train: str = Field(description="Private examples: a JSONL, CSV, TSV or Parquet file, or 'hub:<name>[:split]'.")
+    num_examples: Count = Field(
+        description="Declared number of private examples, a public constant: q and B are multiples of it. "
+        "Declare it without looking at who is in the data; it need not be exact for epsilon to hold."
+    )
+    validation: str | None = Field(
+        None, description="Examples to score on, in the same forms. Held public unless score.on is 'private'."
+    )
+
+
+class TaskConfig(Section):
+    """How a row becomes a prompt and what is to be predicted."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)  # labels 0 and 1 are written without quotes
+
+    template: str = Field(description="The prompt, with columns in braces: '{sentence} It was'.")
+    label_column: str | None = Field(None, description="Column of the label.")
+    label_words: dict[str, str] | None = Field(
+        None, description="Label → continuation that a causal model chooses between, with its leading space."
+    )
+    labels: list[str] | None = Field(None, description="Labels in class order, for a classification head.")
+    target: str | None = Field(None, description="Template of the text to be generated: '{summary}'.")
+    max_tokens: Count = Field(256, description="Longest prompt in tokens; longer ones lose their beginning.")
+
+    @model_validator(mode="after")
+    def _one_kind_of_target(self) -> TaskConfig:
+        _ = self.columns  # a template that cannot be read is refused here
+        given = [name for name in ("label_words", "labels", "target") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                "give exactly one of label_words (a causal model chooses a continuation), labels (a classification "
+                f"head) and target (a text to generate); got {', '.join(given) or 'none'}"
+            )
+        if self.target is None and self.label_column is None:
+            raise ValueError(f"{given[0]} needs label_column: the column that holds the label")
+        if self.target is None and len(set(self.label_names)) < max(2, len(self.label_names)):
+            raise ValueError(f"{given[0]} needs at least two labels, each once; got {', '.join(self.label_names)}")
+        return self
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns that a row must have."""
+        columns = list(Template.parse(self.template, "task.template").columns)
+        if self.target is not None:
+            columns += Template.parse(self.target, "task.target").columns
+        return list(dict.fromkeys([*columns, *([self.label_column] if self.label_column else [])]))
+
+    @property
+    def label_names(self) -> list[str]:
+        """Labels in the order of options or classes; empty for a target text."""
+        return list(self.label_words or self.labels or [])
+
+
+class LoraConfig(Section):
+    """A low-rank adapter (Hu et al., 2021, arXiv:2106.09685); defaults of the MeZO paper."""
+
+    rank: Count = Field(8, description="Rank r.")
+    alpha: Positive = Field(16.0, description="Scale: the adapter is multiplied by alpha / r.")
+    target_modules: list[str] | None = Field(None, description="Modules that get one; PEFT's choice when absent.")
+
+
+class ModelConfig(Section):
+    """Which model, and which of its parameters train."""
+
+    path: str = Field(description="A folder, or a name on the Hugging Face hub.")
+    head: Literal["causal-lm", "sequence-classification"] = Field("causal-lm", description="Which loss it computes.")
+    trainable: Literal["full", "lora"] = Field("full", description="All parameters, or a LoRA adapter.")
+    lora: LoraConfig = Field(default_factory=LoraConfig, description="Used with trainable: lora.")
+
+
+class MethodConfig(Section):
+    """The method and its settings; none of them enters epsilon but num_steps."""
+
+    name: Literal["mezo", "dp-zo", "dp-aggzo"] = Field("dp-aggzo", description="A method of the catalogue.")
+    num_steps: Count = Field(1000, description="Steps T of one run (one trial of a sweep).")
+    num_directions: Count = Field(
+        16,
+        description="Directions K a step; 2K forward passes of the batch. 1 when absent for a method that takes one.",
+    )
+    smoothing: Positive = Field(1e-3, description="Perturbation radius λ, in units of a parameter.")
+    clip_norm: Positive = Field(5.0, description="L2 bound C on an example's K-vector, nats per parameter unit.")
+    learning_rate: Positive = Field(1e-5, description="Learning rate η.")
+    direction: Literal["gaussian", "rademacher"] = Field("gaussian", description="Law of the directions z.")
+    seed: int = Field(0, ge=0, description="PUBLIC key of the directions. Noise and batches never depend on it.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_number_of_directions(cls, values: Any) -> Any:
+        """Fill in K for a method that allows one value alone."""
+        spec = METHODS.get(values.get("name", "")) if isinstance(values, dict) else None
+        if spec is not None and spec.num_directions[0] == spec.num_directions[1]:
+            return {"num_directions": spec.num_directions[0], **values}
+        return values
+
+    @model_validator(mode="after")
+    def _allowed_directions(self) -> MethodConfig:
+        spec = METHODS[self.name]
+        smallest, largest = spec.num_directions
+        if not smallest <= self.num_directions <= largest:
+            wanted = f"{smallest}" if smallest == largest else f"{smallest} to {largest}"
+            raise ValueError(f"{spec.title} takes num_directions {wanted}, not {self.num_directions}")
+        return self
+
+
+class PrivacyConfig(Section):
+    """The promise, and the rate and noise that keep it."""
+
+    epsilon: Positive | None = Field(None, description="Total epsilon, of the whole sweep where there is one.")
+    delta: Annotated[float, Field(gt=0, lt=1)] = Field(1e-5, description="Total delta.")
+    noise_multiplier: Positive | None = Field(
+        None, description="σ: noise standard deviation / C. Calibrated to epsilon when absent."
+    )
+    expected_batch_size: Positive = Field(64.0, description="B = q · num_examples, the only divisor of a sum.")
+    spare_steps: Annotated[int, Field(ge=0)] = Field(
+        0, description="Steps a run may repeat after a kill, paid for in advance; an interrupted step stays charged."
+    )
+
+
+class ScoreConfig(Section):
+    """How a run is judged: on public examples for nothing, or on private ones for tokens of their own."""
+
+    on: Literal["public", "private"] = Field("public", description="What data.validation is.")
+    times: Count = Field(1, description="Scores of one run, evenly spaced; the last one at its end.")
+    noise_multiplier: Positive = Field(
+        20.0, description="On private examples: standard deviation of the noise on the number of right answers."
+    )
+    num_examples: Count | None = Field(None, description="On private examples: their declared number, public.")
+
+
+class PerformanceConfig(Section):
+    """Speed only: nothing here can change the mechanism, its event or, beyond rounding, a loss."""
+
+    micro_batch_tokens: Count = Field(4096, description="Largest padded size of one forward pass, tokens.")
+    num_threads: Count | None = Field(None, description="CPU threads of one run; all cores when absent.")
+    device: str = Field("cpu", description="torch device, 'cpu' or 'cuda'.")
+
+
+class RunConfig(Section):
+    """Everything about one run."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,80}$", description="Names the run's folder and ledger entry."
+    )
+    storage_path: str = Field("runs", description="Folder for ledger, logs and results.")
+    data: DataConfig
+    task: TaskConfig
+    model: ModelConfig
+    method: MethodConfig = Field(default_factory=MethodConfig)
+    privacy: PrivacyConfig = Field(default_factory=PrivacyConfig)
+    score: ScoreConfig = Field(default_factory=ScoreConfig)
+    performance: PerformanceConfig = Field(default_factory=PerformanceConfig)
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> RunConfig:
+        if self.privacy.expected_batch_size > self.data.num_examples:
+            raise ValueError(
+                f"privacy.expected_batch_size {self.privacy.expected_batch_size:g} exceeds data.num_examples "
+                f"{self.data.num_examples}: the sampling probability would be above 1"
+            )
+        wants_head = self.task.labels is not None
+        if wants_head != (self.model.head == "sequence-classification"):
+            raise ValueError(
+                f"task and model.head disagree: head {self.model.head!r} needs "
+                + (
+                    "task.labels"
+                    if not wants_head
+                    else "task.label_words or task.target, or head 'sequence-classification'"
+                )
+            )
+        private = METHODS[self.method.name].private
+        given = self.privacy.epsilon is not None or self.privacy.noise_multiplier is not None
+        if private and not given:
+            raise ValueError("a private method needs privacy.epsilon (σ is calibrated) or privacy.noise_multiplier")
+        if not private and given:
+            raise ValueError(
+                f"{METHODS[self.method.name].title} has no privacy (ε = ∞): remove privacy.epsilon and "
+                "privacy.noise_multiplier, or choose a private method (dp-zo, dp-aggzo)"
+            )
+        if self.score.on == "private" and self.task.target is not None:
+            raise ValueError("score.on: private counts right answers, and a target text has none; score on public data")
+        if self.score.on == "private" and (self.data.validation is None or self.score.num_examples is None):
+            raise ValueError("score.on: private needs data.validation and score.num_examples, its declared size")
+        return self
+
+    @property
+    def sampling_prob(self) -> float:
+        """Poisson rate q = B / declared number of examples."""
+        return self.privacy.expected_batch_size / self.data.num_examples

@@ -1,0 +1,9 @@
+"""Public random directions: the same z for the same key on every machine, and fast enough to be drawn anew each pass.
+
+`counter` says what a direction is (a counter hash in numpy, the executable specification), `gaussian` turns its words
+into normal values, `apply` adds directions to torch tensors. Importing this package loads neither torch nor numba.
+"""
+
+from trainers.directions.counter import Direction, direction_values, uniform_values
+
+__all__ = ["Direction", "direction_values", "uniform_values"]

@@ -1,0 +1,116 @@
+"""The same directions in plain torch operations, for tensors of any device, and an oracle for the CPU kernels.
+
+A second writing of `counter.philox` and `gaussian.box_muller`, which torch cannot run as they stand: words live in
+int64, since torch has no unsigned arithmetic on every device. A product of two 32-bit words wraps around there, but its
+bits are those of the unsigned product. Every floating-point operation is a torch call of its own, so none are fused.
+Work goes by chunks; temporaries stay at a few hundred bytes for each element of a chunk whatever the tensor's size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from trainers.directions import gaussian
+from trainers.directions.counter import (
+    BITS_PER_BLOCK,
+    MULTIPLIERS,
+    NUM_ROUNDS,
+    WEYL,
+    WORDS_PER_BLOCK,
+    Direction,
+    Stream,
+    stream,
+)
+
+CHUNK = 1 << 20  # elements, a multiple of 128
+_LOW_32 = 0xFFFFFFFF
+
+
+@torch.no_grad()
+def write_perturbed(
+    live: torch.Tensor, master: torch.Tensor, direction: Direction, name: str, scale: np.float32
+) -> None:
+    """Write live ← master + scale · z; arguments as checked by `apply.write_perturbed`."""
+    target, source = live.view(-1), master.view(-1)
+    for start, stop in _chunks(source.numel()):
+        values = direction_chunk(direction, name, start, stop, source.device)
+        target[start:stop] = source[start:stop] + values.mul_(float(scale))
+
+
+@torch.no_grad()
+def add_directions(
+    master: torch.Tensor, directions: Sequence[Direction], coefficients: Sequence[np.float32], name: str
+) -> None:
+    """Add every coefficient · z to master; arguments as checked by `apply.add_directions`."""
+    flat = master.view(-1)
+    for start, stop in _chunks(flat.numel()):
+        for direction, coefficient in zip(directions, coefficients, strict=True):
+            values = direction_chunk(direction, name, start, stop, flat.device)
+            flat[start:stop] += values.mul_(float(coefficient))
+
+
+def direction_chunk(direction: Direction, name: str, start: int, stop: int, device: torch.device) -> torch.Tensor:
+    """Return elements start … stop - 1 of z as float32; start is a multiple of 128."""
+    per_block = BITS_PER_BLOCK if direction.kind == "rademacher" else WORDS_PER_BLOCK
+    blocks = torch.arange(start // per_block, -(-stop // per_block), dtype=torch.int64, device=device)
+    words = torch.stack(_philox(blocks, stream(direction, name)), dim=-1)
+    if direction.kind == "rademacher":
+        bits = (words.unsqueeze(-1) >> torch.arange(32, device=device)) & 1
+        values = (2 * bits - 1).float()
+    else:
+        pairs = words.view(-1, 2)
+        values = torch.stack(_box_muller(pairs[:, 0], pairs[:, 1]), dim=-1)
+    return values.view(-1)[: stop - start]
+
+
+def _chunks(numel: int) -> Iterator[tuple[int, int]]:
+    for start in range(0, numel, CHUNK):
+        yield start, min(start + CHUNK, numel)
+
+
+def _philox(blocks: torch.Tensor, key: Stream) -> tuple[torch.Tensor, ...]:
+    """Hash block numbers: four int64 tensors of 32-bit words."""
+    c0, c1 = blocks & _LOW_32, blocks >> 32
+    c2, c3 = torch.full_like(blocks, key.upper0), torch.full_like(blocks, key.upper1)
+    key0, key1 = key.key0, key.key1
+    for _ in range(NUM_ROUNDS):
+        product0, product1 = c0 * MULTIPLIERS[0], c2 * MULTIPLIERS[1]
+        c0, c1, c2, c3 = (
+            ((product1 >> 32) & _LOW_32) ^ c1 ^ key0,
+            product1 & _LOW_32,
+            ((product0 >> 32) & _LOW_32) ^ c3 ^ key1,
+            product0 & _LOW_32,
+        )
+        key0, key1 = (key0 + WEYL[0]) & _LOW_32, (key1 + WEYL[1]) & _LOW_32
+    return c0, c1, c2, c3
+
+
+def _box_muller(word_radius: torch.Tensor, word_angle: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Turn int64 tensors of 32-bit words into float32 normal values."""
+    bits = (word_radius.float() + 0.5).view(torch.int32)
+    exponent = (bits - gaussian.SQRT_HALF_BITS) >> 23
+    t = (bits - (exponent << 23)).view(torch.float32) - 1
+    square = _horner(gaussian.LOG, t) * t + (exponent - 32).float() * gaussian.MINUS_2_LN_2
+    # torch's float32 root on CPUs (MKL) misses the last bit in one case of 150; float64 and one rounding never do.
+    r = square.double().sqrt().float()
+
+    nearest = (word_angle + (1 << 29)) >> 30
+    a = (word_angle - (nearest << 30)).float() * gaussian.RADIANS
+    aa = a * a
+    sine = a + (a * aa) * _horner(gaussian.SIN, aa)
+    cosine = 1 + aa * _horner(gaussian.COS, aa)
+    swap = (nearest & 1).bool()
+    cosine, sine = torch.where(swap, sine, cosine), torch.where(swap, cosine, sine)
+    cosine_sign, sine_sign = 1 - ((nearest + 1) & 2), 1 - (nearest & 2)
+    return r * (cosine * cosine_sign), r * (sine * sine_sign)
+
+
+def _horner(coefficients: Sequence[float], x: torch.Tensor) -> torch.Tensor:
+    """Evaluate a polynomial, lowest power first, with a rounding after every product and every sum."""
+    value = torch.full_like(x, coefficients[-1])
+    for coefficient in coefficients[-2::-1]:
+        value = value * x + coefficient
+    return value

@@ -1,0 +1,143 @@
+"""What a public random direction is: a pure function of (seed, step, index, kind, parameter name, flat index).
+
+Zeroth-order steps never store a direction; they draw it again whenever they need it. So a direction is a counter hash
+(Philox4x32-10, Salmon et al. 2011) and not the state of a generator: any element can be computed anywhere, in any
+order. This module is the executable specification in numpy; `kernels_cpu` compiles it, `apply_torch` repeats it in
+torch, and the tests hold both to its bits. Directions are public: anyone who has the release log can draw them, and
+nothing secret may ever come from here.
+
+Layout of one tensor, in its own C order, with words[b] the four 32-bit words of block b:
+    Rademacher  element i is bit i % 32 of words[i // 128][i % 128 // 32]; 1 means +1, 0 means -1.
+    Gaussian    elements 4b, 4b+1 are `box_muller(words[b][0], words[b][1])`, 4b+2, 4b+3 that of words 2 and 3.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+
+from trainers.directions.gaussian import box_muller
+
+Kind = Literal["gaussian", "rademacher"]
+KINDS: tuple[str, ...] = get_args(Kind)
+BITS_PER_BLOCK = 128
+WORDS_PER_BLOCK = 4
+NUM_ROUNDS = 10
+MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
+WEYL = 0x9E3779B9, 0xBB67AE85
+
+_LOW_32 = np.uint64(0xFFFFFFFF)
+_SHIFT_32 = np.uint64(32)
+_MULTIPLIER_0, _MULTIPLIER_1 = np.uint64(MULTIPLIERS[0]), np.uint64(MULTIPLIERS[1])
+_WEYL_0, _WEYL_1 = np.uint64(WEYL[0]), np.uint64(WEYL[1])
+
+
+@dataclass(frozen=True)
+class Direction:
+    """One public direction over all parameters of a model.
+
+    seed: the run's public key, step: training step, index: which of the step's K directions; integers >= 0.
+    kind: "gaussian" (independent N(0, 1) values) or "rademacher" (independent signs).
+    Raises ValueError for anything else.
+    """
+
+    seed: int
+    step: int
+    index: int
+    kind: Kind
+
+    def __post_init__(self) -> None:
+        for field in ("seed", "step", "index"):
+            _check_natural(field, getattr(self, field))
+        if self.kind not in KINDS:
+            raise ValueError(f"Direction kind must be one of {', '.join(KINDS)}; got {self.kind!r}.")
+
+
+class Stream(NamedTuple):
+    """The random words of one tensor: 64-bit Philox key and the two upper words of the counter, each part 32 bits."""
+
+    key0: int
+    key1: int
+    upper0: int
+    upper1: int
+
+
+def stream(direction: Direction, name: str) -> Stream:
+    """Return the stream of one parameter under its HF name; different names, steps and indices never share one."""
+    return _hash_stream(
+        "dpzo.direction.v1", direction.kind, str(direction.seed), str(direction.step), str(direction.index), name
+    )
+
+
+def _encode(*fields: str) -> bytes:
+    """Put each field's length in bytes before it, so that no two lists of fields give the same bytes."""
+    return b"".join(b"%d:%b" % (len(part), part) for part in (field.encode() for field in fields))
+
+
+def _hash_stream(*fields: str) -> Stream:
+    digest = hashlib.blake2b(_encode(*fields), digest_size=16).digest()
+    return Stream(*(int.from_bytes(digest[i : i + 4], "little") for i in (0, 4, 8, 12)))
+
+
+def philox(c0, c1, c2, c3, key0, key1):  # arrays here, scalars where numba compiles it
+    """Philox4x32-10 on 32-bit words held in uint64: counter words, key words → four output words.
+
+    Salmon, Moraes, Dror & Shaw (2011), "Parallel random numbers: as easy as 1, 2, 3".
+    """
+    for _ in range(NUM_ROUNDS):
+        product0 = _MULTIPLIER_0 * c0
+        product1 = _MULTIPLIER_1 * c2
+        c0, c1, c2, c3 = (
+            (product1 >> _SHIFT_32) ^ c1 ^ key0,
+            product1 & _LOW_32,
+            (product0 >> _SHIFT_32) ^ c3 ^ key1,
+            product0 & _LOW_32,
+        )
+        key0 = (key0 + _WEYL_0) & _LOW_32
+        key1 = (key1 + _WEYL_1) & _LOW_32
+    return c0, c1, c2, c3
+
+
+def words(stream: Stream, first_block: int, num_blocks: int) -> np.ndarray:
+    """Return the words of blocks first_block, first_block+1, …: uint32, shape (num_blocks, 4)."""
+    block = np.arange(first_block, first_block + num_blocks, dtype=np.uint64)
+    key0, key1, upper0, upper1 = (np.uint64(part) for part in stream)
+    counter = block & _LOW_32, block >> _SHIFT_32, np.full_like(block, upper0), np.full_like(block, upper1)
+    return np.stack(philox(*counter, key0, key1), axis=-1).astype(np.uint32)
+
+
+def direction_values(direction: Direction, name: str, numel: int) -> np.ndarray:
+    """Return z of one parameter, flat in C order: float32, shape (numel,)."""
+    per_block = BITS_PER_BLOCK if direction.kind == "rademacher" else WORDS_PER_BLOCK
+    drawn = words(stream(direction, name), 0, -(-numel // per_block))
+    if direction.kind == "rademacher":
+        bits = (drawn[:, :, None] >> np.arange(32, dtype=np.uint32)) & np.uint32(1)
+        values = np.where(bits == 1, np.float32(1), np.float32(-1))
+    else:
+        pairs = drawn.reshape(-1, 2)
+        values = np.stack(box_muller(pairs[:, 0], pairs[:, 1]), axis=-1)
+    return values.reshape(-1)[:numel]
+
+
+def uniform_values(seed: int, name: str, numel: int, bound: float) -> np.ndarray:
+    """Return values uniform on (-bound, bound), the public start of a LoRA A matrix: float32, shape (numel,).
+
+    Element i is bound · (2w + 1 - 2²⁴) / 2²⁴ with w the upper 24 bits of word i % 4 of block i // 4: symmetric about 0
+    and rounded once, in the last product, so the same float32 on every device. Bound is rounded to float32 first.
+    Raises ValueError for a seed that is no integer >= 0 and a bound that is not finite or below 0.
+    """
+    _check_natural("seed", seed)
+    if not (math.isfinite(bound) and bound >= 0):
+        raise ValueError(f"uniform_values needs a finite bound >= 0; got {bound!r}.")
+    drawn = words(_hash_stream("dpzo.init.v1", str(seed), name), 0, -(-numel // WORDS_PER_BLOCK)).reshape(-1)[:numel]
+    odd = 2 * (drawn >> np.uint32(8)).astype(np.int32) + np.int32(1 - 2**24)
+    return np.float32(bound) * (odd.astype(np.float32) * np.float32(2.0**-24))
+
+
+def _check_natural(field: str, value: object) -> None:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{field} must be an integer >= 0, because it is part of a public key; got {value!r}.")

@@ -1,0 +1,1 @@
+"""Loss evaluators: the loop's only view of a model."""

@@ -1,0 +1,91 @@
+"""A model folder or hub name → a model ready for forward passes, and the tensors of it that train."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+from transformers.utils import logging as transformers_logging
+
+from trainers.config import LoraConfig, ModelConfig
+from trainers.directions import uniform_values
+
+
+def load_model(config: ModelConfig, *, num_labels: int, pad_token_id: int, seed: int, device: str) -> PreTrainedModel:
+    """Load the model in float32 and evaluation mode, with its adapter where one trains.
+
+    A classification head that the checkpoint lacks, and the adapter, are initialised from `seed`, so that every worker
+    and every restart begins with the same bits.
+
+    Raises:
+        ValueError: the path holds no model of that kind.
+    """
+    transformers_logging.disable_progress_bar()  # one line a model and lane would bury the sweep's own progress
+    transformers_logging.set_verbosity_error()  # a head made anew is expected here, and deterministic
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = _from_pretrained(config, num_labels)
+    if model.config.get_text_config().pad_token_id is None:
+        model.config.get_text_config().pad_token_id = pad_token_id
+    if config.trainable == "lora":
+        model = _with_adapter(model, config, seed)
+    model.requires_grad_(False)
+    return model.to(device).eval()
+
+
+def trainable_parameters(model: PreTrainedModel, config: ModelConfig) -> dict[str, torch.Tensor]:
+    """Return Hugging Face name → tensor of what trains; tied parameters stand once, under their first name."""
+    named = dict(model.named_parameters())
+    if config.trainable == "lora":
+        named = {_adapter_name(name): tensor for name, tensor in named.items() if _belongs_to_adapter(name)}
+    return {name: tensor.data for name, tensor in named.items() if tensor.is_floating_point()}
+
+
+def _from_pretrained(config: ModelConfig, num_labels: int) -> PreTrainedModel:
+    try:
+        if config.head == "sequence-classification":
+            return AutoModelForSequenceClassification.from_pretrained(
+                config.path, dtype=torch.float32, num_labels=num_labels, ignore_mismatched_sizes=True
+            )
+        return AutoModelForCausalLM.from_pretrained(config.path, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"model.path: no {config.head} model could be loaded from {config.path!r}: {reason}"
+        ) from error
+
+
+def _with_adapter(model: PreTrainedModel, config: ModelConfig, seed: int) -> Any:
+    from peft import LoraConfig as PeftConfig
+    from peft import TaskType, get_peft_model
+
+    lora: LoraConfig = config.lora
+    task = TaskType.SEQ_CLS if config.head == "sequence-classification" else TaskType.CAUSAL_LM
+    adapted = get_peft_model(
+        model,
+        PeftConfig(
+            task_type=task,
+            r=lora.rank,
+            lora_alpha=lora.alpha,
+            lora_dropout=0.0,
+            target_modules=lora.target_modules,
+            fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
+        ),
+    )
+    for name, tensor in adapted.named_parameters():
+        if ".lora_A." in name:  # PEFT's law, U(±1/√fan_in), from the public counter instead of a global generator
+            values = uniform_values(seed, _adapter_name(name), tensor.numel(), 1.0 / math.sqrt(tensor.shape[1]))
+            tensor.data.copy_(torch.from_numpy(values).view(tensor.shape))
+    return adapted
+
+
+def _belongs_to_adapter(name: str) -> bool:
+    return ".lora_A." in name or ".lora_B." in name or ".modules_to_save." in name
+
+
+def _adapter_name(name: str) -> str:
+    """Return the name under which PEFT saves the tensor, without the adapter's own name."""
+    return name.replace(".default", "").replace(".modules_to_save", "")

@@ -1,0 +1,164 @@
+"""The release log: what a run took, and what it let out, on disk before anyone uses it.
+
+One JSON object a line. The header says which run this is; RESERVE comes before private data is touched, RELEASE holds
+the noisy integers of the step before they are applied; both are fsynced. Together with the public directions the
+releases ARE the checkpoint: replaying them on the base model rebuilds the weights (16 bytes or so a direction and
+step).
+
+Life of a step, and what a kill leaves behind:
+
+| killed                                  | on restart                                                          |
+|-----------------------------------------|---------------------------------------------------------------------|
+| before RESERVE is on disk               | nothing happened                                                    |
+| after RESERVE, before RELEASE           | the token stays charged; a new batch and new noise under a new token |
+| after RELEASE, before the update        | the release is replayed (post-processing, free)                     |
+| in the middle of a line                 | the torn last line is cut off; it was not used                      |
+
+Every line carries a hash chained over all lines before it, so that a changed line is noticed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+FORMAT = "dpzo.release-log.v1"
+
+Kind = Literal["step", "score"]
+KINDS: tuple[Kind, ...] = ("step", "score")
+
+
+class ReleaseLog:
+    """An append-only log of one run, open for one writer.
+
+    Args:
+        path: file of the log; it is created with its folder, or opened and verified.
+        header: what identifies the run (JSON values). A log with another header is refused.
+
+    Raises:
+        ValueError: the file belongs to another run, is open in another process, or has been changed.
+    """
+
+    def __init__(self, path: Path, header: dict[str, Any]) -> None:
+        self.path = path
+        self.releases: dict[Kind, list[np.ndarray]] = {kind: [] for kind in KINDS}
+        self.num_reserved: dict[Kind, int] = dict.fromkeys(KINDS, 0)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(path, "a+b")  # noqa: SIM115 - held open, and locked, for the life of the run
+        self._chain = b""
+        with ExitStack() as close_on_error:
+            close_on_error.callback(self._file.close)
+            self._lock()
+            lines = self._complete_lines()
+            if lines:
+                self._read(lines, header)
+            else:
+                self._append({"format": FORMAT, "run": header})
+                _fsync_folder(path.parent)
+            close_on_error.pop_all()
+
+    def num_released(self, kind: Kind) -> int:
+        """Return the number of releases of a kind that are on disk."""
+        return len(self.releases[kind])
+
+    def reserve(self, kind: Kind, index: int) -> None:
+        """Record, durably, that step or score number `index` is about to touch private data."""
+        self._append({"type": "RESERVE", "kind": kind, "index": index, "token": self.num_reserved[kind]})
+        self.num_reserved[kind] += 1
+
+    def release(self, kind: Kind, index: int, noisy_K: np.ndarray) -> None:
+        """Record, durably, the noisy integers of step or score number `index`; int64 [K]."""
+        assert index == self.num_released(kind) < self.num_reserved[kind], f"{kind} {index} released out of turn"
+        self._append({"type": "RELEASE", "kind": kind, "index": index, "units": [int(value) for value in noisy_K]})
+        self.releases[kind].append(np.asarray(noisy_K, dtype=np.int64))
+
+    def close(self) -> None:
+        """Close the file and give up the lock."""
+        self._file.close()
+
+    def __enter__(self) -> ReleaseLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"{self.path} is being written by another process; one run has one writer. Wait for it, or give this "
+                "run another name."
+            ) from None
+
+    def _complete_lines(self) -> list[bytes]:
+        """Read the lines that ended; cut off what a kill left of an unfinished one."""
+        self._file.seek(0)
+        content = self._file.read()
+        complete = content[: content.rfind(b"\n") + 1]
+        if len(complete) < len(content):
+            self._file.truncate(len(complete))
+            os.fsync(self._file.fileno())
+        return complete.splitlines()
+
+    def _read(self, lines: list[bytes], header: dict[str, Any]) -> None:
+        first = self._verify(lines[0], 1)
+        if first.get("format") != FORMAT:
+            raise ValueError(
+                f"{self.path} is not a release log of format {FORMAT}: its first line says {first.get('format')!r}."
+            )
+        _require_same_run(self.path, first["run"], json.loads(_canonical(header)))
+        for number, line in enumerate(lines[1:], start=2):
+            entry = self._verify(line, number)
+            if entry["type"] == "RESERVE":
+                self.num_reserved[entry["kind"]] += 1
+            else:
+                self.releases[entry["kind"]].append(np.array(entry["units"], dtype=np.int64))
+
+    def _verify(self, line: bytes, number: int) -> dict[str, Any]:
+        """Parse a line and check its place in the chain."""
+        entry = json.loads(line)
+        claimed = entry.pop("chain", None)
+        self._chain = _next_link(self._chain, entry)
+        if claimed != self._chain.hex():
+            raise ValueError(
+                f"{self.path} line {number} does not follow from the lines before it: the log was changed or damaged. "
+                "Restore the file, or start a new run (the steps taken stay charged)."
+            )
+        return entry
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        self._chain = _next_link(self._chain, entry)
+        self._file.write(_canonical({**entry, "chain": self._chain.hex()}) + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+def _next_link(chain: bytes, entry: dict[str, Any]) -> bytes:
+    return hashlib.blake2b(chain + _canonical(entry), digest_size=16).digest()
+
+
+def _canonical(entry: dict[str, Any]) -> bytes:
+    return json.dumps(entry, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _require_same_run(path: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:
+    different = sorted(key for key in found.keys() | expected.keys() if found.get(key) != expected.get(key))
+    if different:
+        details = "; ".join(f"{key}: {found.get(key)!r} in the log, {expected.get(key)!r} now" for key in different)
+        raise ValueError(f"{path} belongs to a run with other settings ({details}). Give this run another name.")
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

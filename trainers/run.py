@@ -1,0 +1,189 @@
+"""One run from its first step to its last, over a workspace that may serve many runs.
+
+A `Workspace` is what is slow to make: the tokenizer, the encoded examples, the loaded model. A `Run` is one private
+training on it: it opens (or reopens) a release log, sets θ to the base weights, replays what was released, goes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainers.config import RunConfig
+from trainers.evaluators.base import Example, LossEvaluator
+from trainers.mechanism import MechanismPlan
+from trainers.methods.catalogue import METHODS
+from trainers.methods.two_sided import TwoSided
+from trainers.noise import DiscreteGaussianNoise, Noise
+from trainers.release_log import ReleaseLog
+from trainers.sampling import PoissonSampler, Sampler
+from trainers.scoring import PrivateScore, public_score, score_plan
+from trainers.step import StepContext, apply_release, take_step
+from trainers.tokens import StepTokens, TokensExhausted
+
+LOGGER = logging.getLogger(__name__)
+LOG_NAME = "release_log.jsonl"
+
+
+def mechanism_plan(config: RunConfig, noise_multiplier: float | None) -> MechanismPlan:
+    """Return the run's mechanism; `noise_multiplier` is σ, given or calibrated, None for a method without privacy."""
+    private = METHODS[config.method.name].private
+    return MechanismPlan(
+        sampling_prob=config.sampling_prob,
+        expected_batch_size=config.privacy.expected_batch_size,
+        num_directions=config.method.num_directions,
+        num_steps=config.method.num_steps,
+        clip_norm=config.method.clip_norm if private else None,
+        noise_multiplier=noise_multiplier,
+    )
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """What runs share: encoded private examples, encoded examples to score on, and an evaluator."""
+
+    examples: list[Example]
+    validation: list[Example]
+    evaluator: LossEvaluator
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Where a run draws the right to a step, and the right to a score on private examples."""
+
+    steps: StepTokens
+    scores: StepTokens
+
+
+class Run:
+    """One private training: its log, its place in it (`steps_taken`, which θ contains), and the steps to come.
+
+    Args:
+        workspace: encoded data and an evaluator; θ is reset to the base weights.
+        config: the run's configuration.
+        plan: its mechanism.
+        tokens: rights to steps and scores.
+        folder: the run's own folder; an existing release log there is taken up.
+        sampler, noise: replaced in tests only; no configuration can name another.
+
+    Raises:
+        ValueError: the folder holds the log of another run.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        config: RunConfig,
+        plan: MechanismPlan,
+        tokens: Tokens,
+        folder: Path,
+        *,
+        sampler: Sampler | None = None,
+        noise: Noise | None = None,
+    ) -> None:
+        self.config = config
+        self._workspace = workspace
+        self._tokens = tokens
+        workspace.evaluator.reset()
+        self.log = ReleaseLog(folder / LOG_NAME, _header(config, plan, workspace.evaluator))
+        self._context = StepContext(
+            plan=plan,
+            method=method_of(config),
+            evaluator=workspace.evaluator,
+            examples=workspace.examples,
+            sampler=sampler or PoissonSampler(plan, len(workspace.examples)),
+            noise=noise or DiscreteGaussianNoise(),
+            tokens=tokens.steps,
+            log=self.log,
+        )
+        self.steps_taken = 0
+
+    @property
+    def steps_released(self) -> int:
+        """Number of steps whose release is in the log."""
+        return self.log.num_released("step")
+
+    @property
+    def steps_charged(self) -> int:
+        """Number of tokens that the run has drawn and recorded, interrupted steps included."""
+        return self.log.num_reserved["step"]
+
+    def score_points(self) -> list[int]:
+        """Return the step counts after which the run is scored, evenly spaced; the last one is T."""
+        times = min(self.config.score.times, self.config.method.num_steps)
+        return [-(-self.config.method.num_steps * (index + 1) // times) for index in range(times)]
+
+    def segments(self, on_step: Callable[[int], None] = lambda step: None) -> Iterator[tuple[int, float | None]]:
+        """Train from score to score; yield the number of steps taken and the score (None where there is none).
+
+        Steps that are in the log are replayed, so that a restarted run passes its earlier scores with the same θ. Ends
+        early, with the steps it has, when the tokens are gone: steps that a kill interrupted stay charged.
+        `on_step` is called with the number of released steps, which is public.
+        """
+        for index, point in enumerate(self.score_points()):
+            taken = self._train_until(point, on_step)
+            yield taken, self._score(index)
+            if taken < point:
+                return
+
+    def _train_until(self, point: int, on_step: Callable[[int], None]) -> int:
+        try:
+            while self.steps_taken < point:
+                self._step()
+                on_step(self.steps_taken)
+        except TokensExhausted as refusal:
+            LOGGER.warning("%s: ends after %d steps. %s", self.config.name, self.steps_taken, refusal)
+        return self.steps_taken
+
+    def replay(self) -> None:
+        """Bring θ to where the log ends, without touching private data."""
+        while self.steps_taken < self.steps_released:
+            self._step()
+
+    def close(self) -> None:
+        """Close the log; θ stays in the evaluator."""
+        self.log.close()
+
+    def _step(self) -> None:
+        """Apply the next release of the log, or where it ends take a fresh step."""
+        if self.steps_taken < self.steps_released:
+            apply_release(self._context, self.steps_taken, self.log.releases["step"][self.steps_taken])
+        else:
+            take_step(self._context, self.steps_taken)
+        self.steps_taken += 1
+
+    def _score(self, index: int) -> float | None:
+        evaluator, validation = self._workspace.evaluator, self._workspace.validation
+        if self.config.data.validation is None:
+            return None
+        score = self.config.score
+        if score.on == "public":
+            return public_score(evaluator, validation)
+        assert score.num_examples is not None  # RunConfig requires it
+        plan = score_plan(score.noise_multiplier, score.num_examples, score.times)
+        return PrivateScore(plan, validation, self._tokens.scores, self.log)(evaluator, index)
+
+
+def method_of(config: RunConfig) -> TwoSided:
+    """Return the estimator of the configured method."""
+    method = config.method
+    return TwoSided(method.num_directions, method.smoothing, method.learning_rate, method.direction, method.seed)
+
+
+def _header(config: RunConfig, plan: MechanismPlan, evaluator: LossEvaluator) -> dict[str, Any]:
+    """Return what identifies the run, flat: settings (not those of speed), mechanism and base weights."""
+    sections = config.model_dump(mode="json", include={"name", "data", "task", "model", "method", "score"})
+    header = {"mechanism": dataclasses.asdict(plan), "base_digest": evaluator.state_digest(), **sections}
+    return dict(_flat(header))
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,65 @@
+"""One step of a private run: reserve, sample, probe, clip, sum, add noise, release, update.
+
+Left of the noise everything is private and dropped when used; right of it everything is public. The order of the lines
+is the guarantee: the token is drawn and the reservation is on disk before a row is read, and the release is on disk
+before its value is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainers.clipping import clipped_sum
+from trainers.evaluators.base import Example, LossEvaluator
+from trainers.mechanism import MechanismPlan
+from trainers.methods.two_sided import TwoSided
+from trainers.noise import Noise
+from trainers.release_log import ReleaseLog
+from trainers.sampling import Sampler
+from trainers.tokens import StepTokens
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """The parts that a step is made of."""
+
+    plan: MechanismPlan
+    method: TwoSided
+    evaluator: LossEvaluator
+    examples: Sequence[Example]
+    sampler: Sampler
+    noise: Noise
+    tokens: StepTokens
+    log: ReleaseLog
+
+
+def take_step(context: StepContext, step: int) -> None:
+    """Take step number `step`: one token, one release, one update of θ.
+
+    Formal guarantees:
+        What the step adds to the log is one K-vector of `plan.step_event`, also for an empty batch.
+
+    Raises:
+        TokensExhausted, or what the token store raises: no token was left; no data was read.
+    """
+    context.tokens.draw(step)
+    context.log.reserve("step", step)
+    noisy_K = _private_sum(context, step) + context.noise.draw(context.plan)
+    context.log.release("step", step, noisy_K)
+    apply_release(context, step, noisy_K)
+
+
+def apply_release(context: StepContext, step: int, noisy_K: np.ndarray) -> None:
+    """Update θ from a release: post-processing, used by a step and by every replay alike."""
+    mean_K = noisy_K * context.plan.unit / context.plan.expected_batch_size
+    context.evaluator.apply(context.method.update(step, mean_K))
+
+
+def _private_sum(context: StepContext, step: int) -> np.ndarray:
+    """Return the exact sum of the clipped differences of a fresh batch, int64 [K] in units. Private."""
+    batch = [context.examples[row] for row in context.sampler.draw()]
+    losses_PB = context.evaluator.probe(batch, context.method.propose(step))
+    return clipped_sum(context.method.values(losses_PB), context.plan)

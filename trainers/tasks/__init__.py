@@ -1,0 +1,1 @@
+"""From a file or a data set to prepared examples: rows, templates, tokens, right answers."""

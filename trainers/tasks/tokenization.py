@@ -1,0 +1,176 @@
+"""A model's tokenizer: loaded with a clear refusal, and used so that a text's ids depend on no other text.
+
+Texts are tokenised without special tokens. What the tokenizer puts around a text by default is found once, by comparing
+the two on a public text, and put on afterwards: so a prompt that is cut keeps its first token (a causal model's bos).
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Ids = tuple[int, ...]
+
+_VOCABULARIES = (
+    "tokenizer.json",
+    "tokenizer.model*",
+    "*.model",
+    "*.tiktoken",
+    "tekken.json",
+    "vocab.json",
+    "vocab.txt",
+)
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
+_TEXTS_AT_ONCE = 2000
+_BAR_FROM = 20_000
+
+
+def check_tokenizer(path: str) -> None:
+    """Check without loading anything that a model folder exists and has a tokenizer; a name on the hub passes.
+
+    The folder's files are looked at because transformers builds an empty tokenizer from a bare config.json, silently.
+
+    Raises:
+        ValueError: no such folder, or no tokenizer in it.
+    """
+    folder = Path(path)
+    if folder.is_dir():
+        if not any(next(folder.glob(pattern), None) for pattern in _VOCABULARIES):
+            raise ValueError(
+                f"model.path: folder {path} has no tokenizer (tokenizer.json or a vocabulary). Save the model's own "
+                f"there with tokenizer.save_pretrained({path!r})"
+            )
+        if not _begins_as_json(folder / "tokenizer.json"):
+            raise ValueError(
+                f"model.path: tokenizer.json in {path} is not JSON; where it is a git-lfs pointer, the file that it "
+                "points to must be fetched"
+            )
+    elif not _may_be_on_hub(path):
+        seen_from = "" if folder.is_absolute() else f", seen from the working directory {Path.cwd()}"
+        beside = [entry.name for entry in folder.parent.iterdir()] if folder.parent.is_dir() else []
+        close = difflib.get_close_matches(folder.name, beside, n=1)
+        hint = f" Did you mean {folder.parent / close[0]}?" if close else ""
+        raise ValueError(f"model.path: there is no folder {path}{seen_from}.{hint}")
+
+
+def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a model folder or of a name on the hub; no code of the model's is run.
+
+    A tokenizer without a padding token gets its end-of-sequence token for it, or else its unknown token. That needs no
+    new row in the embedding, and what is padded is masked, so no loss depends on it.
+
+    Raises:
+        ValueError: no folder, no tokenizer, a damaged one, or one without any token to pad with.
+    """
+    check_tokenizer(path)
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(f"model.path: no tokenizer could be loaded from {path!r}: {reason}") from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    if tokenizer.pad_token_id is None:
+        raise ValueError(
+            f"model.path: the tokenizer of {path!r} has no padding, end or unknown token; set its pad_token"
+        )
+    return tokenizer
+
+
+class TextEncoder:
+    """Texts → ids, and what stands around a whole prompt.
+
+    Args:
+        tokenizer: of the model.
+        anchor: a public text of the prompt's form, to learn from how the tokenizer treats a prompt and what follows it.
+
+    Attributes:
+        prefix, suffix: ids that the tokenizer puts before and after a text by default.
+        end: id of its end-of-sequence token as a tuple, empty where it has none.
+        unknown: id of its unknown token, if any.
+
+    Raises:
+        ValueError: the tokenizer finds no token in the anchor, or puts special tokens elsewhere than around a text.
+
+    Formal guarantees:
+        The ids of a text depend on that text alone, not on the texts beside it.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, anchor: str) -> None:
+        self._tokenizer = tokenizer
+        self._anchor = anchor
+        self._anchor_ids = self.encode([anchor])[0]
+        self.prefix, self.suffix = self._surroundings()
+        end, unknown = tokenizer.eos_token_id, tokenizer.unk_token_id
+        self.end: Ids = (end,) if isinstance(end, int) else ()
+        self.unknown: int | None = unknown if isinstance(unknown, int) else None
+
+    def encode(self, texts: Sequence[str]) -> list[Ids]:
+        """Return the ids of each text, without special tokens; with a progress bar where it takes seconds."""
+        chunks = [texts[start : start + _TEXTS_AT_ONCE] for start in range(0, len(texts), _TEXTS_AT_ONCE)]
+        return [ids for chunk in _with_progress(chunks, len(texts)) for ids in self._encode_chunk(chunk)]
+
+    def encode_after_prompt(self, texts: Sequence[str]) -> list[Ids | None]:
+        """Return the ids that each text has where it follows a prompt; None where its beginning merges with the prompt.
+
+        Tokenised alone a text can differ: a SentencePiece tokenizer puts a blank before whatever it is given. So it is
+        tokenised behind the anchor, whose ids must come out unchanged and are taken off.
+        """
+        length = len(self._anchor_ids)
+        joint = self.encode([self._anchor + text for text in texts])
+        return [ids[length:] if ids[:length] == self._anchor_ids else None for ids in joint]
+
+    def _encode_chunk(self, texts: Sequence[str]) -> list[Ids]:
+        encoded = self._tokenizer(
+            list(texts),
+            add_special_tokens=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,  # texts longer than the model are cut later, by whole prompts
+        )
+        return [tuple(ids) for ids in encoded["input_ids"]]
+
+    def _surroundings(self) -> tuple[Ids, Ids]:
+        whole, bare = tuple(self._tokenizer(self._anchor, verbose=False)["input_ids"]), self._anchor_ids
+        if not bare:
+            raise ValueError("model.path: the tokenizer finds no token in task.template; is it this model's tokenizer?")
+        for start in range(len(whole) - len(bare) + 1):
+            if whole[start : start + len(bare)] == bare:
+                return whole[:start], whole[start + len(bare) :]
+        raise ValueError(
+            "model.path: the tokenizer puts special tokens into a text, not only around it; use another one"
+        )
+
+
+def _begins_as_json(file: Path) -> bool:
+    if not file.is_file():
+        return True
+    with file.open("rb") as stream:
+        return stream.read(1) == b"{"
+
+
+def _may_be_on_hub(path: str) -> bool:
+    """Whether a path that is no folder can be a name on the hub; 'models/x' beside a folder 'models' is a slip."""
+    owner, slash, _ = path.partition("/")
+    return _HUB_NAME.fullmatch(path) is not None and not (slash and Path(owner).is_dir())
+
+
+def _with_progress(chunks: Sequence[Sequence[str]], total: int) -> Iterable[Sequence[str]]:
+    """Yield the chunks, under a bar on standard error where there are many texts and someone to see it."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=total < _BAR_FROM or not console.is_terminal) as progress:
+        bar = progress.add_task("Tokenising", total=total)
+        for chunk in chunks:
+            yield chunk
+            progress.advance(bar, len(chunk))

@@ -1,0 +1,38 @@
+"""The right to take a step: one token each, drawn before private data is touched.
+
+The loop knows only this protocol. In a sweep the orchestrator's ledger implements it over a database that all trials
+share; a run without a ledger counts its own steps and refuses in the same way.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class TokensExhausted(RuntimeError):  # noqa: N818 - a state of the budget, named after it
+    """The planned releases have all been taken; another one would not be covered by the reported epsilon."""
+
+
+class StepTokens(Protocol):
+    """Hands out the tokens of one run."""
+
+    def draw(self, step: int) -> None:
+        """Take the token for `step` durably, or raise; a token that was drawn is never given back."""
+        ...
+
+
+class LocalTokens:
+    """A counter for a run that has no ledger; `already_drawn` comes from its release log."""
+
+    def __init__(self, num_tokens: int, already_drawn: int = 0) -> None:
+        self._num_tokens = num_tokens
+        self._drawn = already_drawn
+
+    def draw(self, step: int) -> None:
+        """Take a token, or raise `TokensExhausted`."""
+        if self._drawn >= self._num_tokens:
+            raise TokensExhausted(
+                f"step {step} was refused: all {self._num_tokens} planned steps are taken. A longer run needs a new "
+                "plan with its own epsilon (method.num_steps)."
+            )
+        self._drawn += 1

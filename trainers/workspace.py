@@ -1,0 +1,67 @@
+"""From a configuration to a workspace: everything slow or breakable, in the order in which it is cheapest to fail.
+
+`check_inputs` looks at files, columns, tokenizer and label words before a model is loaded and before a private row is
+encoded; `open_workspace` then loads.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from trainers.config import RunConfig
+from trainers.evaluators.base import Example, LossEvaluator
+from trainers.evaluators.proof import prove
+from trainers.run import Workspace, method_of
+from trainers.tasks.prompts import PromptEncoder, public_examples
+from trainers.tasks.sources import check_source, read_rows
+from trainers.tasks.tokenization import load_tokenizer
+
+PROOF_EXAMPLES = 4
+
+
+def check_inputs(config: RunConfig) -> None:
+    """Check, without loading a model, that the data can be read and prompted.
+
+    Raises:
+        ValueError: a file, column, tokenizer or label word is missing or unusable; one clear line.
+    """
+    check_source(config.data.train, config.task.columns)
+    if config.data.validation is not None:
+        check_source(config.data.validation, config.task.columns, "data.validation")
+    PromptEncoder(config.task, load_tokenizer(config.model.path))
+
+
+def open_workspace(config: RunConfig, *, private: bool = True) -> Workspace:
+    """Read and encode the data, load the model, and prove on public examples that its probes work.
+
+    With `private` false no private row is read: there are no training examples, and none to score on unless public.
+    """
+    tokenizer = load_tokenizer(config.model.path)
+    encoder = PromptEncoder(config.task, tokenizer)
+    columns = config.task.columns
+    examples = encoder.encode(read_rows(config.data.train, columns)) if private else []
+    validation: list[Example] = []
+    if config.data.validation is not None and (private or config.score.on == "public"):
+        rows = read_rows(config.data.validation, columns, "data.validation")
+        validation = encoder.encode(rows, "data.validation")
+    return Workspace(examples, validation, open_evaluator(config, tokenizer))
+
+
+def open_evaluator(config: RunConfig, tokenizer: Any = None) -> LossEvaluator:
+    """Load the model and prove that a probe of the configured radius moves its loss."""
+    import torch
+
+    from trainers.evaluators.transformers import TransformersEvaluator
+
+    torch.set_num_threads(config.performance.num_threads or os.cpu_count() or 1)
+    tokenizer = tokenizer or load_tokenizer(config.model.path)
+    evaluator = TransformersEvaluator(
+        config.model,
+        config.performance,
+        tokenizer,
+        num_labels=len(config.task.label_names),
+        seed=config.method.seed,
+    )
+    prove(evaluator, public_examples(config.task, tokenizer, PROOF_EXAMPLES), method_of(config).propose(0)[:2])
+    return evaluator
