@@ -96,7 +96,7 @@ def our_context(
         sampler=SameBatch(len(examples)),
         noise=DiscreteGaussianNoise(),
         tokens=LocalTokens(num_steps),
-        log=ReleaseLog(folder / f"{kind}.jsonl", {}),
+        log=ReleaseLog(Path(tempfile.mkdtemp(dir=folder)) / f"{kind}.jsonl", {}),
     )
 
 
@@ -179,9 +179,18 @@ def medians(contestants: dict[str, Callable[[int], None]], repeats: int) -> dict
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def peak_memory(arguments: argparse.Namespace, what: str) -> float:
+def peak_memory(arguments: argparse.Namespace, folder: Path, what: str) -> float:
     """Run two steps of one contestant in a fresh process and return its peak memory in GB."""
-    command = [sys.executable, __file__, "--data", str(arguments.data), "--peak-memory-of", what]
+    command = [
+        sys.executable,
+        __file__,
+        "--data",
+        str(arguments.data),
+        "--peak-memory-of",
+        what,
+        "--model",
+        str(folder),
+    ]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
 
 
@@ -193,10 +202,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--peak-memory-of", choices=["rademacher", "gaussian", "reference"], help=argparse.SUPPRESS)
+    parser.add_argument("--model", type=Path, help=argparse.SUPPRESS)  # for that process: it must not make one itself
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as temporary:
-        folder = save_opt_125m(Path(temporary))
+        folder = arguments.model or save_opt_125m(Path(temporary))
         examples, tokenizer = examples_from(arguments.data, arguments.batch_size, seed=0)
         if arguments.peak_memory_of:
             report_peak(arguments, folder, examples, tokenizer)
@@ -238,9 +248,9 @@ def report(
     seconds = medians(contestants, arguments.repeats)
     floor = seconds["two label-only forward passes (floor)"]
     peaks = {
-        "our step, Rademacher": peak_memory(arguments, "rademacher"),
-        "our step, Gaussian": peak_memory(arguments, "gaussian"),
-        "reference loop": peak_memory(arguments, "reference"),
+        "our step, Rademacher": peak_memory(arguments, folder, "rademacher"),
+        "our step, Gaussian": peak_memory(arguments, folder, "gaussian"),
+        "reference loop": peak_memory(arguments, folder, "reference"),
     }
     lengths = [len(example.prompt_ids) for example in examples]
     table = Table(

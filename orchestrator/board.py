@@ -20,7 +20,7 @@ class TrialRow:
     """One trial: its settings, how far it is, and its scores so far.
 
     `steps_charged` counts every token of its log: also steps that a kill interrupted, and those that a trial had taken
-    before a kill and the scheduler then stopped short of.
+    before a kill and the scheduler then stopped short of. `epsilon` is that of those steps by themselves.
     """
 
     number: int
@@ -64,6 +64,7 @@ class Board(tune.Callback):
         row = self._row(trial)
         row.steps = result["steps"]
         row.steps_charged = result["steps_charged"]
+        row.epsilon = result["epsilon"]
         position = result["training_iteration"] - 1
         if math.isfinite(result["score"]):
             row.scores[position:] = [result["score"]]

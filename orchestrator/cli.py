@@ -146,12 +146,14 @@ def _print_plan(made: Plan, output: Format) -> None:
 
 def plan_json(made: Plan) -> str:
     """Return a plan as JSON; an infinite epsilon is null."""
+    from orchestrator.plan import finite_or_none
+
     values = {
         "name": made.config.name,
         "private": made.caps is not None,
-        "epsilon": made.epsilon if made.caps else None,
+        "epsilon": finite_or_none(made.epsilon),
         "delta": made.config.privacy.delta,
-        "trial_epsilon": made.trial_epsilon if made.caps else None,
+        "trial_epsilon": finite_or_none(made.trial_epsilon),
         "num_trials": made.num_trials,
         "caps": made.caps.model_dump() if made.caps else None,
         "forward_passes": made.estimate.forward_passes,

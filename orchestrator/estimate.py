@@ -22,6 +22,7 @@ from trainers.tasks.templates import Template
 TOKENS_PER_WORD = 1.4  # subword tokenizers on English
 EFFICIENCY = 0.4  # of a large matrix product, for the small ones of a short batch
 SECONDS_PER_PERTURBED_PARAMETER = 1e-9  # one pass over the weights
+SECONDS_PER_PASS = 0.01  # what a forward pass costs beside its arithmetic
 SAMPLE_ROWS = 200
 
 
@@ -34,8 +35,8 @@ class Estimate:
     seconds: float | None
 
 
-def estimate(config: RunConfig, num_steps: int) -> Estimate:
-    """Return the work of `num_steps` steps of the configured method, over all trials."""
+def estimate(config: RunConfig, num_steps: int, concurrent: int) -> Estimate:
+    """Return the work of `num_steps` steps of the configured method, over all trials, so many of them at once."""
     passes = 2 * config.method.num_directions * num_steps
     examples = passes * config.privacy.expected_batch_size
     shapes = _tensor_shapes(Path(config.model.path))
@@ -45,7 +46,8 @@ def estimate(config: RunConfig, num_steps: int) -> Estimate:
     total = sum(math.prod(shape) for shape in shapes.values())
     forward_s = examples * _tokens_per_example(config) * 2 * multiplied / (EFFICIENCY * _flops_per_second())
     perturbing_s = 1.5 * passes * total * SECONDS_PER_PERTURBED_PARAMETER if config.model.trainable == "full" else 0.0
-    return Estimate(passes, examples, forward_s + perturbing_s)
+    overhead_s = passes * SECONDS_PER_PASS / concurrent
+    return Estimate(passes, examples, forward_s + perturbing_s + overhead_s)
 
 
 def _tensor_shapes(folder: Path) -> dict[str, list[int]] | None:

@@ -14,6 +14,7 @@ from typing import Any
 from ray import tune
 
 from orchestrator.ledgered import open_ledgered_run
+from orchestrator.plan import Plan, finite_or_none
 from orchestrator.storage import Storage
 from search_spaces.space import apply
 from trainers.config import RunConfig
@@ -24,8 +25,8 @@ from trainers.workspace import open_workspace
 class Job:
     """What every trial of a sweep shares; it travels to the lanes."""
 
+    plan: Plan
     config: RunConfig
-    noise_multiplier: float | None
     storage: Storage
 
 
@@ -49,6 +50,8 @@ class Lane(tune.Trainable):
             "score": math.nan if score is None else score,
             "steps": steps,
             "steps_charged": self._run.steps_charged,
+            "epsilon": finite_or_none(self._job.plan.epsilon_after(self._run.steps_charged)),
+            "sweep_epsilon": finite_or_none(self._job.plan.epsilon),
             "finished": finished,
             "done": finished,
         }
@@ -77,7 +80,7 @@ class Lane(tune.Trainable):
         self._run = open_ledgered_run(
             self._workspace,
             run_config,
-            self._job.noise_multiplier,
+            self._job.plan.noise_multiplier,
             storage,
             holder=f"trial-{number:03d}",
             folder=storage.trial_folder(number),

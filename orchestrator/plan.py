@@ -58,15 +58,21 @@ class Plan:
     @cached_property
     def estimate(self) -> Estimate:
         """Work of all trials."""
-        return estimate(self.config, self.num_trials * self.config.method.num_steps)
+        concurrent = self.config.search.concurrent_trials if isinstance(self.config, SweepConfig) else 1
+        return estimate(self.config, self.num_trials * self.config.method.num_steps, concurrent)
 
     def epsilon_after(self, steps: int) -> float:
-        """Return the epsilon of `steps` training steps alone: what a trial that stopped there has used."""
+        """Return the epsilon of `steps` training steps and a trial's private scores: a trial's own, by itself."""
         if self.caps is None:
             return math.inf
         if steps == 0:
             return 0.0
         return self.caps.changed(steps_per_trial=steps).trial_caps().epsilon(self.config.privacy.delta)
+
+
+def finite_or_none(epsilon: float) -> float | None:
+    """Return an epsilon as JSON can hold it: an infinite one is null."""
+    return epsilon if math.isfinite(epsilon) else None
 
 
 def num_trials_of(config: RunConfig) -> int:

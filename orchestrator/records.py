@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pydantic_core import to_json
 
 from orchestrator.config import resolved_json
 from orchestrator.privacy.statement import PrivacyStatement
@@ -48,10 +50,8 @@ class SweepResult:
 
 
 def result_json(result: RunResult | SweepResult) -> str:
-    """Return a result as JSON; the statement is in it."""
-    values = asdict(result)
-    values["statement"] = result.statement.model_dump(mode="json")
-    return json.dumps(values, indent=2, default=str, allow_nan=False) + "\n"
+    """Return a result as JSON; the statement is in it, and an infinite ε (or a score that is no number) is null."""
+    return to_json(result, indent=2, inf_nan_mode="null").decode() + "\n"
 
 
 def write_config(storage: Storage, config: RunConfig) -> None:

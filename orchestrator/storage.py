@@ -67,9 +67,16 @@ class Storage:
 
 
 def storage_of(config: RunConfig) -> Storage:
-    """Return the paths of a configuration; the root folder is created."""
-    root = Path(config.storage_path).resolve()
-    root.mkdir(parents=True, exist_ok=True)
+    """Return the paths of a configuration; the root folder is created.
+
+    Raises:
+        ValueError: it cannot be.
+    """
+    root = _resolved(config.storage_path)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"storage_path: {root} cannot be made a folder: {error.strerror}") from error
     return Storage(root, config.name)
 
 
@@ -77,7 +84,7 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
     """Return the configuration with local paths made absolute, so that it means the same in every process."""
     validation = config.data.validation
     changes = {
-        "storage_path": str(Path(config.storage_path).resolve()),
+        "storage_path": str(_resolved(config.storage_path)),
         "data": config.data.model_copy(
             update={"train": _absolute(config.data.train), "validation": validation and _absolute(validation)}
         ),
@@ -88,4 +95,9 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
 
 def _absolute(path: str) -> str:
     """Return an existing local path as absolute; anything else (a hub name) unchanged."""
-    return str(Path(path).resolve()) if Path(path).exists() else path
+    found = _resolved(path)
+    return str(found) if found.exists() else path
+
+
+def _resolved(path: str) -> Path:
+    return Path(path).expanduser().resolve()

@@ -66,6 +66,7 @@ class TruthfulSearch(OptunaSearch):
                 state=STATES[trial.state],
                 steps=trial.user_attrs.get("steps", 0),
                 steps_charged=trial.user_attrs.get("steps_charged", 0),
+                epsilon=trial.user_attrs.get("epsilon"),
                 scores=[trial.intermediate_values[step] for step in sorted(trial.intermediate_values)],
             )
             for trial in ended
@@ -103,7 +104,7 @@ class TruthfulSearch(OptunaSearch):
 
     def _note(self, trial: optuna.trial.Trial, result: dict[str, Any]) -> None:
         """Store a score under its number, once: a trial that is taken up again repeats its earlier ones."""
-        for name in ("steps", "steps_charged"):
+        for name in ("steps", "steps_charged", "epsilon"):
             trial.set_user_attr(name, result[name])
         known = self._ot_study._storage.get_trial(trial._trial_id).intermediate_values
         if math.isfinite(result[METRIC]) and result["training_iteration"] not in known:

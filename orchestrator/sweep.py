@@ -69,8 +69,6 @@ def run_sweep(plan: Plan, console: Console) -> SweepResult:
         )
         with ray_session(config.search.concurrent_trials * sweep.threads), view:
             _run_trials(sweep, search, board)
-        for row in board.rows:
-            row.epsilon = plan.epsilon_after(row.steps_charged)
         zero_shot = _export_best(sweep, board)
         result = SweepResult(
             name=config.name,
@@ -109,8 +107,8 @@ def _run_trials(sweep: _Sweep, search: TruthfulSearch, board: Board) -> None:
         return
     performance = config.performance.model_copy(update={"num_threads": sweep.threads})
     job = Job(
+        plan=sweep.plan,
         config=config.model_copy(update={"performance": performance}),
-        noise_multiplier=sweep.plan.noise_multiplier,
         storage=storage,
     )
     asha = config.search.early_stopping == "asha"

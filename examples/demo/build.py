@@ -17,7 +17,7 @@ from public_texts import documents
 from reviews import reviews
 
 PUBLIC_TEXT_SEED, PRIVATE_SEED, VALIDATION_SEED = 11, 12, 13
-NUM_PRIVATE, NUM_VALIDATION = 4000, 500
+NUM_PUBLIC_TEXTS, NUM_PRIVATE, NUM_VALIDATION = 48_000, 4000, 500
 
 
 def write_reviews(path: Path, rows: Iterable[tuple[str, str]]) -> None:
@@ -41,8 +41,7 @@ def build_model(folder: Path, num_threads: int) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     torch.set_num_threads(num_threads)
-    recipe = Recipe()
-    texts = list(documents(PUBLIC_TEXT_SEED, recipe.num_documents))
+    texts = list(documents(PUBLIC_TEXT_SEED, NUM_PUBLIC_TEXTS))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
         bar = progress.add_task("pretraining", total=None)
@@ -50,7 +49,7 @@ def build_model(folder: Path, num_threads: int) -> None:
         def show(step: int, num_steps: int, loss: float) -> None:
             progress.update(bar, total=num_steps, completed=step + 1, description=f"pretraining, loss {loss:.2f}")
 
-        model, tokenizer = pretrain(texts, recipe, show)
+        model, tokenizer = pretrain(texts, Recipe(), show)
     save(model, tokenizer, folder)
 
 

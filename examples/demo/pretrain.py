@@ -33,7 +33,6 @@ class Recipe:
     intermediate_size: int = 160
     num_layers: int = 2
     num_heads: int = 2
-    num_documents: int = 48_000
     num_epochs: int = 2
     batch_size: int = 64
     learning_rate: float = 5e-3

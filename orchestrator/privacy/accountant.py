@@ -148,7 +148,7 @@ def _compose(releases: Releases, grid: float, adjacency: Adjacency) -> PrivacyLo
     return composed
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=8)
 def _step(release: Release, grid: float, adjacency: Adjacency) -> PrivacyLossDistribution:
     """Return one release's loss distribution: the slow part, and the same for every number of steps."""
     if release.noise == "gaussian":

@@ -20,6 +20,7 @@ from orchestrator.privacy.ledger import Cap
 
 TRAIN_STEP = "train_step"
 EVALUATION = "evaluation"
+CAP_NOTE = "The reported ε is that of the declared caps, every token counted as drawn, never of what was really drawn."
 
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 

@@ -15,12 +15,12 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from orchestrator.privacy.accountant import Adjacency
-from orchestrator.privacy.composition import EVALUATION, TRAIN_STEP, PlannedSweep
+from orchestrator.privacy.composition import CAP_NOTE, EVALUATION, TRAIN_STEP, PlannedSweep
 from orchestrator.privacy.statement_text import NOT_COVERED, NOT_COVERED_WITHOUT_PRIVACY, render
 
 _RULE = (
-    "release: all. The ε is that of the caps, composed as if every token were drawn. It holds for everything the sweep "
-    "publishes, whatever the search does with it: adaptive choices, early stops, concurrent trials, restarts."
+    f"release: all. {CAP_NOTE} It holds for everything the sweep publishes, whatever the search does with it: adaptive "
+    "choices, early stops, concurrent trials, restarts."
 )
 _SAMPLER = "Poisson: each example joins each batch independently with probability {q:.6g}, by operating-system entropy"
 _ALL_RELEASED = "every trial: its weights, hyperparameters, scores, number of steps, and the log of noisy values"

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from orchestrator.config import SweepConfig
 from orchestrator.plan import Plan
-from orchestrator.privacy.display import round_up
 from orchestrator.records import RunResult, SweepResult
-from orchestrator.report.tables import duration, facts_table, short, trials_table
+from orchestrator.report.tables import duration, epsilon_text, facts_table, short, trials_table
 from trainers.methods.catalogue import METHODS
 
 STATEMENT_WIDTH = 88
@@ -79,8 +76,3 @@ def run_summary(result: RunResult, width: int) -> RenderableType:
         facts.append(("score", f"{result.score:.1%}"))
     facts += [("model", str(result.model_folder)), ("took", duration(result.seconds))]
     return Group(facts_table(facts), Text(), Text(result.statement.text(min(width, STATEMENT_WIDTH))))
-
-
-def epsilon_text(epsilon: float) -> str:
-    """Return an epsilon in three decimals, rounded up: it is never shown smaller than it is."""
-    return "∞" if math.isinf(epsilon) else f"{round_up(epsilon, 4):.4g}"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
+from rich.text import Text
+
+from orchestrator.privacy.display import round_up
 
 if TYPE_CHECKING:
     from orchestrator.board import TrialRow
@@ -16,7 +20,7 @@ STATE_STYLES = {"running": "cyan", "complete": "green", "stopped early": "yellow
 def trials_table(rows: Sequence[TrialRow], names: Sequence[str], best: int | None, num_steps: int) -> Table:
     """Return one row a trial: settings under their short names, steps, score, its own epsilon and state."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("trial", justify="right")
+    table.add_column("#", justify="right")
     for name in names:
         table.add_column(name.removeprefix("method."), justify="right")
     table.add_column("steps", justify="right")
@@ -30,7 +34,7 @@ def trials_table(rows: Sequence[TrialRow], names: Sequence[str], best: int | Non
             *(short(row.values.get(name)) for name in names),
             f"{row.steps}/{num_steps}",
             "" if row.score is None else f"{row.score:.1%}",
-            "" if row.epsilon is None else f"{row.epsilon:.2f}",
+            "" if row.epsilon is None else epsilon_text(row.epsilon, digits=3),
             f"[{style}]{row.state}[/]" + (" ★" if row.number == best else ""),
         )
     return table
@@ -42,8 +46,13 @@ def facts_table(facts: Sequence[tuple[str, str]]) -> Table:
     table.add_column(style="bold")
     table.add_column()
     for name, value in facts:
-        table.add_row(name, value)
+        table.add_row(name, Text(value))  # as it is: a path may hold brackets, which Rich reads as markup
     return table
+
+
+def epsilon_text(epsilon: float, digits: int = 4) -> str:
+    """Return an epsilon in so many digits, rounded up: it is never shown smaller than it is."""
+    return "∞" if math.isinf(epsilon) else f"{round_up(epsilon, digits):.{digits}g}"
 
 
 def short(value: Any) -> str:

@@ -1,4 +1,5 @@
 import math
+import shutil
 import warnings
 
 import optuna
@@ -14,9 +15,17 @@ SPACE = {
 }
 
 
+@pytest.fixture(scope="module")
+def new_database(tmp_path_factory):
+    """A database with Optuna's tables and the sweep's study in it; making one takes a second."""
+    path = tmp_path_factory.mktemp("study") / "dpzo.db"
+    open_again(f"sqlite:///{path}")
+    return path
+
+
 @pytest.fixture
-def url(tmp_path):
-    return f"sqlite:///{tmp_path / 'dpzo.db'}"
+def url(tmp_path, new_database):
+    return f"sqlite:///{shutil.copy(new_database, tmp_path)}"
 
 
 @pytest.fixture
@@ -36,7 +45,8 @@ def trials(url) -> list[optuna.trial.FrozenTrial]:
 
 def result(iteration, score, *, steps=10, finished=False) -> dict[str, object]:
     """One result of a lane, as Tune hands it on."""
-    return {"training_iteration": iteration, METRIC: score, "steps": steps, "finished": finished, "done": finished}
+    counts = {"training_iteration": iteration, "steps": steps, "steps_charged": steps + 1, "epsilon": steps / 8}
+    return {METRIC: score, "finished": finished, "done": finished, **counts}
 
 
 def test_a_suggestion_is_flat_and_carries_its_number(search, url):
@@ -68,7 +78,16 @@ def test_a_finished_trial_is_complete(search, url):
     search.on_trial_complete("a", result(2, 0.7, steps=20, finished=True))
     (trial,) = trials(url)
     assert (trial.state, trial.value) == (TrialState.COMPLETE, 0.7)
-    assert trial.intermediate_values[1] == 0.6
+    assert trial.intermediate_values == {1: 0.6, 2: 0.7}  # Tune hands the last result to on_trial_complete alone
+
+
+def test_a_trial_that_the_scheduler_stopped_is_pruned(search, url):
+    search.suggest("a")
+    search.on_trial_result("a", result(1, 0.6))
+    search.on_trial_complete("a", result(2, 0.4, steps=20))
+    (trial,) = trials(url)
+    assert (trial.state, trial.value) == (TrialState.PRUNED, 0.4)
+    assert trial.intermediate_values == {1: 0.6, 2: 0.4}
 
 
 @pytest.mark.parametrize("score", [math.nan, math.inf])
@@ -128,26 +147,35 @@ def test_what_a_killed_process_left_is_taken_up_first_and_as_it_was(search, url)
 
 
 def test_trials_that_ended_earlier_come_as_rows(search, url):
-    values = [search.suggest(name) for name in "abc"]
-    for name in "abc":
+    values = [search.suggest(name) for name in "abcd"]
+    for name in "abcd":
         search.on_trial_result(name, result(1, 0.5))
-        search.on_trial_result(name, result(2, 0.6, steps=20))
     search.on_trial_complete("a", result(2, 0.6, steps=20, finished=True))
     search.on_trial_complete("b", error=True)
-    found = {row.number: row for row in open_again(url).ended_trials()}
-    assert sorted(found) == [0, 1]  # the third was running
-    assert {**found[0].values, "number": 0} == values[0]
-    assert (found[0].state, found[0].steps, found[0].scores, found[0].score) == ("complete", 20, [0.5, 0.6], 0.6)
-    assert (found[1].state, found[1].steps, found[1].scores) == ("failed", 20, [0.5, 0.6])
+    search.on_trial_complete("c", result(2, 0.4, steps=20))
+    rows = open_again(url).ended_trials()  # the fourth was running
+    found = [(row.number, row.state, row.scores, row.steps, row.steps_charged, row.epsilon) for row in rows]
+    assert found == [
+        (0, "complete", [0.5, 0.6], 20, 21, 2.5),
+        (1, "failed", [0.5], 10, 11, 1.25),
+        (2, "stopped early", [0.5, 0.4], 20, 21, 2.5),
+    ]
+    assert [{**row.values, "number": row.number} for row in rows] == values[:3]
 
 
 def test_a_new_study_has_no_trials_that_ended(search):
     assert search.ended_trials() == []
 
 
-def test_samplers_learn_from_the_states(url):
-    search = open_again(url, sampler="tpe")
-    for number in range(12):
-        values = search.suggest(f"t{number}")
-        search.on_trial_complete(f"t{number}", result(1, -abs(math.log10(values["method.learning_rate"]) + 3)))
-    assert isinstance(search._ot_study.sampler, optuna.samplers.TPESampler)
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_a_search_that_goes_on_does_not_repeat_itself(url, sampler):
+    first = open_again(url, sampler).suggest("a")
+    again = open_again(url, sampler)
+    taken_up, second = again.suggest("x"), again.suggest("y")
+    assert taken_up == first
+    assert second["method.learning_rate"] != first["method.learning_rate"]
+
+
+def test_the_sampler_is_the_configured_one(url):
+    for name, kind in (("tpe", optuna.samplers.TPESampler), ("random", optuna.samplers.RandomSampler)):
+        assert isinstance(open_again(url, name)._ot_study.sampler, kind)

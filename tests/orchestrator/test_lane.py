@@ -1,0 +1,116 @@
+import math
+
+import numpy as np
+import pytest
+
+from orchestrator import lane as module
+from orchestrator.config import load_sweep
+from orchestrator.lane import Job, Lane
+from orchestrator.plan import make_plan
+from orchestrator.reservation import reserve
+from orchestrator.storage import storage_of
+from tests.support.quadratic import Quadratic, example
+from trainers.run import LOG_NAME, Workspace
+
+
+@pytest.fixture
+def evaluator():
+    return Quadratic()
+
+
+@pytest.fixture
+def begin(settings, evaluator, monkeypatch):
+    """Reserve the small sweep and begin a trial on a lane whose model is the quadratic one, without Tune."""
+    workspace = Workspace([example(n) for n in range(40)], [example(n) for n in range(10)], evaluator)
+    monkeypatch.setattr(module, "open_workspace", lambda config: workspace)
+
+    def begin(number, *overrides):
+        plan = make_plan(load_sweep(settings, overrides))
+        storage = storage_of(plan.config)
+        ledger = reserve(plan, storage)
+        lane = Lane.__new__(Lane)  # Tune's own __init__ asks for a cluster
+        lane.setup(trial(number), Job(plan, plan.config, storage))
+        return lane, storage, ledger
+
+    return begin
+
+
+def trial(number, rate=1e-3) -> dict:
+    return {"number": number, "method.learning_rate": rate}
+
+
+def test_a_lane_trains_from_score_to_score(begin):
+    lane, _, ledger = begin(0)
+    results = [lane.step(), lane.step()]
+    assert [result["steps"] for result in results] == [2, 4]
+    assert [result["steps_charged"] for result in results] == [2, 4]
+    assert [(result["finished"], result["done"]) for result in results] == [(False, False), (True, True)]
+    assert all(0 <= result["score"] <= 1 for result in results)
+    plan = lane._job.plan
+    assert [result["epsilon"] for result in results] == [plan.epsilon_after(2), plan.trial_epsilon]
+    assert all(result["sweep_epsilon"] == plan.epsilon for result in results)
+    assert ledger.drawn("test", "train_step", "trial-000") == 4
+
+
+def test_the_next_trial_begins_at_the_base_weights_with_its_own_settings(begin, evaluator):
+    lane, storage, ledger = begin(0)
+    lane.step()
+    assert np.abs(evaluator.theta).max() > 0
+    assert lane.reset_config(trial(1, rate=5e-3))
+    assert np.abs(evaluator.theta).max() == 0
+    lane.step()
+    header = (storage.trial_folder(1) / LOG_NAME).read_text().splitlines()[0]
+    assert '"method.learning_rate":0.005' in header
+    assert [ledger.drawn("test", "train_step", f"trial-00{number}") for number in (0, 1)] == [2, 2]
+
+
+def test_a_trial_that_starts_again_repeats_its_scores_and_releases_nothing_twice(begin, evaluator):
+    first, _, ledger = begin(0)
+    score = first.step()["score"]
+    theta = evaluator.theta.copy()
+    first.cleanup()  # the actor dies
+    again, _, _ = begin(0)
+    result = again.step()
+    assert (result["score"], result["steps"], result["finished"]) == (score, 2, False)
+    assert np.array_equal(evaluator.theta, theta)
+    assert again.step()["steps"] == 4
+    assert ledger.drawn("test", "train_step") == 4
+
+
+def test_a_finished_trial_lets_go_of_its_log(begin):
+    lane, _, _ = begin(0, "score.times=1")
+    assert lane.step()["finished"]
+    again, _, _ = begin(0, "score.times=1")  # as whoever exports the best model
+    again.cleanup()
+
+
+def test_a_trial_whose_tokens_are_gone_is_finished_early(begin):
+    lane, _, ledger = begin(0)
+    for step in range(3 * 4 - 3):
+        ledger.draw("test", "train_step", "others", step)
+    first, second = lane.step(), lane.step()
+    assert [(first["steps"], first["finished"]), (second["steps"], second["finished"])] == [(2, False), (3, True)]
+    lane.cleanup()
+
+
+def test_a_lane_without_a_score_reports_no_number(begin, monkeypatch):
+    lane, _, _ = begin(0)
+    monkeypatch.setattr(lane._run, "_score", lambda index: None)
+    assert math.isnan(lane.step()["score"])
+    lane.cleanup()
+
+
+def test_a_value_that_no_trial_may_have_is_refused(begin, settings):
+    lane, _, _ = begin(0)
+    with pytest.raises(ValueError, match=r"privacy\.noise_multiplier: fixed before the sweep"):
+        lane.reset_config({"number": 1, "privacy.noise_multiplier": 0.1})
+
+
+def test_a_checkpoint_holds_nothing(begin, tmp_path):
+    lane, _, _ = begin(0)
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    lane.save_checkpoint(str(folder))
+    lane.load_checkpoint(str(folder))
+    lane.cleanup()
+    assert not list(folder.iterdir())

@@ -1,0 +1,123 @@
+import shutil
+import sqlite3
+
+import pytest
+
+from orchestrator.ledgered import LedgerTokens, open_ledgered_run
+from orchestrator.privacy.errors import LedgerCorruptError
+from orchestrator.privacy.ledger import Cap, Ledger, TokenDrawer
+from orchestrator.storage import Storage
+from tests.support.quadratic import Quadratic, example
+from tests.support.runs import run_config
+from trainers.run import LOG_NAME, Workspace
+from trainers.tokens import TokensExhausted
+
+NUM_STEPS = 10
+
+
+@pytest.fixture
+def storage(tmp_path):
+    return Storage(tmp_path, "test")
+
+
+def reserve(storage, steps=NUM_STEPS, scores=0) -> Ledger:
+    caps = {"train_step": Cap({"law": "any"}, steps)}
+    if scores:
+        caps["evaluation"] = Cap({"law": "any"}, scores)
+    ledger = Ledger(storage.database_url)
+    ledger.reserve(storage.name, caps)
+    return ledger
+
+
+def open_run(storage, config=None, holder="run"):
+    workspace = Workspace([example(n) for n in range(100)], [example(n) for n in range(20)], Quadratic())
+    return open_ledgered_run(workspace, config or run_config(), 2.0, storage, holder, storage.folder / holder)
+
+
+def take_all(run) -> list:
+    with run.log:
+        return list(run.segments())
+
+
+def test_every_step_draws_its_token_under_the_runs_name(storage):
+    ledger = reserve(storage)
+    assert take_all(open_run(storage)) == [(NUM_STEPS, None)]
+    assert ledger.drawn("test", "train_step", "run") == NUM_STEPS
+    ledger.verify("test")
+
+
+def test_a_run_that_is_opened_again_draws_nothing_for_what_it_has(storage):
+    ledger = reserve(storage)
+    first = open_run(storage)
+    take_all(first)
+    again = open_run(storage)
+    assert take_all(again) == [(NUM_STEPS, None)]
+    assert ledger.drawn("test", "train_step") == NUM_STEPS
+    assert again._workspace.evaluator.state_digest() == first._workspace.evaluator.state_digest()
+
+
+def test_a_refused_token_ends_the_run_with_the_steps_it_has(storage, caplog):
+    ledger = reserve(storage, steps=3)
+    run = open_run(storage)
+    assert take_all(run) == [(3, None)]
+    assert (run.steps_taken, run.steps_charged, ledger.drawn("test", "train_step")) == (3, 3, 3)
+    assert "ends after 3 steps. The cap of 3 'train_step' tokens of 'test' is drawn" in caplog.text
+
+
+def test_runs_share_one_cap(storage):
+    reserve(storage, steps=NUM_STEPS + 4)
+    assert take_all(open_run(storage, holder="trial-000")) == [(NUM_STEPS, None)]
+    assert take_all(open_run(storage, holder="trial-001")) == [(4, None)]
+
+
+def test_a_refusal_is_told_in_the_words_of_the_loop(storage):
+    reserve(storage, steps=1)
+    tokens = LedgerTokens(TokenDrawer(storage.database_url, "test", "train_step", "run"))
+    tokens.draw(0)
+    with pytest.raises(TokensExhausted, match="The cap of 1 'train_step' tokens of 'test' is drawn"):
+        tokens.draw(1)
+
+
+def test_private_scores_draw_tokens_of_their_own_kind(storage):
+    ledger = reserve(storage, scores=2)
+    private = run_config(data__validation="private.jsonl", score__on="private", score__times=2, score__num_examples=20)
+    scores = [score for _, score in take_all(open_run(storage, private))]
+    assert all(isinstance(score, float) for score in scores)
+    assert (ledger.drawn("test", "train_step"), ledger.drawn("test", "evaluation")) == (NUM_STEPS, 2)
+    assert [score for _, score in take_all(open_run(storage, private))] == scores  # read in the log
+    assert ledger.drawn("test", "evaluation") == 2
+
+
+def test_a_ledger_that_was_set_back_is_noticed(storage, tmp_path):
+    reserve(storage).close()
+    backup = tmp_path / "backup.db"
+    with sqlite3.connect(tmp_path / "dpzo.db") as source, sqlite3.connect(backup) as copy:
+        source.backup(copy)
+    source.close()
+    copy.close()
+    take_all(open_run(storage))
+    Ledger(storage.database_url).close()
+    for path in tmp_path.glob("dpzo.db*"):
+        path.unlink()
+    shutil.copy(backup, tmp_path / "dpzo.db")
+    with pytest.raises(LedgerCorruptError, match="'run' has drawn 10 'train_step' tokens of 'test' by its own log, 0"):
+        open_run(storage)
+
+
+def test_a_run_is_not_opened_without_a_reservation(storage, tmp_path):
+    with pytest.raises(ValueError, match="There is no ledger"):
+        open_run(storage)
+    reserve(Storage(tmp_path, "other"))
+    with pytest.raises(ValueError, match="Nothing is reserved under 'test'"):
+        open_run(storage, holder="another")
+
+
+def test_a_folder_with_the_log_of_another_run_is_refused(storage):
+    reserve(storage)
+    take_all(open_run(storage))
+    log = (storage.folder / "run" / LOG_NAME).read_bytes()
+    with pytest.raises(
+        ValueError, match=r"belongs to a run with other settings \(method.learning_rate: 0.05 in the log"
+    ):
+        open_run(storage, run_config(method__learning_rate=0.06))
+    assert (storage.folder / "run" / LOG_NAME).read_bytes() == log

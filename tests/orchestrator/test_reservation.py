@@ -1,0 +1,60 @@
+import pytest
+
+from orchestrator.config import load_sweep
+from orchestrator.plan import make_plan
+from orchestrator.privacy.ledger import Ledger
+from orchestrator.reservation import caps_of, reserve
+from orchestrator.storage import storage_of
+
+MEZO = ("method.name=mezo", "method.num_directions=1", "privacy.noise_multiplier=null")
+PRIVATE_SCORES = ("score.on=private", "score.num_examples=100", "score.times=2")
+
+
+@pytest.fixture
+def plan(settings):
+    """Plan the small sweep with overrides."""
+    return lambda *overrides: make_plan(load_sweep(settings, overrides))
+
+
+def test_the_caps_of_a_plan_are_reserved_before_anything_is_drawn(plan):
+    made = plan(*PRIVATE_SCORES, "privacy.spare_steps=5")
+    storage = storage_of(made.config)
+    found = {cap.kind: cap for cap in reserve(made, storage).reservations()}
+    assert {kind: (cap.name, cap.cap.count, cap.drawn) for kind, cap in found.items()} == {
+        "train_step": ("test", 3 * 4 + 5, 0),
+        "evaluation": ("test", 3 * 2, 0),
+    }
+    assert found["train_step"].cap.parameters == {
+        "noise": "gaussian",
+        "noise_multiplier": made.noise_multiplier,
+        "sampling_prob": made.caps.sampling_prob,
+    }
+
+
+def test_the_same_plan_again_is_the_same_reservation(plan):
+    storage = storage_of(plan().config)
+    first = reserve(plan(), storage).reservations()
+    assert reserve(plan(), storage).reservations() == first
+
+
+@pytest.mark.parametrize("change", ["search.num_trials=4", "privacy.noise_multiplier=5", "privacy.spare_steps=1"])
+def test_a_name_keeps_its_caps(plan, change):
+    storage = storage_of(plan().config)
+    first = reserve(plan(), storage).reservations()
+    with pytest.raises(ValueError, match="'test' is already reserved with other caps"):
+        reserve(plan(change), storage)
+    assert Ledger(storage.database_url).reservations() == first
+
+
+def test_two_names_share_one_ledger(plan):
+    for name in ("a", "b"):
+        made = plan(f"name={name}")
+        ledger = reserve(made, storage_of(made.config))
+    assert [cap.name for cap in ledger.reservations()] == ["a", "b"]
+
+
+def test_steps_without_privacy_are_counted_all_the_same(plan):
+    caps = caps_of(plan(*MEZO, "privacy.spare_steps=5"))
+    assert {kind: (dict(cap.parameters), cap.count) for kind, cap in caps.items()} == {
+        "train_step": ({"law": "not private"}, 3 * 4 + 5)
+    }

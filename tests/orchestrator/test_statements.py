@@ -1,0 +1,77 @@
+from importlib.metadata import version
+
+import pytest
+
+from orchestrator.config import load_run, load_sweep
+from orchestrator.plan import make_plan
+from orchestrator.reservation import reserve
+from orchestrator.statements import statement_of
+from orchestrator.storage import storage_of
+
+MEZO = ("method.name=mezo", "method.num_directions=1", "privacy.noise_multiplier=null")
+PRIVATE_SCORES = ("score.on=private", "score.num_examples=100", "score.times=2")
+
+
+@pytest.fixture
+def stated(settings):
+    """Reserve a plan, draw some tokens of a kind, and return plan and statement."""
+
+    def state(*overrides, load=load_sweep, **drawn):
+        plan = make_plan(load(settings, overrides))
+        ledger = reserve(plan, storage_of(plan.config))
+        for kind, count in drawn.items():
+            for step in range(count):
+                ledger.draw("test", kind, "trial-000", step)
+        return plan, statement_of(plan, ledger)
+
+    return state
+
+
+def test_the_stated_epsilon_is_that_of_the_caps_whatever_was_drawn(stated):
+    plan, statement = stated(train_step=5)
+    assert statement.private
+    assert statement.epsilon == plan.epsilon
+    assert statement.epsilon_per_trial == plan.trial_epsilon
+    assert statement.delta == plan.config.privacy.delta
+    assert (statement.caps, statement.tokens_drawn) == ({"train_step": 12}, {"train_step": 5})
+
+
+def test_private_scores_are_stated_beside_the_steps(stated):
+    plan, statement = stated(*PRIVATE_SCORES, evaluation=2)
+    assert statement.caps == {"train_step": 12, "evaluation": 6}
+    assert statement.tokens_drawn == {"train_step": 0, "evaluation": 2}
+    assert statement.epsilon == plan.epsilon
+    assert not any("validation" in held for held in statement.public_data)
+
+
+def test_what_was_held_public_is_named(stated, settings):
+    _, statement = stated()
+    assert statement.public_data == (
+        f"base model and tokenizer ({settings['model']['path']})",
+        "prompt template and label words",
+        "number of examples as declared (40)",
+        f"validation examples ({settings['data']['validation']})",
+    )
+
+
+def test_a_run_without_validation_holds_none_public(stated):
+    _, statement = stated("data.validation=null", load=load_run)
+    assert not any("validation" in held for held in statement.public_data)
+
+
+def test_a_run_is_stated_as_one_trial(stated):
+    plan, statement = stated(load=load_run)
+    assert statement.caps == {"train_step": 4}
+    assert statement.epsilon == statement.epsilon_per_trial == plan.epsilon
+
+
+def test_a_method_without_privacy_says_so(stated):
+    _, statement = stated(*MEZO)
+    assert (statement.private, statement.epsilon_total, statement.caps) == (False, None, {"train_step": 12})
+    assert "NOT private" in statement.text()
+    assert "total ε = ∞" in statement.text()
+
+
+def test_the_software_is_named_with_its_versions(stated):
+    _, statement = stated()
+    assert statement.versions == {name: version(name) for name in ("dpzo", "torch", "transformers")}
