@@ -2,7 +2,7 @@
 
     python examples/demo/build.py [--out DIR] [--data-only] [--threads N]
 
-About two minutes on one core. The data files come out the same byte for byte everywhere; the model is the same for the
+About 70 seconds of one core. The data files come out the same byte for byte everywhere; the model is the same for the
 same build of torch and the same number of threads, and equally good otherwise.
 """
 

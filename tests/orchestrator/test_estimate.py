@@ -6,7 +6,7 @@ from safetensors.numpy import save_file
 
 from orchestrator import estimate as module
 from orchestrator.config import load_run
-from orchestrator.estimate import estimate
+from orchestrator.estimate import EFFICIENCY, SECONDS_PER_PASS, SECONDS_PER_PERTURBED_PARAMETER, estimate
 
 TEXTS = ["good food", "very good service", "not good food", "food"]
 SHAPES = {"model.embed_tokens.weight": [100, 8], "model.layers.0.weight": [8, 16], "lm_head.weight": [8, 100]}
@@ -37,57 +37,59 @@ def machine(monkeypatch):
 
 
 def test_forward_passes_are_two_for_each_direction_and_step(run):
-    work = estimate(run("method.num_directions=3", "privacy.expected_batch_size=7"), 10)
+    work = estimate(run("method.num_directions=3", "privacy.expected_batch_size=7"), 10, 1)
     assert (work.forward_passes, work.examples_forwarded) == (60, 420)
 
 
-def test_time_is_multiply_adds_over_what_the_machine_does(run):
-    words = 1.4 * (4 + 5 + 5 + 3) / 4  # of "{text} It was" over the public examples
-    forward_s = 40 * 8 * words * 2 * (8 * 16 + 8 * 100) / (0.4 * 1e6)
-    perturbing_s = 1.5 * 40 * (100 * 8 + 8 * 16 + 8 * 100) * 1e-9
-    assert estimate(run(), 10).seconds == pytest.approx(forward_s + perturbing_s)
-    assert estimate(run("model.trainable=lora"), 10).seconds == pytest.approx(forward_s)
+def test_time_is_that_of_multiplying_perturbing_and_starting_a_pass(run):
+    passes, words = 40, 1.4 * (4 + 5 + 5 + 3) / 4  # of "{text} It was" over the public examples
+    multiplying = passes * 8 * words * 2 * (8 * 16 + 8 * 100) / (EFFICIENCY * 1e6)
+    perturbing = 1.5 * passes * (100 * 8 + 8 * 16 + 8 * 100) * SECONDS_PER_PERTURBED_PARAMETER
+    starting = passes * SECONDS_PER_PASS
+    assert estimate(run(), 10, 1).seconds == pytest.approx(multiplying + perturbing + starting)
+    assert estimate(run(), 10, 4).seconds == pytest.approx(multiplying + perturbing + starting / 4)
+    assert estimate(run("model.trainable=lora"), 10, 1).seconds == pytest.approx(multiplying + starting)
 
 
 def test_time_grows_with_the_steps(run):
-    one, ten = (estimate(run(), steps).seconds for steps in (1, 10))
+    one, ten = (estimate(run(), steps, 1).seconds for steps in (1, 10))
     assert ten == pytest.approx(10 * one)
 
 
 def test_examples_are_taken_to_be_as_long_as_allowed_where_none_is_public(run, tmp_path):
-    alone = estimate(run("data.validation=null", "task.max_tokens=50"), 10).seconds
+    alone = estimate(run("data.validation=null", "task.max_tokens=50"), 10, 1).seconds
     (tmp_path / "public.jsonl").unlink()  # so that reading it would fail
     private = run("score.on=private", "score.num_examples=12", "task.max_tokens=50")
-    assert estimate(private, 10).seconds == alone
-    assert estimate(run("data.validation=hub:imdb", "task.max_tokens=50"), 10).seconds == alone
+    assert estimate(private, 10, 1).seconds == alone
+    assert estimate(run("data.validation=hub:imdb", "task.max_tokens=50"), 10, 1).seconds == alone
 
 
 def test_prompts_are_not_taken_to_be_longer_than_they_are_cut(run):
-    cut, whole = (estimate(run(f"task.max_tokens={most}"), 10).seconds for most in (2, 256))
+    cut, whole = (estimate(run(f"task.max_tokens={most}"), 10, 1).seconds for most in (2, 256))
     assert cut < whole
 
 
 def test_a_column_is_filled_in_as_the_prompts_have_it(run, tmp_path):
     write(tmp_path, [{"text.of[0]": "good food", "label": "bad"}])
-    assert estimate(run("task.template={text.of[0]} {{It}} was"), 10).seconds > 0
+    assert estimate(run("task.template={text.of[0]} {{It}} was"), 10, 1).seconds > 0
 
 
 def test_time_is_unknown_without_the_models_files(run, tmp_path):
-    assert estimate(run("model.path=somebody/some-model"), 10).seconds is None
-    assert estimate(run("performance.device=cuda"), 10).seconds is None
+    assert estimate(run("model.path=somebody/some-model"), 10, 1).seconds is None
+    assert estimate(run("performance.device=cuda"), 10, 1).seconds is None
     (tmp_path / "model" / "model.safetensors").unlink()
-    assert estimate(run(), 10).seconds is None
+    assert estimate(run(), 10, 1).seconds is None
 
 
 @pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n"])
 def test_time_is_unknown_where_a_file_is_no_model(run, tmp_path, content):
     (tmp_path / "model" / "model.safetensors").write_bytes(content)
-    assert estimate(run(), 10).seconds is None
+    assert estimate(run(), 10, 1).seconds is None
 
 
 def test_an_unreadable_validation_file_is_called_by_its_name(run, tmp_path):
     with pytest.raises(ValueError, match=r"^data\.validation: there is no file .*other\.jsonl"):
-        estimate(run(f"data.validation={tmp_path / 'other.jsonl'}"), 10)
+        estimate(run(f"data.validation={tmp_path / 'other.jsonl'}"), 10, 1)
 
 
 def test_the_machine_is_measured(monkeypatch):

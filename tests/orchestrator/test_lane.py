@@ -23,6 +23,7 @@ def begin(settings, evaluator, monkeypatch):
     """Reserve the small sweep and begin a trial on a lane whose model is the quadratic one, without Tune."""
     workspace = Workspace([example(n) for n in range(40)], [example(n) for n in range(10)], evaluator)
     monkeypatch.setattr(module, "open_workspace", lambda config: workspace)
+    begun = []
 
     def begin(number, *overrides):
         plan = make_plan(load_sweep(settings, overrides))
@@ -30,9 +31,12 @@ def begin(settings, evaluator, monkeypatch):
         ledger = reserve(plan, storage)
         lane = Lane.__new__(Lane)  # Tune's own __init__ asks for a cluster
         lane.setup(trial(number), Job(plan, plan.config, storage))
+        begun.append(lane)
         return lane, storage, ledger
 
-    return begin
+    yield begin
+    for lane in begun:
+        lane.cleanup()
 
 
 def trial(number, rate=1e-3) -> dict:
@@ -80,8 +84,7 @@ def test_a_trial_that_starts_again_repeats_its_scores_and_releases_nothing_twice
 def test_a_finished_trial_lets_go_of_its_log(begin):
     lane, _, _ = begin(0, "score.times=1")
     assert lane.step()["finished"]
-    again, _, _ = begin(0, "score.times=1")  # as whoever exports the best model
-    again.cleanup()
+    begin(0, "score.times=1")  # opens the same log, as whoever exports the best model
 
 
 def test_a_trial_whose_tokens_are_gone_is_finished_early(begin):
@@ -90,14 +93,12 @@ def test_a_trial_whose_tokens_are_gone_is_finished_early(begin):
         ledger.draw("test", "train_step", "others", step)
     first, second = lane.step(), lane.step()
     assert [(first["steps"], first["finished"]), (second["steps"], second["finished"])] == [(2, False), (3, True)]
-    lane.cleanup()
 
 
 def test_a_lane_without_a_score_reports_no_number(begin, monkeypatch):
     lane, _, _ = begin(0)
     monkeypatch.setattr(lane._run, "_score", lambda index: None)
     assert math.isnan(lane.step()["score"])
-    lane.cleanup()
 
 
 def test_a_value_that_no_trial_may_have_is_refused(begin, settings):
@@ -112,5 +113,4 @@ def test_a_checkpoint_holds_nothing(begin, tmp_path):
     folder.mkdir()
     lane.save_checkpoint(str(folder))
     lane.load_checkpoint(str(folder))
-    lane.cleanup()
     assert not list(folder.iterdir())
