@@ -1,8 +1,7 @@
-import copy
-
 import pytest
 
 from tests.orchestrator.config_files import QUICKSTART
+from tests.support.settings import quick_settings
 
 
 @pytest.fixture
@@ -24,8 +23,4 @@ def project(tmp_path_factory):
 @pytest.fixture
 def settings(project, tmp_path):
     """Those values with σ given, which is planned in no time, and with results in a folder of the test's own."""
-    values = copy.deepcopy(project)
-    values["storage_path"] = str(tmp_path / "runs")
-    values["privacy"] = {"noise_multiplier": 4.0, "expected_batch_size": 8}
-    values["method"]["num_steps"] = 4
-    return values
+    return quick_settings(project, tmp_path)
