@@ -65,7 +65,7 @@ def _tensor_shapes(folder: Path) -> dict[str, list[int]] | None:
 def _tokens_per_example(config: RunConfig) -> float:
     """Return a guess from public examples, or the longest prompt where there are none."""
     source = config.data.validation
-    if source is None or config.score.on == "private" or source.startswith("hub:"):
+    if source is None or config.score.on == "private" or not Path(source).is_file():
         return config.task.max_tokens
     rows = read_rows(source, config.task.columns, "data.validation")[:SAMPLE_ROWS]
     template = Template.parse(config.task.template, "task.template")

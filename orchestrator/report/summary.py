@@ -44,6 +44,8 @@ def plan_summary(plan: Plan) -> RenderableType:
         "unknown before the model is loaded" if work.seconds is None else f"about {duration(work.seconds)} on this CPU"
     )
     facts.append(("time", seconds))
+    if plan.caps is not None and config.privacy.delta * config.data.num_examples >= 1:
+        facts.append(("warning", "δ ≥ 1 / num_examples: publishing one example at random would satisfy it; lower δ"))
     return facts_table(facts)
 
 
