@@ -36,6 +36,7 @@ from transformers import OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
 
 from trainers.config import ModelConfig, PerformanceConfig
 from trainers.directions import Direction
+from trainers.directions.counter import Kind
 from trainers.evaluators.base import Example
 from trainers.evaluators.transformers import TransformersEvaluator
 from trainers.mechanism import MechanismPlan
@@ -81,7 +82,7 @@ def save_opt_125m(folder: Path) -> Path:
 
 
 def our_context(
-    folder: Path, examples: list[Example], tokenizer: PreTrainedTokenizerFast, kind: str, num_steps: int
+    folder: Path, examples: list[Example], tokenizer: PreTrainedTokenizerFast, kind: Kind, num_steps: int
 ) -> StepContext:
     """Return a step as a run takes it, with a fixed batch."""
     evaluator = TransformersEvaluator(
@@ -113,15 +114,15 @@ class ReferenceLoop:
         self._labels_B = torch.tensor([example.label for example in examples])
 
     @torch.inference_mode()
-    def step(self, seed: int) -> None:
-        self._perturb(seed, SMOOTHING)
+    def step(self, number: int) -> None:
+        self._perturb(number, SMOOTHING)
         plus_B = self._losses()
-        self._perturb(seed, -2 * SMOOTHING)
+        self._perturb(number, -2 * SMOOTHING)
         minus_B = self._losses()
-        self._perturb(seed, SMOOTHING)
+        self._perturb(number, SMOOTHING)
         clipped_B = ((plus_B - minus_B) / (2 * SMOOTHING)).clamp(-CLIP_NORM, CLIP_NORM)
         noise = torch.normal(0.0, NOISE_MULTIPLIER * CLIP_NORM, (1,))
-        self._perturb(seed, -LEARNING_RATE * float(clipped_B.sum() + noise) / len(clipped_B))
+        self._perturb(number, -LEARNING_RATE * float(clipped_B.sum() + noise) / len(clipped_B))
 
     def _losses(self) -> torch.Tensor:
         mask_BL = torch.arange(self._ids_BL.shape[1]) <= self._last_B[:, None]
@@ -237,7 +238,8 @@ def report(
 ) -> None:
     """Time everything and print one table."""
     steps = arguments.repeats + 1
-    ours = {kind: our_context(folder, examples, tokenizer, kind, steps) for kind in ("rademacher", "gaussian")}
+    kinds: tuple[Kind, ...] = ("rademacher", "gaussian")
+    ours = {kind: our_context(folder, examples, tokenizer, kind, steps) for kind in kinds}
     contestants: dict[str, Callable[[int], None]] = {
         "two label-only forward passes (floor)": floor_of(ours["rademacher"]),
         "our step, Rademacher": lambda n: take_step(ours["rademacher"], n),

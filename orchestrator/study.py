@@ -51,14 +51,16 @@ class TruthfulSearch(OptunaSearch):
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
-        unfinished = self._ot_study.get_trials(states=(TrialState.RUNNING,))
-        if self._ot_study.trials:
-            self._ot_study.sampler.reseed_rng()  # a search that goes on must not repeat its first draws
-        self._to_take_up = [optuna.trial.Trial(self._ot_study, trial._trial_id) for trial in unfinished]
+        assert self._ot_study is not None  # made above, because a space is given
+        self._study: optuna.Study = self._ot_study
+        unfinished = self._study.get_trials(states=(TrialState.RUNNING,))
+        if self._study.trials:
+            self._study.sampler.reseed_rng()  # a search that goes on must not repeat its first draws
+        self._to_take_up = [optuna.trial.Trial(self._study, trial._trial_id) for trial in unfinished]
 
     def ended_trials(self) -> list[TrialRow]:
         """Return the trials that had ended before this process began."""
-        ended = self._ot_study.get_trials(states=tuple(STATES))
+        ended = self._study.get_trials(states=tuple(STATES))
         return [
             TrialRow(
                 number=trial.number,
@@ -94,18 +96,18 @@ class TruthfulSearch(OptunaSearch):
         self._completed_trials.add(trial_id)
         trial = self._ot_trials[trial_id]
         if error or result is None or not math.isfinite(result[METRIC]):
-            self._ot_study.tell(trial, state=TrialState.FAIL)
+            self._study.tell(trial, state=TrialState.FAIL)
             return
         self._note(trial, result)
         if result["finished"]:
-            self._ot_study.tell(trial, result[METRIC])
+            self._study.tell(trial, result[METRIC])
         else:
-            self._ot_study.tell(trial, state=TrialState.PRUNED)
+            self._study.tell(trial, state=TrialState.PRUNED)
 
     def _note(self, trial: optuna.trial.Trial, result: dict[str, Any]) -> None:
         """Store a score under its number, once: a trial that is taken up again repeats its earlier ones."""
         for name in ("steps", "steps_charged", "epsilon"):
             trial.set_user_attr(name, result[name])
-        known = self._ot_study._storage.get_trial(trial._trial_id).intermediate_values
+        known = self._study._storage.get_trial(trial._trial_id).intermediate_values
         if math.isfinite(result[METRIC]) and result["training_iteration"] not in known:
             trial.report(result[METRIC], result["training_iteration"])

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 
 from ray import tune
+from ray.tune.schedulers import ASHAScheduler
 from rich.console import Console
 
 from orchestrator.board import Board
@@ -116,9 +117,7 @@ def _run_trials(sweep: _Sweep, search: TruthfulSearch, board: Board) -> None:
         tune.with_resources(tune.with_parameters(Lane, job=job), {"CPU": sweep.threads}),
         tune_config=tune.TuneConfig(
             search_alg=search,
-            scheduler=tune.schedulers.ASHAScheduler(metric=METRIC, mode="max", max_t=config.score.times)
-            if asha
-            else None,
+            scheduler=ASHAScheduler(metric=METRIC, mode="max", max_t=config.score.times) if asha else None,
             num_samples=to_come,
             max_concurrent_trials=config.search.concurrent_trials,
             reuse_actors=True,

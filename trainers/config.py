@@ -31,7 +31,7 @@ class DataConfig(Section):
         "Declare it without looking at who is in the data; it need not be exact for epsilon to hold."
     )
     validation: str | None = Field(
-        None, description="Examples to score on, in the same forms. Held public unless score.on is 'private'."
+        default=None, description="Examples to score on, in the same forms. Held public unless score.on is 'private'."
     )
 
 
@@ -41,13 +41,13 @@ class TaskConfig(Section):
     model_config = ConfigDict(coerce_numbers_to_str=True)  # labels 0 and 1 are written without quotes
 
     template: str = Field(description="The prompt, with columns in braces: '{sentence} It was'.")
-    label_column: str | None = Field(None, description="Column of the label.")
+    label_column: str | None = Field(default=None, description="Column of the label.")
     label_words: dict[str, str] | None = Field(
-        None, description="Label → continuation that a causal model chooses between, with its leading space."
+        default=None, description="Label → continuation that a causal model chooses between, with its leading space."
     )
-    labels: list[str] | None = Field(None, description="Labels in class order, for a classification head.")
-    target: str | None = Field(None, description="Template of the text to be generated: '{summary}'.")
-    max_tokens: Count = Field(256, description="Longest prompt in tokens; longer ones lose their beginning.")
+    labels: list[str] | None = Field(default=None, description="Labels in class order, for a classification head.")
+    target: str | None = Field(default=None, description="Template of the text to be generated: '{summary}'.")
+    max_tokens: Count = Field(default=256, description="Longest prompt in tokens; longer ones lose their beginning.")
 
     @model_validator(mode="after")
     def _one_kind_of_target(self) -> TaskConfig:
@@ -81,34 +81,42 @@ class TaskConfig(Section):
 class LoraConfig(Section):
     """A low-rank adapter (Hu et al., 2021, arXiv:2106.09685); defaults of the MeZO paper."""
 
-    rank: Count = Field(8, description="Rank r.")
-    alpha: Positive = Field(16.0, description="Scale: the adapter is multiplied by alpha / r.")
-    target_modules: list[str] | None = Field(None, description="Modules that get one; PEFT's choice when absent.")
+    rank: Count = Field(default=8, description="Rank r.")
+    alpha: Count = Field(default=16, description="Scale: the adapter is multiplied by alpha / r.")
+    target_modules: list[str] | None = Field(
+        default=None, description="Modules that get one; PEFT's choice when absent."
+    )
 
 
 class ModelConfig(Section):
     """Which model, and which of its parameters train."""
 
     path: str = Field(description="A folder, or a name on the Hugging Face hub.")
-    head: Literal["causal-lm", "sequence-classification"] = Field("causal-lm", description="Which loss it computes.")
-    trainable: Literal["full", "lora"] = Field("full", description="All parameters, or a LoRA adapter.")
+    head: Literal["causal-lm", "sequence-classification"] = Field(
+        default="causal-lm", description="Which loss it computes."
+    )
+    trainable: Literal["full", "lora"] = Field(default="full", description="All parameters, or a LoRA adapter.")
     lora: LoraConfig = Field(default_factory=LoraConfig, description="Used with trainable: lora.")
 
 
 class MethodConfig(Section):
     """The method and its settings; none of them enters epsilon but num_steps."""
 
-    name: Literal["mezo", "dp-zo", "dp-aggzo"] = Field("dp-aggzo", description="A method of the catalogue.")
-    num_steps: Count = Field(1000, description="Steps T of one run (one trial of a sweep).")
+    name: Literal["mezo", "dp-zo", "dp-aggzo"] = Field(default="dp-aggzo", description="A method of the catalogue.")
+    num_steps: Count = Field(default=1000, description="Steps T of one run (one trial of a sweep).")
     num_directions: Count = Field(
-        16,
+        default=16,
         description="Directions K a step; 2K forward passes of the batch. 1 when absent for a method that takes one.",
     )
-    smoothing: Positive = Field(1e-3, description="Perturbation radius λ, in units of a parameter.")
-    clip_norm: Positive = Field(5.0, description="L2 bound C on an example's K-vector, nats per parameter unit.")
-    learning_rate: Positive = Field(1e-5, description="Learning rate η.")
-    direction: Literal["gaussian", "rademacher"] = Field("gaussian", description="Law of the directions z.")
-    seed: int = Field(0, ge=0, description="PUBLIC key of the directions. Noise and batches never depend on it.")
+    smoothing: Positive = Field(default=1e-3, description="Perturbation radius λ, in units of a parameter.")
+    clip_norm: Positive = Field(
+        default=5.0, description="L2 bound C on an example's K-vector, nats per parameter unit."
+    )
+    learning_rate: Positive = Field(default=1e-5, description="Learning rate η.")
+    direction: Literal["gaussian", "rademacher"] = Field(default="gaussian", description="Law of the directions z.")
+    seed: int = Field(
+        default=0, ge=0, description="PUBLIC key of the directions. Noise and batches never depend on it."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -132,34 +140,35 @@ class MethodConfig(Section):
 class PrivacyConfig(Section):
     """The promise, and the rate and noise that keep it."""
 
-    epsilon: Positive | None = Field(None, description="Total epsilon, of the whole sweep where there is one.")
-    delta: Annotated[float, Field(gt=0, lt=1)] = Field(1e-5, description="Total delta.")
+    epsilon: Positive | None = Field(default=None, description="Total epsilon, of the whole sweep where there is one.")
+    delta: Annotated[float, Field(gt=0, lt=1)] = Field(default=1e-5, description="Total delta.")
     noise_multiplier: Positive | None = Field(
-        None, description="σ: noise standard deviation / C. Calibrated to epsilon when absent."
+        default=None, description="σ: noise standard deviation / C. Calibrated to epsilon when absent."
     )
-    expected_batch_size: Positive = Field(64.0, description="B = q · num_examples, the only divisor of a sum.")
+    expected_batch_size: Positive = Field(default=64.0, description="B = q · num_examples, the only divisor of a sum.")
     spare_steps: Annotated[int, Field(ge=0)] = Field(
-        0, description="Steps a run may repeat after a kill, paid for in advance; an interrupted step stays charged."
+        default=0,
+        description="Steps a run may repeat after a kill, paid for in advance; an interrupted step stays charged.",
     )
 
 
 class ScoreConfig(Section):
     """How a run is judged: on public examples for nothing, or on private ones for tokens of their own."""
 
-    on: Literal["public", "private"] = Field("public", description="What data.validation is.")
-    times: Count = Field(1, description="Scores of one run, evenly spaced; the last one at its end.")
+    on: Literal["public", "private"] = Field(default="public", description="What data.validation is.")
+    times: Count = Field(default=1, description="Scores of one run, evenly spaced; the last one at its end.")
     noise_multiplier: Positive = Field(
-        20.0, description="On private examples: standard deviation of the noise on the number of right answers."
+        default=20.0, description="On private examples: standard deviation of the noise on the number of right answers."
     )
-    num_examples: Count | None = Field(None, description="On private examples: their declared number, public.")
+    num_examples: Count | None = Field(default=None, description="On private examples: their declared number, public.")
 
 
 class PerformanceConfig(Section):
     """Speed only: nothing here can change the mechanism, its event or, beyond rounding, a loss."""
 
-    micro_batch_tokens: Count = Field(4096, description="Largest padded size of one forward pass, tokens.")
-    num_threads: Count | None = Field(None, description="CPU threads of one run; all cores when absent.")
-    device: str = Field("cpu", description="torch device, 'cpu' or 'cuda'.")
+    micro_batch_tokens: Count = Field(default=4096, description="Largest padded size of one forward pass, tokens.")
+    num_threads: Count | None = Field(default=None, description="CPU threads of one run; all cores when absent.")
+    device: str = Field(default="cpu", description="torch device, 'cpu' or 'cuda'.")
 
 
 class RunConfig(Section):
@@ -168,7 +177,7 @@ class RunConfig(Section):
     name: str = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,80}$", description="Names the run's folder and ledger entry."
     )
-    storage_path: str = Field("runs", description="Folder for ledger, logs and results.")
+    storage_path: str = Field(default="runs", description="Folder for ledger, logs and results.")
     data: DataConfig
     task: TaskConfig
     model: ModelConfig

@@ -169,7 +169,11 @@ def test_any_configuration_loads_again_from_its_json(tmp_path, template, labels,
         {
             "name": "any",
             "data": {"train": template, "num_examples": num_examples, "validation": "public.jsonl"},
-            "task": {"template": template, "label_column": "label", "label_words": labels},
+            "task": {
+                "template": f"{template.translate({ord(brace): None for brace in '{}'})}{{text}}",
+                "label_column": "label",
+                "label_words": labels,
+            },
             "model": {"path": "model"},
             "method": {"smoothing": smoothing, "clip_norm": clip_norm},
             "privacy": {"epsilon": epsilon, "delta": delta},

@@ -61,7 +61,8 @@ def test_examples_are_taken_to_be_as_long_as_allowed_where_none_is_public(run, t
     (tmp_path / "public.jsonl").unlink()  # so that reading it would fail
     private = run("score.on=private", "score.num_examples=12", "task.max_tokens=50")
     assert estimate(private, 10, 1).seconds == alone
-    assert estimate(run("data.validation=hub:imdb", "task.max_tokens=50"), 10, 1).seconds == alone
+    for elsewhere in ("hub:imdb", f"{tmp_path / 'missing.jsonl'}"):
+        assert estimate(run(f"data.validation={elsewhere}", "task.max_tokens=50"), 10, 1).seconds == alone
 
 
 def test_prompts_are_not_taken_to_be_longer_than_they_are_cut(run):
@@ -88,8 +89,9 @@ def test_time_is_unknown_where_a_file_is_no_model(run, tmp_path, content):
 
 
 def test_an_unreadable_validation_file_is_called_by_its_name(run, tmp_path):
-    with pytest.raises(ValueError, match=r"^data\.validation: there is no file .*other\.jsonl"):
-        estimate(run(f"data.validation={tmp_path / 'other.jsonl'}"), 10, 1)
+    write(tmp_path, [{"txt": "good food", "label": "bad"}])
+    with pytest.raises(ValueError, match=r"^data\.validation: column 'text' is not in public\.jsonl"):
+        estimate(run(), 10, 1)
 
 
 def test_the_machine_is_measured(monkeypatch):

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
 
@@ -14,7 +14,7 @@ from trainers.config import LoraConfig, ModelConfig
 from trainers.directions import uniform_values
 
 
-def load_model(config: ModelConfig, *, num_labels: int, pad_token_id: int, seed: int, device: str) -> PreTrainedModel:
+def load_model(config: ModelConfig, *, num_labels: int, pad_token_id: int, seed: int, device: str) -> Any:
     """Load the model in float32 and evaluation mode, with its adapter where one trains.
 
     A classification head that the checkpoint lacks, and the adapter, are initialised from `seed`, so that every worker
@@ -36,7 +36,7 @@ def load_model(config: ModelConfig, *, num_labels: int, pad_token_id: int, seed:
     return model.to(device).eval()
 
 
-def trainable_parameters(model: PreTrainedModel, config: ModelConfig) -> dict[str, torch.Tensor]:
+def trainable_parameters(model: torch.nn.Module, config: ModelConfig) -> dict[str, torch.Tensor]:
     """Return Hugging Face name → tensor of what trains; tied parameters stand once, under their first name."""
     named = dict(model.named_parameters())
     if config.trainable == "lora":
@@ -44,7 +44,7 @@ def trainable_parameters(model: PreTrainedModel, config: ModelConfig) -> dict[st
     return {name: tensor.data for name, tensor in named.items() if tensor.is_floating_point()}
 
 
-def _from_pretrained(config: ModelConfig, num_labels: int) -> PreTrainedModel:
+def _from_pretrained(config: ModelConfig, num_labels: int) -> Any:
     try:
         if config.head == "sequence-classification":
             return AutoModelForSequenceClassification.from_pretrained(
@@ -58,7 +58,7 @@ def _from_pretrained(config: ModelConfig, num_labels: int) -> PreTrainedModel:
         ) from error
 
 
-def _with_adapter(model: PreTrainedModel, config: ModelConfig, seed: int) -> Any:
+def _with_adapter(model: Any, config: ModelConfig, seed: int) -> Any:
     from peft import LoraConfig as PeftConfig
     from peft import TaskType, get_peft_model
 

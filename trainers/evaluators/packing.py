@@ -132,8 +132,8 @@ def _attention(
     batch = _BATCH.get()
     answers = []
     for rectangle in batch.rectangles:
-        folded = (tensor[0][:, rectangle].transpose(0, 1) for tensor in (query, key, value))
+        q, k, v = (tensor[0][:, rectangle].transpose(0, 1) for tensor in (query, key, value))
         # rows are filled up behind their end, where a causal row never looks: no mask is needed
-        answer, _ = sdpa_attention_forward(module, *folded, None, **arguments)
+        answer, _ = sdpa_attention_forward(module, q, k, v, None, **arguments)
         answers.append(answer.flatten(0, 1))
     return torch.cat(answers)[batch.unfold_T][None], None

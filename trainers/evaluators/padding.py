@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -26,9 +27,9 @@ class PaddedBatch:
     attention_mask_RL: torch.Tensor
     position_ids_RL: torch.Tensor
 
-    def inputs(self, accepted: set[str]) -> dict[str, torch.Tensor]:
+    def inputs(self, accepted: set[str]) -> dict[str, Any]:
         """Return the arguments of the model's forward pass, as far as it takes them."""
-        inputs = {"input_ids": self.input_ids_RL, "attention_mask": self.attention_mask_RL}
+        inputs: dict[str, Any] = {"input_ids": self.input_ids_RL, "attention_mask": self.attention_mask_RL}
         if "position_ids" in accepted:
             inputs["position_ids"] = self.position_ids_RL
         return inputs

@@ -47,7 +47,8 @@ class TransformersEvaluator:
         seed: int,
     ) -> None:
         self._causal = model.head == "causal-lm"
-        self._pad_id = int(tokenizer.pad_token_id or 0)
+        assert isinstance(tokenizer.pad_token_id, int)  # load_tokenizer sees to it
+        self._pad_id = tokenizer.pad_token_id
         self._tokenizer = tokenizer
         self._performance = performance
         self._model = load_model(

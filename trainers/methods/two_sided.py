@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainers.directions import Direction
+from trainers.directions.counter import Kind
 from trainers.evaluators.base import Probe
 
 
@@ -29,7 +30,7 @@ class TwoSided:
     num_directions: int
     smoothing: float
     learning_rate: float
-    direction: str
+    direction: Kind
     seed: int
 
     def directions(self, step: int) -> list[Direction]:
