@@ -1,5 +1,6 @@
 import pytest
 
+from orchestrator.config import load_run
 from tests.orchestrator.config_files import run_lines, sweep_lines
 
 

@@ -19,9 +19,13 @@ import torch
 
 from trainers.directions import kernels_cpu
 from trainers.directions.counter import Direction, stream
+from trainers.directions.streaming import ALIGNMENT
 
 CHUNK = 1 << 16  # elements that one thread takes at a time; a multiple of 128
 MIN_PARALLEL = 1 << 17  # elements below which waking a thread costs more than it saves
+MIN_STREAMED = 1 << 19  # elements; fewer are written through the caches
+
+Terms = Sequence[tuple[Direction, np.float32]]
 
 _WRITERS = {
     torch.float32: kernels_cpu.write_float32,
@@ -31,25 +35,33 @@ _WRITERS = {
 
 
 def write_perturbed(
-    live: torch.Tensor, master: torch.Tensor, direction: Direction, name: str, scale: np.float32
+    live: torch.Tensor, master: torch.Tensor, direction: Direction, name: str, scale: np.float32, update: Terms = ()
 ) -> None:
-    """Write live ← master + scale · z; arguments as checked by `apply.write_perturbed`."""
-    write = _WRITERS[live.dtype]
-    target, source = _flat(live), _flat(master)
-    words = np.array(stream(direction, name), np.uint64)
-    is_gaussian = direction.kind == "gaussian"
-    _run(lambda start, stop: write(start, stop, target, source, words, is_gaussian, scale), source.size)
+    """Add the update to master, write live ← master + scale · z; arguments as checked by `apply.write_perturbed`."""
+    write, target, source = _writer(live, direction), _flat(live), _flat(master)
+    terms = _arrays([*update, (direction, scale)], name)
+    _run(lambda start, stop: write(start, stop, target, source, *terms), source.size)
 
 
-def add_directions(
-    master: torch.Tensor, directions: Sequence[Direction], coefficients: Sequence[np.float32], name: str
-) -> None:
+def add_directions(master: torch.Tensor, terms: Terms, name: str) -> None:
     """Add every coefficient · z to master; arguments as checked by `apply.add_directions`."""
-    values = _flat(master)
-    streams = np.array([stream(direction, name) for direction in directions], np.uint64)
-    are_gaussian = np.array([direction.kind == "gaussian" for direction in directions])
-    factors = np.array(coefficients, np.float32)
-    _run(lambda start, stop: kernels_cpu.add_in_place(start, stop, values, streams, are_gaussian, factors), values.size)
+    values, arrays = _flat(master), _arrays(terms, name)
+    _run(lambda start, stop: kernels_cpu.add_in_place(start, stop, values, *arrays), values.size)
+
+
+def _writer(live: torch.Tensor, direction: Direction) -> Callable[..., None]:
+    """Choose a kernel. Small weights may stay in a cache until they are used, and normal values cost more than memory."""
+    large_and_aligned = live.numel() >= MIN_STREAMED and live.data_ptr() % ALIGNMENT == 0
+    if live.dtype == torch.float32 and direction.kind == "rademacher" and large_and_aligned:
+        return kernels_cpu.stream_float32
+    return _WRITERS[live.dtype]
+
+
+def _arrays(terms: Terms, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return streams uint64 [K, 4], whether each is Gaussian bool [K], and factors float32 [K]."""
+    streams = np.array([stream(direction, name) for direction, _ in terms], np.uint64)
+    are_gaussian = np.array([direction.kind == "gaussian" for direction, _ in terms])
+    return streams, are_gaussian, np.array([factor for _, factor in terms], np.float32)
 
 
 def _flat(tensor: torch.Tensor) -> np.ndarray:

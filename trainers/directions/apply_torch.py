@@ -28,12 +28,15 @@ from trainers.directions.counter import (
 CHUNK = 1 << 20  # elements, a multiple of 128
 _LOW_32 = 0xFFFFFFFF
 
+Terms = Sequence[tuple[Direction, np.float32]]
+
 
 @torch.no_grad()
 def write_perturbed(
-    live: torch.Tensor, master: torch.Tensor, direction: Direction, name: str, scale: np.float32
+    live: torch.Tensor, master: torch.Tensor, direction: Direction, name: str, scale: np.float32, update: Terms = ()
 ) -> None:
-    """Write live ← master + scale · z; arguments as checked by `apply.write_perturbed`."""
+    """Add the update to master, write live ← master + scale · z; arguments as checked by `apply.write_perturbed`."""
+    add_directions(master, update, name)
     target, source = live.view(-1), master.view(-1)
     for start, stop in _chunks(source.numel()):
         values = direction_chunk(direction, name, start, stop, source.device)
@@ -41,13 +44,11 @@ def write_perturbed(
 
 
 @torch.no_grad()
-def add_directions(
-    master: torch.Tensor, directions: Sequence[Direction], coefficients: Sequence[np.float32], name: str
-) -> None:
+def add_directions(master: torch.Tensor, terms: Terms, name: str) -> None:
     """Add every coefficient · z to master; arguments as checked by `apply.add_directions`."""
     flat = master.view(-1)
     for start, stop in _chunks(flat.numel()):
-        for direction, coefficient in zip(directions, coefficients, strict=True):
+        for direction, coefficient in terms:
             values = direction_chunk(direction, name, start, stop, flat.device)
             flat[start:stop] += values.mul_(float(coefficient))
 

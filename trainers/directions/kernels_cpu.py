@@ -15,6 +15,7 @@ import numpy as np
 from numba import njit
 
 from trainers.directions import counter, gaussian
+from trainers.directions.streaming import fence, prefetch, stream_row
 
 TILE = 8192  # elements; the weights of a tile fit in a first-level cache with room for words and values
 _NORMALS = 1024  # Gaussian elements drawn before they are added
@@ -100,34 +101,67 @@ def _add_gaussian(values, first, stream, coefficient, words, normals):
 
 
 @_compile
-def _write(target, source, first, stream, is_gaussian, scale, words, normals):
-    """Write one tile: target = source + scale · z."""
-    if is_gaussian:
-        for i in range(target.size):
-            target[i] = source[i]
-        _add_gaussian(target, first, stream, scale, words, normals)
-    else:
-        _write_rademacher(target, source, first, stream, scale, words)
+def _add(values, first, streams, are_gaussian, coefficients, words, normals):
+    """values[i] += every coefficient · z_i in turn; first is a multiple of 128."""
+    for k in range(coefficients.size):
+        if are_gaussian[k]:
+            _add_gaussian(values, first, streams[k], coefficients[k], words, normals)
+        else:
+            _add_rademacher(values, first, streams[k], coefficients[k], words)
 
 
 @_compile
-def write_float32(start, stop, live, master, stream, is_gaussian, scale):
+def _write(target, source, first, streams, are_gaussian, factors, words, normals):
+    """Add all terms but the last to source and write target = source + the last, for one tile."""
+    _add(source, first, streams[:-1], are_gaussian[:-1], factors[:-1], words, normals)
+    if are_gaussian[-1]:
+        for i in range(target.size):
+            target[i] = source[i]
+        _add_gaussian(target, first, streams[-1], factors[-1], words, normals)
+    else:
+        _write_rademacher(target, source, first, streams[-1], factors[-1], words)
+
+
+# Each kernel that writes live takes terms (streams, are_gaussian, factors): all but the last are added to master first.
+
+
+@_compile
+def stream_float32(start, stop, live, master, streams, are_gaussian, factors):
+    """Write what write_float32 writes, past the caches; live is aligned for it and the last term Rademacher."""
+    words, normals = np.empty(_NORMALS, _U32), np.empty(_NORMALS, _F32)
+    bits = _F32(factors[-1]).view(_U32)
+    for first in range(start, stop, TILE):
+        end = min(first + TILE, stop)
+        _add(master[first:end], first, streams[:-1], are_gaussian[:-1], factors[:-1], words, normals)
+        _hash_blocks(first // 128, (end - first + 127) // 128, streams[-1], words)
+        whole = end - (end - first) % 32
+        for row in range(first, whole, 32):
+            stream_row(live, master, row, words[(row - first) // 32], bits)
+            prefetch(master, row + TILE)  # so that memory is read while it is written: the next tile adds before it writes
+            prefetch(master, row + TILE + 16)
+        for i in range(whole, end):
+            live[i] = master[i] + _signed(bits, words[(i - first) // 32], i % 32)
+    fence()
+
+
+@_compile
+def write_float32(start, stop, live, master, streams, are_gaussian, factors):
     """live[start:stop] = master + scale · z, start a multiple of 128."""
     words, normals = np.empty(_NORMALS, _U32), np.empty(_NORMALS, _F32)
     for first in range(start, stop, TILE):
         end = min(first + TILE, stop)
-        _write(live[first:end], master[first:end], first, stream, is_gaussian, scale, words, normals)
+        _write(live[first:end], master[first:end], first, streams, are_gaussian, factors, words, normals)
 
 
 @_compile
-def write_bfloat16(start, stop, live, master, stream, is_gaussian, scale):
+def write_bfloat16(start, stop, live, master, streams, are_gaussian, factors):
     """live[start:stop] = the bits, as uint16, of master + scale · z rounded to the nearest bfloat16, ties to even."""
     words, normals, tile = np.empty(_NORMALS, _U32), np.empty(_NORMALS, _F32), np.empty(TILE, _F32)
     bits = tile.view(_U32)
     for first in range(start, stop, TILE):
         end = min(first + TILE, stop)
         out = live[first:end]
-        _write(tile[: out.size], master[first:end], first, stream, is_gaussian, scale, words, normals)
+        _write(tile[: out.size], master[first:end], first, streams, are_gaussian, factors, words, normals)
         for i in range(out.size):
             rounded = _U32(bits[i] + _U32(0x7FFF) + ((bits[i] >> _U32(16)) & _U32(1))) >> _U32(16)
             is_nan = (bits[i] & _U32(0x7FFFFFFF)) > _U32(0x7F800000)
@@ -135,14 +169,14 @@ def write_bfloat16(start, stop, live, master, stream, is_gaussian, scale):
 
 
 @_compile
-def write_float16(start, stop, live, master, stream, is_gaussian, scale):
+def write_float16(start, stop, live, master, streams, are_gaussian, factors):
     """live[start:stop] = the bits, as uint16, of master + scale · z rounded to the nearest float16, ties to even."""
     words, normals, tile = np.empty(_NORMALS, _U32), np.empty(_NORMALS, _F32), np.empty(TILE, _F32)
     bits = tile.view(_U32)
     for first in range(start, stop, TILE):
         end = min(first + TILE, stop)
         out = live[first:end]
-        _write(tile[: out.size], master[first:end], first, stream, is_gaussian, scale, words, normals)
+        _write(tile[: out.size], master[first:end], first, streams, are_gaussian, factors, words, normals)
         for i in range(out.size):
             out[i] = _float16_bits(bits[i])
 
@@ -168,8 +202,4 @@ def add_in_place(start, stop, master, streams, are_gaussian, coefficients):
     words, normals = np.empty(_NORMALS, _U32), np.empty(_NORMALS, _F32)
     for first in range(start, stop, TILE):
         tile = master[first : min(first + TILE, stop)]
-        for k in range(coefficients.size):
-            if are_gaussian[k]:
-                _add_gaussian(tile, first, streams[k], coefficients[k], words, normals)
-            else:
-                _add_rademacher(tile, first, streams[k], coefficients[k], words)
+        _add(tile, first, streams, are_gaussian, coefficients, words, normals)

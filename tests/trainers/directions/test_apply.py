@@ -55,7 +55,7 @@ def test_add_directions_has_the_bits_of_the_specification(kinds, backend):
     for size in SIZES:
         master = weights(size)
         expected = specified(master, list(zip(directions, coefficients, strict=True)))
-        BACKENDS[backend].add_directions(master, directions, [np.float32(c) for c in coefficients], NAME)
+        BACKENDS[backend].add_directions(master, rounded(terms), NAME)
         assert same_bits(master, expected), size
 
 
