@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.config import SweepConfig, load_run, load_sweep
+from orchestrator.config import load_run, load_sweep
 from trainers.config import RunConfig
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Sweep:
     """
 
     def __init__(self, source: Source, overrides: Sequence[str] = ()) -> None:
-        self.config = source if isinstance(source, SweepConfig) else load_sweep(_mapping(source), overrides)
+        self.config = load_sweep(_mapping(source), overrides)
         self._plan: Plan | None = None
 
     def plan(self) -> Plan:
@@ -71,14 +71,14 @@ def plan(source: Source, overrides: Sequence[str] = ()) -> Plan:
     from orchestrator.config_source import read
     from orchestrator.plan import make_plan
 
-    if isinstance(source, RunConfig):
-        return make_plan(source)
-    found = read(source)
+    found = read(_mapping(source))
     return make_plan(load_sweep(found, overrides) if "search" in found else load_run(found, overrides))
 
 
 def train(source: Source, overrides: Sequence[str] = (), console: Console | None = None) -> RunResult:
     """Take one run to its end and export the model; a run that was killed goes on from its release log.
+
+    Of a sweep's configuration the `search` section is left out, as in its file.
 
     Raises:
         ConfigError, BudgetExceeded, ValueError: before anything is charged.
@@ -86,8 +86,7 @@ def train(source: Source, overrides: Sequence[str] = (), console: Console | None
     from orchestrator.plan import make_plan
     from orchestrator.train import run_training
 
-    config = source if isinstance(source, RunConfig) else load_run(source, overrides)
-    return run_training(make_plan(config), console or _quiet())
+    return run_training(make_plan(load_run(_mapping(source), overrides)), console or _quiet())
 
 
 def _mapping(source: Source) -> str | Path | Mapping[str, Any]:

@@ -69,12 +69,12 @@ class Board(tune.Callback):
         if math.isfinite(result["score"]):
             row.scores[position:] = [result["score"]]
         if result["finished"]:
-            row.state = "complete"
+            row.state = "complete" if math.isfinite(result["score"]) else "failed"
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Note the end of a trial; one that had not finished was stopped by the scheduler."""
         row = self._row(trial)
-        if row.state != "complete":
+        if row.state == "running":
             row.state = "stopped early"
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

@@ -1,6 +1,7 @@
 """The command line: `dpzo plan`, `dpzo train`, `dpzo sweep`.
 
-Exit codes: 0 done, 2 bad configuration or input, 3 the privacy budget refuses; 1 anything else.
+Exit codes: 0 done, 2 bad configuration or input, 3 the privacy budget or its ledger refuses; 1 anything
+else.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import typer
 from rich.console import Console
 
 from orchestrator.config import load_run, load_sweep, resolved_json
-from orchestrator.privacy.errors import BudgetExceeded
+from orchestrator.privacy.errors import BudgetExceeded, LedgerCorruptError
 from trainers.config import RunConfig
 
 if TYPE_CHECKING:
@@ -112,6 +113,9 @@ def clear_errors() -> Iterator[None]:
         yield
     except BudgetExceeded as refusal:
         _say(f"Budget refused: {refusal}")
+        raise typer.Exit(BUDGET_REFUSED) from None
+    except LedgerCorruptError as refusal:
+        _say(f"Ledger refused: {refusal}")
         raise typer.Exit(BUDGET_REFUSED) from None
     except ValueError as error:
         _say(f"Error: {error}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 from orchestrator.privacy.composition import EVALUATION, TRAIN_STEP
@@ -30,7 +31,7 @@ class LedgerTokens:
 def open_ledgered_run(
     workspace: Workspace, config: RunConfig, noise_multiplier: float | None, storage: Storage, holder: str, folder: Path
 ) -> Run:
-    """Open or reopen a run under the reservation `storage.name`, and check that the ledger knows of all its steps.
+    """Open or reopen a run under the reservation `storage.name`, and check that the ledger knows of all it drew.
 
     Raises:
         ValueError: the folder holds the log of another run.
@@ -41,6 +42,12 @@ def open_ledgered_run(
         steps=LedgerTokens(TokenDrawer(url, storage.name, TRAIN_STEP, holder)),
         scores=LedgerTokens(TokenDrawer(url, storage.name, EVALUATION, holder)),
     )
+    ledger = Ledger(url, create=False)
     run = Run(workspace, config, mechanism_plan(config, noise_multiplier), tokens, folder)
-    Ledger(url, create=False).require_drawn(storage.name, TRAIN_STEP, holder, run.steps_charged)
+    with ExitStack() as if_refused:
+        if_refused.callback(run.close)
+        ledger.require_drawn(storage.name, TRAIN_STEP, holder, run.steps_charged)
+        if run.scores_charged:
+            ledger.require_drawn(storage.name, EVALUATION, holder, run.scores_charged)
+        if_refused.pop_all()
     return run

@@ -14,9 +14,12 @@ from orchestrator.config import resolved_json
 from orchestrator.privacy.statement import PrivacyStatement
 from orchestrator.storage import Storage
 from trainers.config import RunConfig
+from trainers.run import flat
 
 if TYPE_CHECKING:
     from orchestrator.board import TrialRow
+
+_PLACE_AND_SPEED = ("storage_path", "performance.", "search.concurrent_trials")
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,25 @@ class SweepResult:
 def result_json(result: RunResult | SweepResult) -> str:
     """Return a result as JSON; the statement is in it, and an infinite ε (or a score that is no number) is null."""
     return to_json(result, indent=2, inf_nan_mode="null").decode() + "\n"
+
+
+def require_same_settings(storage: Storage, config: RunConfig) -> None:
+    """Refuse a folder where the settings of another run or sweep stand; place and speed may differ.
+
+    Raises:
+        ValueError: naming the settings that differ.
+    """
+    if not storage.config_file.exists():
+        return
+    known, wanted = (dict(flat(json.loads(text))) for text in (storage.config_file.read_text(), resolved_json(config)))
+    different = [
+        key
+        for key in sorted(known.keys() | wanted.keys())
+        if known.get(key) != wanted.get(key) and not key.startswith(_PLACE_AND_SPEED)
+    ]
+    if different:
+        details = "; ".join(f"{key}: {known.get(key)!r} there, {wanted.get(key)!r} now" for key in different)
+        raise ValueError(f"name: {storage.folder} holds other settings ({details}). Give another name.")
 
 
 def write_config(storage: Storage, config: RunConfig) -> None:

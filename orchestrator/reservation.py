@@ -15,9 +15,11 @@ def reserve(plan: Plan, storage: Storage) -> Ledger:
 
     Raises:
         ValueError: the name is taken by a plan with other caps.
+        LedgerCorruptError: what was drawn under this name earlier is not what the ledger wrote.
     """
     ledger = Ledger(storage.database_url)
     ledger.reserve(storage.name, caps_of(plan))
+    ledger.verify(storage.name)
     return ledger
 
 

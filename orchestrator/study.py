@@ -95,11 +95,11 @@ class TruthfulSearch(OptunaSearch):
             return
         self._completed_trials.add(trial_id)
         trial = self._ot_trials[trial_id]
+        if result is not None:
+            self._note(trial, result)
         if error or result is None or not math.isfinite(result[METRIC]):
             self._study.tell(trial, state=TrialState.FAIL)
-            return
-        self._note(trial, result)
-        if result["finished"]:
+        elif result["finished"]:
             self._study.tell(trial, result[METRIC])
         else:
             self._study.tell(trial, state=TrialState.PRUNED)

@@ -19,7 +19,7 @@ from orchestrator.config import SweepConfig
 from orchestrator.lane import Job, Lane
 from orchestrator.plan import Plan
 from orchestrator.privacy.composition import TRAIN_STEP
-from orchestrator.records import SweepResult, read_result, write_config, write_result
+from orchestrator.records import SweepResult, read_result, require_same_settings, write_config, write_result
 from orchestrator.report.live import live_view
 from orchestrator.reservation import reserve
 from orchestrator.session import ray_session, threads_per_trial
@@ -56,6 +56,8 @@ def run_sweep(plan: Plan, console: Console) -> SweepResult:
     sweep = _prepare(plan)
     config, storage = sweep.config, sweep.storage
     with storage.lock():
+        require_same_settings(storage, config)
+        zero_shot = _zero_shot(config)  # before the reservation: a model that does not load must not leave one
         ledger = reserve(plan, storage)
         write_config(storage, config)
         search = open_search(config.search, config.name, storage.database_url)
@@ -70,7 +72,7 @@ def run_sweep(plan: Plan, console: Console) -> SweepResult:
         )
         with ray_session(config.search.concurrent_trials * sweep.threads), view:
             _run_trials(sweep, search, board)
-        zero_shot = _export_best(sweep, board)
+        _export_best(sweep, board)
         result = SweepResult(
             name=config.name,
             folder=storage.folder,
@@ -136,22 +138,36 @@ def _run_trials(sweep: _Sweep, search: TruthfulSearch, board: Board) -> None:
         raise RuntimeError(f"no trial finished; the first one that failed said: {errors[0]}")
 
 
-def _export_best(sweep: _Sweep, board: Board) -> float | None:
-    """Rebuild the best trial's model from its release log and export it; return the zero-shot accuracy if public."""
-    config, best = sweep.config, board.best()
+def _zero_shot(config: SweepConfig) -> float | None:
+    """Return how good the base model is on the public validation set, None where that set is private."""
     workspace = open_workspace(config, private=False)
-    zero_shot = public_score(workspace.evaluator, workspace.validation) if workspace.validation else None
-    if best is not None:
-        trial = apply(config, best.values)
-        nothing = LocalTokens(0)
-        replayed = Run(
-            Workspace([], [], workspace.evaluator),
-            trial,
-            mechanism_plan(trial, sweep.plan.noise_multiplier),
-            Tokens(nothing, nothing),
-            sweep.storage.trial_folder(best.number),
+    return public_score(workspace.evaluator, workspace.validation) if workspace.validation else None
+
+
+def _export_best(sweep: _Sweep, board: Board) -> None:
+    """Rebuild the best trial's model from its release log and export it.
+
+    Raises:
+        ValueError: the log holds fewer steps than the trial has taken.
+    """
+    config, best = sweep.config, board.best()
+    if best is None:
+        return
+    evaluator = open_workspace(config, private=False).evaluator
+    trial = apply(config, best.values)
+    nothing = LocalTokens(0)
+    replayed = Run(
+        Workspace([], [], evaluator),
+        trial,
+        mechanism_plan(trial, sweep.plan.noise_multiplier),
+        Tokens(nothing, nothing),
+        sweep.storage.trial_folder(best.number),
+    )
+    with replayed.log:
+        replayed.replay()
+    if replayed.steps_taken < best.steps:
+        raise ValueError(
+            f"{replayed.log.path} holds {replayed.steps_taken} of the {best.steps} steps that trial {best.number} "
+            "released: the log was lost or cut. Bring it back, and start the sweep again."
         )
-        with replayed.log:
-            replayed.replay()
-        workspace.evaluator.export(sweep.storage.model_folder)
-    return zero_shot
+    evaluator.export(sweep.storage.model_folder)

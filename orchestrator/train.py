@@ -8,7 +8,7 @@ from rich.console import Console
 
 from orchestrator.ledgered import open_ledgered_run
 from orchestrator.plan import Plan
-from orchestrator.records import RunResult, write_config, write_result
+from orchestrator.records import RunResult, require_same_settings, write_config, write_result
 from orchestrator.report.live import steps_bar
 from orchestrator.reservation import reserve
 from orchestrator.statements import statement_of
@@ -30,27 +30,29 @@ def run_training(plan: Plan, console: Console) -> RunResult:
     config = with_absolute_paths(plan.config)
     storage = storage_of(config)
     check_inputs(config)
-    ledger = reserve(plan, storage)
-    write_config(storage, config)
-    workspace = open_workspace(config)
-    public = config.data.validation is not None and config.score.on == "public"
-    zero_shot = public_score(workspace.evaluator, workspace.validation) if public else None
-    run = open_ledgered_run(workspace, config, plan.noise_multiplier, storage, HOLDER, storage.folder)
-    with run.log, steps_bar(console) as bar:
-        task = bar.add_task(config.name, total=config.method.num_steps, completed=run.steps_taken)
-        scores = [score for _, score in run.segments(lambda taken: bar.update(task, completed=taken))]
-    workspace.evaluator.export(storage.model_folder)
-    result = RunResult(
-        name=config.name,
-        folder=storage.folder,
-        model_folder=storage.model_folder,
-        steps=run.steps_taken,
-        steps_charged=run.steps_charged,
-        zero_shot=zero_shot,
-        score=scores[-1],
-        scores=scores,
-        seconds=time.monotonic() - started,
-        statement=statement_of(plan, ledger),
-    )
-    write_result(storage, result)
+    with storage.lock():
+        require_same_settings(storage, config)
+        workspace = open_workspace(config)  # before the reservation: a model that does not load must not leave one
+        ledger = reserve(plan, storage)
+        write_config(storage, config)
+        public = config.data.validation is not None and config.score.on == "public"
+        zero_shot = public_score(workspace.evaluator, workspace.validation) if public else None
+        run = open_ledgered_run(workspace, config, plan.noise_multiplier, storage, HOLDER, storage.folder)
+        with run.log, steps_bar(console) as bar:
+            task = bar.add_task(config.name, total=config.method.num_steps, completed=run.steps_taken)
+            scores = [score for _, score in run.segments(lambda taken: bar.update(task, completed=taken))]
+        workspace.evaluator.export(storage.model_folder)
+        result = RunResult(
+            name=config.name,
+            folder=storage.folder,
+            model_folder=storage.model_folder,
+            steps=run.steps_taken,
+            steps_charged=run.steps_charged,
+            zero_shot=zero_shot,
+            score=scores[-1],
+            scores=scores,
+            seconds=time.monotonic() - started,
+            statement=statement_of(plan, ledger),
+        )
+        write_result(storage, result)
     return result

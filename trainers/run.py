@@ -112,6 +112,11 @@ class Run:
         """Number of tokens that the run has drawn and recorded, interrupted steps included."""
         return self.log.num_reserved["step"]
 
+    @property
+    def scores_charged(self) -> int:
+        """Number of tokens that the run has drawn for scores on private examples, and recorded."""
+        return self.log.num_reserved["score"]
+
     def score_points(self) -> list[int]:
         """Return the step counts after which the run is scored, evenly spaced; the last one is T."""
         times = min(self.config.score.times, self.config.method.num_steps)
@@ -121,7 +126,8 @@ class Run:
         """Train from score to score; yield the number of steps taken and the score (None where there is none).
 
         Steps that are in the log are replayed, so that a restarted run passes its earlier scores with the same θ. Ends
-        early, with the steps it has, when the tokens are gone: steps that a kill interrupted stay charged.
+        early, with the steps it has, when the tokens are gone: steps that a kill interrupted stay charged. So do
+        private scores: one whose token is gone is None.
         `on_step` is called with the number of released steps, which is public.
         """
         for index, point in enumerate(self.score_points()):
@@ -165,7 +171,11 @@ class Run:
             return public_score(evaluator, validation)
         assert score.num_examples is not None  # RunConfig requires it
         plan = score_plan(score.noise_multiplier, score.num_examples, score.times)
-        return PrivateScore(plan, validation, self._tokens.scores, self.log)(evaluator, index)
+        try:
+            return PrivateScore(plan, validation, self._tokens.scores, self.log)(evaluator, index)
+        except TokensExhausted as refusal:
+            LOGGER.warning("%s: no score after %d steps. %s", self.config.name, self.steps_taken, refusal)
+            return None
 
 
 def method_of(config: RunConfig) -> TwoSided:
@@ -178,12 +188,13 @@ def _header(config: RunConfig, plan: MechanismPlan, evaluator: LossEvaluator) ->
     """Return what identifies the run, flat: settings (not those of speed), mechanism and base weights."""
     sections = config.model_dump(mode="json", include={"name", "data", "task", "model", "method", "score"})
     header = {"mechanism": dataclasses.asdict(plan), "base_digest": evaluator.state_digest(), **sections}
-    return dict(_flat(header))
+    return dict(flat(header))
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of nested mappings under dotted keys."""
     for key, value in values.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

@@ -1,7 +1,7 @@
 """From a configuration to a workspace: everything slow or breakable, in the order in which it is cheapest to fail.
 
-`check_inputs` looks at files, columns, tokenizer and label words before a model is loaded and before a private row is
-encoded; `open_workspace` then loads.
+`check_inputs` looks at files, columns, tokenizer, label words and at last at every row, before a model is loaded and
+before anything is reserved; `open_workspace` then loads.
 """
 
 from __future__ import annotations
@@ -21,15 +21,18 @@ PROOF_EXAMPLES = 4
 
 
 def check_inputs(config: RunConfig) -> None:
-    """Check, without loading a model, that the data can be read and prompted.
+    """Check, without loading a model, that the data can be read and prompted, to the last row.
 
     Raises:
-        ValueError: a file, column, tokenizer or label word is missing or unusable; one clear line.
+        ValueError: a file, column, tokenizer, label word or row is missing or unusable; one clear line.
     """
-    check_source(config.data.train, config.task.columns)
-    if config.data.validation is not None:
-        check_source(config.data.validation, config.task.columns, "data.validation")
-    PromptEncoder(config.task, load_tokenizer(config.model.path))
+    sources = {"data.train": config.data.train, "data.validation": config.data.validation}
+    given = {field: source for field, source in sources.items() if source is not None}
+    for field, source in given.items():
+        check_source(source, config.task.columns, field)
+    encoder = PromptEncoder(config.task, load_tokenizer(config.model.path))
+    for field, source in given.items():
+        encoder.encode(read_rows(source, config.task.columns, field), field)
 
 
 def open_workspace(config: RunConfig, *, private: bool = True) -> Workspace:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,33 @@ def test_a_model_folder_without_a_tokenizer(refused, project, tmp_path, verb):
 def test_a_label_word_that_the_model_does_not_know(refused, verb):
     line = refused(verb, "task.label_words={bad: ' terrible', good: ' marvellous'}")
     assert line.startswith("task.label_words: ' marvellous' (label 'good') is unknown to the model's tokenizer")
+
+
+@BOTH
+@pytest.mark.parametrize("place", ["train", "validation"])
+def test_an_unknown_label(refused, settings, tmp_path, verb, place):
+    rewrite(settings, place, tmp_path / "rows.jsonl", lambda rows: rows[6].update(label="secret"))
+    assert refused(verb) == (
+        f"data.{place}, row 7: column 'label' holds none of the task's labels, compared as text: 'bad', 'good'. The "
+        "value is private and not shown"
+    )
+
+
+@BOTH
+def test_a_target_without_a_token(refused, settings, tmp_path, verb):
+    settings["task"] = {"template": "{text} It was", "target": " {label}"}
+    rewrite(settings, "train", tmp_path / "rows.jsonl", lambda rows: rows[6].update(label=" "))
+    assert refused(verb) == "data.train, row 7: the target has no token; remove or fill such rows"
+
+
+@pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n"])
+def test_weights_that_are_none(dpzo, settings, tmp_path, content):
+    model = shutil.copytree(settings["model"]["path"], tmp_path / "model")
+    (model / "model.safetensors").write_bytes(content)
+    result = dpzo("train", f"model.path={model}")
+    assert result.exit_code == 2
+    assert f"Error: model.path: no causal-lm model could be loaded from '{model}': " in result.stderr
+    assert not (tmp_path / "runs" / "dpzo.db").exists()  # nothing is reserved, so the name is free
 
 
 def test_more_trials_at_once_than_cores(refused, monkeypatch):

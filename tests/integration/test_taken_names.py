@@ -51,7 +51,9 @@ def test_the_name_of_a_finished_sweep(finished, dpzo, no_model):
     assert Ledger(f"sqlite:///{finished / 'dpzo.db'}").reservations() == drawn
 
 
-@pytest.mark.parametrize("change", ["method.num_steps=3", "privacy.noise_multiplier=5"])
+@pytest.mark.parametrize(
+    "change", ["method.learning_rate=0.5", "method.num_steps=3", "privacy.noise_multiplier=5", "method.seed=1"]
+)
 def test_the_name_of_a_run_with_other_settings(finished, dpzo, no_model, change):
     before, drawn = snapshot(finished), Ledger(f"sqlite:///{finished / 'dpzo.db'}").reservations()
     line = refusal(dpzo("train", change))
@@ -60,11 +62,12 @@ def test_the_name_of_a_run_with_other_settings(finished, dpzo, no_model, change)
     assert Ledger(f"sqlite:///{finished / 'dpzo.db'}").reservations() == drawn
 
 
-def test_a_name_that_another_process_is_running(refused, settings):
+@pytest.mark.parametrize("verb", ["train", "sweep"])
+def test_a_name_that_another_process_is_running(refused, settings, verb):
     command = [sys.executable, "-c", HOLD, settings["storage_path"]]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        line = refused("sweep")
+        line = refused(verb)
         holder.kill()
     assert line == "name: 'test' is running in another process; wait, or give another name."

@@ -89,3 +89,11 @@ def test_a_run_may_be_scored_on_private_rows_or_not_at_all(settings):
     assert all(score is not None for score in scored.scores)
     unscored = train(settings, ["name=unscored", "data.validation=null"])
     assert (unscored.zero_shot, unscored.score, unscored.scores) == (None, None, [None, None])
+
+
+def test_a_configuration_is_treated_like_the_file_it_came_from(settings):
+    config = load_sweep(settings)
+    assert Sweep(config, ["search.num_trials=7"]).config.search.num_trials == 7
+    assert plan(config, ["search.num_trials=7"]).num_trials == 7
+    result = train(config, ["method.num_steps=2"])
+    assert (result.steps, result.statement.caps) == (2, {"train_step": 2})

@@ -122,3 +122,12 @@ def test_a_trial_that_ended_in_an_earlier_process_can_be_the_best():
     start(board, 1)
     end(board, 1, 0.8)
     assert board.best().number == 0
+
+
+def test_a_trial_that_ends_without_a_score_has_failed(board):
+    """As in the study: its last score stands for no model, though an earlier one was good."""
+    start(board, 0, 1)
+    end(board, 0, 0.9, math.nan)
+    end(board, 1, 0.6, 0.5)
+    assert [row.state for row in board.rows] == ["failed", "complete"]
+    assert board.best().number == 1

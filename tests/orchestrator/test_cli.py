@@ -100,6 +100,15 @@ def test_a_mistake_of_the_program_is_no_bad_configuration(dpzo, monkeypatch):
     assert (result.exit_code, type(result.exception)) == (1, ZeroDivisionError)
 
 
+def test_a_ledger_that_was_set_back_has_exit_code_3(dpzo, settings, tmp_path):
+    assert dpzo("train").exit_code == 0
+    for path in (tmp_path / "runs").glob("dpzo.db*"):
+        path.unlink()
+    result = dpzo("train")
+    assert result.exit_code == 3
+    assert "Ledger refused: 'run' has drawn 4 'train_step' tokens of 'test' by its own log, 0" in result.stderr
+
+
 def test_a_run_prints_its_result_alone_on_standard_output(dpzo):
     found = as_json(dpzo("train", options=["--format", "json"]))
     assert (found["steps"], found["statement"]["caps"]) == (4, {"train_step": 4})

@@ -88,7 +88,6 @@ def test_private_scores_draw_tokens_of_their_own_kind(storage):
     assert ledger.drawn("test", "evaluation") == 2
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the refused run's log stays open
 def test_a_ledger_that_was_set_back_is_noticed(storage, tmp_path):
     reserve(storage).close()
     backup = tmp_path / "backup.db"
@@ -105,6 +104,14 @@ def test_a_ledger_that_was_set_back_is_noticed(storage, tmp_path):
         open_run(storage)
 
 
+def test_a_run_is_not_opened_without_a_reservation(storage, tmp_path):
+    with pytest.raises(ValueError, match="There is no ledger"):
+        open_run(storage)
+    reserve(Storage(tmp_path, "other"))
+    with pytest.raises(ValueError, match="Nothing is reserved under 'test'"):
+        open_run(storage, holder="another")
+
+
 def test_a_folder_with_the_log_of_another_run_is_refused(storage):
     reserve(storage)
     take_all(open_run(storage))
@@ -114,3 +121,28 @@ def test_a_folder_with_the_log_of_another_run_is_refused(storage):
     ):
         open_run(storage, run_config(method__learning_rate=0.06))
     assert (storage.folder / "run" / LOG_NAME).read_bytes() == log
+
+
+def private_scores():
+    return run_config(data__validation="private.jsonl", score__on="private", score__times=2, score__num_examples=20)
+
+
+def test_a_run_whose_scores_are_used_up_goes_on_without_them(storage, caplog):
+    """A kill between a score's token and its release; the score is lost, the model is not."""
+    ledger = reserve(storage, scores=2)
+    ledger.draw("test", "evaluation", "run", 0)
+    found = take_all(open_run(storage, private_scores()))
+    assert [steps for steps, _ in found] == [5, NUM_STEPS]
+    assert isinstance(found[0][1], float)
+    assert found[1][1] is None
+    assert "no score after 10 steps. The cap of 2 'evaluation' tokens of 'test' is drawn" in caplog.text
+
+
+def test_a_ledger_that_lost_the_scores_is_noticed(storage):
+    reserve(storage, scores=4)
+    take_all(open_run(storage, private_scores()))
+    with sqlite3.connect(storage.root / "dpzo.db") as database:
+        database.execute("DELETE FROM draws WHERE kind = 'evaluation'")
+    database.close()
+    with pytest.raises(LedgerCorruptError, match="'run' has drawn 2 'evaluation' tokens of 'test' by its own log, 0"):
+        open_run(storage, private_scores())

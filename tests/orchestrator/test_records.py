@@ -5,12 +5,13 @@ import pytest
 
 from orchestrator import records
 from orchestrator.board import TrialRow
-from orchestrator.config import load_run
+from orchestrator.config import load_run, load_sweep
 from orchestrator.privacy.statement import state_without_privacy
 from orchestrator.records import (
     RunResult,
     SweepResult,
     read_result,
+    require_same_settings,
     result_json,
     write_config,
     write_result,
@@ -87,6 +88,20 @@ def test_the_resolved_configuration_is_written(storage, settings):
     config = load_run(settings)
     write_config(storage, config)
     assert load_run(storage.config_file) == config
+
+
+def test_a_folder_keeps_its_settings_but_for_place_and_speed(storage, settings):
+    require_same_settings(storage, load_run(settings))  # nothing stands there yet
+    write_config(storage, load_run(settings))
+    require_same_settings(storage, load_run(settings, ["performance.num_threads=7", "storage_path=elsewhere"]))
+    with pytest.raises(ValueError, match=r"method\.seed: 0 there, 1 now; privacy\.epsilon: None there, 9\.0 now"):
+        require_same_settings(storage, load_run(settings, ["method.seed=1", "privacy.epsilon=9"]))
+
+
+def test_a_run_and_a_sweep_do_not_share_a_folder(storage, settings):
+    write_config(storage, load_run(settings))
+    with pytest.raises(ValueError, match=r"holds other settings \(.*search\.num_trials: None there, 3 now"):
+        require_same_settings(storage, load_sweep(settings))
 
 
 def test_a_file_is_replaced_in_full_or_not_at_all(tmp_path, monkeypatch):

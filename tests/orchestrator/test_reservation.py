@@ -1,7 +1,10 @@
+import sqlite3
+
 import pytest
 
 from orchestrator.config import load_sweep
 from orchestrator.plan import make_plan
+from orchestrator.privacy.errors import LedgerCorruptError
 from orchestrator.privacy.ledger import Ledger
 from orchestrator.reservation import caps_of, reserve
 from orchestrator.storage import storage_of
@@ -58,3 +61,16 @@ def test_steps_without_privacy_are_counted_all_the_same(plan):
     assert {kind: (dict(cap.parameters), cap.count) for kind, cap in caps.items()} == {
         "train_step": ({"law": "not private"}, 3 * 4 + 5)
     }
+
+
+def test_a_ledger_that_was_edited_is_refused(plan):
+    made = plan()
+    storage = storage_of(made.config)
+    ledger = reserve(made, storage)
+    for step in range(3):
+        ledger.draw("test", "train_step", "trial-000", step)
+    with sqlite3.connect(storage.root / "dpzo.db") as database:
+        database.execute("UPDATE draws SET holder = 'somebody' WHERE sequence = 1")
+    database.close()
+    with pytest.raises(LedgerCorruptError, match="Draw 1 of 'train_step' of 'test' is not what was written"):
+        reserve(made, storage)

@@ -95,6 +95,7 @@ def test_a_finished_trial_without_a_score_has_failed(search, url, score):
     search.suggest("a")
     search.on_trial_complete("a", result(1, score, finished=True))
     assert [(trial.state, trial.value) for trial in trials(url)] == [(TrialState.FAIL, None)]
+    assert trials(url)[0].user_attrs["steps"] == 10  # it took them all the same
 
 
 def test_a_trial_that_died_has_failed(search, url):

@@ -18,7 +18,7 @@ from orchestrator.storage import storage_of, with_absolute_paths
 from orchestrator.study import open_search
 from orchestrator.sweep import run_sweep
 from tests.support.quadratic import Quadratic, example
-from trainers.run import Workspace
+from trainers.run import LOG_NAME, Workspace
 
 NUM_TRIALS = 3
 
@@ -98,3 +98,11 @@ def test_a_finished_sweep_is_not_run_again(plan):
     run_sweep(plan, Console(quiet=True))
     with pytest.raises(ValueError, match=r"is finished, its results are in .* another name, such as --set name=test-2"):
         run_sweep(plan, Console(quiet=True))
+
+
+def test_the_model_of_a_lost_log_is_not_made_up(plan):
+    take_trials(plan, [0.5, 0.9, 0.7])
+    (storage_of(plan.config).trial_folder(1) / LOG_NAME).unlink()
+    with pytest.raises(ValueError, match=r"holds 0 of the 4 steps that trial 1 released: the log was lost or cut"):
+        run_sweep(plan, Console(quiet=True))
+    assert not storage_of(plan.config).result_file.exists()

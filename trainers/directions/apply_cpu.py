@@ -50,7 +50,7 @@ def add_directions(master: torch.Tensor, terms: Terms, name: str) -> None:
 
 
 def _writer(live: torch.Tensor, direction: Direction) -> Callable[..., None]:
-    """Choose a kernel. Small weights may stay in a cache until they are used, and normal values cost more than memory."""
+    """Choose a kernel: small weights may stay in a cache until they are used; normal values cost more than memory."""
     large_and_aligned = live.numel() >= MIN_STREAMED and live.data_ptr() % ALIGNMENT == 0
     if live.dtype == torch.float32 and direction.kind == "rademacher" and large_and_aligned:
         return kernels_cpu.stream_float32

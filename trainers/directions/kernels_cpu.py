@@ -137,7 +137,9 @@ def stream_float32(start, stop, live, master, streams, are_gaussian, factors):
         whole = end - (end - first) % 32
         for row in range(first, whole, 32):
             stream_row(live, master, row, words[(row - first) // 32], bits)
-            prefetch(master, row + TILE)  # so that memory is read while it is written: the next tile adds before it writes
+            prefetch(
+                master, row + TILE
+            )  # so that memory is read while it is written: the next tile adds before it writes
             prefetch(master, row + TILE + 16)
         for i in range(whole, end):
             live[i] = master[i] + _signed(bits, words[(i - first) // 32], i % 32)

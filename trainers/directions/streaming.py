@@ -7,6 +7,9 @@ such store it emits a plain one. numba's disk cache watches `kernels_cpu.py` onl
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
@@ -18,8 +21,12 @@ _SHIFTS = ir.Constant(_ROW_I32, [31 - bit for bit in range(32)])
 _SIGN = ir.Constant(_ROW_I32, [0x80000000] * 32)
 
 
-@intrinsic
-def stream_row(typing_context, target, source, start, word, magnitude_bits):
+def _intrinsic(function: Callable) -> Any:
+    return intrinsic(function)
+
+
+@_intrinsic
+def stream_row(_context, target, source, start, word, magnitude_bits):
     """Write target[start + b] = source[start + b] ± magnitude, + where bit b < 32 of the word is set, past the caches.
 
     target, source: float32 arrays in C order; target begins at a multiple of ALIGNMENT bytes, start is one of 32.
@@ -36,28 +43,29 @@ def stream_row(typing_context, target, source, start, word, magnitude_bits):
         store.set_metadata("nontemporal", builder.module.add_metadata([_I32(1)]))
         return context.get_dummy_value()
 
-    return types.void(target, source, types.intp, types.uint32, types.uint32), generate
+    return types.void(target, source, start, word, magnitude_bits), generate
 
 
-@intrinsic
-def prefetch(typing_context, array, index):
+@_intrinsic
+def prefetch(_context, array, index):
     """Ask for the cache line of array[index], which may lie beyond the array's end."""
 
     def generate(context, builder, signature, arguments):
-        line = _pointer(context, builder, signature.args[0], *arguments, _I8)
+        array, index = arguments
+        line = _pointer(context, builder, signature.args[0], array, index, _I8)
         kind = ir.FunctionType(ir.VoidType(), [line.type, _I32, _I32, _I32])
         request = builder.module.declare_intrinsic("llvm.prefetch", [line.type], kind)
         builder.call(request, [line, _I32(0), _I32(3), _I32(1)])  # to read, keep in all levels, data
         return context.get_dummy_value()
 
-    return types.void(array, types.intp), generate
+    return types.void(array, index), generate
 
 
-@intrinsic
-def fence(typing_context):
+@_intrinsic
+def fence(_context):
     """Make the stores of `stream_row` visible before any later store: they are ordered weakly, even on x86."""
 
-    def generate(context, builder, signature, arguments):
+    def generate(context, builder, _signature, _arguments):
         builder.fence("seq_cst")
         return context.get_dummy_value()
 

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
@@ -51,7 +52,7 @@ def _from_pretrained(config: ModelConfig, num_labels: int) -> Any:
                 config.path, dtype=torch.float32, num_labels=num_labels, ignore_mismatched_sizes=True
             )
         return AutoModelForCausalLM.from_pretrained(config.path, dtype=torch.float32)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(
             f"model.path: no {config.head} model could be loaded from {config.path!r}: {reason}"

@@ -2,6 +2,9 @@
 
 A probe writes `master + scale · z` into the live weights, absolutely and in one pass; the master is touched by updates
 alone. Nothing is ever restored by subtraction, so nothing drifts (methods.md, wrong no. 13).
+
+Memory bounds these passes, so an update waits for the next probe and moves the master in the same pass. A replay makes
+many updates and no probe: they gather, and move it many at a time. The bits are those of an update made at once.
 """
 
 from __future__ import annotations
@@ -12,7 +15,9 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from trainers.directions import Direction
-from trainers.directions.apply import add_directions, write_perturbed
+from trainers.directions.apply import add_directions, check_fit, checked_terms, write_perturbed
+
+MAX_WAITING = 32  # directions; more would make one pass long, and save little more memory traffic
 
 
 class Parameters:
@@ -25,8 +30,11 @@ class Parameters:
     def __init__(self, live: Mapping[str, torch.Tensor]) -> None:
         self._live = dict(live)
         self._base = {name: tensor.detach().to(torch.float32, copy=True) for name, tensor in live.items()}
+        for name, tensor in live.items():
+            check_fit(tensor, self._base[name], name)
         self._master = self._base  # shared until the first update: a probe alone needs no third copy
-        self._live_is_master = True
+        self._waiting: Sequence[tuple[Direction, float]] = ()  # θ = master + Σ coefficient · z of these
+        self._live_is_theta = True
 
     @property
     def count(self) -> int:
@@ -35,34 +43,47 @@ class Parameters:
 
     def perturb(self, direction: Direction, scale: float) -> None:
         """Write θ + scale · z(direction) into the live weights."""
-        self._live_is_master = False
+        checked_terms([(direction, scale)], "a probe's scale")
+        self._live_is_theta = False
+        update, self._waiting = self._waiting, ()
         for name, live in self._live.items():
-            write_perturbed(live, self._master[name], direction, name, scale)
+            write_perturbed(live, self._master[name], direction, name, scale, update)
 
     def settle(self) -> None:
         """Write θ into the live weights, if a probe or an update has left something else there."""
-        if not self._live_is_master:
+        if not self._live_is_theta:
+            self._update_master()
             for name, live in self._live.items():
                 live.copy_(self._master[name])
-            self._live_is_master = True
+            self._live_is_theta = True
 
     def add(self, update: Sequence[tuple[Direction, float]]) -> None:
         """Move θ by Σ coefficient · z(direction)."""
+        terms = checked_terms(update, "an update")
         if self._master is self._base:
             self._master = {name: tensor.clone() for name, tensor in self._base.items()}
-        self._live_is_master = False
-        for name, master in self._master.items():
-            add_directions(master, update, name)
+        self._live_is_theta = False
+        if len(self._waiting) + len(terms) > MAX_WAITING:
+            self._update_master()
+        self._waiting = [*self._waiting, *terms]
 
     def reset(self) -> None:
         """Set θ back to the base weights."""
         self._master = self._base
-        self._live_is_master = False
+        self._waiting = ()
+        self._live_is_theta = False
 
     def digest(self) -> str:
         """Return a SHA-256 over names, shapes and bits of θ."""
+        self._update_master()
         digest = hashlib.sha256()
         for name, tensor in sorted(self._master.items()):
             digest.update(f"{name}{tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().numpy().data)
         return digest.hexdigest()
+
+    @torch.inference_mode()  # what clones the master in that mode makes tensors that only it may change
+    def _update_master(self) -> None:
+        update, self._waiting = self._waiting, ()
+        for name, master in self._master.items():
+            add_directions(master, update, name)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from trainers.directions import Direction, apply_cpu, apply_torch, direction_values
-from trainers.directions.apply import _backend, add_directions, write_perturbed
+from trainers.directions import Direction, apply_cpu, apply_torch, direction_values, kernels_cpu
+from trainers.directions.apply import _backend, add_directions, checked_terms, write_perturbed
 
 SIZES = [1, 3, 4, 5, 31, 32, 33, 127, 128, 129, 1025, 8191, 8192, 8193, 70_001, 200_003]
 KINDS = ["gaussian", "rademacher"]
@@ -19,6 +19,10 @@ def direction(kind: str, index: int = 0) -> Direction:
 
 def weights(*shape: int) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(shape[0])) * 0.02
+
+
+def terms_of(kinds: list[str]) -> list[tuple[Direction, float]]:
+    return [(direction(kind, index), 0.3 / (3 + index)) for index, kind in enumerate(kinds)]
 
 
 def same_bits(left: torch.Tensor, right: torch.Tensor) -> bool:
@@ -50,25 +54,63 @@ def test_write_perturbed_has_the_bits_of_the_specification(kind, dtype, backend)
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("kinds", [["gaussian"], ["rademacher"], ["rademacher", "gaussian", "rademacher", "gaussian"]])
 def test_add_directions_has_the_bits_of_the_specification(kinds, backend):
-    directions = [direction(kind, index) for index, kind in enumerate(kinds)]
-    coefficients = [0.3 / (3 + index) for index in range(len(kinds))]
+    terms = terms_of(kinds)
     for size in SIZES:
         master = weights(size)
-        expected = specified(master, list(zip(directions, coefficients, strict=True)))
-        BACKENDS[backend].add_directions(master, rounded(terms), NAME)
+        expected = specified(master, terms)
+        BACKENDS[backend].add_directions(master, checked_terms(terms, NAME), NAME)
         assert same_bits(master, expected), size
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_chunks_meet_without_a_seam(backend, monkeypatch):
     master = weights(1500, 100)
-    expected = specified(master, [(direction("gaussian"), 0.1), (direction("rademacher"), 0.2)])
+    terms = terms_of(["gaussian", "rademacher"])
+    expected = specified(master, terms)
     monkeypatch.setattr(BACKENDS[backend], "CHUNK", 128 * 7)
     monkeypatch.setattr(apply_cpu, "MIN_PARALLEL", 0)
-    BACKENDS[backend].add_directions(
-        master, [direction("gaussian"), direction("rademacher")], [np.float32(0.1), np.float32(0.2)], NAME
-    )
+    BACKENDS[backend].add_directions(master, checked_terms(terms, NAME), NAME)
     assert same_bits(master, expected)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kinds", [["gaussian"], ["rademacher"], ["rademacher"] * 5, ["gaussian", "rademacher"] * 2 + ["gaussian"]]
+)
+def test_an_update_in_the_pass_of_a_write_has_the_bits_of_an_update_before_it(kinds, kind, dtype, backend, monkeypatch):
+    monkeypatch.setattr(apply_cpu, "MIN_STREAMED", 0)
+    update, scale = checked_terms(terms_of(kinds), NAME), np.float32(1e-3)
+    for size in SIZES:
+        master = weights(size)
+        moved = specified(master, terms_of(kinds))
+        live = torch.full_like(master, torch.nan, dtype=dtype)
+        BACKENDS[backend].write_perturbed(live, master, direction(kind, 9), NAME, scale, update)
+        assert same_bits(master, moved), size
+        assert same_bits(live, specified(moved, [(direction(kind, 9), 1e-3)]).to(dtype)), size
+
+
+@pytest.mark.parametrize("offset", [0, 1, 4, 8, 16])
+def test_weights_streamed_past_the_caches_have_the_same_bits_and_touch_nothing_else(offset, monkeypatch):
+    master = weights(apply_cpu.MIN_STREAMED + 77)
+    storage = torch.full((master.numel() + 64,), 7.0)
+    live = storage[offset : offset + master.numel()]
+    monkeypatch.setattr(apply_cpu, "CHUNK", 128 * 1001)
+    streamed = apply_cpu._writer(live, direction("rademacher")) is kernels_cpu.stream_float32
+    assert streamed == (offset % 16 == 0)  # torch aligns a storage to 64 bytes
+    write_perturbed(live, master, direction("rademacher"), NAME, 1e-3)
+    assert same_bits(live, specified(master, [(direction("rademacher"), 1e-3)]))
+    assert (storage[:offset] == 7).all()
+    assert (storage[offset + master.numel() :] == 7).all()
+
+
+def test_only_large_float32_weights_are_streamed():
+    large, small = torch.empty(apply_cpu.MIN_STREAMED), torch.empty(apply_cpu.MIN_STREAMED - 1)
+    assert apply_cpu._writer(large, direction("rademacher")) is kernels_cpu.stream_float32
+    assert apply_cpu._writer(small, direction("rademacher")) is kernels_cpu.write_float32
+    assert apply_cpu._writer(large, direction("gaussian")) is kernels_cpu.write_float32
+    assert apply_cpu._writer(large.half(), direction("rademacher")) is kernels_cpu.write_float16
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -179,4 +221,8 @@ def test_factors_that_are_no_finite_float32_are_refused_before_anything_moves(ba
         write_perturbed(torch.zeros(4), master, direction("gaussian"), NAME, bad)
     with pytest.raises(ValueError, match="coefficient must be a finite float32"):
         add_directions(master, [(direction("gaussian"), 1.0), (direction("gaussian", 1), bad)], NAME)
+    with pytest.raises(ValueError, match="coefficient must be a finite float32"):
+        write_perturbed(torch.zeros(4), master, direction("gaussian"), NAME, 1.0, [(direction("gaussian"), bad)])
+    with pytest.raises(ValueError, match="scale must be a finite float32"):
+        write_perturbed(torch.zeros(4), master, direction("gaussian"), NAME, bad, [(direction("gaussian"), 1.0)])
     assert torch.equal(master, torch.ones(4))

@@ -62,6 +62,21 @@ def digest(num_threads: int) -> str:
     return hashlib.sha256(master.numpy().tobytes()).hexdigest()
 
 
+@pytest.mark.parametrize("kind", ["gaussian", "rademacher"])
+@pytest.mark.parametrize("num_threads", [1, 2, 5])
+def test_an_update_in_the_pass_of_a_write_is_the_same_on_every_number_of_threads(num_threads, kind, monkeypatch):
+    torch.set_num_threads(num_threads)
+    monkeypatch.setattr(apply_cpu, "CHUNK", 128 * 200)
+    master = torch.from_numpy(np.linspace(-1, 1, apply_cpu.MIN_STREAMED + 41, dtype=np.float32))
+    expected, two_passes, one_pass = master.clone(), torch.empty_like(master), torch.empty_like(master)
+    update = [(Direction(4, step, 0, kind), 1e-3) for step in range(3)]
+    add_directions(expected, update, "w")
+    write_perturbed(two_passes, expected, RADEMACHER, "w", 1e-3)
+    write_perturbed(one_pass, master, RADEMACHER, "w", 1e-3, update)
+    assert torch.equal(master, expected)
+    assert torch.equal(one_pass, two_passes)
+
+
 @pytest.mark.parametrize("num_threads", [2, 3, 7])
 def test_the_number_of_threads_changes_no_bit(num_threads):
     assert digest(num_threads) == digest(1)
