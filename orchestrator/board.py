@@ -64,7 +64,7 @@ class Board(tune.Callback):
         row = self._row(trial)
         row.steps = result["steps"]
         row.steps_charged = result["steps_charged"]
-        row.epsilon = result["epsilon"]
+        row.epsilon = math.inf if result["epsilon"] is None else result["epsilon"]
         position = result["training_iteration"] - 1
         if math.isfinite(result["score"]):
             row.scores[position:] = [result["score"]]

@@ -13,7 +13,7 @@ from typing import Any
 
 from ray import tune
 
-from orchestrator.ledgered import open_ledgered_run
+from orchestrator.ledgered import holder_of, open_ledgered_run
 from orchestrator.plan import Plan, finite_or_none
 from orchestrator.storage import Storage
 from search_spaces.space import apply
@@ -82,7 +82,7 @@ class Lane(tune.Trainable):
             run_config,
             self._job.plan.noise_multiplier,
             storage,
-            holder=f"trial-{number:03d}",
+            holder=holder_of(number),
             folder=storage.trial_folder(number),
         )
         self._points = self._run.score_points()

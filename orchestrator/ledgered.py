@@ -8,10 +8,15 @@ from pathlib import Path
 from orchestrator.privacy.composition import EVALUATION, TRAIN_STEP
 from orchestrator.privacy.errors import BudgetExceeded
 from orchestrator.privacy.ledger import Ledger, TokenDrawer
+from orchestrator.reservation import laws
 from orchestrator.storage import Storage
 from trainers.config import RunConfig
-from trainers.run import Run, Tokens, Workspace, mechanism_plan
+from trainers.mechanism import MechanismPlan
+from trainers.release_log import Kind, num_reserved
+from trainers.run import LOG_NAME, Run, Tokens, Workspace, mechanism_plan
 from trainers.tokens import TokensExhausted
+
+KINDS_OF_LOG: dict[str, Kind] = {TRAIN_STEP: "step", EVALUATION: "score"}
 
 
 class LedgerTokens:
@@ -34,7 +39,7 @@ def open_ledgered_run(
     """Open or reopen a run under the reservation `storage.name`, and check that the ledger knows of all it drew.
 
     Raises:
-        ValueError: the folder holds the log of another run.
+        ValueError: the folder holds the log of another run, or the reservation is for another law of noise or sampling.
         LedgerCorruptError: the release log has seen more draws than the ledger: the ledger was set back.
     """
     url = storage.database_url
@@ -43,7 +48,9 @@ def open_ledgered_run(
         scores=LedgerTokens(TokenDrawer(url, storage.name, EVALUATION, holder)),
     )
     ledger = Ledger(url, create=False)
-    run = Run(workspace, config, mechanism_plan(config, noise_multiplier), tokens, folder)
+    mechanism = mechanism_plan(config, noise_multiplier)
+    _require_reserved_law(ledger, storage.name, mechanism, config)
+    run = Run(workspace, config, mechanism, tokens, folder)
     with ExitStack() as if_refused:
         if_refused.callback(run.close)
         ledger.require_drawn(storage.name, TRAIN_STEP, holder, run.steps_charged)
@@ -51,3 +58,30 @@ def open_ledgered_run(
             ledger.require_drawn(storage.name, EVALUATION, holder, run.scores_charged)
         if_refused.pop_all()
     return run
+
+
+def holder_of(number: int) -> str:
+    """Return the name under which a trial draws its tokens."""
+    return f"trial-{number:03d}"
+
+
+def require_ledger_knows(ledger: Ledger, storage: Storage) -> None:
+    """Check that the ledger knows of every token that the trials of a sweep have recorded.
+
+    Raises:
+        LedgerCorruptError: a release log has seen more draws than the ledger: the ledger was set back.
+    """
+    for path in sorted(storage.folder.glob(f"trials/*/{LOG_NAME}")):
+        holder = holder_of(int(path.parent.name))
+        for kind, log_kind in KINDS_OF_LOG.items():
+            reserved = num_reserved(path, log_kind)
+            if reserved:
+                ledger.require_drawn(storage.name, kind, holder, reserved)
+
+
+def _require_reserved_law(ledger: Ledger, name: str, mechanism: MechanismPlan, config: RunConfig) -> None:
+    """Refuse to draw with another noise or sampling rate than the caps were certified for."""
+    reserved = {entry.kind: dict(entry.cap.parameters) for entry in ledger.reservations() if entry.name == name}
+    drawn = {kind: dict(cap.parameters) for kind, cap in laws(mechanism, config).items()}
+    if reserved != drawn:
+        raise ValueError(f"{name!r} is reserved for {reserved}; this run would draw {drawn}. Give it another name.")

@@ -65,9 +65,9 @@ class Plan:
         """Return the epsilon of `steps` training steps and a trial's private scores: a trial's own, by itself."""
         if self.caps is None:
             return math.inf
-        if steps == 0:
+        if steps == 0 and not self.caps.evaluations_per_trial:
             return 0.0
-        return self.caps.changed(steps_per_trial=steps).trial_caps().epsilon(self.config.privacy.delta)
+        return self.caps.changed(steps_per_trial=max(1, steps)).trial_caps().epsilon(self.config.privacy.delta)
 
 
 def finite_or_none(epsilon: float) -> float | None:

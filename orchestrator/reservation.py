@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orchestrator.plan import Plan
-from orchestrator.privacy.composition import TRAIN_STEP
+from orchestrator.privacy.composition import TRAIN_STEP, EvaluationCap, StepCap, SweepCaps
 from orchestrator.privacy.ledger import Cap, Ledger
 from orchestrator.storage import Storage
+from trainers.config import RunConfig
+from trainers.mechanism import MechanismPlan
+
+NOT_PRIVATE = {"law": "not private"}
 
 
 def reserve(plan: Plan, storage: Storage) -> Ledger:
@@ -29,4 +33,15 @@ def caps_of(plan: Plan) -> Mapping[str, Cap]:
         return plan.caps.caps().tokens()
     config = plan.config
     num_steps = plan.num_trials * config.method.num_steps + config.privacy.spare_steps
-    return {TRAIN_STEP: Cap({"law": "not private"}, num_steps)}
+    return {TRAIN_STEP: Cap(NOT_PRIVATE, num_steps)}
+
+
+def laws(mechanism: MechanismPlan, config: RunConfig) -> Mapping[str, Cap]:
+    """Return what a run would draw, one token of each kind, in the form of its caps."""
+    if mechanism.noise_multiplier is None:
+        return {TRAIN_STEP: Cap(NOT_PRIVATE, 1)}
+    step = StepCap(sampling_prob=mechanism.sampling_prob, noise_multiplier=mechanism.noise_multiplier, num_steps=1)
+    if config.score.on == "public":
+        return SweepCaps(train_step=step).tokens()
+    score = EvaluationCap(noise_multiplier=config.score.noise_multiplier, count=1)
+    return SweepCaps(train_step=step, evaluation=score).tokens()

@@ -17,8 +17,10 @@ from rich.console import Console
 from orchestrator.board import Board
 from orchestrator.config import SweepConfig
 from orchestrator.lane import Job, Lane
+from orchestrator.ledgered import holder_of, require_ledger_knows
 from orchestrator.plan import Plan
 from orchestrator.privacy.composition import TRAIN_STEP
+from orchestrator.privacy.errors import LedgerCorruptError
 from orchestrator.records import SweepResult, read_result, require_same_settings, write_config, write_result
 from orchestrator.report.live import live_view
 from orchestrator.reservation import reserve
@@ -27,11 +29,13 @@ from orchestrator.statements import statement_of
 from orchestrator.storage import Storage, storage_of, with_absolute_paths
 from orchestrator.study import METRIC, TruthfulSearch, open_search
 from search_spaces.space import apply
+from trainers.evaluators.proof import require_resolved
 from trainers.run import Run, Tokens, Workspace, mechanism_plan
 from trainers.scoring import public_score
 from trainers.tokens import LocalTokens
 from trainers.workspace import check_inputs, open_workspace
 
+RESOLUTION = ("method.smoothing", "method.clip_norm")  # what decides whether rounding matters; smaller is worse
 MAX_RESTARTS = 3  # of one trial, after its lane died; each goes on from the release log
 
 
@@ -57,8 +61,9 @@ def run_sweep(plan: Plan, console: Console) -> SweepResult:
     config, storage = sweep.config, sweep.storage
     with storage.lock():
         require_same_settings(storage, config)
-        zero_shot = _zero_shot(config)  # before the reservation: a model that does not load must not leave one
+        zero_shot = _zero_shot(sweep)  # before the reservation: a model that does not load must not leave one
         ledger = reserve(plan, storage)
+        require_ledger_knows(ledger, storage)
         write_config(storage, config)
         search = open_search(config.search, config.name, storage.database_url)
         board = Board(search.ended_trials())
@@ -72,6 +77,9 @@ def run_sweep(plan: Plan, console: Console) -> SweepResult:
         )
         with ray_session(config.search.concurrent_trials * sweep.threads), view:
             _run_trials(sweep, search, board)
+        for row in board.rows:  # also of failed trials, and of those that an earlier process ran
+            row.steps_charged = ledger.drawn(config.name, TRAIN_STEP, holder_of(row.number))
+            row.epsilon = plan.epsilon_after(row.steps_charged)
         _export_best(sweep, board)
         result = SweepResult(
             name=config.name,
@@ -134,13 +142,25 @@ def _run_trials(sweep: _Sweep, search: TruthfulSearch, board: Board) -> None:
         ),
     )
     errors = tuner.fit().errors
+    for error in errors:
+        if isinstance(error, LedgerCorruptError):
+            raise error
     if errors and board.best() is None:
         raise RuntimeError(f"no trial finished; the first one that failed said: {errors[0]}")
 
 
-def _zero_shot(config: SweepConfig) -> float | None:
-    """Return how good the base model is on the public validation set, None where that set is private."""
+def _zero_shot(sweep: _Sweep) -> float | None:
+    """Return how good the base model is on the public validation set, None where that set is private.
+
+    Raises:
+        ValueError: the model does not load, or a probe of the smallest radius that may be tried is lost in rounding.
+    """
+    config = sweep.config
     workspace = open_workspace(config, private=False)
+    ends = {name: min(parameter.ends) for name, parameter in config.search.space.root.items() if name in RESOLUTION}
+    smallest = apply(config, ends)
+    mechanism = mechanism_plan(smallest, sweep.plan.noise_multiplier)
+    require_resolved(workspace.rounding, mechanism, smallest.method.smoothing)
     return public_score(workspace.evaluator, workspace.validation) if workspace.validation else None
 
 

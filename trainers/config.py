@@ -212,6 +212,10 @@ class RunConfig(Section):
                 f"{METHODS[self.method.name].title} has no privacy (ε = ∞): remove privacy.epsilon and "
                 "privacy.noise_multiplier, or choose a private method (dp-zo, dp-aggzo)"
             )
+        if self.score.on == "private" and not private:
+            raise ValueError(
+                f"score.on: private buys nothing under {METHODS[self.method.name].title}: use score.on: public"
+            )
         if self.score.on == "private" and self.task.target is not None:
             raise ValueError("score.on: private counts right answers, and a target text has none; score on public data")
         if self.score.on == "private" and (self.data.validation is None or self.score.num_examples is None):

@@ -141,6 +141,13 @@ class ReleaseLog:
         os.fsync(self._file.fileno())
 
 
+def num_reserved(path: Path, kind: Kind) -> int:
+    """Return how many reservations of a kind a log holds, without opening it for writing; torn lines do not count."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    entries = [json.loads(line) for line in lines if line.endswith(b"\n")]
+    return sum(entry.get("type") == "RESERVE" and entry["kind"] == kind for entry in entries)
+
+
 def _next_link(chain: bytes, entry: dict[str, Any]) -> bytes:
     return hashlib.blake2b(chain + _canonical(entry), digest_size=16).digest()
 

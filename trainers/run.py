@@ -15,6 +15,7 @@ from typing import Any
 
 from trainers.config import RunConfig
 from trainers.evaluators.base import Example, LossEvaluator
+from trainers.evaluators.proof import require_resolved
 from trainers.mechanism import MechanismPlan
 from trainers.methods.catalogue import METHODS
 from trainers.methods.two_sided import TwoSided
@@ -44,11 +45,12 @@ def mechanism_plan(config: RunConfig, noise_multiplier: float | None) -> Mechani
 
 @dataclass(frozen=True)
 class Workspace:
-    """What runs share: encoded private examples, encoded examples to score on, and an evaluator."""
+    """What runs share: encoded private examples, encoded examples to score on, an evaluator and its rounding (nats)."""
 
     examples: list[Example]
     validation: list[Example]
     evaluator: LossEvaluator
+    rounding: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Run:
         sampler, noise: replaced in tests only; no configuration can name another.
 
     Raises:
-        ValueError: the folder holds the log of another run.
+        ValueError: the folder holds the log of another run, or the smoothing is lost in rounding.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Run:
         self.config = config
         self._workspace = workspace
         self._tokens = tokens
+        require_resolved(workspace.rounding, plan, config.method.smoothing)
         workspace.evaluator.reset()
         self.log = ReleaseLog(folder / LOG_NAME, _header(config, plan, workspace.evaluator))
         self._context = StepContext(

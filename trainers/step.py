@@ -61,5 +61,7 @@ def apply_release(context: StepContext, step: int, noisy_K: np.ndarray) -> None:
 def _private_sum(context: StepContext, step: int) -> np.ndarray:
     """Return the exact sum of the clipped differences of a fresh batch, int64 [K] in units. Private."""
     batch = [context.examples[row] for row in context.sampler.draw()]
-    losses_PB = context.evaluator.probe(batch, context.method.propose(step))
+    probes = context.method.propose(step)
+    losses_PB = context.evaluator.probe(batch, probes)
+    assert losses_PB.shape == (len(probes), len(batch)), "a loss for each probe and each example, never a batch's mean"
     return clipped_sum(context.method.values(losses_PB), context.plan)

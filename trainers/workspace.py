@@ -7,6 +7,7 @@ before anything is reserved; `open_workspace` then loads.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from trainers.config import RunConfig
@@ -30,6 +31,11 @@ def check_inputs(config: RunConfig) -> None:
     given = {field: source for field, source in sources.items() if source is not None}
     for field, source in given.items():
         check_source(source, config.task.columns, field)
+    if config.score.on == "public" and same_source(config.data.train, config.data.validation):
+        raise ValueError(
+            "data.validation is the private file itself, and scores on public data are not charged. Give another file, "
+            "or score.on: private with score.num_examples."
+        )
     encoder = PromptEncoder(config.task, load_tokenizer(config.model.path))
     for field, source in given.items():
         encoder.encode(read_rows(source, config.task.columns, field), field)
@@ -48,17 +54,17 @@ def open_workspace(config: RunConfig, *, private: bool = True) -> Workspace:
     if config.data.validation is not None and (private or config.score.on == "public"):
         rows = read_rows(config.data.validation, columns, "data.validation")
         validation = encoder.encode(rows, "data.validation")
-    return Workspace(examples, validation, open_evaluator(config, tokenizer))
+    evaluator, rounding = open_evaluator(config, tokenizer)
+    return Workspace(examples, validation, evaluator, rounding)
 
 
-def open_evaluator(config: RunConfig, tokenizer: Any = None) -> LossEvaluator:
-    """Load the model and prove that a probe of the configured radius moves its loss."""
+def open_evaluator(config: RunConfig, tokenizer: Any) -> tuple[LossEvaluator, float]:
+    """Load the model, prove on public examples that its probes work, and return it with its rounding in nats."""
     import torch
 
     from trainers.evaluators.transformers import TransformersEvaluator
 
     torch.set_num_threads(config.performance.num_threads or os.cpu_count() or 1)
-    tokenizer = tokenizer or load_tokenizer(config.model.path)
     evaluator = TransformersEvaluator(
         config.model,
         config.performance,
@@ -66,5 +72,15 @@ def open_evaluator(config: RunConfig, tokenizer: Any = None) -> LossEvaluator:
         num_labels=len(config.task.label_names),
         seed=config.method.seed,
     )
-    prove(evaluator, public_examples(config.task, tokenizer, PROOF_EXAMPLES), method_of(config).propose(0)[:2])
-    return evaluator
+    examples = public_examples(config.task, tokenizer, PROOF_EXAMPLES)
+    probes = method_of(config).propose(0)[:2]
+    return evaluator, prove(evaluator, examples, probes, max_tokens=config.task.max_tokens)
+
+
+def same_source(first: str, second: str | None) -> bool:
+    """Return whether two sources are the same file, also through links, or the same name on the hub."""
+    if second is None:
+        return False
+    if Path(first).exists() and Path(second).exists():
+        return Path(first).samefile(second)
+    return first == second

@@ -20,8 +20,11 @@ NOT_COVERED = (
     "What the operator sees: the data itself, raw losses and batches in memory, crash dumps, the machine's own logs.",
     "Rows of the data that were declared public.",
     "Time, memory and power: how long a step takes depends on the batch that was drawn.",
-    "Last bits of floating point: an example's loss may change in its last digits with its neighbours in the batch, "
-    "while the proof takes each clipped value to depend on one example alone. Sums and noise are exact integers.",
+    "Rounding in the model: an example's loss may change in its last digits with its neighbours in the batch, and a "
+    "difference divides that by 2λ, while the proof takes each clipped value to depend on one example alone. It is "
+    "measured on public examples at the start, and refused where it could reach a tenth of the clip. Sums and noise "
+    "are exact integers.",
+    "Refusals: a row that cannot be read or prompted is refused by its number before anything is released.",
     "The operating system's random numbers, taken to be unpredictable, and a ledger that was rewritten or set back.",
     "What would be learnt anyway: facts about a population that follow from the other examples.",
     "Mistakes in the code, which is tested and not formally verified.",

@@ -14,8 +14,9 @@ from tests.support.models import save_model, tokenizer
 from trainers.config import LoraConfig, ModelConfig, PerformanceConfig
 from trainers.directions import Direction, direction_values
 from trainers.evaluators.base import Example, Probe
-from trainers.evaluators.proof import prove
+from trainers.evaluators.proof import prove, require_resolved
 from trainers.evaluators.transformers import TransformersEvaluator
+from trainers.mechanism import MechanismPlan
 
 PROMPTS = [(2, 10, 11, 4, 5), (2, 8, 9, 10, 12, 11, 4, 5), (2, 4, 5), (2, 9, 9, 10, 4, 5), (2, 11, 4, 5)]
 ONE_TOKEN = [Example(prompt, ((7,), (6,)), n % 2) for n, prompt in enumerate(PROMPTS)]
@@ -120,9 +121,45 @@ def test_reset_and_a_second_opening_give_the_same_bits(case, folders, request):
 
 def test_proof_accepts_a_working_evaluator_and_refuses_a_radius_lost_in_rounding(case):
     evaluator, examples = case
-    prove(evaluator, examples, PROBES)
+    moved(evaluator)
+    assert prove(evaluator, examples, PROBES, max_tokens=60) < 1e-5
     with pytest.raises(ValueError, match="1e-20 moved no loss"):
-        prove(evaluator, examples, [Probe(Z[0], 1e-20)])
+        prove(evaluator, examples, [Probe(Z[0], 1e-20)], max_tokens=60)
+
+
+@pytest.mark.parametrize("architecture", ["opt", "gpt2", "bert"])  # llama has no table of positions to run out of
+def test_proof_refuses_prompts_longer_than_the_model(folders, architecture):
+    evaluator = open_evaluator(folders[architecture], architecture, "full")
+    with pytest.raises(ValueError, match=r"task\.max_tokens: a prompt of 100 tokens .* does not fit"):
+        prove(evaluator, examples_for(architecture), PROBES, max_tokens=100)
+
+
+def test_proof_refuses_a_model_that_couples_the_examples_of_a_batch(folders, monkeypatch):
+    evaluator = open_evaluator(folders["llama"], "llama", "full")
+    true_scores = TransformersEvaluator.scores
+
+    def coupled(self, prepared, num_examples):
+        return [scores + np.array([0.01 * num_examples, 0.0]) for scores in true_scores(self, prepared, num_examples)]
+
+    monkeypatch.setattr(TransformersEvaluator, "scores", coupled)
+    with pytest.raises(ValueError, match="depends on its neighbours in the batch"):
+        prove(evaluator, ONE_TOKEN, PROBES, max_tokens=20)
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(folders):
+    larger = tokenizer()
+    larger.add_tokens(["unheard"])
+    model = ModelConfig(path=str(folders["llama"]))
+    with pytest.raises(ValueError, match="ids go up to 13, the model's embedding has 13 rows"):
+        TransformersEvaluator(model, PerformanceConfig(), larger, num_labels=0, seed=0)
+
+
+def test_a_radius_that_rounding_rivals_is_refused():
+    plan = MechanismPlan(0.5, 64.0, 1, 10, 5.0, 1.0)
+    require_resolved(1e-6, plan, 1e-3)
+    with pytest.raises(ValueError, match=r"method\.smoothing 1e-06 is too small.*Use at least 1\.3e-04"):
+        require_resolved(1e-6, plan, 1e-6)
+    require_resolved(1e-6, MechanismPlan(0.5, 64.0, 1, 10, None, None), 1e-6)
 
 
 def test_micro_batches_change_nothing_beyond_rounding(folders):

@@ -138,3 +138,11 @@ def test_a_storage_path_that_is_a_file(dpzo, no_model, tmp_path, verb):
     assert result.exit_code == 2
     assert "storage_path: " in result.stderr
     assert " cannot be made a folder: " in result.stderr
+
+
+@pytest.mark.parametrize("verb", ["train", "sweep"])
+def test_the_private_file_is_not_scored_on_for_nothing(refused, tmp_path, verb, settings):
+    link = tmp_path / "innocent.jsonl"
+    link.symlink_to(Path(settings["data"]["train"]).resolve())
+    line = refused(verb, f"data.validation={link}")
+    assert line.startswith("data.validation is the private file itself")

@@ -19,7 +19,7 @@ from orchestrator.storage import storage_of, with_absolute_paths
 from tests.support.project import write_config, write_project
 from trainers.run import LOG_NAME, Run, Tokens, Workspace, mechanism_plan
 from trainers.tokens import LocalTokens
-from trainers.workspace import open_evaluator
+from trainers.workspace import open_workspace
 
 NUM_STEPS = 300
 
@@ -83,7 +83,7 @@ def test_a_killed_run_goes_on_from_its_release_log(config_file):
     assert result["statement"]["epsilon_total"] == make_plan(config).epsilon
 
     # the weights are those of an uninterrupted replay, bit for bit
-    evaluator = open_evaluator(config)
+    evaluator = open_workspace(config, private=False).evaluator
     none = LocalTokens(0)
     sigma = make_plan(config).noise_multiplier
     replay = Run(

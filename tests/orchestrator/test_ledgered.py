@@ -3,12 +3,13 @@ import sqlite3
 
 import pytest
 
-from orchestrator.ledgered import LedgerTokens, open_ledgered_run
+from orchestrator.ledgered import LedgerTokens, holder_of, open_ledgered_run, require_ledger_knows
 from orchestrator.privacy.errors import LedgerCorruptError
 from orchestrator.privacy.ledger import Cap, Ledger, TokenDrawer
+from orchestrator.reservation import laws
 from orchestrator.storage import Storage
 from tests.support.quadratic import Quadratic, example
-from tests.support.runs import run_config
+from tests.support.runs import plan_of, run_config
 from trainers.run import LOG_NAME, Workspace
 from trainers.tokens import TokensExhausted
 
@@ -21,9 +22,11 @@ def storage(tmp_path):
 
 
 def reserve(storage, steps=NUM_STEPS, scores=0) -> Ledger:
-    caps = {"train_step": Cap({"law": "any"}, steps)}
+    config = private_scores() if scores else run_config()
+    law = {kind: cap.parameters for kind, cap in laws(plan_of(config), config).items()}
+    caps = {"train_step": Cap(law["train_step"], steps)}
     if scores:
-        caps["evaluation"] = Cap({"law": "any"}, scores)
+        caps["evaluation"] = Cap(law["evaluation"], scores)
     ledger = Ledger(storage.database_url)
     ledger.reserve(storage.name, caps)
     return ledger
@@ -108,7 +111,7 @@ def test_a_run_is_not_opened_without_a_reservation(storage, tmp_path):
     with pytest.raises(ValueError, match="There is no ledger"):
         open_run(storage)
     reserve(Storage(tmp_path, "other"))
-    with pytest.raises(ValueError, match="Nothing is reserved under 'test'"):
+    with pytest.raises(ValueError, match=r"'test' is reserved for \{\}"):
         open_run(storage, holder="another")
 
 
@@ -146,3 +149,27 @@ def test_a_ledger_that_lost_the_scores_is_noticed(storage):
     database.close()
     with pytest.raises(LedgerCorruptError, match="'run' has drawn 2 'evaluation' tokens of 'test' by its own log, 0"):
         open_run(storage, private_scores())
+
+
+@pytest.mark.parametrize("change", [{"privacy__expected_batch_size": 30}, {"score__noise_multiplier": 5.0}])
+def test_another_law_than_the_reserved_one_is_never_drawn(storage, change):
+    reserve(storage, scores=2)
+    config = private_scores().model_dump()
+    for key, value in change.items():
+        section, name = key.split("__")
+        config[section][name] = value
+    with pytest.raises(ValueError, match=r"is reserved for .* this run would draw"):
+        open_run(storage, type(private_scores()).model_validate(config))
+
+
+def test_a_ledger_older_than_the_trials_logs_is_refused_at_the_start(storage):
+    ledger = reserve(storage, steps=2 * NUM_STEPS)
+    trial = storage.trial_folder(3)
+    workspace = Workspace([example(n) for n in range(100)], [], Quadratic())
+    take_all(open_ledgered_run(workspace, run_config(), 2.0, storage, holder_of(3), trial))
+    require_ledger_knows(ledger, storage)
+    with sqlite3.connect(storage.root / "dpzo.db") as database:
+        database.execute("DELETE FROM draws")
+    database.close()
+    with pytest.raises(LedgerCorruptError, match="'trial-003' has drawn 10 'train_step' tokens"):
+        require_ledger_knows(ledger, storage)

@@ -8,7 +8,7 @@ go to numba kernels, those of other devices to plain torch operations; both give
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from types import ModuleType
 
@@ -17,70 +17,73 @@ import torch
 
 from trainers.directions.counter import Direction
 
+Tensors = Mapping[str, torch.Tensor]
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 LIVE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
-def write_perturbed(
-    live: torch.Tensor,
-    master: torch.Tensor,
-    direction: Direction,
-    name: str,
-    scale: float,
-    update: Sequence[tuple[Direction, float]] = (),
-) -> None:
-    """Write live ← master + scale · z, element by element, in one pass and without a temporary of the tensor's size.
+def write_perturbed(live: torch.Tensor, master: torch.Tensor, direction: Direction, name: str, scale: float) -> None:
+    """Write live ← master + scale · z for one tensor called `name`: see `write_all`."""
+    write_all({name: live}, {name: master}, direction, scale)
 
-    live: contiguous float32, bfloat16 or float16, overwritten whatever it held. master: contiguous float32 of the same
-    shape and device; it may not be live itself. name: the parameter's HF name, part of z's key. scale: rounded to
+
+def write_all(
+    live: Tensors, master: Tensors, direction: Direction, scale: float, update: Sequence[tuple[Direction, float]] = ()
+) -> None:
+    """Write live ← master + scale · z, element by element, in one pass and without a temporary of a tensor's size.
+
+    live: HF name, part of z's key → contiguous float32, bfloat16 or float16, overwritten whatever it held.
+    master: name → contiguous float32 of the same shape and device; it may not be live itself. scale: rounded to
     float32. update: terms that master moves by first, in the same pass; without them it is only read.
     Autograd is not told: call it between forward passes.
     Raises ValueError for tensors that do not fit each other and a factor that is not finite; nothing has moved then.
 
-    Formal guarantees: master is what `add_directions(master, update, name)` makes of it; each element of live is
+    Formal guarantees: master becomes what `add_to_all(master, update)` makes of it; each element of live is
     fl(master + fl(scale · z)) in float32, never fused, then rounded to live's dtype, ties to even; the result depends
     on (master, update, direction, name, scale) only, bit for bit, not on threads or chunks.
     """
-    check_fit(live, master, name)
-    factor = _float32(scale, f"{name}: scale")
-    terms = checked_terms(update, name)
-    if master.numel():
-        _backend(master.device.type).write_perturbed(live, master, direction, name, factor, terms)
+    for name, tensor in live.items():
+        _check_master(master[name], name)
+        _check_live(tensor, master[name], name)
+    factor, terms = _float32(scale, "scale"), checked_terms(update)
+    for backend, names in _by_backend(live).items():
+        backend.write_perturbed([(name, live[name], master[name]) for name in names], direction, factor, terms)
 
 
 def add_directions(master: torch.Tensor, terms: Sequence[tuple[Direction, float]], name: str) -> None:
+    """Add Σ_k c_k z_k in place to one tensor called `name`: see `add_to_all`."""
+    add_to_all({name: master}, terms)
+
+
+def add_to_all(master: Tensors, terms: Sequence[tuple[Direction, float]]) -> None:
     """Add Σ_k c_k z_k to master in place, in one pass over memory for all K terms and without a temporary of its size.
 
-    master: contiguous float32. terms: (direction, coefficient) pairs; coefficients are rounded to float32.
-    name: the parameter's HF name, part of z's key. Autograd is not told: call it between forward passes.
-    Raises ValueError for another dtype or layout and a coefficient that is not finite; master is then untouched.
+    master: HF name, part of z's key → contiguous float32. terms: (direction, coefficient) pairs; coefficients are
+    rounded to float32. Autograd is not told: call it between forward passes.
+    Raises ValueError for another dtype or layout and a coefficient that is not finite; nothing has moved then.
 
     Formal guarantees: in the order of terms each element becomes fl(element + fl(c_k · z_k)) in float32, never fused;
     the result depends on (master, terms, name) only, bit for bit, so a replay of the same terms rebuilds the weights.
     """
-    _check_master(master, name)
-    checked = checked_terms(terms, name)
-    if checked and master.numel():
-        _backend(master.device.type).add_directions(master, checked, name)
+    for name, tensor in master.items():
+        _check_master(tensor, name)
+    if checked := checked_terms(terms):
+        for backend, names in _by_backend(master).items():
+            backend.add_directions([(name, master[name]) for name in names], checked)
 
 
-def checked_terms(terms: Sequence[tuple[Direction, float]], name: str) -> list[tuple[Direction, np.float32]]:
+def checked_terms(terms: Sequence[tuple[Direction, float]]) -> list[tuple[Direction, np.float32]]:
     """Round the coefficients of (direction, coefficient) pairs to float32; ValueError for one that is not finite."""
-    return [(direction, _float32(coefficient, f"{name}: coefficient")) for direction, coefficient in terms]
+    return [(direction, _float32(coefficient, "coefficient")) for direction, coefficient in terms]
 
 
-def check_fit(live: torch.Tensor, master: torch.Tensor, name: str) -> None:
-    """Raise ValueError unless the two tensors are as `write_perturbed` wants them."""
-    _check_master(master, name)
-    if live.shape != master.shape or live.device != master.device or live.dtype not in LIVE_DTYPES:
-        raise ValueError(
-            f"{name}: live must be float32, bfloat16 or float16 with master's shape {tuple(master.shape)} on "
-            f"{master.device}; got {live.dtype} {tuple(live.shape)} on {live.device}."
-        )
-    if not live.is_contiguous():
-        raise ValueError(f"{name}: live must be contiguous; got strides {live.stride()}. Use live.contiguous().")
-    if live.numel() and live.data_ptr() == master.data_ptr():
-        raise ValueError(f"{name}: live and master share memory, so the weights would be lost; clone master first.")
+def _by_backend(tensors: Tensors) -> dict[ModuleType, list[str]]:
+    """Return which names go to which backend; those of empty tensors go to none."""
+    names: dict[ModuleType, list[str]] = {}
+    for name, tensor in tensors.items():
+        if tensor.numel():
+            names.setdefault(_backend(tensor.device.type), []).append(name)
+    return names
 
 
 @cache
@@ -101,7 +104,19 @@ def _check_master(master: torch.Tensor, name: str) -> None:
         )
 
 
+def _check_live(live: torch.Tensor, master: torch.Tensor, name: str) -> None:
+    if live.shape != master.shape or live.device != master.device or live.dtype not in LIVE_DTYPES:
+        raise ValueError(
+            f"{name}: live must be float32, bfloat16 or float16 with master's shape {tuple(master.shape)} on "
+            f"{master.device}; got {live.dtype} {tuple(live.shape)} on {live.device}."
+        )
+    if not live.is_contiguous():
+        raise ValueError(f"{name}: live must be contiguous; got strides {live.stride()}. Use live.contiguous().")
+    if live.numel() and live.data_ptr() == master.data_ptr():
+        raise ValueError(f"{name}: live and master share memory, so the weights would be lost; clone master first.")
+
+
 def _float32(value: float, what: str) -> np.float32:
     if math.isnan(value) or abs(value) > _FLOAT32_MAX:
-        raise ValueError(f"{what} must be a finite float32; got {value!r}.")
+        raise ValueError(f"{what} of a direction must be a finite float32; got {value!r}.")
     return np.float32(value)

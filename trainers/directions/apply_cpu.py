@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,10 +22,11 @@ from trainers.directions import kernels_cpu
 from trainers.directions.counter import Direction, stream
 from trainers.directions.streaming import ALIGNMENT
 
-CHUNK = 1 << 16  # elements that one thread takes at a time; a multiple of 128
+CHUNK = 1 << 18  # elements that one thread takes at a time; a multiple of 128
 MIN_PARALLEL = 1 << 17  # elements below which waking a thread costs more than it saves
 MIN_STREAMED = 1 << 19  # elements; fewer are written through the caches
 
+Task = tuple[Any, ...]  # kernel, start, stop, arrays
 Terms = Sequence[tuple[Direction, np.float32]]
 
 _WRITERS = {
@@ -35,18 +37,21 @@ _WRITERS = {
 
 
 def write_perturbed(
-    live: torch.Tensor, master: torch.Tensor, direction: Direction, name: str, scale: np.float32, update: Terms = ()
+    tensors: Iterable[tuple[str, torch.Tensor, torch.Tensor]], direction: Direction, scale: np.float32, update: Terms
 ) -> None:
-    """Add the update to master, write live ← master + scale · z; arguments as checked by `apply.write_perturbed`."""
-    write, target, source = _writer(live, direction), _flat(live), _flat(master)
-    terms = _arrays([*update, (direction, scale)], name)
-    _run(lambda start, stop: write(start, stop, target, source, *terms), source.size)
+    """Add the update to master, write live ← master + scale · z for every (name, live, master), checked by `apply`."""
+    terms, tasks = [*update, (direction, scale)], []
+    for name, live, master in tensors:
+        tasks += _chunks(_writer(live, direction), master.numel(), _flat(live), _flat(master), *_arrays(terms, name))
+    _run(tasks)
 
 
-def add_directions(master: torch.Tensor, terms: Terms, name: str) -> None:
-    """Add every coefficient · z to master; arguments as checked by `apply.add_directions`."""
-    values, arrays = _flat(master), _arrays(terms, name)
-    _run(lambda start, stop: kernels_cpu.add_in_place(start, stop, values, *arrays), values.size)
+def add_directions(masters: Iterable[tuple[str, torch.Tensor]], terms: Terms) -> None:
+    """Add every coefficient · z to master for every (name, master), as checked by `apply.add_directions`."""
+    tasks = []
+    for name, master in masters:
+        tasks += _chunks(kernels_cpu.add_in_place, master.numel(), _flat(master), *_arrays(terms, name))
+    _run(tasks)
 
 
 def _writer(live: torch.Tensor, direction: Direction) -> Callable[..., None]:
@@ -70,27 +75,28 @@ def _flat(tensor: torch.Tensor) -> np.ndarray:
     return (flat if flat.dtype == torch.float32 else flat.view(torch.uint16)).numpy()
 
 
-def _run(task: Callable[[int, int], None], numel: int) -> None:
-    """Call task(start, stop) over all chunks, on the caller's thread and torch.get_num_threads() - 1 others."""
-    num_threads = torch.get_num_threads() if numel >= MIN_PARALLEL else 1
-    if num_threads == 1:
-        task(0, numel)
-        return
-    starts = deque(range(0, numel, CHUNK))
+def _chunks(kernel: Callable[..., None], numel: int, *arrays: np.ndarray) -> list[Task]:
+    return [(kernel, start, min(start + CHUNK, numel), *arrays) for start in range(0, numel, CHUNK)]
+
+
+def _run(tasks: Sequence[Task]) -> None:
+    """Call kernel(start, stop, *arrays) for every task, on this thread and torch.get_num_threads() - 1 others."""
+    left = deque(tasks)
 
     def work() -> None:
         while True:
             try:
-                start = starts.popleft()
+                kernel, *arguments = left.popleft()
             except IndexError:
                 return
-            task(start, min(start + CHUNK, numel))
+            kernel(*arguments)
 
-    helpers = [_pool().submit(work) for _ in range(num_threads - 1)]
+    is_large = sum(stop - start for _, start, stop, *_ in tasks) >= MIN_PARALLEL
+    helpers = [_pool().submit(work) for _ in range(torch.get_num_threads() - 1 if is_large else 0)]
     try:
         work()
     finally:  # no helper may outlive the call: it writes into the caller's tensors
-        starts.clear()
+        left.clear()
         for helper in helpers:
             if not helper.cancel():
                 helper.result()

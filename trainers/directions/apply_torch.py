@@ -8,7 +8,7 @@ Work goes by chunks; temporaries stay at a few hundred bytes for each element of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -33,24 +33,26 @@ Terms = Sequence[tuple[Direction, np.float32]]
 
 @torch.no_grad()
 def write_perturbed(
-    live: torch.Tensor, master: torch.Tensor, direction: Direction, name: str, scale: np.float32, update: Terms = ()
+    tensors: Iterable[tuple[str, torch.Tensor, torch.Tensor]], direction: Direction, scale: np.float32, update: Terms
 ) -> None:
-    """Add the update to master, write live ← master + scale · z; arguments as checked by `apply.write_perturbed`."""
-    add_directions(master, update, name)
-    target, source = live.view(-1), master.view(-1)
-    for start, stop in _chunks(source.numel()):
-        values = direction_chunk(direction, name, start, stop, source.device)
-        target[start:stop] = source[start:stop] + values.mul_(float(scale))
+    """Add the update to master, write live ← master + scale · z for every (name, live, master), checked by `apply`."""
+    for name, live, master in tensors:
+        add_directions([(name, master)], update)
+        target, source = live.view(-1), master.view(-1)
+        for start, stop in _chunks(source.numel()):
+            values = direction_chunk(direction, name, start, stop, source.device)
+            target[start:stop] = source[start:stop] + values.mul_(float(scale))
 
 
 @torch.no_grad()
-def add_directions(master: torch.Tensor, terms: Terms, name: str) -> None:
-    """Add every coefficient · z to master; arguments as checked by `apply.add_directions`."""
-    flat = master.view(-1)
-    for start, stop in _chunks(flat.numel()):
-        for direction, coefficient in terms:
-            values = direction_chunk(direction, name, start, stop, flat.device)
-            flat[start:stop] += values.mul_(float(coefficient))
+def add_directions(masters: Iterable[tuple[str, torch.Tensor]], terms: Terms) -> None:
+    """Add every coefficient · z to master for every (name, master), as checked by `apply.add_directions`."""
+    for name, master in masters:
+        flat = master.view(-1)
+        for start, stop in _chunks(flat.numel()):
+            for direction, coefficient in terms:
+                values = direction_chunk(direction, name, start, stop, flat.device)
+                flat[start:stop] += values.mul_(float(coefficient))
 
 
 def direction_chunk(direction: Direction, name: str, start: int, stop: int, device: torch.device) -> torch.Tensor:

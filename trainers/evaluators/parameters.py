@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from trainers.directions import Direction
-from trainers.directions.apply import add_directions, check_fit, checked_terms, write_perturbed
+from trainers.directions.apply import add_to_all, checked_terms, write_all
 
 MAX_WAITING = 32  # directions; more would make one pass long, and save little more memory traffic
 
@@ -30,10 +30,8 @@ class Parameters:
     def __init__(self, live: Mapping[str, torch.Tensor]) -> None:
         self._live = dict(live)
         self._base = {name: tensor.detach().to(torch.float32, copy=True) for name, tensor in live.items()}
-        for name, tensor in live.items():
-            check_fit(tensor, self._base[name], name)
         self._master = self._base  # shared until the first update: a probe alone needs no third copy
-        self._waiting: Sequence[tuple[Direction, float]] = ()  # θ = master + Σ coefficient · z of these
+        self._waiting: tuple[tuple[Direction, float], ...] = ()  # θ = master + Σ coefficient · z of these
         self._live_is_theta = True
 
     @property
@@ -43,11 +41,9 @@ class Parameters:
 
     def perturb(self, direction: Direction, scale: float) -> None:
         """Write θ + scale · z(direction) into the live weights."""
-        checked_terms([(direction, scale)], "a probe's scale")
         self._live_is_theta = False
-        update, self._waiting = self._waiting, ()
-        for name, live in self._live.items():
-            write_perturbed(live, self._master[name], direction, name, scale, update)
+        write_all(self._live, self._master, direction, scale, self._waiting)
+        self._waiting = ()
 
     def settle(self) -> None:
         """Write θ into the live weights, if a probe or an update has left something else there."""
@@ -59,13 +55,13 @@ class Parameters:
 
     def add(self, update: Sequence[tuple[Direction, float]]) -> None:
         """Move θ by Σ coefficient · z(direction)."""
-        terms = checked_terms(update, "an update")
+        terms = [(direction, float(coefficient)) for direction, coefficient in checked_terms(update)]
         if self._master is self._base:
             self._master = {name: tensor.clone() for name, tensor in self._base.items()}
         self._live_is_theta = False
         if len(self._waiting) + len(terms) > MAX_WAITING:
             self._update_master()
-        self._waiting = [*self._waiting, *terms]
+        self._waiting = (*self._waiting, *terms)
 
     def reset(self) -> None:
         """Set θ back to the base weights."""
@@ -84,6 +80,5 @@ class Parameters:
 
     @torch.inference_mode()  # what clones the master in that mode makes tensors that only it may change
     def _update_master(self) -> None:
-        update, self._waiting = self._waiting, ()
-        for name, master in self._master.items():
-            add_directions(master, update, name)
+        add_to_all(self._master, self._waiting)
+        self._waiting = ()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,6 +55,7 @@ class TransformersEvaluator:
         self._model = load_model(
             model, num_labels=num_labels, pad_token_id=self._pad_id, seed=seed, device=performance.device
         )
+        _require_ids_fit(tokenizer, self._model)
         self.parameters = Parameters(trainable_parameters(self._model, model))
         base = self._model.get_base_model() if model.trainable == "lora" else self._model
         self._accepts = set(inspect.signature(base.forward).parameters)
@@ -139,4 +141,14 @@ class TransformersEvaluator:
         logits_RTV = self._model(**inputs, use_cache=False).logits[:, -most:]
         return torch.cat(
             [logits_TV[most - row.num_places :] for logits_TV, row in zip(logits_RTV, batch.rows, strict=True)]
+        )
+
+
+def _require_ids_fit(tokenizer: PreTrainedTokenizerBase, model: Any) -> None:
+    """Refuse a tokenizer that knows tokens which the model does not: a private row with one would stop the run."""
+    rows, largest = model.get_input_embeddings().weight.shape[0], max(tokenizer.get_vocab().values())
+    if largest >= rows:
+        raise ValueError(
+            f"model.path: the tokenizer's ids go up to {largest}, the model's embedding has {rows} rows. Use the "
+            "tokenizer that belongs to the model, or resize its embedding."
         )

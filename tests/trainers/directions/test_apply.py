@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from trainers.directions import Direction, apply_cpu, apply_torch, direction_values, kernels_cpu
-from trainers.directions.apply import _backend, add_directions, checked_terms, write_perturbed
+from trainers.directions.apply import _backend, add_directions, checked_terms, write_all, write_perturbed
 
 SIZES = [1, 3, 4, 5, 31, 32, 33, 127, 128, 129, 1025, 8191, 8192, 8193, 70_001, 200_003]
 KINDS = ["gaussian", "rademacher"]
@@ -46,7 +46,7 @@ def test_write_perturbed_has_the_bits_of_the_specification(kind, dtype, backend)
         master = weights(size)
         before = master.clone()
         live = torch.full_like(master, torch.nan, dtype=dtype)
-        BACKENDS[backend].write_perturbed(live, master, direction(kind), NAME, np.float32(1e-3))
+        BACKENDS[backend].write_perturbed([(NAME, live, master)], direction(kind), np.float32(1e-3), ())
         assert same_bits(live, specified(master, [(direction(kind), 1e-3)]).to(dtype)), size
         assert same_bits(master, before)
 
@@ -58,7 +58,7 @@ def test_add_directions_has_the_bits_of_the_specification(kinds, backend):
     for size in SIZES:
         master = weights(size)
         expected = specified(master, terms)
-        BACKENDS[backend].add_directions(master, checked_terms(terms, NAME), NAME)
+        BACKENDS[backend].add_directions([(NAME, master)], checked_terms(terms))
         assert same_bits(master, expected), size
 
 
@@ -69,7 +69,7 @@ def test_chunks_meet_without_a_seam(backend, monkeypatch):
     expected = specified(master, terms)
     monkeypatch.setattr(BACKENDS[backend], "CHUNK", 128 * 7)
     monkeypatch.setattr(apply_cpu, "MIN_PARALLEL", 0)
-    BACKENDS[backend].add_directions(master, checked_terms(terms, NAME), NAME)
+    BACKENDS[backend].add_directions([(NAME, master)], checked_terms(terms))
     assert same_bits(master, expected)
 
 
@@ -81,12 +81,12 @@ def test_chunks_meet_without_a_seam(backend, monkeypatch):
 )
 def test_an_update_in_the_pass_of_a_write_has_the_bits_of_an_update_before_it(kinds, kind, dtype, backend, monkeypatch):
     monkeypatch.setattr(apply_cpu, "MIN_STREAMED", 0)
-    update, scale = checked_terms(terms_of(kinds), NAME), np.float32(1e-3)
+    update, scale = checked_terms(terms_of(kinds)), np.float32(1e-3)
     for size in SIZES:
         master = weights(size)
         moved = specified(master, terms_of(kinds))
         live = torch.full_like(master, torch.nan, dtype=dtype)
-        BACKENDS[backend].write_perturbed(live, master, direction(kind, 9), NAME, scale, update)
+        BACKENDS[backend].write_perturbed([(NAME, live, master)], direction(kind, 9), scale, update)
         assert same_bits(master, moved), size
         assert same_bits(live, specified(moved, [(direction(kind, 9), 1e-3)]).to(dtype)), size
 
@@ -217,12 +217,12 @@ def test_a_live_tensor_that_is_the_master_is_refused():
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e39])
 def test_factors_that_are_no_finite_float32_are_refused_before_anything_moves(bad):
     master = torch.ones(4)
-    with pytest.raises(ValueError, match="scale must be a finite float32"):
+    with pytest.raises(ValueError, match="scale of a direction must be a finite float32"):
         write_perturbed(torch.zeros(4), master, direction("gaussian"), NAME, bad)
-    with pytest.raises(ValueError, match="coefficient must be a finite float32"):
+    with pytest.raises(ValueError, match="coefficient of a direction must be a finite float32"):
         add_directions(master, [(direction("gaussian"), 1.0), (direction("gaussian", 1), bad)], NAME)
-    with pytest.raises(ValueError, match="coefficient must be a finite float32"):
-        write_perturbed(torch.zeros(4), master, direction("gaussian"), NAME, 1.0, [(direction("gaussian"), bad)])
-    with pytest.raises(ValueError, match="scale must be a finite float32"):
-        write_perturbed(torch.zeros(4), master, direction("gaussian"), NAME, bad, [(direction("gaussian"), 1.0)])
+    with pytest.raises(ValueError, match="coefficient of a direction must be a finite float32"):
+        write_all({NAME: torch.zeros(4)}, {NAME: master}, direction("gaussian"), 1.0, [(direction("gaussian"), bad)])
+    with pytest.raises(ValueError, match="scale of a direction must be a finite float32"):
+        write_all({NAME: torch.zeros(4)}, {NAME: master}, direction("gaussian"), bad, [(direction("gaussian"), 1.0)])
     assert torch.equal(master, torch.ones(4))

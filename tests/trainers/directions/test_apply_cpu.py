@@ -12,7 +12,7 @@ import torch
 from numba.core import caching
 
 from trainers.directions import Direction, apply_cpu, apply_torch, counter, kernels_cpu
-from trainers.directions.apply import add_directions, write_perturbed
+from trainers.directions.apply import add_directions, write_all, write_perturbed
 from trainers.directions.counter import Stream
 
 NUMEL = 3 * apply_cpu.MIN_PARALLEL + 41
@@ -72,7 +72,7 @@ def test_an_update_in_the_pass_of_a_write_is_the_same_on_every_number_of_threads
     update = [(Direction(4, step, 0, kind), 1e-3) for step in range(3)]
     add_directions(expected, update, "w")
     write_perturbed(two_passes, expected, RADEMACHER, "w", 1e-3)
-    write_perturbed(one_pass, master, RADEMACHER, "w", 1e-3, update)
+    write_all({"w": one_pass}, {"w": master}, RADEMACHER, 1e-3, update)
     assert torch.equal(master, expected)
     assert torch.equal(one_pass, two_passes)
 
@@ -140,7 +140,7 @@ def test_an_error_in_a_helper_reaches_the_caller():
         assert failed.wait(60)
 
     with pytest.raises(FloatingPointError):
-        apply_cpu._run(fail, NUMEL)
+        apply_cpu._run(apply_cpu._chunks(fail, NUMEL))
 
 
 def test_kernels_compile_where_no_cache_can_be_written(monkeypatch):
