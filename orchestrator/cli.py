@@ -24,7 +24,7 @@ from trainers.config import RunConfig
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from orchestrator.plan import Plan
+    from orchestrator.planning import Plan
 
 BAD_CONFIGURATION, BUDGET_REFUSED = 2, 3
 
@@ -72,10 +72,10 @@ def train(
         loaded = load_run(config, overrides)
         if _dry(loaded, dry_run):
             return
-        from orchestrator.plan import make_plan
+        from orchestrator.planning import make_plan
         from orchestrator.records import result_json
         from orchestrator.report.summary import run_summary
-        from orchestrator.train import run_training
+        from orchestrator.training import run_training
 
         made = make_plan(loaded)
         _announce(made)
@@ -95,7 +95,7 @@ def sweep(
         loaded = load_sweep(config, overrides)
         if _dry(loaded, dry_run):
             return
-        from orchestrator.plan import make_plan
+        from orchestrator.planning import make_plan
         from orchestrator.records import result_json
         from orchestrator.report.summary import sweep_summary
         from orchestrator.sweep import run_sweep
@@ -150,7 +150,7 @@ def _print_plan(made: Plan, output: Format) -> None:
 
 def plan_json(made: Plan) -> str:
     """Return a plan as JSON; an infinite epsilon is null."""
-    from orchestrator.plan import finite_or_none
+    from orchestrator.planning import finite_or_none
 
     values = {
         "name": made.config.name,

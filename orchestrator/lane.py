@@ -14,7 +14,7 @@ from typing import Any
 from ray import tune
 
 from orchestrator.ledgered import holder_of, open_ledgered_run
-from orchestrator.plan import Plan, finite_or_none
+from orchestrator.planning import Plan, finite_or_none
 from orchestrator.storage import Storage
 from search_spaces.space import apply
 from trainers.config import RunConfig

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from orchestrator.plan import Plan
+from orchestrator.planning import Plan
 from orchestrator.privacy.composition import TRAIN_STEP, EvaluationCap, StepCap, SweepCaps
 from orchestrator.privacy.ledger import Cap, Ledger
 from orchestrator.storage import Storage

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-from orchestrator.plan import Plan
+from orchestrator.planning import Plan
 from orchestrator.privacy.composition import EVALUATION, TRAIN_STEP
 from orchestrator.privacy.ledger import Ledger
 from orchestrator.privacy.statement import PrivacyStatement, state, state_without_privacy

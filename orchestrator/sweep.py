@@ -18,7 +18,7 @@ from orchestrator.board import Board
 from orchestrator.config import SweepConfig
 from orchestrator.lane import Job, Lane
 from orchestrator.ledgered import holder_of, require_ledger_knows
-from orchestrator.plan import Plan
+from orchestrator.planning import Plan
 from orchestrator.privacy.composition import TRAIN_STEP
 from orchestrator.privacy.errors import LedgerCorruptError
 from orchestrator.records import SweepResult, read_result, require_same_settings, write_config, write_result

@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from orchestrator.config import SweepConfig
-from orchestrator.plan import Plan
+from orchestrator.planning import Plan
 from orchestrator.records import RunResult, SweepResult
 from orchestrator.report.tables import duration, epsilon_text, facts_table, short, trials_table
 from trainers.methods.catalogue import METHODS

@@ -12,7 +12,7 @@ import pytest
 from safetensors.torch import load_file
 
 from orchestrator.config import load_run
-from orchestrator.plan import make_plan
+from orchestrator.planning import make_plan
 from orchestrator.privacy.composition import TRAIN_STEP
 from orchestrator.privacy.ledger import Ledger
 from orchestrator.storage import storage_of, with_absolute_paths

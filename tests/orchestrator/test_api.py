@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import pytest
 from transformers import AutoModelForCausalLM
@@ -97,3 +99,10 @@ def test_a_configuration_is_treated_like_the_file_it_came_from(settings):
     assert plan(config, ["search.num_trials=7"]).num_trials == 7
     result = train(config, ["method.num_steps=2"])
     assert (result.steps, result.statement.caps) == (2, {"train_step": 2})
+
+
+def test_no_module_hides_a_function_of_the_same_name():
+    imports = "import orchestrator.planning, orchestrator.training; from orchestrator import plan, train"
+    code = f"{imports}; print(plan.__module__, train.__module__)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["orchestrator.api", "orchestrator.api"]

@@ -6,7 +6,7 @@ import pytest
 from orchestrator import lane as module
 from orchestrator.config import load_sweep
 from orchestrator.lane import Job, Lane
-from orchestrator.plan import make_plan
+from orchestrator.planning import make_plan
 from orchestrator.reservation import reserve
 from orchestrator.storage import storage_of
 from tests.support.quadratic import Quadratic, example

@@ -3,7 +3,7 @@ import sqlite3
 import pytest
 
 from orchestrator.config import load_sweep
-from orchestrator.plan import make_plan
+from orchestrator.planning import make_plan
 from orchestrator.privacy.errors import LedgerCorruptError
 from orchestrator.privacy.ledger import Ledger
 from orchestrator.reservation import caps_of, reserve

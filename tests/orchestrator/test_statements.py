@@ -3,7 +3,7 @@ from importlib.metadata import version
 import pytest
 
 from orchestrator.config import load_run, load_sweep
-from orchestrator.plan import make_plan
+from orchestrator.planning import make_plan
 from orchestrator.reservation import reserve
 from orchestrator.statements import statement_of
 from orchestrator.storage import storage_of

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from orchestrator.board import Board, TrialRow
 from orchestrator.config import load_run, load_sweep
-from orchestrator.plan import make_plan
+from orchestrator.planning import make_plan
 from orchestrator.privacy.statement import state_without_privacy
 from orchestrator.records import RunResult, SweepResult
 from orchestrator.report.live import live_view, steps_to_come

@@ -10,7 +10,7 @@ from rich.console import Console
 from orchestrator import sweep as module
 from orchestrator.config import load_sweep, resolved_json
 from orchestrator.lane import Job, Lane
-from orchestrator.plan import make_plan
+from orchestrator.planning import make_plan
 from orchestrator.privacy.ledger import Ledger
 from orchestrator.records import write_config
 from orchestrator.reservation import reserve

@@ -82,7 +82,7 @@ def test_chunks_meet_without_a_seam(backend, monkeypatch):
 def test_an_update_in_the_pass_of_a_write_has_the_bits_of_an_update_before_it(kinds, kind, dtype, backend, monkeypatch):
     monkeypatch.setattr(apply_cpu, "MIN_STREAMED", 0)
     update, scale = checked_terms(terms_of(kinds)), np.float32(1e-3)
-    for size in SIZES:
+    for size in [1, 129, 8193, 40_003]:
         master = weights(size)
         moved = specified(master, terms_of(kinds))
         live = torch.full_like(master, torch.nan, dtype=dtype)

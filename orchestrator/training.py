@@ -7,7 +7,7 @@ import time
 from rich.console import Console
 
 from orchestrator.ledgered import open_ledgered_run
-from orchestrator.plan import Plan
+from orchestrator.planning import Plan
 from orchestrator.records import RunResult, require_same_settings, write_config, write_result
 from orchestrator.report.live import steps_bar
 from orchestrator.reservation import reserve

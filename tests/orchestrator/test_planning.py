@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.config import load_run, load_sweep
-from orchestrator.plan import make_plan, num_trials_of, planned
+from orchestrator.planning import make_plan, num_trials_of, planned
 from orchestrator.privacy.errors import BudgetExceeded
 from search_spaces.space import apply, sample
 from trainers.run import mechanism_plan
