@@ -85,7 +85,7 @@ def test_epsilon_is_that_of_the_caps_and_every_release_has_its_token(finished):
             holder = f"trial-{trial['number']:03d}"
             assert trial["steps"] <= entries.num_released("step") <= trial["steps_charged"]
             drawn_by_trial = ledger.drawn(sweep.config.name, TRAIN_STEP, holder)
-            assert trial["steps_charged"] == entries.num_reserved["step"] <= drawn_by_trial
+            assert entries.num_reserved["step"] <= trial["steps_charged"] == drawn_by_trial
 
 
 def test_the_study_tells_how_each_trial_ended(finished):
