@@ -173,3 +173,12 @@ def test_a_ledger_older_than_the_trials_logs_is_refused_at_the_start(storage):
     database.close()
     with pytest.raises(LedgerCorruptError, match="'trial-003' has drawn 10 'train_step' tokens"):
         require_ledger_knows(ledger, storage)
+
+
+def test_the_ledger_keeps_no_time_of_a_step(storage):
+    """How long a step takes depends on the secret batch, so the ledger holds the day alone."""
+    reserve(storage).draw("test", "train_step", "run", 0)
+    with sqlite3.connect(storage.root / "dpzo.db") as database:
+        ((drawn_at,),) = database.execute("SELECT drawn_at FROM draws").fetchall()
+    database.close()
+    assert len(drawn_at) == len("2026-01-31")
