@@ -7,25 +7,62 @@ file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from orchestrator.config_errors import ConfigError, explain, reasons
 from orchestrator.config_source import override, read
 from search_spaces.config import SearchConfig
 from search_spaces.problems import Problem, refuse
-from search_spaces.space import refused_ends
-from trainers.config import RunConfig
+from search_spaces.space import FilterSpace, refused_ends
+from trainers.config import RunConfig, Section
+from trainers.methods.catalogue import METHODS
 
-__all__ = ["ConfigError", "SweepConfig", "load_run", "load_sweep", "resolved_json"]
+__all__ = ["BudgetConfig", "ConfigError", "LedgeredConfig", "SweepConfig", "load_run", "load_sweep", "resolved_json"]
 
 Config = TypeVar("Config", bound=RunConfig)
+NOISE = "privacy.noise_multiplier"
 
 
-class SweepConfig(RunConfig):
+def _without_password(url: str) -> str:
+    """Refuse a URL that would put a password into the configuration written beside the results."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        password = make_url(url).password
+    except ArgumentError:
+        raise ValueError("is not an SQLAlchemy URL, such as postgresql+psycopg://user@host/name") from None
+    if password is not None:
+        raise ValueError("holds a password: leave it out, and put it into PGPASSWORD or ~/.pgpass")
+    return url
+
+
+class BudgetConfig(Section):
+    """The budget that a run draws from. It belongs to the data set: everything about one data set shares it."""
+
+    name: str | None = Field(
+        default=None,
+        description="A budget made by `dpzo budget create`. When absent: that of this data in the ledger, or a new one "
+        "without a limit, which only counts.",
+    )
+    ledger: Annotated[str, AfterValidator(_without_password)] | None = Field(
+        default=None,
+        description="SQLAlchemy URL of the ledger, postgresql+psycopg://… where several machines share it. A SQLite "
+        "file under storage_path when absent.",
+    )
+
+
+class LedgeredConfig(RunConfig):
+    """Everything about one run, and the budget that pays for it."""
+
+    budget: BudgetConfig = Field(default_factory=BudgetConfig)
+
+
+class SweepConfig(LedgeredConfig):
     """Everything about one sweep: the run that all trials share, and what varies between them.
 
     privacy.epsilon and privacy.delta are the promise of the whole sweep. method.num_steps and score.times are those of
@@ -47,14 +84,46 @@ class SweepConfig(RunConfig):
                     "asha compares scores along the way: set score.times to 2 or more, got 1",
                 )
             )
-        for name, end, error in refused_ends(self.search.space, self):
-            problems.append((("search", "space", name), f"{end!r} cannot be tried: {'; '.join(reasons(error))}"))
+        for place, space in (("space",), self.search.space), (("filter", "space"), self._filter_space):
+            for name, end, error in refused_ends(space, self) if space else ():
+                what = f"{end!r} cannot be tried: {'; '.join(reasons(error))}"
+                problems.append((("search", *place, name), what))
+        problems += self._uncounted()
         if problems:
             refuse("SweepConfig", problems)
         return self
 
+    @property
+    def _filter_space(self) -> FilterSpace | None:
+        return self.search.filter.space if self.search.filter else None
 
-def load_run(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
+    def _uncounted(self) -> Iterator[Problem]:
+        """Yield what the chosen way of counting privacy cannot count."""
+        search, privacy = self.search, self.privacy
+        special = [name for name in ("menu", "filter", "tune_on") if getattr(search, name) is not None]
+        if search.release == "best":
+            special.append("release")
+        if special and not METHODS[self.method.name].private:
+            yield (
+                ("search", special[0]),
+                f"counts privacy; {METHODS[self.method.name].title} has none: leave it out",
+            )
+        if search.menu is not None and privacy.noise_multiplier is not None:
+            yield ("privacy", "noise_multiplier"), "each entry of search.menu has its own: leave this out"
+        for number, entry in enumerate(search.menu or []):
+            if entry.expected_batch_size > self.data.num_examples:
+                what = f"{entry.expected_batch_size:g} exceeds data.num_examples {self.data.num_examples}"
+                yield ("search", "menu", str(number), "expected_batch_size"), what
+        if search.filter is not None:
+            if privacy.epsilon is None:
+                yield ("privacy", "epsilon"), "missing: a filter stops trials when this is spent"
+            if privacy.noise_multiplier is None and NOISE not in search.filter.space.root:
+                yield ("privacy", "noise_multiplier"), f"missing: under a filter give σ, or search {NOISE}"
+        if search.tune_on is not None and self.score.on == "private":
+            yield ("score", "on"), "trials on search.tune_on are free, and private scores are not: score on public data"
+
+
+def load_run(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> LedgeredConfig:
     """Load the configuration of one run from a YAML or JSON file or a mapping, with 'key=value' overrides.
 
     A `search` section is left out, so that one file serves a sweep and a single run; an override of it is refused.
@@ -67,7 +136,7 @@ def load_run(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = 
         raise ConfigError(*(f"{text}: one run has no search; leave it out, or start a sweep" for text in useless))
     found = read(source)
     found.pop("search", None)
-    return _validated(RunConfig, override(found, overrides, RunConfig))
+    return _validated(LedgeredConfig, override(found, overrides, LedgeredConfig))
 
 
 def load_sweep(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> SweepConfig:

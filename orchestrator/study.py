@@ -32,7 +32,7 @@ def open_search(search: SearchConfig, study_name: str, database_url: str) -> Tru
     samplers = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
     storage = optuna.storages.RDBStorage(database_url, engine_kwargs={"connect_args": {"timeout": 60}})
     return TruthfulSearch(
-        space=define_by_run(search.space),
+        space=define_by_run(search.parameters),
         metric=METRIC,
         mode="max",
         sampler=samplers[search.sampler](seed=search.seed),

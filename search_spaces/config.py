@@ -1,21 +1,58 @@
-"""The `search` section of a sweep's configuration: how many trials, chosen how, out of which space."""
+"""The `search` section of a sweep's configuration: how many trials, chosen how, out of which space, released how."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from search_spaces.space import SearchSpace
-from trainers.config import Count, Section
+from search_spaces.parameters import Choices, Parameter
+from search_spaces.problems import Problem, refuse
+from search_spaces.space import FilterSpace, SearchSpace
+from trainers.config import Count, Positive, Section
 
+MENU = "menu"
 _LARGEST_SEED = 2**32 - 1  # what numpy's generators, and so Optuna's samplers, take
 
 
-class SearchConfig(Section):
-    """How trials are chosen. Nothing here enters epsilon but num_trials, through the caps of the sweep."""
+class MenuEntry(Section):
+    """One (σ, q, T) that a trial may take from a menu."""
 
-    num_trials: Count = Field(description="Trials of the sweep; the caps allow this many full runs.")
+    num_steps: Count = Field(description="Steps T of a trial that takes this entry; a stopped one is charged them all.")
+    expected_batch_size: Positive = Field(description="B = q · N of these steps, in examples or users.")
+    noise_multiplier: Positive | None = Field(default=None, description="σ of these steps; or give epsilon.")
+    epsilon: Positive | None = Field(default=None, description="What one such trial may cost; σ is calibrated to it.")
+
+    @model_validator(mode="after")
+    def _one_noise(self) -> MenuEntry:
+        if (self.noise_multiplier is None) == (self.epsilon is None):
+            raise ValueError("give noise_multiplier (σ), or epsilon (one trial's own, σ is calibrated to it)")
+        return self
+
+
+class SecretNumber(Section):
+    """The law of the number of trials under `release: best`, drawn once and kept secret; num_trials is its mean."""
+
+    law: Literal["geometric", "logarithmic", "poisson", "negative-binomial"] = Field(
+        default="geometric", description="'logarithmic' costs less at the same mean, with a median of few trials."
+    )
+    shape: Positive = Field(default=1.0, description="η of the negative binomial law; 1 is the geometric one.")
+
+
+class FilterConfig(Section):
+    """A Rényi filter: every step pays its price at one order, until privacy.epsilon is spent."""
+
+    order: Annotated[float, Field(gt=1, allow_inf_nan=False)] = Field(
+        description="Rényi order α at which prices add up, declared before; `dpzo plan` suggests one."
+    )
+    space: FilterSpace = Field(description="What varies beside search.space: noise_multiplier, batch size, num_steps.")
+
+
+class SearchConfig(Section):
+    """How trials are chosen, and what of them leaves the operator; this and num_trials decide how ε is counted."""
+
+    num_trials: Count = Field(description="Trials of the sweep; the mean of their secret number under release: best.")
     concurrent_trials: Count = Field(1, description="Trials that run at once.")
     sampler: Literal["tpe", "random"] = Field(
         "tpe", description="'tpe' learns from finished trials, 'random' draws them independently."
@@ -26,4 +63,61 @@ class SearchConfig(Section):
     early_stopping: Literal["none", "asha"] = Field(
         "none", description="'asha' stops trials whose early scores are low; needs score.times of at least 2."
     )
+    release: Literal["all", "best"] = Field(
+        "all", description="What leaves the operator: every trial, or the best one alone (its model, settings, score)."
+    )
+    secret_number: SecretNumber = Field(
+        default_factory=SecretNumber, description="Used with release: best: the law of the number of trials."
+    )
+    menu: Annotated[list[MenuEntry], Field(min_length=1)] | None = Field(
+        None, description="Declared (σ, q, T): each trial takes one entry, chosen by the search."
+    )
+    filter: FilterConfig | None = Field(
+        None, description="Search σ, B and T too, within privacy.epsilon, by a Rényi filter."
+    )
+    tune_on: str | None = Field(
+        None,
+        description="PUBLIC or synthetic examples: trials train on these for nothing, and the best settings then make "
+        "one private run.",
+    )
     space: SearchSpace = Field(description="What varies: dotted names → {low, high, log} or {choices}.")
+
+    @model_validator(mode="after")
+    def _one_way_of_counting(self) -> SearchConfig:
+        ways = {
+            "release: best": self.release == "best",
+            "menu": self.menu is not None,
+            "filter": self.filter is not None,
+            "tune_on": self.tune_on is not None,
+        }
+        chosen = [name for name, given in ways.items() if given]
+        if len(chosen) > 1:
+            raise ValueError(f"{' and '.join(chosen)} count privacy in different ways: choose one")
+        problems = list(self._adaptive()) if self.release == "best" else []
+        if problems:
+            refuse("SearchConfig", problems)
+        return self
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        """All that a trial is asked for, by name; the number of its entry under 'menu' where there is one."""
+        found: dict[str, Parameter] = dict(self.space.root)
+        if self.filter is not None:
+            found |= self.filter.space.root
+        if self.menu is not None:
+            found[MENU] = Choices(choices=tuple(range(len(self.menu))))
+        return found
+
+    def _adaptive(self) -> list[Problem]:
+        """Return what keeps the trials from being independent draws from one law, which release: best needs."""
+        found: list[Problem] = []
+        if self.sampler != "random":
+            what = f"sampler {self.sampler!r} is adaptive; release 'best' needs independent draws. Use sampler 'random'"
+            found.append((("sampler",), f"{what}, or release 'all'"))
+        if self.early_stopping != "none":
+            what = f"{self.early_stopping!r} stops trials by the scores of others; release 'best' needs independent"
+            found.append((("early_stopping",), f"{what} trials. Use early_stopping 'none', or release 'all'"))
+        if self.seed is not None:
+            what = "a public seed would tell which settings were drawn; release 'best' needs secret draws. Leave it out"
+            found.append((("seed",), f"{what}, or use release 'all'"))
+        return found

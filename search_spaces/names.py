@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 from difflib import get_close_matches
-from typing import Any
+from types import NoneType
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, RootModel
 
@@ -21,6 +22,8 @@ SEARCHABLE = (
     "method.num_directions",
     "method.direction",
 )
+FILTERED = ("privacy.noise_multiplier", "privacy.expected_batch_size", "method.num_steps")
+"""What enters the event, and may be searched only under a Rényi filter (rule 3): every trial pays its own price."""
 _LISTED = ", ".join(SEARCHABLE)
 _CAPPED = ("privacy.", "score.")
 _CAPPED_FIELDS = ("method.num_steps", "data.num_examples")
@@ -28,6 +31,7 @@ _WHY_CAPPED = (
     "fixed before the sweep: sampling probability, noise multiplier and the number of steps and scores are the caps "
     "that the reported epsilon counts (rule 1 of the accounting)"
 )
+_WAYS_OUT = f" ({', '.join(FILTERED)}: under search.filter.space, or declare a search.menu)"
 
 
 def searchable(name: str) -> str:
@@ -39,12 +43,25 @@ def searchable(name: str) -> str:
     if name in SEARCHABLE:
         return name
     if name.startswith(_CAPPED) or name in _CAPPED_FIELDS:
-        raise ValueError(f"{_WHY_CAPPED}. Set it outside search.space. Searchable: {_LISTED}")
+        ways_out = _WAYS_OUT if name in FILTERED else ""
+        raise ValueError(f"{_WHY_CAPPED}. Set it outside search.space{ways_out}. Searchable: {_LISTED}")
     if name in dotted_names(RunConfig):
         raise ValueError(f"not a hyperparameter: it is the same for every trial. Searchable: {_LISTED}")
     if name in RunConfig.model_fields:
         raise ValueError(f"a section: write dotted names, {SEARCHABLE[0]}: {{low: …, high: …}}. Searchable: {_LISTED}")
     raise ValueError(f"unknown name.{_suggestion(name)} Searchable: {_LISTED}")
+
+
+def filter_searchable(name: str) -> str:
+    """Return `name` itself, if a sweep may vary it under a Rényi filter.
+
+    Raises:
+        ValueError: it is not one of those.
+    """
+    if name in FILTERED:
+        return name
+    why = "belongs into search.space" if name in SEARCHABLE else "cannot be searched under a filter"
+    raise ValueError(f"{why}. search.filter.space takes {', '.join(FILTERED)}")
 
 
 @functools.cache
@@ -59,10 +76,14 @@ def dotted_names(model: type[BaseModel]) -> tuple[str, ...]:
 
 
 def type_of(name: str) -> Any:
-    """Return the annotation of a setting of the run configuration."""
+    """Return the type of a setting of the run configuration; of an optional one, the type that it has when given."""
     section, field = name.split(".")
     model: Any = RunConfig.model_fields[section].annotation
-    return model.model_fields[field].annotation
+    kind = model.model_fields[field].annotation
+    given = [one for one in get_args(kind) if one is not NoneType]
+    if len(given) == 1 and NoneType in get_args(kind):
+        kind = given[0]
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
 
 
 def _suggestion(name: str) -> str:

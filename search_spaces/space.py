@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from pydantic import AfterValidator, ConfigDict, RootModel, ValidationError
 
-from search_spaces.names import searchable, type_of
+from search_spaces.names import FILTERED, filter_searchable, searchable, type_of
 from search_spaces.parameters import Choices, FloatRange, IntRange, Parameter, Value
 from search_spaces.problems import refuse
 from trainers.config import RunConfig
@@ -75,16 +75,25 @@ class SearchSpace(
     model_config = ConfigDict(frozen=True)
 
 
-def define_by_run(space: SearchSpace) -> Callable[[optuna.Trial], None]:
+_Filtered = Annotated[str, AfterValidator(filter_searchable)]
+
+
+class FilterSpace(RootModel[Annotated[Mapping[_Filtered, Parameter], AfterValidator(_all_fitted)]]):
+    """What a sweep under a Rényi filter varies beside its search space: names that do enter the event."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+def define_by_run(parameters: Mapping[str, Parameter]) -> Callable[[optuna.Trial], None]:
     """Return a function that asks an Optuna trial for every setting, for Ray Tune's `OptunaSearch(space=…)`.
 
     Optuna keeps the answers under the dotted names. The function can be pickled.
     """
-    return partial(_ask, space)
+    return partial(_ask, parameters)
 
 
-def _ask(space: SearchSpace, trial: optuna.Trial) -> None:
-    for name, parameter in space.root.items():
+def _ask(parameters: Mapping[str, Parameter], trial: optuna.Trial) -> None:
+    for name, parameter in parameters.items():
         match parameter:
             case FloatRange():
                 trial.suggest_float(name, parameter.low, parameter.high, log=parameter.log)
@@ -103,8 +112,13 @@ def sample(space: SearchSpace, rng: UniformSource) -> dict[str, Value]:
     return {name: parameter.quantile(float(rng.random())) for name, parameter in space.root.items()}
 
 
-def apply(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
+def apply(config: RunConfig, values: Mapping[str, Any], *, filtered: bool = False) -> RunConfig:
     """Return the run configuration of one trial: `config` with flat dotted `values` in place of its own.
+
+    Args:
+        config: what all trials share.
+        values: settings by dotted name.
+        filtered: whether a Rényi filter counts the trial, so that values may also enter the event.
 
     Returns:
         A RunConfig validated anew; what a sweep's configuration has beyond it is left behind.
@@ -116,14 +130,14 @@ def apply(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     changed: dict[str, dict[str, Any]] = {}
     for name, value in values.items():
         try:
-            section, field = searchable(name).split(".")
+            section, field = (name if filtered and name in FILTERED else searchable(name)).split(".")
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
         changed.setdefault(section, sections[section].model_dump())[field] = value
     return RunConfig.model_validate({**sections, **changed})
 
 
-def refused_ends(space: SearchSpace, config: RunConfig) -> Iterator[tuple[str, Value, ValidationError]]:
+def refused_ends(space: SearchSpace | FilterSpace, config: RunConfig) -> Iterator[tuple[str, Value, ValidationError]]:
     """Yield ends of ranges, and choices, that a run configuration refuses, each put into `config` on its own.
 
     A setting is valid between two valid ends, so a space without refused ends holds no trial that fails for its values.
@@ -131,6 +145,6 @@ def refused_ends(space: SearchSpace, config: RunConfig) -> Iterator[tuple[str, V
     for name, parameter in space.root.items():
         for end in parameter.ends:
             try:
-                apply(config, {name: end})
+                apply(config, {name: end}, filtered=isinstance(space, FilterSpace))
             except ValidationError as error:
                 yield name, end, error

@@ -7,11 +7,10 @@ from transformers import AutoModelForCausalLM
 
 import orchestrator
 from orchestrator import ConfigError, Sweep, SweepConfig, plan, train
-from orchestrator.config import load_run, load_sweep
+from orchestrator.config import LedgeredConfig, load_run, load_sweep
 from orchestrator.privacy.errors import BudgetExceeded
 from orchestrator.privacy.ledger import Ledger
 from orchestrator.storage import storage_of
-from trainers.config import RunConfig
 from trainers.run import LOG_NAME
 
 
@@ -55,7 +54,7 @@ def test_a_plan_that_does_not_fit_is_refused(settings):
 
 def test_a_run_is_no_sweep(settings):
     run = load_run(settings)
-    assert type(run) is RunConfig
+    assert type(run) is LedgeredConfig
     with pytest.raises(ConfigError, match="search: missing"):
         Sweep(run)
 

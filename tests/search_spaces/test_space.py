@@ -48,7 +48,7 @@ def config():
 def asked(space, num_trials, seed=0):
     """Parameters that Optuna's RandomSampler gives."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    ask = define_by_run(space)
+    ask = define_by_run(space.root)
     trials = [study.ask() for _ in range(num_trials)]
     for trial in trials:
         assert ask(trial) is None
@@ -134,7 +134,7 @@ def test_ray_tunes_search_gives_flat_dotted_names_and_can_be_saved(tmp_path):
     from ray.tune.search.optuna import OptunaSearch
 
     search = OptunaSearch(
-        space=define_by_run(SPACE), metric="score", mode="max", sampler=optuna.samplers.RandomSampler()
+        space=define_by_run(SPACE.root), metric="score", mode="max", sampler=optuna.samplers.RandomSampler()
     )
     suggested = search.suggest("trial-1")
     assert suggested is not None
@@ -145,7 +145,7 @@ def test_ray_tunes_search_gives_flat_dotted_names_and_can_be_saved(tmp_path):
 
 
 def test_the_function_for_optuna_can_be_pickled():
-    ask = pickle.loads(pickle.dumps(define_by_run(SPACE)))
+    ask = pickle.loads(pickle.dumps(define_by_run(SPACE.root)))
     trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1)).ask()
     ask(trial)
     assert set(trial.params) == set(SPACE.root)
