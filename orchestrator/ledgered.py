@@ -71,7 +71,7 @@ def require_ledger_knows(ledger: Ledger, storage: Storage) -> None:
     Raises:
         LedgerCorruptError: a release log has seen more draws than the ledger: the ledger was set back.
     """
-    for path in sorted(storage.folder.glob(f"trials/*/{LOG_NAME}")):
+    for path in sorted(storage.trials_folder.glob(f"*/{LOG_NAME}")):
         holder = holder_of(int(path.parent.name))
         for kind, log_kind in KINDS_OF_LOG.items():
             reserved = num_reserved(path, log_kind)

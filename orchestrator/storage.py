@@ -1,4 +1,9 @@
-"""Where things lie under `storage_path`: one database for all runs, and a folder for each run or sweep."""
+"""Where things lie under `storage_path`: one database for all runs, and a folder for each run or sweep.
+
+What the statement says is released lies in the run's folder; what must stay with the operator lies in `operator-only/`
+below it: Ray Tune's files always (they hold the times of segments, and so hint at the sizes of secret batches), and
+under `release: best` the trials too.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.config import LedgeredConfig, SweepConfig
 from trainers.config import RunConfig
+
+LEDGER_FILE = "dpzo.db"
 
 
 @dataclass(frozen=True)
@@ -17,6 +25,8 @@ class Storage:
 
     root: Path
     name: str
+    ledger_url: str | None = None
+    releases_trials: bool = True
 
     @property
     def folder(self) -> Path:
@@ -26,7 +36,7 @@ class Storage:
     @property
     def database_url(self) -> str:
         """Ledger and Optuna study, readable by optuna-dashboard."""
-        return f"sqlite:///{self.root / 'dpzo.db'}"
+        return self.ledger_url or f"sqlite:///{self.root / LEDGER_FILE}"
 
     @property
     def config_file(self) -> Path:
@@ -43,15 +53,25 @@ class Storage:
         """The privacy statement as JSON; as text beside it."""
         return self.folder / "privacy_statement.json"
 
+    @property
+    def operator_folder(self) -> Path:
+        """What is not released."""
+        return self.folder / "operator-only"
+
+    @property
+    def trials_folder(self) -> Path:
+        """The folders of a sweep's trials, by number."""
+        return (self.folder if self.releases_trials else self.operator_folder) / "trials"
+
     def trial_folder(self, number: int) -> Path:
         """Return the folder of one trial of a sweep, with its release log."""
-        return self.folder / "trials" / f"{number:03d}"
+        return self.trials_folder / f"{number:03d}"
 
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the run's folder for one process; a second one is refused."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with open(self.folder / ".lock", "w") as file:
+        self.operator_folder.mkdir(parents=True, exist_ok=True)
+        with open(self.operator_folder / ".lock", "w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -77,7 +97,9 @@ def storage_of(config: RunConfig) -> Storage:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"storage_path: {root} cannot be made a folder: {error.strerror}") from error
-    return Storage(root, config.name)
+    ledger_url = config.budget.ledger if isinstance(config, LedgeredConfig) else None
+    releases_trials = not (isinstance(config, SweepConfig) and config.search.release == "best")
+    return Storage(root, config.name, ledger_url, releases_trials)
 
 
 def with_absolute_paths(config: RunConfig) -> RunConfig:
@@ -90,6 +112,8 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
         ),
         "model": config.model.model_copy(update={"path": _absolute(config.model.path)}),
     }
+    if isinstance(config, SweepConfig) and config.search.tune_on is not None:
+        changes["search"] = config.search.model_copy(update={"tune_on": _absolute(config.search.tune_on)})
     return config.model_copy(update=changes)
 
 

@@ -135,7 +135,7 @@ def _run_trials(sweep: _Sweep, search: TruthfulSearch, board: Board) -> None:
         ),
         run_config=tune.RunConfig(
             name=time.strftime("tune-%Y%m%d-%H%M%S"),
-            storage_path=str(storage.folder),
+            storage_path=str(storage.operator_folder),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=MAX_RESTARTS),
             callbacks=[board],

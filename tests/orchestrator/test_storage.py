@@ -27,6 +27,18 @@ def test_everything_of_a_run_lies_in_its_folder(tmp_path):
     assert storage.database_url == f"sqlite:///{tmp_path}/dpzo.db"  # one for all runs
 
 
+def test_what_is_not_released_lies_apart(tmp_path):
+    storage = Storage(tmp_path, "sweep", releases_trials=False)
+    assert storage.trial_folder(7) == storage.operator_folder / "trials" / "007"
+    with storage.lock():
+        assert [path.name for path in storage.folder.iterdir()] == ["operator-only"]
+
+
+def test_a_ledger_of_its_own_is_taken(settings):
+    url = "postgresql+psycopg://me@host/budgets"
+    assert storage_of(load_run(settings, [f"budget.ledger={url}"])).database_url == url
+
+
 def test_the_root_is_made_absolute_and_created(settings, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     storage = storage_of(load_run(settings, ["storage_path=here/and/there"]))
