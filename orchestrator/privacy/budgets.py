@@ -6,7 +6,7 @@ in full from the moment it is reserved, whatever is drawn later. Two ways to add
 - `sum`: Σε_i ≤ ε and Σδ_i ≤ δ, basic composition. It holds for costs chosen adaptively, one after another or
   at once (a filter: Rogers et al. 2016, arXiv:1605.08294; concurrently: Haney et al. 2023, arXiv:2309.05901).
 - `rdp`: Σ Rényi_i ≤ a limit, at ONE order that was declared when the budget was created (a Rényi filter: Feldman &
-  Zrnic 2021, arXiv:2008.11193). The (ε, δ) of the budget is what that limit converts to; whoever creates it computes it.
+  Zrnic 2021, arXiv:2008.11193). The (ε, δ) of the budget is what that limit converts to; its creator computes it.
 
 Sums are exact: a number counts as the decimal that it prints as, so ten times 0.1 fits into 1, and 0.1 more does not.
 """

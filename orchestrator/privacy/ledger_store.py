@@ -91,7 +91,9 @@ def open_store(url: str, create: bool) -> tuple[Store, bytes]:
 
 def place_of(url: str | URL) -> str:
     """Return a database's URL without what is secret in it."""
-    return make_url(url).set(query={}).render_as_string(hide_password=True)
+    parsed = make_url(url)
+    shown = {name: value for name, value in parsed.query.items() if name in ("host", "port")}
+    return parsed.set(query=shown).render_as_string(hide_password=True)
 
 
 def _open_ledger(store: Store, create: bool) -> bytes:
