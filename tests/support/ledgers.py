@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine
 
 from orchestrator.privacy.budgets import Budget, Cost
 from orchestrator.privacy.ledger import Cap, Ledger
@@ -33,5 +33,5 @@ def tamper(url: str, *statements: str) -> None:
     engine = create_engine(url)
     with engine.begin() as connection:
         for statement in statements:
-            connection.execute(text(statement))
+            connection.exec_driver_sql(statement)
     engine.dispose()
