@@ -151,7 +151,7 @@ def require_same(name: str, known: Terms, wanted: Terms) -> None:
 
 
 def _same_cost(known: Cost, wanted: Cost) -> bool:
-    if (known.renyi is None) != (wanted.renyi is None) or known.terms()["rule"] != wanted.terms()["rule"]:
+    if (known.renyi is None) != (wanted.renyi is None) or canonical(known.rule) != canonical(wanted.rule):
         return False
     pairs = [(known.epsilon, wanted.epsilon), (known.delta, wanted.delta), (known.renyi or 0.0, wanted.renyi or 0.0)]
     return all(math.isclose(*pair, rel_tol=_LAST_DIGITS) for pair in pairs)

@@ -80,16 +80,16 @@ def test_reservations_fill_a_budget_and_what_is_in_stays_in(any_ledger):
 
 def test_a_name_keeps_its_terms(any_ledger):
     any_ledger.create_budget(budget("other"))
-    terms = {"max_holders": 2, "cost": Cost(1.0, 1e-6, rule={"rule": "menu"})}
+    terms = {"max_holders": 2, "cost": Cost(1.0, 1e-6, rule={"rule": "menu", "orders": (2, 3)})}
     caps = {"train_step": Cap(LAW, 5, per_holder=3)}
     reserve(any_ledger, "a", caps, **terms)
-    reserve(any_ledger, "a", caps, **terms | {"cost": Cost(1.0 + 1e-12, 1e-6, rule={"rule": "menu"})})
+    reserve(any_ledger, "a", caps, **terms | {"cost": Cost(1.0 + 1e-12, 1e-6, rule=terms["cost"].rule)})
     for other, message in [
         ({"max_holders": 3}, "another max_holders: 2, now 3"),
         ({"budget": "other"}, "another budget: 'data', now 'other'"),
         ({"secret": {"K": 3}}, "another has_secret: False, now True"),
-        ({"cost": Cost(1.1, 1e-6, rule={"rule": "menu"})}, "at another cost"),
-        ({"cost": Cost(1.0, 1e-6, renyi=0.0, rule={"rule": "menu"})}, "at another cost"),
+        ({"cost": Cost(1.1, 1e-6, rule=terms["cost"].rule)}, "at another cost"),
+        ({"cost": Cost(1.0, 1e-6, renyi=0.0, rule=terms["cost"].rule)}, "at another cost"),
         ({"cost": Cost(1.0, 1e-6, rule={"rule": "caps"})}, "at another cost"),
     ]:
         with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-"""Twenty processes draw from one budget as they like, half of them are killed at random moments: the count stays true."""
+"""Twenty processes draw as they like, half of them are killed at random moments: the count stays true."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ def test_undrawn_tokens_of_a_closed_reservation_serve_the_next_one_of_that_law_o
     assert any_ledger.leftover("data", OTHER_LAW) == 0
     reserve(any_ledger, "c", 9, reused={"train_step": 8})
     assert any_ledger.leftover("data", LAW) == 4
-    with pytest.raises(BudgetExceeded, match="'d' would reuse 5 tokens .* have 4 left") as refusal:
+    with pytest.raises(BudgetExceeded, match=r"'d' would reuse 5 tokens .* have 4 left") as refusal:
         reserve(any_ledger, "d", 5, reused={"train_step": 5})
     assert (refusal.value.asked, refusal.value.left) == (5, 4)
     assert {r.name: (r.cap.count, r.drawn) for r in any_ledger.reservations()} == {
@@ -159,7 +159,7 @@ def test_a_secret_is_kept_and_told_to_nobody_else(any_ledger):
         any_ledger.draw("best", "train_step", "t0")
     any_ledger.close("best")
     for ask in (lambda: any_ledger.secret_of("none"), lambda: reserve(any_ledger, "best", 40)):
-        with pytest.raises(ValueError, match="No secret|has_secret: True, now False") as refusal:
+        with pytest.raises(ValueError, match=r"No secret|has_secret: True, now False") as refusal:
             ask()
         assert not re.search("987123|PLANTED", str(refusal.value))
     history, exported = any_ledger.history("data"), any_ledger.export("data")
