@@ -6,8 +6,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from orchestrator.privacy.composition import EVALUATION, TRAIN_STEP
+from orchestrator.privacy.drawer import TokenDrawer
 from orchestrator.privacy.errors import BudgetExceeded
-from orchestrator.privacy.ledger import Ledger, TokenDrawer
+from orchestrator.privacy.ledger import Ledger
 from orchestrator.reservation import laws
 from orchestrator.storage import Storage
 from trainers.config import RunConfig

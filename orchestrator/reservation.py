@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orchestrator.planning import Plan
+from orchestrator.privacy.budgets import Budget, Cost
 from orchestrator.privacy.composition import TRAIN_STEP, EvaluationCap, StepCap, SweepCaps
 from orchestrator.privacy.ledger import Cap, Ledger
 from orchestrator.storage import Storage
@@ -12,6 +13,7 @@ from trainers.config import RunConfig
 from trainers.mechanism import MechanismPlan
 
 NOT_PRIVATE = {"law": "not private"}
+UNLIMITED = Budget(name="default", epsilon=None, delta=0.0, num_units=1)
 
 
 def reserve(plan: Plan, storage: Storage) -> Ledger:
@@ -22,8 +24,9 @@ def reserve(plan: Plan, storage: Storage) -> Ledger:
         LedgerCorruptError: what was drawn under this name earlier is not what the ledger wrote.
     """
     ledger = Ledger(storage.database_url)
-    ledger.reserve(storage.name, caps_of(plan))
-    ledger.verify(storage.name)
+    ledger.create_budget(UNLIMITED)
+    cost = Cost(plan.epsilon, plan.config.privacy.delta if plan.caps else 0.0)
+    ledger.reserve(storage.name, caps_of(plan), budget=UNLIMITED.name, cost=cost)
     return ledger
 
 

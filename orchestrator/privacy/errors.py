@@ -1,6 +1,6 @@
 """The refusals that this package makes, apart from `ValueError` for wrong arguments.
 
-They live in a file of their own so that a training worker, which only draws tokens, loads no accountant. Both keep
+They live in a file of their own so that a training worker, which only draws tokens, loads no accountant. All keep
 their fields through pickling: they cross process borders when a worker's draw is refused.
 """
 
@@ -32,3 +32,10 @@ class BudgetExceeded(Exception):  # noqa: N818 - the project's name for it
 
 class LedgerCorruptError(Exception):
     """The ledger contradicts itself, or someone who remembers more draws than it does: stop, do not spend."""
+
+
+class LedgerUnreachable(Exception):  # noqa: N818 - a state of the database, named after it
+    """The ledger's database does not answer: nothing may be released until it does.
+
+    Raised at once by `Ledger`, and by `TokenDrawer` after its patience; the message names no password.
+    """

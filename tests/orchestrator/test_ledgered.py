@@ -4,9 +4,11 @@ import sqlite3
 import pytest
 
 from orchestrator.ledgered import LedgerTokens, holder_of, open_ledgered_run, require_ledger_knows
+from orchestrator.privacy.budgets import Cost
+from orchestrator.privacy.drawer import TokenDrawer
 from orchestrator.privacy.errors import LedgerCorruptError
-from orchestrator.privacy.ledger import Cap, Ledger, TokenDrawer
-from orchestrator.reservation import laws
+from orchestrator.privacy.ledger import Cap, Ledger
+from orchestrator.reservation import UNLIMITED, laws
 from orchestrator.storage import Storage
 from tests.support.quadratic import Quadratic, example
 from tests.support.runs import plan_of, run_config
@@ -28,7 +30,8 @@ def reserve(storage, steps=NUM_STEPS, scores=0) -> Ledger:
     if scores:
         caps["evaluation"] = Cap(law["evaluation"], scores)
     ledger = Ledger(storage.database_url)
-    ledger.reserve(storage.name, caps)
+    ledger.create_budget(UNLIMITED)
+    ledger.reserve(storage.name, caps, budget=UNLIMITED.name, cost=Cost(1.0, 1e-5))
     return ledger
 
 
@@ -92,14 +95,14 @@ def test_private_scores_draw_tokens_of_their_own_kind(storage):
 
 
 def test_a_ledger_that_was_set_back_is_noticed(storage, tmp_path):
-    reserve(storage).close()
+    reserve(storage).dispose()
     backup = tmp_path / "backup.db"
     with sqlite3.connect(tmp_path / "dpzo.db") as source, sqlite3.connect(backup) as copy:
         source.backup(copy)
     source.close()
     copy.close()
     take_all(open_run(storage))
-    Ledger(storage.database_url).close()
+    Ledger(storage.database_url).dispose()
     for path in tmp_path.glob("dpzo.db*"):
         path.unlink()
     shutil.copy(backup, tmp_path / "dpzo.db")

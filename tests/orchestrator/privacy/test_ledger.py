@@ -15,8 +15,10 @@ from contextlib import closing
 
 import pytest
 
+from orchestrator.privacy.drawer import TokenDrawer
 from orchestrator.privacy.errors import BudgetExceeded, LedgerCorruptError
-from orchestrator.privacy.ledger import Cap, Ledger, TokenDrawer
+from orchestrator.privacy.ledger import Cap, Ledger
+from tests.support.ledgers import reserve
 
 STEP = Cap({"noise": "gaussian", "noise_multiplier": 1.5, "sampling_prob": 0.016}, 5)
 EVALUATION = Cap({"noise": "gaussian", "noise_multiplier": 20.0, "sampling_prob": 1.0}, 2)
@@ -32,7 +34,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def ledger(path):
-    with closing(Ledger(f"sqlite:///{path}")) as opened:
+    with Ledger(f"sqlite:///{path}") as opened:
         yield opened
 
 
@@ -42,8 +44,8 @@ def sql(path, statement, *values):
 
 
 def test_tokens_are_numbered_by_name_and_kind(ledger):
-    ledger.reserve("a", CAPS)
-    ledger.reserve("b", CAPS)
+    reserve(ledger, "a", CAPS)
+    reserve(ledger, "b", CAPS)
     assert [ledger.draw("a", "train_step", "trial-0", step) for step in range(3)] == [0, 1, 2]
     assert ledger.draw("a", "evaluation", "trial-0") == 0
     assert ledger.draw("b", "train_step", "trial-0", 0) == 0
@@ -62,24 +64,24 @@ def test_tokens_are_numbered_by_name_and_kind(ledger):
 
 
 def test_an_empty_cap_refuses_and_writes_nothing(ledger, path):
-    ledger.reserve("a", CAPS)
+    reserve(ledger, "a", CAPS)
     for step in range(5):
         ledger.draw("a", "train_step", "trial-0", step)
-    before = sql(path, "SELECT * FROM draws"), sql(path, "SELECT * FROM reservations")
+    before = sql(path, "SELECT * FROM draws"), sql(path, "SELECT * FROM caps")
     for _ in range(3):
         with pytest.raises(BudgetExceeded, match="The cap of 5 'train_step' tokens of 'a' is drawn") as refusal:
             ledger.draw("a", "train_step", "trial-1", 0)
     assert (refusal.value.spent, refusal.value.asked, refusal.value.left) == (5, 1, 0)
-    assert (sql(path, "SELECT * FROM draws"), sql(path, "SELECT * FROM reservations")) == before
+    assert (sql(path, "SELECT * FROM draws"), sql(path, "SELECT * FROM caps")) == before
     assert ledger.draw("a", "evaluation", "trial-1") == 0  # the other cap is untouched
     ledger.verify("a")
 
 
 def test_reserving_again_changes_nothing_and_other_caps_are_refused(ledger):
-    ledger.reserve("a", CAPS)
+    reserve(ledger, "a", CAPS)
     ledger.draw("a", "train_step", "trial-0", 0)
     reordered = Cap(dict(reversed(list(STEP.parameters.items()))), STEP.count)
-    ledger.reserve("a", {"evaluation": EVALUATION, "train_step": reordered})
+    reserve(ledger, "a", {"evaluation": EVALUATION, "train_step": reordered})
     assert ledger.drawn("a", "train_step") == 1
     others = [
         {"train_step": Cap(STEP.parameters, 6), "evaluation": EVALUATION},
@@ -89,7 +91,7 @@ def test_reserving_again_changes_nothing_and_other_caps_are_refused(ledger):
     ]
     for other in others:
         with pytest.raises(ValueError, match="already reserved with other caps"):
-            ledger.reserve("a", other)
+            reserve(ledger, "a", other)
     assert len(ledger.reservations()) == 2
     ledger.verify("a")
 
@@ -105,12 +107,12 @@ def test_reserving_again_changes_nothing_and_other_caps_are_refused(ledger):
 )
 def test_caps_that_are_none_are_refused(ledger, caps, message):
     with pytest.raises(ValueError, match=message):
-        ledger.reserve("a", caps)
+        reserve(ledger, "a", caps)
     assert ledger.reservations() == []
 
 
 def test_what_was_never_reserved_cannot_be_drawn(ledger):
-    ledger.reserve("a", {"train_step": STEP})
+    reserve(ledger, "a", {"train_step": STEP})
     for name, kind in (("b", "train_step"), ("a", "evaluation")):
         for ask in (lambda n=name, k=kind: ledger.draw(n, k, "t"), lambda n=name, k=kind: ledger.drawn(n, k)):
             with pytest.raises(ValueError, match="Nothing is reserved"):
@@ -127,8 +129,8 @@ def test_a_ledger_in_memory_is_refused(url):
 
 def test_the_place_is_fixed_when_opened_and_workers_do_not_start_a_new_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with closing(Ledger("sqlite:///deep/down/ledger.db")) as opened:
-        opened.reserve("a", CAPS)
+    with Ledger("sqlite:///deep/down/ledger.db") as opened:
+        reserve(opened, "a", CAPS)
         drawer = TokenDrawer(opened.url, "a", "train_step", "trial-0")
         (tmp_path / "elsewhere").mkdir()
         monkeypatch.chdir(tmp_path / "elsewhere")
@@ -140,13 +142,13 @@ def test_the_place_is_fixed_when_opened_and_workers_do_not_start_a_new_one(tmp_p
 
 
 def test_sqlite_is_set_to_keep_what_it_commits(ledger):
-    with ledger._write.begin() as connection:
+    with ledger._store.writing() as connection:
         pragmas = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")]
     assert pragmas == ["wal", 2]  # 2 is FULL
 
 
 def test_a_drawer_is_small_picklable_and_keeps_the_url_to_itself(ledger):
-    ledger.reserve("a", CAPS)
+    reserve(ledger, "a", CAPS)
     drawer = TokenDrawer(ledger.url, "a", "train_step", "trial-0")
     drawer.draw(0)
     packed = pickle.dumps(drawer)
@@ -157,7 +159,7 @@ def test_a_drawer_is_small_picklable_and_keeps_the_url_to_itself(ledger):
 
 
 def test_a_forked_child_draws_on_a_connection_of_its_own(ledger):
-    ledger.reserve("a", CAPS)
+    reserve(ledger, "a", CAPS)
     ledger.draw("a", "train_step", "parent", 0)
     child = multiprocessing.get_context("fork").Process(target=ledger.draw, args=("a", "train_step", "child", 0))
     child.start()
@@ -180,10 +182,10 @@ TAMPERING = [
     ("DELETE FROM draws WHERE sequence = 1", "in its place \\(1\\)"),
     ("DELETE FROM draws WHERE sequence = 2", "2 draws are there, 3 were counted"),
     ("DELETE FROM draws", "0 draws are there"),
-    ("UPDATE reservations SET cap = 5000", "Draw 0"),
-    ("UPDATE reservations SET num_drawn = 2", "2 were counted"),
-    ("UPDATE reservations SET parameters = '{\"noise_multiplier\":0.1}'", "Draw 0"),
-    ("DELETE FROM draws WHERE sequence = 2; UPDATE reservations SET num_drawn = 2", "does not fit"),
+    ("UPDATE caps SET cap = 5000", "The cap 'train_step' of 'a' is not what"),
+    ("UPDATE caps SET num_drawn = 2", "2 were counted"),
+    ("UPDATE caps SET parameters = '{\"noise_multiplier\":0.1}'", "The cap"),
+    ("DELETE FROM draws WHERE sequence = 2; UPDATE caps SET num_drawn = 2, num_draws = 2", "does not fit"),
     (
         "UPDATE draws SET sequence = 9 WHERE sequence = 0; UPDATE draws SET sequence = 0 WHERE sequence = 1; "
         "UPDATE draws SET sequence = 1 WHERE sequence = 9",
@@ -194,7 +196,7 @@ TAMPERING = [
 
 @pytest.mark.parametrize(("statements", "message"), TAMPERING, ids=[statements for statements, _ in TAMPERING])
 def test_tampering_is_noticed(ledger, path, statements, message):
-    ledger.reserve("a", {"train_step": STEP})
+    reserve(ledger, "a", {"train_step": STEP})
     for step in range(3):
         ledger.draw("a", "train_step", "trial-0", step)
     ledger.verify("a")
@@ -205,21 +207,21 @@ def test_tampering_is_noticed(ledger, path, statements, message):
 
 
 def test_a_raised_cap_is_noticed_before_the_first_draw(ledger, path):
-    ledger.reserve("a", {"train_step": STEP})
-    sql(path, "UPDATE reservations SET cap = 5000")
-    with pytest.raises(LedgerCorruptError, match="the last hash does not fit"):
+    reserve(ledger, "a", {"train_step": STEP})
+    sql(path, "UPDATE caps SET cap = 5000")
+    with pytest.raises(LedgerCorruptError, match="not what its budget's entries say"):
         ledger.verify("a")
 
 
 def test_a_ledger_that_was_set_back_is_noticed_by_who_remembers(tmp_path):
     url, copy = f"sqlite:///{tmp_path}/ledger.db", tmp_path / "backup.db"
-    with closing(Ledger(url)) as ledger:
-        ledger.reserve("a", CAPS)
+    with Ledger(url) as ledger:
+        reserve(ledger, "a", CAPS)
         ledger.draw("a", "train_step", "trial-0", 0)
         sql(tmp_path / "ledger.db", f"VACUUM INTO '{copy}'")
         ledger.draw("a", "train_step", "trial-0", 1)
         ledger.require_drawn("a", "train_step", "trial-0", at_least=2)
-    with closing(Ledger(f"sqlite:///{copy}")) as restored:
+    with Ledger(f"sqlite:///{copy}") as restored:
         restored.verify("a")  # consistent in itself
         restored.require_drawn("a", "train_step", "trial-0", at_least=1)
         with pytest.raises(LedgerCorruptError, match="set back"):
@@ -260,7 +262,7 @@ def _logged(tmp_path, i):
 
 
 def test_drawers_at_once_never_overdraw_and_nothing_is_drawn_twice(ledger, path, tmp_path):
-    ledger.reserve("a", {"train_step": Cap(STEP.parameters, 200)})
+    reserve(ledger, "a", {"train_step": Cap(STEP.parameters, 200)})
     processes = _start_drawers(ledger, tmp_path, range(4), tmp_path / "go")
     (tmp_path / "go").touch()
     for process in processes:
@@ -276,7 +278,7 @@ def test_drawers_at_once_never_overdraw_and_nothing_is_drawn_twice(ledger, path,
 
 
 def test_a_killed_drawer_stays_charged_and_the_others_go_on(ledger, tmp_path):
-    ledger.reserve("a", {"train_step": Cap(STEP.parameters, 600)})
+    reserve(ledger, "a", {"train_step": Cap(STEP.parameters, 600)})
     others = _start_drawers(ledger, tmp_path, (1, 2), tmp_path / "go")
     (victim,) = _start_drawers(ledger, tmp_path, (0,), tmp_path)
     _wait_for(lambda: _logged(tmp_path, 0) >= 5)
@@ -295,8 +297,8 @@ def test_a_killed_drawer_stays_charged_and_the_others_go_on(ledger, tmp_path):
 
 def _create_and_reserve(url, go):
     _wait_for(go.exists)
-    with closing(Ledger(url)) as ledger:
-        ledger.reserve("a", CAPS)
+    with Ledger(url) as ledger:
+        reserve(ledger, "a", CAPS)
         ledger.draw("a", "train_step", str(os.getpid()))
 
 
@@ -310,6 +312,6 @@ def test_processes_that_create_the_ledger_at_once_agree(path, tmp_path):
     for process in processes:
         process.join(90)
     assert [process.exitcode for process in processes] == [0, 0, 0, 0]
-    with closing(Ledger(f"sqlite:///{path}")) as ledger:
+    with Ledger(f"sqlite:///{path}") as ledger:
         assert ledger.drawn("a", "train_step") == 4
         ledger.verify("a")

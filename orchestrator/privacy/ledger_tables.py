@@ -1,0 +1,155 @@
+"""The ledger's tables, and what makes them a ledger: a version, and a key of its own.
+
+- ledger_meta: one row, version and key. Whoever changes a budget or a reservation holds it.
+- budgets: what was declared, and the head of the budget's chain of entries.
+- entries: what happened to a budget: created, fingerprinted, reserved, moved, closed. This is the truth.
+- reservations, caps: what the entries add up to, as rows that can be found and held; caps keep the head of their draws.
+- draws: one row for each drawing, of one token or several.
+- holders: who drew how much of the caps that limit it; the sum of draws.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    insert,
+    inspect,
+    select,
+)
+
+SCHEMA_VERSION = 2
+_KEY_BYTES = 32
+
+metadata = MetaData()
+
+meta = Table(
+    "ledger_meta",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("schema_version", Integer, nullable=False),
+    Column("key", String(64), nullable=False),  # hexadecimal; never leaves the operator
+    Column("created_at", String(64), nullable=False),
+)
+
+budgets = Table(
+    "budgets",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("terms", Text, nullable=False),  # canonical JSON
+    Column("fingerprint", String(255), unique=True),
+    Column("num_entries", Integer, nullable=False),
+    Column("head_hash", String(64), nullable=False),
+    Column("last_at", String(64), nullable=False),
+)
+
+entries = Table(
+    "entries",
+    metadata,
+    Column("budget", String(255), ForeignKey("budgets.name"), primary_key=True),
+    Column("sequence", Integer, primary_key=True),
+    Column("entry", String(32), nullable=False),
+    Column("name", String(255)),  # of the reservation, where there is one
+    Column("content", Text, nullable=False),  # canonical JSON
+    Column("made_at", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+)
+
+reservations = Table(
+    "reservations",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("budget", String(255), ForeignKey("budgets.name"), nullable=False, index=True),
+    Column("terms", Text, nullable=False),  # canonical JSON
+    Column("secret", Text),  # canonical JSON; in the chain by its keyed hash only
+    Column("closed", Boolean, nullable=False),
+    Column("reserved_at", String(64), nullable=False),
+)
+
+caps = Table(
+    "caps",
+    metadata,
+    Column("name", String(255), ForeignKey("reservations.name"), primary_key=True),
+    Column("kind", String(64), primary_key=True),
+    Column("parameters", Text, nullable=False),  # canonical JSON
+    Column("cap", BigInteger, nullable=False),  # as reserved
+    Column("per_holder", BigInteger),
+    Column("num_moved", BigInteger, nullable=False),  # given to later reservations
+    Column("num_drawn", BigInteger, nullable=False),  # in the unit of the cap
+    Column("num_draws", BigInteger, nullable=False),  # rows
+    Column("head_hash", String(64), nullable=False),  # of the last draw, or of the cap itself
+    Column("last_at", String(64), nullable=False),
+)
+
+draws = Table(
+    "draws",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("kind", String(64), primary_key=True),
+    Column("sequence", BigInteger, primary_key=True),
+    Column("first", BigInteger, nullable=False),  # number of the first token
+    Column("num_tokens", BigInteger, nullable=False),
+    Column("price", BigInteger, nullable=False),
+    Column("holder", String(255), nullable=False),
+    Column("step", BigInteger),
+    Column("nonce", String(64)),
+    Column("drawn_at", String(64), nullable=False),  # a day: see ledger_clock.py
+    Column("hash", String(64), nullable=False),
+    ForeignKeyConstraint(["name", "kind"], ["caps.name", "caps.kind"]),
+    UniqueConstraint("name", "kind", "nonce"),
+)
+
+holders = Table(
+    "holders",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("kind", String(64), primary_key=True),
+    Column("holder", String(255), primary_key=True),
+    Column("units", BigInteger, nullable=False),
+    ForeignKeyConstraint(["name", "kind"], ["caps.name", "caps.kind"]),
+)
+
+
+def key_of(connection: Connection, place: str) -> bytes | None:
+    """Return the ledger's key, or None if there is no ledger in this database.
+
+    Raises:
+        ValueError: it is a ledger of another version.
+    """
+    tables = inspect(connection)
+    if not tables.has_table(meta.name):
+        if tables.has_table("reservations") and tables.has_table("draws"):
+            raise _other_version(place, "0.1 of dpzo, which knew no budgets")
+        return None
+    row = connection.execute(select(meta)).one()
+    if row.schema_version != SCHEMA_VERSION:
+        raise _other_version(place, f"schema {row.schema_version}; this dpzo reads schema {SCHEMA_VERSION}")
+    return bytes.fromhex(row.key)
+
+
+def create_tables(connection: Connection) -> None:
+    """Make an empty ledger with a fresh key; the caller holds off everyone else."""
+    metadata.create_all(connection)
+    now = datetime.now(UTC).isoformat()
+    key = secrets.token_hex(_KEY_BYTES)
+    connection.execute(insert(meta).values(id=1, schema_version=SCHEMA_VERSION, key=key, created_at=now))
+
+
+def _other_version(place: str, what: str) -> ValueError:
+    return ValueError(
+        f"The ledger at {place} is of version {what}. Its counts stay valid in the dpzo that wrote them; start a new "
+        "ledger elsewhere, and subtract what the old one spent from the budget that you declare there."
+    )

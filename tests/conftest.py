@@ -1,0 +1,18 @@
+import pytest
+
+
+@pytest.fixture(scope="session")
+def postgresql_server():
+    """A PostgreSQL server of this test process."""
+    from tests.support.postgres import PostgresServer  # loads psycopg, which most tests do without
+
+    server = PostgresServer()
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server):
+    """URL of an empty database of the test's own."""
+    return postgresql_server.new_database()
