@@ -28,7 +28,7 @@ import numpy as np
 from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 from dp_accounting.rdp import rdp_privacy_accountant
 
-from orchestrator.privacy import accountant, bounds
+from orchestrator.privacy import bounds
 from orchestrator.privacy.accountant import Adjacency, Certificate
 from orchestrator.privacy.composition import SweepCaps
 from orchestrator.privacy.cost_rule import CostRule, check_order, times
@@ -83,6 +83,12 @@ class BestOf(CostRule):
         if adjacency != "add-or-remove-one":
             return math.inf
         return float(self._renyi_curve((order, *bounds.ALL_ORDERS))[0])
+
+    def bound(self, delta: float) -> float:
+        """Return an upper bound on ε under add-or-remove-one without a privacy loss distribution, in milliseconds."""
+        if delta == 0:
+            return self.certificate(delta).epsilon
+        return bounds.from_renyi(bounds.FEW_ORDERS, self._renyi_curve(bounds.FEW_ORDERS), delta)
 
     def tokens(self) -> dict[str, Cap]:
         """Return the caps of as many trials as K can ever be, which tells nothing about K."""
@@ -177,6 +183,7 @@ def _negative_binomial_renyi(orders: Floats, base: Floats, number: Repetitions) 
 
 def _poisson_renyi(orders: Floats, base: Floats, number: Repetitions) -> Floats:
     """Thm 6: ε + μδ̂ + ln(μ)/(λ−1), the base run being (ln(λ/(λ−1)), δ̂)-DP; with the output "none" (e^−μ) added up."""
-    slack = [rdp_privacy_accountant.compute_delta(orders, base, math.log1p(1 / (order - 1)))[0] for order in orders]
+    known = list(orders), list(base)
+    slack = [rdp_privacy_accountant.compute_delta(*known, math.log1p(1 / (order - 1)))[0] for order in orders]
     exponent = (orders - 1) * (base + number.mean * np.array(slack)) + math.log(number.mean)
     return np.logaddexp(exponent, -number.mean) / (orders - 1)

@@ -50,8 +50,8 @@ def renyi(releases: Releases, orders: Sequence[float]) -> NDArray[np.float64]:
 
     Formal guarantees:
         Each release's Rényi divergence at an order is at most the value used, in both directions: Gaussian, and Laplace
-        over everyone, by dp-accounting; Poisson-sampled Laplace and pure releases by their dominating pair (`two_losses`).
-        Rényi ε at one order adds up under adaptive composition.
+        over everyone, by dp-accounting; Poisson-sampled Laplace and pure releases by their dominating pair
+        (`two_losses`). Rényi ε at one order adds up under adaptive composition.
     """
     total = np.zeros(len(orders)) if releases.private else np.full(len(orders), math.inf)
     for release, count in releases.counts:
@@ -64,10 +64,10 @@ def renyi_epsilon(releases: Releases, delta: float, orders: Sequence[float] | No
     return from_renyi(orders or ALL_ORDERS, renyi(releases, orders or ALL_ORDERS), delta)
 
 
-def from_renyi(orders: Sequence[float], values: Sequence[float] | NDArray[np.float64], delta: float) -> float:
+def from_renyi(orders: Sequence[float], values: Sequence[float] | NDArray[np.floating], delta: float) -> float:
     """Return ε at `delta` of what has Rényi ε `values` at `orders`, by dp-accounting's conversion."""
     with _quiet_absl():
-        return float(compute_epsilon(orders, values, delta)[0])
+        return float(compute_epsilon(orders, list(values), delta)[0])
 
 
 def quick_epsilon(releases: Releases, delta: float) -> float:

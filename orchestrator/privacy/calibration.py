@@ -45,8 +45,9 @@ def calibrate_noise_multiplier(
         ValueError: for a budget out of range or an event that is not understood.
 
     Formal guarantees:
-        `accountant.epsilon(make_event(result), delta, adjacency) <= epsilon`, for every event: the result was certified. Where
-        the accountant leaves the PLD grid (see there), the result may be larger than the smallest, never smaller.
+        `accountant.epsilon(make_event(result), delta, adjacency) <= epsilon` for every event: the result itself was
+        certified. Where the accountant leaves the PLD grid (see there), the result may be larger than the smallest,
+        never smaller.
     """
     if not (math.isfinite(epsilon) and epsilon > 0):
         raise ValueError(f"The budget epsilon must be finite and above 0; got {epsilon!r}.")

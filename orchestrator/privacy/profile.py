@@ -17,7 +17,7 @@ from dp_accounting.pld import pld_pmf
 from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating]
 _NEGLIGIBLE = 1e-16  # so little δ beyond the end of the grid is left to an infinite loss
 
 

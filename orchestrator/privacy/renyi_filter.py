@@ -39,8 +39,8 @@ class RenyiFilter(CostRule):
     Formal guarantees:
         If each release is charged at least its Rényi ε at `order` before it is made and the charges never exceed
         `capacity`, everything released is (order, capacity)-Rényi-DP under add-or-remove-one, hence (ε, δ)-DP at
-        every δ by dp-accounting's conversion: at `delta`, ε is at most `epsilon_limit`. Parameters may depend on earlier
-        results, trials may run at once (their releases come in some order), and unspent budget may be used later.
+        every δ by dp-accounting's conversion: at `delta`, ε is at most `epsilon_limit`. Parameters may depend on
+        earlier results, trials may run at once (their releases come in some order), and what is left may be used later.
     """
 
     rule: Literal["filter"] = "filter"

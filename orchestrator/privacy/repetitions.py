@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal, localcontext
 from functools import lru_cache
 from typing import Annotated, Literal, Self
@@ -65,7 +65,7 @@ class Repetitions(Frozen):
     @property
     def largest(self) -> int:
         """The largest number that is ever drawn: more has a probability below 2^-128."""
-        return _largest(self)
+        return _largest(self.law, self.mean, self.eta)
 
     def draw_number(self, rng: random.Random | None = None) -> int:
         """Draw K. Keep it secret: it must not leave the operator, nor may anything that tells it (run times, costs).
@@ -78,16 +78,15 @@ class Repetitions(Frozen):
             (1 + e^ε)·1e-30 to δ.
         """
         bits = (rng or random.SystemRandom()).getrandbits(_BITS)
-        return _invert(self, bits)
+        return _invert(self.masses(), bits)
 
     def masses(self) -> Iterator[tuple[int, Decimal]]:
-        """Yield (k, P(K = k)) from the smallest k on, without end, to about 55 digits."""
-        with localcontext(prec=_DIGITS):
-            yield from _poisson(Decimal(self.mean)) if self.law == "poisson" else _truncated(self.gamma, self.eta)
+        """Return (k, P(K = k)) from the smallest k on, without end, to about 55 digits."""
+        return _masses(self.law, self.mean, self.eta)
 
 
 def mean_of(gamma: float, eta: float) -> float:
-    """Return E[K] of the truncated negative binomial law: η(1−γ)/(γ(1−γ^η)), or its limit (1/γ − 1)/ln(1/γ) at η = 0."""
+    """Return E[K] of the truncated negative binomial law: η(1−γ)/(γ(1−γ^η)), at η = 0 its limit (1/γ − 1)/ln(1/γ)."""
     if gamma == 1.0:
         return 1.0
     log = math.log(gamma)
@@ -105,29 +104,38 @@ def _gamma(mean: float, eta: float) -> float:
     return high
 
 
-def _truncated(gamma: float, eta: float) -> Iterator[tuple[int, Decimal]]:
+def _masses(law: Law, mean: float, eta: float) -> Iterator[tuple[int, Decimal]]:
+    return _poisson(Decimal(mean)) if law == "poisson" else _truncated(Decimal(_gamma(mean, eta)), Decimal(eta))
+
+
+def _truncated(gamma: Decimal, eta: Decimal) -> Iterator[tuple[int, Decimal]]:
     """P(1) = (1−γ)η/(γ^−η − 1), or (1−γ)/ln(1/γ) at η = 0; P(k+1) = P(k)·(1−γ)(k+η)/(k+1)."""
-    failure, shape, log = 1 - Decimal(gamma), Decimal(eta), -Decimal(gamma).ln()
-    if not failure:
-        yield from itertools.chain([(1, Decimal(1))], ((k, Decimal(0)) for k in itertools.count(2)))
-    mass = failure * shape / ((shape * log).exp() - 1) if eta > 0 else failure / log
+    if gamma == 1:
+        mass = Decimal(1)
+    else:
+        with localcontext(prec=_DIGITS):
+            log = -gamma.ln()
+            mass = (1 - gamma) * (eta / ((eta * log).exp() - 1) if eta else 1 / log)
     for k in itertools.count(1):
         yield k, mass
-        mass = mass * failure * (k + shape) / (k + 1)
+        with localcontext(prec=_DIGITS):
+            mass = mass * (1 - gamma) * (k + eta) / (k + 1)
 
 
 def _poisson(mean: Decimal) -> Iterator[tuple[int, Decimal]]:
-    mass = (-mean).exp()
+    with localcontext(prec=_DIGITS):
+        mass = (-mean).exp()
     for k in itertools.count(0):
         yield k, mass
-        mass = mass * mean / (k + 1)
+        with localcontext(prec=_DIGITS):
+            mass = mass * mean / (k + 1)
 
 
-def _invert(number: Repetitions, bits: int) -> int:
+def _invert(masses: Iterable[tuple[int, Decimal]], bits: int) -> int:
     """Return the smallest k with P(K ≤ k) > bits / 2^128."""
     with localcontext(prec=_DIGITS):
         target, below = Decimal(bits) / Decimal(2**_BITS), Decimal(0)
-        for k, mass in number.masses():
+        for k, mass in masses:
             below += mass
             if below > target:
                 return k
@@ -135,5 +143,5 @@ def _invert(number: Repetitions, bits: int) -> int:
 
 
 @lru_cache(maxsize=64)
-def _largest(number: Repetitions) -> int:
-    return _invert(number, 2**_BITS - 1)
+def _largest(law: Law, mean: float, eta: float) -> int:
+    return _invert(_masses(law, mean, eta), 2**_BITS - 1)

@@ -22,6 +22,6 @@ def rule_from_json(mapping: Mapping[str, Any]) -> CostRule:
     """Return the rule that `to_json` wrote; its field `rule` says which of caps, menu, filter and best it is.
 
     Raises:
-        pydantic.ValidationError: a ValueError, for an unknown rule, or fields that are missing, unknown or out of range.
+        pydantic.ValidationError: a ValueError: the rule is unknown, or a field is missing, unknown or out of range.
     """
     return _RULE.validate_python(dict(mapping))
