@@ -8,29 +8,30 @@ little noise, or steps too faint for the grid), a closed-form bound certifies in
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import dp_accounting as dp
-from dp_accounting.pld import privacy_loss_distribution
-from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 
 from orchestrator.privacy import bounds
-from orchestrator.privacy.events import Release, Releases, read, validate
+from orchestrator.privacy.distribution import Adjacency, check_adjacency, discretisation, loss_distribution
+from orchestrator.privacy.events import Releases, read, validate
 
-__all__ = ["Adjacency", "Certificate", "certificate", "delta", "epsilon", "rdp_epsilon", "validate"]
+__all__ = [
+    "Adjacency",
+    "Certificate",
+    "certificate",
+    "certify",
+    "check_delta",
+    "delta",
+    "epsilon",
+    "largest",
+    "rdp_epsilon",
+    "validate",
+]
 
-Adjacency = Literal["add-or-remove-one", "replace-one"]
-
-_RELATIONS = {
-    "add-or-remove-one": dp.NeighboringRelation.ADD_OR_REMOVE_ONE,
-    "replace-one": dp.NeighboringRelation.REPLACE_ONE,
-}
-_COARSEST_GRID = 1e-4
-_FINEST_GRID = 1e-7  # below, rounding in the library's second differences shows
 _SMALLEST_DELTA = 1e-12  # each self-composition moves 1e-15 of mass to infinity; stay well above
-_MAX_STEP_POINTS = 5e5  # two seconds: dp-accounting builds one step through a dict
-_MAX_COMPOSED_POINTS = 1e7  # five seconds and 1 GB, by FFT
 
 
 class Certificate(NamedTuple):
@@ -55,16 +56,21 @@ def epsilon(event: dp.DpEvent, delta: float, adjacency: Adjacency = "add-or-remo
 
     Formal guarantees:
         The adaptive composition that the event describes is (ε, delta)-DP for every pair of adjacent data sets. A
-        Laplace event stands for one coordinate; for K > 1 coordinates (L1 clip) only `delta` = 0 is proven here.
+        Laplace event stands for one coordinate; K > 1 coordinates (L1 clip) are two-bucket randomised response, of
+        which every ε₀-DP step is a post-processing.
     """
     return certificate(event, delta, adjacency).epsilon
 
 
 def certificate(event: dp.DpEvent, delta: float, adjacency: Adjacency = "add-or-remove-one") -> Certificate:
     """Return the certified ε with the method behind it; arguments, errors and guarantee as for `epsilon`."""
-    _check_adjacency(adjacency)
-    _check_delta(delta)
-    releases = read(event)
+    return certify(read(event), delta, adjacency)
+
+
+def certify(releases: Releases, delta: float, adjacency: Adjacency = "add-or-remove-one") -> Certificate:
+    """Return the certificate of what `events.read` found; errors and guarantee as for `epsilon`."""
+    check_adjacency(adjacency)
+    check_delta(delta)
     if not releases.private:
         return Certificate(math.inf, "none", None)
     if delta == 0:
@@ -72,6 +78,11 @@ def certificate(event: dp.DpEvent, delta: float, adjacency: Adjacency = "add-or-
             raise ValueError("Pure ε (delta = 0) is computed for add-or-remove-one only; give a delta above 0.")
         return Certificate(bounds.pure_epsilon(releases), "pure ε, closed form", None)
     return _certify(releases, float(delta), adjacency)
+
+
+def largest(certificates: Iterable[Certificate]) -> Certificate:
+    """Return the certificate with the largest ε."""
+    return max(certificates, key=lambda certificate: certificate.epsilon)
 
 
 def delta(event: dp.DpEvent, epsilon: float, adjacency: Adjacency = "add-or-remove-one") -> float:
@@ -83,7 +94,7 @@ def delta(event: dp.DpEvent, epsilon: float, adjacency: Adjacency = "add-or-remo
     Formal guarantees:
         As for `epsilon`.
     """
-    _check_adjacency(adjacency)
+    check_adjacency(adjacency)
     if not epsilon >= 0:
         raise ValueError(f"epsilon must be at least 0; got {epsilon!r}.")
     releases = read(event)
@@ -91,10 +102,10 @@ def delta(event: dp.DpEvent, epsilon: float, adjacency: Adjacency = "add-or-remo
         return 1.0
     if not releases.counts:
         return 0.0
-    grid = discretisation(releases)
-    if not _fits(releases, grid, adjacency):
+    losses = loss_distribution(releases, discretisation(releases), adjacency)
+    if losses is None:
         raise ValueError("delta needs a privacy loss distribution: too little noise, or steps too faint, for one here.")
-    found = float(_compose(releases, grid, adjacency).get_delta_for_epsilon(float(epsilon)))
+    found = float(losses.get_delta_for_epsilon(float(epsilon)))
     return min(1.0, max(found, _SMALLEST_DELTA))
 
 
@@ -102,22 +113,16 @@ def rdp_epsilon(event: dp.DpEvent, delta: float, adjacency: Adjacency = "add-or-
     """Return ε at `delta` by Rényi DP: a cross-check, looser than `epsilon` by some 8 %.
 
     Raises:
-        ValueError: for replace-one (dp-accounting's RDP forgets the doubled sensitivity), for Poisson-sampled Laplace
-            noise, for `delta` = 0, and for events that are not understood.
+        ValueError: for replace-one (dp-accounting's RDP forgets the doubled sensitivity), for `delta` = 0, and for
+            events that are not understood.
     """
-    _check_adjacency(adjacency)
-    _check_delta(delta)
+    check_adjacency(adjacency)
+    check_delta(delta)
     if adjacency != "add-or-remove-one":
         raise ValueError("RDP is computed for add-or-remove-one only; replace-one goes through PLD: use epsilon().")
     if delta == 0:
         raise ValueError("RDP needs a delta above 0; got 0.")
     return bounds.renyi_epsilon(read(event), delta)
-
-
-def discretisation(releases: Releases) -> float:
-    """Return the one grid width that everything is composed on: min(1e-4, 0.1·q/σ) over the releases."""
-    finest = [0.1 * release.sampling_prob / release.noise_multiplier for release, _ in releases.counts]
-    return min([_COARSEST_GRID, *finest])
 
 
 @lru_cache(maxsize=512)
@@ -126,73 +131,17 @@ def _certify(releases: Releases, delta: float, adjacency: Adjacency) -> Certific
     if not releases.counts:
         return Certificate(0.0, "nothing is released", None)
     grid = discretisation(releases)
-    if _fits(releases, grid, adjacency):
-        found = float(_compose(releases, grid, adjacency).get_epsilon_for_delta(delta))
-        return Certificate(max(0.0, found), "PLD", grid)
+    losses = loss_distribution(releases, grid, adjacency)
+    if losses is not None:
+        return Certificate(max(0.0, float(losses.get_epsilon_for_delta(delta))), "PLD", grid)
     if adjacency != "add-or-remove-one":
         raise ValueError(
             "replace-one needs a privacy loss distribution: too little noise, or steps too faint, for one here."
         )
-    return Certificate(bounds.quick_epsilon(releases, delta), "RDP and advanced composition, off the PLD grid", None)
+    return Certificate(bounds.quick_epsilon(releases, delta), "RDP, off the PLD grid", None)
 
 
-def _compose(releases: Releases, grid: float, adjacency: Adjacency) -> PrivacyLossDistribution:
-    """Return the loss distribution of the composition, in the order of the (sorted) releases."""
-    composed = privacy_loss_distribution.identity(value_discretization_interval=grid)
-    for release, count in releases.counts:
-        if release.noise == "gaussian" and release.sampling_prob == 1.0:  # n Gaussians are one with σ/√n, exactly
-            together = Release("gaussian", 1.0, release.noise_multiplier / math.sqrt(count))
-            composed = composed.compose(_step(together, grid, adjacency))
-        else:
-            composed = composed.compose(_step(release, grid, adjacency).self_compose(count))
-    return composed
-
-
-@lru_cache(maxsize=8)
-def _step(release: Release, grid: float, adjacency: Adjacency) -> PrivacyLossDistribution:
-    """Return one release's loss distribution: the slow part, and the same for every number of steps."""
-    if release.noise == "gaussian":
-        return privacy_loss_distribution.from_gaussian_mechanism(
-            release.noise_multiplier,
-            value_discretization_interval=grid,
-            sampling_prob=release.sampling_prob,
-            neighboring_relation=_RELATIONS[adjacency],
-        )
-    if adjacency != "add-or-remove-one":
-        raise ValueError("Laplace noise is accounted for add-or-remove-one only; take Gaussian noise.")
-    return privacy_loss_distribution.from_laplace_mechanism(
-        release.noise_multiplier, value_discretization_interval=grid, sampling_prob=release.sampling_prob
-    )
-
-
-def _fits(releases: Releases, grid: float, adjacency: Adjacency) -> bool:
-    """Whether one step, and the composition, stay within the numbers of grid points that memory and patience allow."""
-    if grid < _FINEST_GRID:
-        return False
-    sensitivity = 2.0 if adjacency == "replace-one" else 1.0
-    if max(_step_range(release, sensitivity) for release, _ in releases.counts) > _MAX_STEP_POINTS * grid:
-        return False
-    # The loss stays, but for 1e-15, within about ± the ε at that delta; replace-one is felt as half the noise.
-    felt = tuple((Release(r.noise, r.sampling_prob, r.noise_multiplier / sensitivity), n) for r, n in releases.counts)
-    return 2 * bounds.quick_epsilon(Releases(felt, True), 1e-15) <= _MAX_COMPOSED_POINTS * grid
-
-
-def _step_range(release: Release, sensitivity: float) -> float:
-    """Return a bound on the width of one step's privacy loss, Gaussian noise cut at 10 standard deviations."""
-    scale = sensitivity / release.noise_multiplier
-    largest = scale if release.noise == "laplace" else scale * scale / 2 + 10 * scale
-    if release.sampling_prob == 1.0 or largest > 500.0:  # e^largest would overflow, and sampling hardly helps there
-        return 2 * largest
-    amplified = math.log1p(release.sampling_prob * math.expm1(largest))
-    least = -math.log1p(-release.sampling_prob)  # an example that was probably not drawn hides the rest of the tail
-    return 2 * amplified if sensitivity > 1 else amplified + min(amplified, least)
-
-
-def _check_adjacency(adjacency: str) -> None:
-    if adjacency not in _RELATIONS:
-        raise ValueError(f"adjacency must be one of {', '.join(_RELATIONS)}; got {adjacency!r}.")
-
-
-def _check_delta(delta: float) -> None:
+def check_delta(delta: float) -> None:
+    """Refuse a δ out of range with a ValueError."""
     if not (delta == 0 or _SMALLEST_DELTA <= delta < 1):
         raise ValueError(f"delta must be 0 (pure ε) or in [{_SMALLEST_DELTA:g}, 1); got {delta!r}.")

@@ -8,7 +8,7 @@ answer is so near that some four tries by PLD finish: about 2 s in all where bis
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import dp_accounting as dp
 
@@ -26,7 +26,7 @@ _RENYI_EXCESS = 1.1  # Rényi ε over PLD ε, typically
 
 
 def calibrate_noise_multiplier(
-    make_event: Callable[[float], dp.DpEvent],
+    make_event: Callable[[float], dp.DpEvent | Sequence[dp.DpEvent]],
     epsilon: float,
     delta: float,
     adjacency: Adjacency = "add-or-remove-one",
@@ -34,7 +34,8 @@ def calibrate_noise_multiplier(
     """Return the smallest noise multiplier in [0.01, 1e6] whose event costs at most (`epsilon`, `delta`), to 0.1 %.
 
     Args:
-        make_event: from a noise multiplier to what will be released; its ε must fall as the noise grows.
+        make_event: from a noise multiplier to what will be released; its ε must fall as the noise grows. Several
+            events (`SweepCaps.sides`): what disjoint records see, each of which must fit.
         epsilon: the budget, finite and above 0.
         delta: the budget's δ; 0 asks for pure ε (Laplace noise only).
         adjacency: which pairs of data sets must be indistinguishable.
@@ -44,19 +45,24 @@ def calibrate_noise_multiplier(
         ValueError: for a budget out of range or an event that is not understood.
 
     Formal guarantees:
-        `accountant.epsilon(make_event(result), delta, adjacency) <= epsilon`: the result itself was certified. Where
-        the accountant leaves the PLD grid (see there), the result may be larger than the smallest, never smaller.
+        `accountant.epsilon(make_event(result), delta, adjacency) <= epsilon` for every event: the result itself was
+        certified. Where the accountant leaves the PLD grid (see there), the result may be larger than the smallest,
+        never smaller.
     """
     if not (math.isfinite(epsilon) and epsilon > 0):
         raise ValueError(f"The budget epsilon must be finite and above 0; got {epsilon!r}.")
 
+    def sides(noise_multiplier: float) -> Sequence[dp.DpEvent]:
+        made = make_event(noise_multiplier)
+        return (made,) if isinstance(made, dp.DpEvent) else made
+
     def cost(noise_multiplier: float) -> float:
-        return accountant.epsilon(make_event(noise_multiplier), delta, adjacency)
+        return max(accountant.epsilon(side, delta, adjacency) for side in sides(noise_multiplier))
 
     def bound(noise_multiplier: float) -> float:
         felt = noise_multiplier / 2 if adjacency == "replace-one" else noise_multiplier  # a swap moves the sum by 2C
-        releases = read(make_event(felt))
-        return pure_epsilon(releases) if delta == 0 else quick_epsilon(releases, delta)
+        releases = [read(side) for side in sides(felt)]
+        return max(pure_epsilon(side) if delta == 0 else quick_epsilon(side, delta) for side in releases)
 
     guess, stride = _guess(cost, bound, epsilon)
     result = _smallest(cost, epsilon, guess, stride, RELATIVE_TOLERANCE)

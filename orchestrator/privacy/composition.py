@@ -9,83 +9,177 @@ because the number drawn depends on private results.
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+import math
+from typing import Annotated, Literal, Self
 
 import dp_accounting as dp
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from orchestrator.privacy import accountant
 from orchestrator.privacy.accountant import Adjacency, Certificate
+from orchestrator.privacy.bounds import renyi
+from orchestrator.privacy.cost_rule import CostRule, Frozen, check_order
+from orchestrator.privacy.events import Releases, pure_step, read
 from orchestrator.privacy.ledger import Cap
 
 TRAIN_STEP = "train_step"
 EVALUATION = "evaluation"
 CAP_NOTE = "The reported ε is that of the declared caps, every token counted as drawn, never of what was really drawn."
 
+StepNoise = Literal["gaussian", "laplace"]
+Metric = Literal["count", "confusion_matrix", "clipped_mean_loss"]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class StepCap(Frozen):
+    """At most `num_steps` noisy sums over Poisson samples: all trials, retries and spare steps of a sweep together.
 
-
-class StepCap(_Frozen):
-    """At most `num_steps` noisy sums over Poisson samples: all trials, retries and spare steps of a sweep together."""
+    Args:
+        sampling_prob: of each example, in (0, 1].
+        noise_multiplier: noise in multiples of the clipping norm: standard deviation for Gaussian noise and an L2 clip,
+            scale (1/√2 of the standard deviation) for Laplace noise and an L1 clip.
+        num_steps: the cap.
+        noise: kind of noise.
+        num_coordinates: length of the clipped vector; matters for Laplace noise only.
+    """
 
     sampling_prob: Annotated[float, Field(gt=0, le=1)]
     noise_multiplier: _Positive
     num_steps: Annotated[int, Field(ge=1)]
+    noise: StepNoise = "gaussian"
+    num_coordinates: Annotated[int, Field(ge=1)] = 1
+
+    def event(self) -> dp.DpEvent:
+        """Return one step's event.
+
+        Formal guarantees:
+            Gaussian noise is rotation invariant, so one number and K numbers cost the same. Laplace noise on one number
+            has its own distribution; on K numbers it is (1/σ)-DP and nothing more is used.
+        """
+        if self.noise == "gaussian":
+            release: dp.DpEvent = dp.GaussianDpEvent(self.noise_multiplier)
+        elif self.num_coordinates == 1:
+            release = dp.LaplaceDpEvent(self.noise_multiplier)
+        else:
+            release = pure_step(self.noise_multiplier)
+        return dp.PoissonSampledDpEvent(self.sampling_prob, release)
+
+    def law(self) -> dict[str, str | float | int]:
+        """Return what one token stands for, as JSON values."""
+        law: dict[str, str | float | int] = {
+            "noise": self.noise,
+            "noise_multiplier": self.noise_multiplier,
+            "sampling_prob": self.sampling_prob,
+        }
+        return law if self.noise == "gaussian" else law | {"num_coordinates": self.num_coordinates}
 
 
-class EvaluationCap(_Frozen):
-    """At most `count` noisy counts over the private rows: sensitivity 1, every row looked at, Gaussian noise."""
+class EvaluationCap(Frozen):
+    """At most `count` noisy scores over the private rows: L2 sensitivity 1, every row looked at, Gaussian noise.
+
+    The metrics are a count of hits, a confusion matrix (one record is in one cell, each cell gets noise) and a sum of
+    losses clipped to [0, B], in units of B. The noise multiplier is the standard deviation in those units.
+    """
 
     noise_multiplier: _Positive
     count: Annotated[int, Field(ge=1)]
-
-
-class SweepCaps(_Frozen):
-    """Everything that a sweep may release about its data set, fixed before it starts."""
-
-    train_step: StepCap
-    evaluation: EvaluationCap | None = None
+    metric: Metric = "count"
 
     def event(self) -> dp.DpEvent:
-        """Return the composition of all tokens of all caps."""
-        step = dp.PoissonSampledDpEvent(
-            self.train_step.sampling_prob, dp.GaussianDpEvent(self.train_step.noise_multiplier)
-        )
-        parts: list[dp.DpEvent] = [dp.SelfComposedDpEvent(step, self.train_step.num_steps)]
-        if self.evaluation is not None:
-            count = dp.GaussianDpEvent(self.evaluation.noise_multiplier)
-            parts.append(dp.SelfComposedDpEvent(count, self.evaluation.count))
-        return dp.ComposedDpEvent(parts)
+        """Return one score's event."""
+        return dp.GaussianDpEvent(self.noise_multiplier)
+
+    def law(self) -> dict[str, str | float | int]:
+        """Return what one token stands for, as JSON values."""
+        return {
+            "noise": "gaussian",
+            "noise_multiplier": self.noise_multiplier,
+            "sampling_prob": 1.0,
+            "metric": self.metric,
+        }
+
+
+class SweepCaps(CostRule):
+    """Rule 1: everything that a sweep may release about its data set, and rule 5 for disjoint records.
+
+    Args:
+        train_step: the cap on training steps.
+        evaluation: the cap on scores that look at private rows.
+        disjoint: whether a keyed coin for each record, flipped without looking at the others, puts it either into
+            training or into validation, so that steps never touch what scores touch.
+
+    Formal guarantees:
+        Each token is a release whose pair of laws (with a record, without it) is dominated by a fixed pair, whatever
+        came before. Given two adjacent data sets, each release can be made from one draw of its fixed pair, so that all
+        a sweep shows is made from the tokens' independent draws: however they are spread over trials, adaptively,
+        concurrently, with early stops, in any order.
+        Disjoint: a record that is added or removed is on one side, and the releases of the other side have the same law
+        with and without it, given what came before; so they cost it nothing, however the two sides are interleaved.
+        The ε is the larger of the two. Under replace-one, a record and its replacement may lie on different sides:
+        refused.
+    """
+
+    rule: Literal["caps"] = "caps"
+    train_step: StepCap
+    evaluation: EvaluationCap | None = None
+    disjoint: bool = False
+
+    def event(self) -> dp.DpEvent:
+        """Return the composition of all tokens of all caps: with disjoint records, more than any record sees."""
+        return dp.ComposedDpEvent(self._parts())
+
+    def sides(self) -> tuple[dp.DpEvent, ...]:
+        """Return what one record may see: the one composition of all tokens, or with disjoint records one of two."""
+        return tuple(self._parts()) if self.disjoint else (self.event(),)
+
+    def releases(self, adjacency: Adjacency) -> tuple[Releases, ...]:
+        """Return the sides as releases.
+
+        Raises:
+            ValueError: for disjoint records under replace-one.
+        """
+        if self.disjoint and adjacency != "add-or-remove-one":
+            raise ValueError(
+                "Disjoint records are proven for add-or-remove-one only: a record may be replaced by one of the other "
+                "side. Take add-or-remove-one, or disjoint=False."
+            )
+        return tuple(read(side) for side in self.sides())
 
     def tokens(self) -> dict[str, Cap]:
         """Return what to reserve in the ledger before the sweep: one cap for each kind of release."""
-        step = self.train_step
-        law = {"noise": "gaussian", "noise_multiplier": step.noise_multiplier, "sampling_prob": step.sampling_prob}
-        tokens = {TRAIN_STEP: Cap(law, step.num_steps)}
+        tokens = {TRAIN_STEP: Cap(self.train_step.law(), self.train_step.num_steps)}
         if self.evaluation is not None:
-            law = {"noise": "gaussian", "noise_multiplier": self.evaluation.noise_multiplier, "sampling_prob": 1.0}
-            tokens[EVALUATION] = Cap(law, self.evaluation.count)
+            tokens[EVALUATION] = Cap(self.evaluation.law(), self.evaluation.count)
         return tokens
 
     def certificate(self, delta: float, adjacency: Adjacency = "add-or-remove-one") -> Certificate:
         """Return the ε of the caps and what vouches for it; see `accountant.certificate`."""
-        return accountant.certificate(self.event(), delta, adjacency)
+        return accountant.largest(accountant.certify(side, delta, adjacency) for side in self.releases(adjacency))
 
-    def epsilon(self, delta: float, adjacency: Adjacency = "add-or-remove-one") -> float:
-        """Return the ε of the caps at `delta`: the number to report.
+    def renyi(self, order: float, adjacency: Adjacency = "add-or-remove-one") -> float:
+        """Return the Rényi ε of the caps at one order; inf under replace-one, where none is proven."""
+        check_order(order)
+        if adjacency != "add-or-remove-one":
+            return math.inf
+        return max(float(renyi(side, [order])[0]) for side in self.releases(adjacency))
 
-        Formal guarantees:
-            All outputs of a sweep whose releases are drawn from these caps are together (ε, delta)-DP, whatever the
-            search algorithm makes of them.
-        """
-        return self.certificate(delta, adjacency).epsilon
+    def describe(self) -> str:
+        """Return one sentence for the statement."""
+        scores = f" and {self.evaluation.count:,} noisy scores" if self.evaluation else ""
+        split = ", on disjoint records (the larger of the two costs counts)" if self.disjoint else ""
+        return (
+            f"At most {self.train_step.num_steps:,} training steps{scores} over all trials together{split}; everything "
+            "may be published, whatever the search does with it."
+        )
+
+    def _parts(self) -> list[dp.DpEvent]:
+        parts: list[dp.DpEvent] = [dp.SelfComposedDpEvent(self.train_step.event(), self.train_step.num_steps)]
+        if self.evaluation is not None:
+            parts.append(dp.SelfComposedDpEvent(self.evaluation.event(), self.evaluation.count))
+        return parts
 
 
-class PlannedSweep(_Frozen):
+class PlannedSweep(Frozen):
     """A sweep as people plan it: trials of so many steps each, and spare tokens for retries and restarts."""
 
     num_trials: Annotated[int, Field(ge=1)]
@@ -96,6 +190,10 @@ class PlannedSweep(_Frozen):
     evaluations_per_trial: Annotated[int, Field(ge=0)] = 0
     evaluation_noise_multiplier: _Positive | None = None
     spare_evaluations: Annotated[int, Field(ge=0)] = 0
+    noise: StepNoise = "gaussian"
+    num_coordinates: Annotated[int, Field(ge=1)] = 1
+    evaluation_metric: Metric = "count"
+    disjoint: bool = False
 
     @model_validator(mode="after")
     def _evaluations_are_noisy(self) -> Self:
@@ -116,14 +214,22 @@ class PlannedSweep(_Frozen):
         """Return what one trial uses by itself: for a trial's own ε, which is no substitute for the sweep's."""
         return self._caps(self.steps_per_trial, self.evaluations_per_trial)
 
-    def changed(self, **fields: float) -> PlannedSweep:
+    def changed(self, **fields: object) -> PlannedSweep:
         """Return this plan with some fields replaced, checked anew."""
         return PlannedSweep.model_validate(self.model_dump() | fields)
 
     def _caps(self, num_steps: int, num_evaluations: int) -> SweepCaps:
-        steps = StepCap(sampling_prob=self.sampling_prob, noise_multiplier=self.noise_multiplier, num_steps=num_steps)
+        steps = StepCap(
+            sampling_prob=self.sampling_prob,
+            noise_multiplier=self.noise_multiplier,
+            num_steps=num_steps,
+            noise=self.noise,
+            num_coordinates=self.num_coordinates,
+        )
         if num_evaluations == 0:
             return SweepCaps(train_step=steps)
         assert self.evaluation_noise_multiplier is not None
-        evaluations = EvaluationCap(noise_multiplier=self.evaluation_noise_multiplier, count=num_evaluations)
-        return SweepCaps(train_step=steps, evaluation=evaluations)
+        evaluations = EvaluationCap(
+            noise_multiplier=self.evaluation_noise_multiplier, count=num_evaluations, metric=self.evaluation_metric
+        )
+        return SweepCaps(train_step=steps, evaluation=evaluations, disjoint=self.disjoint)

@@ -4,6 +4,10 @@ dp-accounting answers some malformed events with a number that is far too small:
 float32 makes RDP forget a composition inside Poisson sampling, and NaN costs nothing at all. So the tree is read here
 first, into a flat and sorted list of releases; what is not understood is refused with the path of the offending part.
 Flattening also merges equal releases, so that the order in which a sweep was written down cannot change its ε.
+
+Randomised response between two answers stands for any step that is ε₀-DP and nothing more (Laplace noise on a vector of
+bounded L1 norm): every pair of ε₀-indistinguishable laws is a post-processing of it (Kairouz, Oh & Viswanath (2015),
+Thm 3.1, arXiv:1311.0776). Here it is called a "pure" release.
 """
 
 from __future__ import annotations
@@ -16,15 +20,20 @@ from typing import Any, Literal
 
 import dp_accounting as dp
 
-Noise = Literal["gaussian", "laplace"]
+Noise = Literal["gaussian", "laplace", "pure"]
 
 _NOISE: dict[type, Noise] = {dp.GaussianDpEvent: "gaussian", dp.LaplaceDpEvent: "laplace"}
+_RELEASES = (*_NOISE, dp.RandomizedResponseDpEvent)
 _NOISE_MULTIPLIER_RANGE = (1e-6, 1e9)
+_ROUNDING = 8 * 2.0**-53  # of the noise parameter, when it was computed from ε₀
 
 
 @dataclass(frozen=True, order=True)
 class Release:
-    """One noisy sum over a Poisson sample (`sampling_prob` 1: over everyone), sensitivity 1, noise in the same unit."""
+    """One noisy sum over a Poisson sample (`sampling_prob` 1: over everyone), sensitivity 1, noise in the same unit.
+
+    Laplace noise is on one number; a pure release is any step that is (1 / `noise_multiplier`)-DP on its sample.
+    """
 
     noise: Noise
     sampling_prob: float
@@ -43,14 +52,15 @@ def read(event: dp.DpEvent) -> Releases:
     """Flatten an event into its releases.
 
     Args:
-        event: a tree of NoOp, NonPrivate, Gaussian, Laplace, PoissonSampled (over one Gaussian or Laplace), Composed
-            and SelfComposed events.
+        event: a tree of NoOp, NonPrivate, Gaussian, Laplace, RandomizedResponse (of two buckets), PoissonSampled (over
+            one of these three), Composed and SelfComposed events.
 
     Raises:
         ValueError: naming the path of the first part that is not understood; see `validate`.
 
     Formal guarantees:
         Two events with equal results describe the same adaptive composition (composition does not depend on order).
+        The ε₀ of a pure release is never below that of the event, whatever rounding went into its noise parameter.
     """
     counts: Counter[Release] = Counter()
     private = True
@@ -68,7 +78,7 @@ def validate(event: dp.DpEvent) -> None:
     Raises:
         ValueError: for an unknown class (subclasses too), a parameter that is not a float or not finite and positive,
             a sampling probability outside (0, 1], a count that is not a positive int, an empty composition, or anything
-            but one Gaussian or Laplace release inside Poisson sampling.
+            but one Gaussian, Laplace or two-bucket randomised response release inside Poisson sampling.
     """
     read(event)
 
@@ -80,7 +90,7 @@ def _walk(event: Any, path: str) -> Iterator[tuple[Release | None, int]]:
         return
     if kind is dp.NonPrivateDpEvent:
         yield None, 1
-    elif kind in _NOISE:
+    elif kind in _RELEASES:
         yield _release(event, 1.0, path), 1
     elif kind is dp.PoissonSampledDpEvent:
         yield _sampled(event, path), 1
@@ -94,7 +104,7 @@ def _walk(event: Any, path: str) -> Iterator[tuple[Release | None, int]]:
     else:
         raise ValueError(
             f"{path} is {_shown(event)}, which this accountant does not understand. Use Gaussian, Laplace, "
-            "PoissonSampled, Composed, SelfComposed, NoOp or NonPrivate events of dp_accounting."
+            "RandomizedResponse, PoissonSampled, Composed, SelfComposed, NoOp or NonPrivate events of dp_accounting."
         )
 
 
@@ -102,20 +112,45 @@ def _sampled(event: Any, path: str) -> Release:
     prob = _positive_float(event.sampling_probability, f"{path}.sampling_probability")
     if prob > 1.0:
         raise ValueError(f"{path}.sampling_probability must be in (0, 1]; got {prob!r}.")
-    if type(event.event) not in _NOISE:
+    if type(event.event) not in _RELEASES:
         raise ValueError(
-            f"{path}.event must be one Gaussian or Laplace release; got {_shown(event.event)}. "
+            f"{path}.event must be one Gaussian, Laplace or RandomizedResponse release; got {_shown(event.event)}. "
             "Poisson sampling draws one batch for one release: compose outside the sampling."
         )
     return _release(event.event, prob, f"{path}.event")
 
 
+def pure_step(noise_multiplier: float) -> dp.DpEvent:
+    """Return the event of a step that is (1 / noise_multiplier)-DP: randomised response between two answers.
+
+    Raises:
+        ValueError: for a noise multiplier outside [1/500, 1e9]: the parameter would leave the floating-point range.
+    """
+    if not 1 / 500 <= noise_multiplier <= 1e9:
+        raise ValueError(f"noise_multiplier must be in [0.002, 1e9] for an ε₀-DP step; got {noise_multiplier!r}.")
+    return dp.RandomizedResponseDpEvent(noise_parameter=2 / (1 + math.exp(1 / noise_multiplier)), num_buckets=2)
+
+
 def _release(event: Any, sampling_prob: float, path: str) -> Release:
+    if type(event) is dp.RandomizedResponseDpEvent:
+        return Release("pure", sampling_prob, _pure_noise_multiplier(event, path))
     sigma = _positive_float(event.noise_multiplier, f"{path}.noise_multiplier")
     low, high = _NOISE_MULTIPLIER_RANGE
     if not low <= sigma <= high:
         raise ValueError(f"{path}.noise_multiplier must be in [{low:g}, {high:g}] to be accounted; got {sigma!r}.")
     return Release(_NOISE[type(event)], sampling_prob, sigma)
+
+
+def _pure_noise_multiplier(event: Any, path: str) -> float:
+    """Return 1/ε₀ of randomised response, ε₀ = ln(2/p − 1), with every rounding on the side of a larger ε₀."""
+    if _positive_int(event.num_buckets, f"{path}.num_buckets") != 2:
+        raise ValueError(f"{path}.num_buckets must be 2, which stands for any ε₀-DP step; got {event.num_buckets!r}.")
+    p = _positive_float(event.noise_parameter, f"{path}.noise_parameter")
+    if not 1e-300 <= p < 1.0:
+        raise ValueError(f"{path}.noise_parameter must be in [1e-300, 1); got {p!r}.")
+    p -= _ROUNDING * p
+    epsilon = math.log1p(2 * ((1.0 - p) / p)) * (1 + _ROUNDING)
+    return 1 / epsilon * (1 - _ROUNDING)
 
 
 def _parts(event: Any, path: str) -> list[Any]:

@@ -12,12 +12,11 @@ import dp_accounting as dp
 from pydantic import BaseModel, ConfigDict
 
 from orchestrator.privacy.accountant import Adjacency, Certificate
-from orchestrator.privacy.bounds import quick_epsilon
+from orchestrator.privacy.bounds import pure_epsilon, quick_epsilon
 from orchestrator.privacy.calibration import calibrate_noise_multiplier
-from orchestrator.privacy.composition import PlannedSweep
+from orchestrator.privacy.composition import PlannedSweep, SweepCaps
 from orchestrator.privacy.display import round_up
 from orchestrator.privacy.errors import BudgetExceeded
-from orchestrator.privacy.events import read
 
 
 class FittingPlans(BaseModel):
@@ -64,17 +63,17 @@ def fitting_plans(
             caps = plan.changed(**{field: value}).caps()
             if certified:
                 return caps.epsilon(delta, adjacency) <= epsilon
-            return adjacency == "add-or-remove-one" and quick_epsilon(read(caps.event()), delta) <= epsilon
+            return adjacency == "add-or-remove-one" and quick_cost(caps, delta) <= epsilon
 
         sure = _largest(lambda n: fits(n, certified=False), 0, asked + 1)
         found = _largest(lambda n: fits(n, certified=True), sure, asked + 1)
         return found or None
 
-    def event(noise_multiplier: float) -> dp.DpEvent:
-        return plan.changed(noise_multiplier=noise_multiplier).caps().event()
+    def sides(noise_multiplier: float) -> tuple[dp.DpEvent, ...]:
+        return plan.changed(noise_multiplier=noise_multiplier).caps().sides()
 
     try:
-        noise_multiplier = round_up(calibrate_noise_multiplier(event, epsilon, delta, adjacency), 3)
+        noise_multiplier = round_up(calibrate_noise_multiplier(sides, epsilon, delta, adjacency), 3)
     except BudgetExceeded:
         noise_multiplier = None
     return FittingPlans(
@@ -82,6 +81,12 @@ def fitting_plans(
         steps_per_trial=largest("steps_per_trial", plan.steps_per_trial),
         noise_multiplier=noise_multiplier,
     )
+
+
+def quick_cost(caps: SweepCaps, delta: float) -> float:
+    """Return an upper bound on the ε of caps under add-or-remove-one, in milliseconds."""
+    sides = caps.releases("add-or-remove-one")
+    return max(pure_epsilon(side) if delta == 0 else quick_epsilon(side, delta) for side in sides)
 
 
 def _largest(fits: Callable[[int], bool], low: int, high: int) -> int:
