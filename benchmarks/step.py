@@ -39,9 +39,10 @@ from trainers.directions import Direction
 from trainers.directions.counter import Kind
 from trainers.evaluators.base import Example
 from trainers.evaluators.transformers import TransformersEvaluator
+from trainers.groups import groups_of
 from trainers.mechanism import MechanismPlan
 from trainers.methods.two_sided import TwoSided
-from trainers.noise import DiscreteGaussianNoise
+from trainers.noise import ExactNoise
 from trainers.release_log import ReleaseLog
 from trainers.step import StepContext, take_step
 from trainers.tokens import LocalTokens
@@ -93,9 +94,9 @@ def our_context(
         plan=plan,
         method=TwoSided(1, SMOOTHING, LEARNING_RATE, kind, seed=0),
         evaluator=evaluator,
-        examples=examples,
+        groups=groups_of(examples, None),
         sampler=SameBatch(len(examples)),
-        noise=DiscreteGaussianNoise(),
+        noise=ExactNoise(),
         tokens=LocalTokens(num_steps),
         log=ReleaseLog(Path(tempfile.mkdtemp(dir=folder)) / f"{kind}.jsonl", {}),
     )

@@ -19,7 +19,7 @@ from trainers.evaluators.proof import require_resolved
 from trainers.mechanism import MechanismPlan
 from trainers.methods.catalogue import METHODS
 from trainers.methods.two_sided import TwoSided
-from trainers.noise import DiscreteGaussianNoise, Noise
+from trainers.noise import ExactNoise, Noise
 from trainers.release_log import ReleaseLog
 from trainers.sampling import PoissonSampler, Sampler
 from trainers.scoring import PrivateScore, public_score, score_plan
@@ -99,7 +99,7 @@ class Run:
             evaluator=workspace.evaluator,
             examples=workspace.examples,
             sampler=sampler or PoissonSampler(plan, len(workspace.examples)),
-            noise=noise or DiscreteGaussianNoise(),
+            noise=noise or ExactNoise(),
             tokens=tokens.steps,
             log=self.log,
         )

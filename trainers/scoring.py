@@ -14,7 +14,7 @@ import numpy as np
 from trainers.clipping import clipped_sum
 from trainers.evaluators.base import Example, LossEvaluator
 from trainers.mechanism import MechanismPlan
-from trainers.noise import DiscreteGaussianNoise, Noise
+from trainers.noise import ExactNoise, Noise
 from trainers.release_log import ReleaseLog
 from trainers.tasks.metrics import accuracy
 from trainers.tokens import StepTokens
@@ -54,7 +54,7 @@ class PrivateScore:
     examples: Sequence[Example]
     tokens: StepTokens
     log: ReleaseLog
-    noise: Noise = field(default_factory=DiscreteGaussianNoise)
+    noise: Noise = field(default_factory=ExactNoise)
 
     def __call__(self, evaluator: LossEvaluator, index: int) -> float:
         """Return noisy accuracy number `index` of the run; one that is in the log is read there, not released again."""

@@ -20,7 +20,7 @@ from tests.support.frozen import FrozenNoise, FrozenSampler
 from tests.support.quadratic import Quadratic
 from tests.support.runs import open_run, run_config
 from trainers.mechanism import UNITS_PER_CLIP, MechanismPlan
-from trainers.noise import DiscreteGaussianNoise
+from trainers.noise import ExactNoise
 from trainers.tokens import LocalTokens
 
 
@@ -108,29 +108,29 @@ def noise_from_the_direction_key(patch: pytest.MonkeyPatch) -> None:
             self._generator = np.random.default_rng(0)
 
         def draw(self, plan: MechanismPlan) -> np.ndarray:
-            return (self._generator.standard_normal(plan.num_directions) * plan.noise_std_units).astype(np.int64)
+            return (self._generator.standard_normal(plan.num_directions) * plan.noise_scale_units).astype(np.int64)
 
-    patch.setattr(trainers.run, "DiscreteGaussianNoise", PublicNoise)
+    patch.setattr(trainers.run, "ExactNoise", PublicNoise)
 
 
 def no_noise_on_an_empty_batch(patch: pytest.MonkeyPatch) -> None:
-    true_draw, true_sum = DiscreteGaussianNoise.draw, trainers.step.clipped_sum
+    true_draw, true_sum = ExactNoise.draw, trainers.step.clipped_sum
     sizes: list[int] = []
 
     def remember(values_BK: np.ndarray, plan: MechanismPlan) -> np.ndarray:
         sizes.append(len(values_BK))
         return true_sum(values_BK, plan)
 
-    def skip(self: DiscreteGaussianNoise, plan: MechanismPlan) -> np.ndarray:
+    def skip(self: ExactNoise, plan: MechanismPlan) -> np.ndarray:
         return true_draw(self, plan) * (sizes[-1] > 0)
 
     patch.setattr(trainers.step, "clipped_sum", remember)
-    patch.setattr(DiscreteGaussianNoise, "draw", skip)
+    patch.setattr(ExactNoise, "draw", skip)
 
 
 def noise_at_nine_tenths(patch: pytest.MonkeyPatch) -> None:
-    true_draw = DiscreteGaussianNoise.draw
-    patch.setattr(DiscreteGaussianNoise, "draw", lambda self, plan: (true_draw(self, plan) * 0.9).astype(np.int64))
+    true_draw = ExactNoise.draw
+    patch.setattr(ExactNoise, "draw", lambda self, plan: (true_draw(self, plan) * 0.9).astype(np.int64))
 
 
 def division_by_the_real_batch_size(patch: pytest.MonkeyPatch) -> None:

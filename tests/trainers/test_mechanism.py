@@ -19,7 +19,7 @@ def test_event_says_what_is_drawn():
     plan = MechanismPlan(**GOOD)
     assert plan.event == dp_event.SelfComposedDpEvent(
         dp_event.PoissonSampledDpEvent(
-            plan.sampling_threshold / 2**32, dp_event.GaussianDpEvent(plan.noise_std_units / UNITS_PER_CLIP)
+            plan.sampling_threshold / 2**32, dp_event.GaussianDpEvent(plan.noise_scale_units / UNITS_PER_CLIP)
         ),
         100,
     )

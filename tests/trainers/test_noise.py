@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from trainers.mechanism import MechanismPlan
-from trainers.noise import DiscreteGaussianNoise, discrete_gaussian
+from trainers.noise import ExactNoise, discrete_gaussian
 
 DRAWS = 20_000
 
@@ -33,7 +33,7 @@ def test_large_scale_is_gaussian_of_that_scale_and_no_other(claimed, accepted):
 
 def test_coordinates_are_independent_and_never_repeat():
     plan = MechanismPlan(0.5, 4.0, 50, 1, 1.0, 1.0)
-    noise = np.array([DiscreteGaussianNoise().draw(plan) for _ in range(200)], dtype=np.float64)
+    noise = np.array([ExactNoise().draw(plan) for _ in range(200)], dtype=np.float64)
     assert len(np.unique(noise)) == noise.size
     correlation = np.corrcoef(noise[:, :-1].ravel(), noise[:, 1:].ravel())[0, 1]
     assert abs(correlation) < 4.5 / np.sqrt(noise.size)
@@ -41,7 +41,7 @@ def test_coordinates_are_independent_and_never_repeat():
 
 def test_no_noise_only_without_privacy():
     plan = MechanismPlan(0.5, 4.0, 3, 1, None, None)
-    assert DiscreteGaussianNoise().draw(plan).tolist() == [0, 0, 0]
+    assert ExactNoise().draw(plan).tolist() == [0, 0, 0]
 
 
 def test_less_than_a_unit_of_noise_is_refused():
