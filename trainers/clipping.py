@@ -1,7 +1,7 @@
 """Per-example clipping onto the integer grid, and the exact sum.
 
-The norm is L2 where the plan's noise is Gaussian, L1 where it is Laplace. A row is what one unit of privacy contributes:
-an example, or a user's mean over its examples (groups.py).
+The norm is L2 where the plan's noise is Gaussian, L1 where it is Laplace. A row is what one unit of privacy
+contributes: an example, or a user's mean over its examples (groups.py).
 
 | input of an example                | its contribution                                  |
 |------------------------------------|---------------------------------------------------|
@@ -44,8 +44,8 @@ def clipped_sum(values_BK: np.ndarray, plan: MechanismPlan) -> np.ndarray:
     """Return the exact sum over examples of the clipped rows, int64 [K] in units."""
     if values_BK.ndim != 2 or values_BK.shape[1] != plan.num_directions:
         raise ValueError(
-            f"differences of shape [B, {plan.num_directions}] are expected, a row for each example, not "
-            f"{list(values_BK.shape)}. Clipping is per example, never of a batch mean."
+            f"differences of shape [B, {plan.num_directions}] are expected, a row for each example. Clipping is per "
+            "example, never of a batch mean."
         )
     return clip_to_grid(values_BK, plan).sum(axis=0, dtype=np.int64)
 

@@ -2,7 +2,7 @@
 
 Where users are the unit, users are sampled, of a drawn user at most m examples are chosen afresh, and what the user
 contributes is the MEAN of its examples' vectors, which is then clipped: however many examples somebody has, the sum
-moves by at most C. A mean and not a sum, so that a user with many examples is not cut to a single direction by the clip.
+moves by at most C. A mean and not a sum, so that the clip does not depend on how many examples people have.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def group_means(values_BK: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
         sizes: examples of each group, at least 1; they add up to B.
 
     Formal guarantees:
-        A group's row depends on its own examples alone. A coordinate that is not finite in an example counts as 0 there.
+        A group's row depends on its own examples alone. Where a coordinate of an example is not finite
+        it counts as 0.
     """
     assert sum(sizes) == len(values_BK), "a row for each example of each group"
     sizes_U = np.array(sizes, dtype=np.int64)

@@ -127,7 +127,9 @@ def _open_delimited(path: Path, where: str, records: Callable[[Path, str], Recor
                 )
             yield number, dict(zip(names, values, strict=True))
 
-    return Table(names, rows, f"{where}, line", shows_names=all(re.fullmatch(r"[^\W\d][\w.\-]{0,63}", name) for name in names))
+    return Table(
+        names, rows, f"{where}, line", shows_names=all(re.fullmatch(r"[^\W\d][\w.\-]{0,63}", name) for name in names)
+    )
 
 
 def _comma_records(path: Path, where: str) -> Records:

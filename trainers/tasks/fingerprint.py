@@ -30,7 +30,8 @@ def fingerprint(source: str, key: bytes, field: str = "data.train") -> str:
 
     Formal guarantees:
         Without the key it is a pseudorandom function of the multiset of records. Equal multisets of canonical records
-        (canonical.py) have equal fingerprints; finding two others that collide is as hard as breaking HMAC-SHA256.
+        (canonical.py) have equal fingerprints; others collide with probability 2**-256, whoever chose them without the
+        key.
     """
     require_key(key)
     row_key = hmac.digest(key, b"dpzo fingerprint, one row", _DIGEST)

@@ -165,8 +165,10 @@ def _open_hub(source: HubSource, where: str) -> Table:
             f"a split {source.split!r}?"
         )
 
+    whole = data
+
     def records(columns: Sequence[str] | None) -> Rows:
-        wanted = data if columns is None else data.select_columns(list(columns))
+        wanted = whole if columns is None else whole.select_columns(list(columns))
         batches = (zip(*batch.values(), strict=True) for batch in wanted.iter(batch_size=ROWS_AT_ONCE))
         for number, values in enumerate(chain.from_iterable(batches), start=1):
             yield number, dict(zip(wanted.column_names, values, strict=True))
