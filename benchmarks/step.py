@@ -144,12 +144,13 @@ def floor_of(context: StepContext) -> Callable[[int], None]:
     """Return two label-only forward passes of the batch, prepared beforehand."""
     evaluator = context.evaluator
     assert isinstance(evaluator, TransformersEvaluator)
-    prepared = evaluator.prepare(context.examples)
+    examples = [example for group in context.groups for example in group]
+    prepared = evaluator.prepare(examples)
 
     @torch.inference_mode()
     def forward_twice(_: int) -> None:
         for _ in range(2):
-            evaluator.scores(prepared, len(context.examples))
+            evaluator.scores(prepared, len(examples))
 
     return forward_twice
 

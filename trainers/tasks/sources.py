@@ -169,7 +169,7 @@ def _open_hub(source: HubSource, where: str) -> Table:
 
     def records(columns: Sequence[str] | None) -> Rows:
         wanted = whole if columns is None else whole.select_columns(list(columns))
-        batches = (zip(*batch.values(), strict=True) for batch in wanted.iter(batch_size=ROWS_AT_ONCE))
+        batches = (zip(*dict(batch).values(), strict=True) for batch in wanted.iter(batch_size=ROWS_AT_ONCE))
         for number, values in enumerate(chain.from_iterable(batches), start=1):
             yield number, dict(zip(wanted.column_names, values, strict=True))
 
