@@ -48,11 +48,12 @@ def check_one_user_moves_a_release_by_at_most_the_clip(folder: Path) -> None:
 
 
 def check_a_users_examples_count_as_their_mean(folder: Path) -> None:
-    """Below the clip four equal examples of one user are worth one, and so is one of four times that among nothing."""
+    """A user counts as the mean of its examples: not as their sum, not as one of them, not with each clipped before."""
     small = 1e-2  # a difference of 2·small / (2λ) = 1, of the 1.5 that the clip allows
     single = {"method__name": "dp-zo", "method__num_directions": 1, **USERS}
     users = ["one"] * 4 + ["two"] + ["three"] * 4
-    evaluator = Quadratic({**dict.fromkeys(range(5), small), 5: 4 * small, 6: 0.0, 7: 0.0, 8: 0.0})
+    differences = [3, 1, 0, 0, 1, 1, 1, 1, 1]
+    evaluator = Quadratic({number: difference * small for number, difference in enumerate(differences)})
     sums = [int(step_sum(folder / str(row), [row], evaluator, users=users, **single)[0]) for row in range(3)]
     assert sums == [pytest.approx(UNITS_PER_CLIP / 1.5, abs=2)] * 3
 
