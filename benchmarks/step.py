@@ -39,9 +39,10 @@ from trainers.directions import Direction
 from trainers.directions.counter import Kind
 from trainers.evaluators.base import Example
 from trainers.evaluators.transformers import TransformersEvaluator
+from trainers.groups import groups_of
 from trainers.mechanism import MechanismPlan
 from trainers.methods.two_sided import TwoSided
-from trainers.noise import DiscreteGaussianNoise
+from trainers.noise import ExactNoise
 from trainers.release_log import ReleaseLog
 from trainers.step import StepContext, take_step
 from trainers.tokens import LocalTokens
@@ -93,9 +94,9 @@ def our_context(
         plan=plan,
         method=TwoSided(1, SMOOTHING, LEARNING_RATE, kind, seed=0),
         evaluator=evaluator,
-        examples=examples,
+        groups=groups_of(examples, None),
         sampler=SameBatch(len(examples)),
-        noise=DiscreteGaussianNoise(),
+        noise=ExactNoise(),
         tokens=LocalTokens(num_steps),
         log=ReleaseLog(Path(tempfile.mkdtemp(dir=folder)) / f"{kind}.jsonl", {}),
     )
@@ -143,12 +144,13 @@ def floor_of(context: StepContext) -> Callable[[int], None]:
     """Return two label-only forward passes of the batch, prepared beforehand."""
     evaluator = context.evaluator
     assert isinstance(evaluator, TransformersEvaluator)
-    prepared = evaluator.prepare(context.examples)
+    examples = [example for group in context.groups for example in group]
+    prepared = evaluator.prepare(examples)
 
     @torch.inference_mode()
     def forward_twice(_: int) -> None:
         for _ in range(2):
-            evaluator.scores(prepared, len(context.examples))
+            evaluator.scores(prepared, len(examples))
 
     return forward_twice
 

@@ -75,7 +75,7 @@ class SweepConfig(LedgeredConfig):
     @model_validator(mode="after")
     def _can_search(self) -> SweepConfig:
         problems: list[Problem] = []
-        if self.data.validation is None:
+        if not self.data.has_validation:
             problems.append((("data", "validation"), "missing. A sweep compares its trials by their score on it."))
         if self.search.early_stopping == "asha" and self.score.times < 2:
             problems.append(

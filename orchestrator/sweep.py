@@ -31,7 +31,7 @@ from orchestrator.study import METRIC, TruthfulSearch, open_search
 from search_spaces.space import apply
 from trainers.evaluators.proof import require_resolved
 from trainers.run import Run, Tokens, Workspace, mechanism_plan
-from trainers.scoring import public_score
+from trainers.scoring import public_metrics
 from trainers.tokens import LocalTokens
 from trainers.workspace import check_inputs, open_workspace
 
@@ -161,7 +161,9 @@ def _zero_shot(sweep: _Sweep) -> float | None:
     smallest = apply(config, ends)
     mechanism = mechanism_plan(smallest, sweep.plan.noise_multiplier)
     require_resolved(workspace.rounding, mechanism, smallest.method.smoothing)
-    return public_score(workspace.evaluator, workspace.validation) if workspace.validation else None
+    if not workspace.validation:
+        return None
+    return public_metrics(config, workspace.evaluator, workspace.validation)[config.metric]
 
 
 def _export_best(sweep: _Sweep, board: Board) -> None:

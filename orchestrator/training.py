@@ -13,7 +13,7 @@ from orchestrator.report.live import steps_bar
 from orchestrator.reservation import reserve
 from orchestrator.statements import statement_of
 from orchestrator.storage import storage_of, with_absolute_paths
-from trainers.scoring import public_score
+from trainers.scoring import public_metrics
 from trainers.workspace import check_inputs, open_workspace
 
 HOLDER = "run"
@@ -36,7 +36,7 @@ def run_training(plan: Plan, console: Console) -> RunResult:
         ledger = reserve(plan, storage)
         write_config(storage, config)
         public = config.data.validation is not None and config.score.on == "public"
-        zero_shot = public_score(workspace.evaluator, workspace.validation) if public else None
+        metrics = public_metrics(config, workspace.evaluator, workspace.validation) if public else {}
         run = open_ledgered_run(workspace, config, plan.noise_multiplier, storage, HOLDER, storage.folder)
         with run.log, steps_bar(console) as bar:
             task = bar.add_task(config.name, total=config.method.num_steps, completed=run.steps_taken)
@@ -48,7 +48,7 @@ def run_training(plan: Plan, console: Console) -> RunResult:
             model_folder=storage.model_folder,
             steps=run.steps_taken,
             steps_charged=run.steps_charged,
-            zero_shot=zero_shot,
+            zero_shot=metrics.get(config.metric),
             score=scores[-1],
             scores=scores,
             seconds=time.monotonic() - started,

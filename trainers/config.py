@@ -9,11 +9,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from trainers.agreement import require_agreement
+from trainers.mechanism import Adjacency, NoiseLaw
 from trainers.methods.catalogue import METHODS
 from trainers.tasks.templates import Template
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Metric = Literal["accuracy", "f1", "precision", "recall", "loss", "likelihood"]
 
 
 class Section(BaseModel):
@@ -33,6 +36,52 @@ class DataConfig(Section):
     validation: str | None = Field(
         default=None, description="Examples to score on, in the same forms. Held public unless score.on is 'private'."
     )
+    validation_share: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None,
+        description="Instead of data.validation: the share of data.train to score on, chosen by a keyed coin for each "
+        "record (or user). Needs score.on: private. The declared numbers are divided in the same proportion.",
+    )
+    user_column: str | None = Field(
+        default=None, description="Column that names the user, who then is the unit of privacy instead of the example."
+    )
+    max_examples_per_user: Count | None = Field(
+        default=None, description="With user_column: examples m of a drawn user that a step averages, at most."
+    )
+    num_users: Count | None = Field(
+        default=None, description="With user_column: declared number of users, public; then B counts users."
+    )
+
+    @model_validator(mode="after")
+    def _one_unit_one_validation(self) -> DataConfig:
+        users = {name: getattr(self, name) for name in ("user_column", "max_examples_per_user", "num_users")}
+        missing = [name for name, value in users.items() if value is None]
+        if 0 < len(missing) < len(users):
+            raise ValueError(
+                f"user_column, max_examples_per_user and num_users belong together, for privacy of users; {missing[0]} "
+                "is missing. Give all three, or none for privacy of examples"
+            )
+        if self.num_users is not None and self.num_users > self.num_examples:
+            raise ValueError(
+                f"num_users {self.num_users} exceeds num_examples {self.num_examples}: declare one as it is"
+            )
+        if self.validation is not None and self.validation_share is not None:
+            raise ValueError("validation and validation_share both say what to score on: give one of them")
+        return self
+
+    @property
+    def unit(self) -> Literal["example", "user"]:
+        """Unit of privacy."""
+        return "example" if self.user_column is None else "user"
+
+    @property
+    def num_units(self) -> int:
+        """Declared number of units of privacy, training and validation together where they are split."""
+        return self.num_users or self.num_examples
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether there is anything to score on."""
+        return self.validation is not None or self.validation_share is not None
 
 
 class TaskConfig(Section):
@@ -141,26 +190,70 @@ class PrivacyConfig(Section):
     """The promise, and the rate and noise that keep it."""
 
     epsilon: Positive | None = Field(default=None, description="Total epsilon, of the whole sweep where there is one.")
-    delta: Annotated[float, Field(gt=0, lt=1)] = Field(default=1e-5, description="Total delta.")
-    noise_multiplier: Positive | None = Field(
-        default=None, description="σ: noise standard deviation / C. Calibrated to epsilon when absent."
+    delta: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=1e-5, description="Total delta; 0, pure epsilon, with Laplace noise only."
     )
-    expected_batch_size: Positive = Field(default=64.0, description="B = q · num_examples, the only divisor of a sum.")
+    adjacency: Adjacency = Field(
+        default="add-or-remove-one",
+        description="What may differ between two data sets: one example (or user) more, or another in its place.",
+    )
+    noise: NoiseLaw = Field(
+        default="gaussian", description="Law of the noise, also on private scores; laplace clips K-vectors in L1."
+    )
+    noise_multiplier: Positive | None = Field(
+        default=None,
+        description="σ: standard deviation (gaussian) or scale (laplace) of the noise / C. Calibrated to epsilon when "
+        "absent.",
+    )
+    expected_batch_size: Positive = Field(
+        default=64.0,
+        description="B = q · num_examples (num_users, where they are the unit), the only divisor of a sum.",
+    )
     spare_steps: Annotated[int, Field(ge=0)] = Field(
         default=0,
         description="Steps a run may repeat after a kill, paid for in advance; an interrupted step stays charged.",
     )
+    spare_scores: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="The same for scores on private examples: how many may be repeated after a kill."
+    )
+
+    @model_validator(mode="after")
+    def _noise_can_promise_it(self) -> PrivacyConfig:
+        if self.delta == 0 and self.noise == "gaussian":
+            raise ValueError(
+                "delta 0 asks for pure epsilon, which Gaussian noise has at no price: set noise: laplace, or a delta "
+                "above 0 and well below 1 / num_examples"
+            )
+        if self.noise == "laplace" and self.adjacency == "replace-one":
+            raise ValueError(
+                "noise laplace is accounted under add-or-remove-one only: use that adjacency, or noise: gaussian"
+            )
+        return self
 
 
 class ScoreConfig(Section):
     """How a run is judged: on public examples for nothing, or on private ones for tokens of their own."""
 
     on: Literal["public", "private"] = Field(default="public", description="What data.validation is.")
+    metric: Metric | None = Field(
+        default=None,
+        description="What a score is; larger is better. f1, precision and recall are of the second of two labels, of "
+        "more labels the plain mean; loss is minus the mean loss; likelihood, on public examples, is a target token's "
+        "mean probability. When absent accuracy, or likelihood for a target text.",
+    )
+    loss_bound: Positive | None = Field(
+        default=None, description="With metric loss: each example's loss is cut to [0, loss_bound] nats."
+    )
     times: Count = Field(default=1, description="Scores of one run, evenly spaced; the last one at its end.")
     noise_multiplier: Positive = Field(
-        default=20.0, description="On private examples: standard deviation of the noise on the number of right answers."
+        default=20.0,
+        description="On private examples: standard deviation (or Laplace scale) of the noise, in multiples of what one "
+        "example can change: a right answer, a cell of the confusion matrix, loss_bound.",
     )
-    num_examples: Count | None = Field(default=None, description="On private examples: their declared number, public.")
+    num_examples: Count | None = Field(
+        default=None,
+        description="On private examples: their declared number, public (of users, where they are the unit).",
+    )
 
 
 class PerformanceConfig(Section):
@@ -188,11 +281,6 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _sections_agree(self) -> RunConfig:
-        if self.privacy.expected_batch_size > self.data.num_examples:
-            raise ValueError(
-                f"privacy.expected_batch_size {self.privacy.expected_batch_size:g} exceeds data.num_examples "
-                f"{self.data.num_examples}: the sampling probability would be above 1"
-            )
         wants_head = self.task.labels is not None
         if wants_head != (self.model.head == "sequence-classification"):
             raise ValueError(
@@ -212,17 +300,27 @@ class RunConfig(Section):
                 f"{METHODS[self.method.name].title} has no privacy (ε = ∞): remove privacy.epsilon and "
                 "privacy.noise_multiplier, or choose a private method (dp-zo, dp-aggzo)"
             )
-        if self.score.on == "private" and not private:
-            raise ValueError(
-                f"score.on: private buys nothing under {METHODS[self.method.name].title}: use score.on: public"
-            )
-        if self.score.on == "private" and self.task.target is not None:
-            raise ValueError("score.on: private counts right answers, and a target text has none; score on public data")
-        if self.score.on == "private" and (self.data.validation is None or self.score.num_examples is None):
-            raise ValueError("score.on: private needs data.validation and score.num_examples, its declared size")
+        require_agreement(self, private=private)
         return self
 
     @property
+    def metric(self) -> Metric:
+        """What a score is: score.metric, or what suits the task."""
+        return self.score.metric or ("accuracy" if self.task.target is None else "likelihood")
+
+    @property
+    def num_training_units(self) -> float:
+        """Declared number of examples (or users) that train, a public constant."""
+        return round(self.data.num_units * (1.0 - (self.data.validation_share or 0.0)), 6)
+
+    @property
+    def num_scored_units(self) -> float | None:
+        """Declared number of private examples (or users) to score on, a public constant; None where there are none."""
+        if self.data.validation_share is not None:
+            return round(self.data.num_units * self.data.validation_share, 6)
+        return self.score.num_examples
+
+    @property
     def sampling_prob(self) -> float:
-        """Poisson rate q = B / declared number of examples."""
-        return self.privacy.expected_batch_size / self.data.num_examples
+        """Poisson rate q = B / declared number of examples (or users) that train."""
+        return self.privacy.expected_batch_size / self.num_training_units

@@ -4,22 +4,28 @@ Everything that the privacy analysis depends on is read from here, by the sample
 accountant, so that they cannot disagree. The plan is public; the data, its size and the noise are arguments of
 other functions.
 
-The grid. Clipping norm C is divided into 2**30 units. An example contributes an integer vector of L2 norm at most
-2**30, sums are exact integers, and the noise is an integer of the discrete Gaussian law with a whole number of
-units as its standard deviation. No floating point stands between the clip and the release.
+The grid. Clipping norm C is divided into 2**30 units. An example (a user, where users are the unit of privacy)
+contributes an integer vector of norm at most 2**30, L2 under Gaussian noise and L1 under Laplace noise; sums are exact
+integers, and the noise is an integer of the discrete Gaussian or Laplace law with a whole number of units as its
+scale. No floating point stands between the clip and the release.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
     from dp_accounting import dp_event
 
 UNITS_PER_CLIP = 2**30
 WORD_RANGE = 2**32
+
+NoiseLaw = Literal["gaussian", "laplace"]
+Adjacency = Literal["add-or-remove-one", "replace-one"]
+
+_UNDERSTATED = 1.0 - 2.0**-40  # far more than the rounding of exp and of a division, far less than anybody would see
 
 
 @dataclass(frozen=True)
@@ -28,21 +34,33 @@ class MechanismPlan:
 
     Args:
         sampling_prob: q in (0, 1]; rounded up to a multiple of 2**-32, which is the value that is used and accounted.
-        expected_batch_size: B, a public constant in examples; the only divisor of a sum.
+        expected_batch_size: B, a public constant in examples (or users); the only divisor of a sum.
         num_directions: K, at least 1.
         num_steps: T, the releases that the run plans.
-        clip_norm: C, L2 bound on an example's K-vector, in loss per parameter unit; None for a run without privacy.
-        noise_multiplier: σ, noise standard deviation in multiples of C, rounded up to whole units; None without
-        privacy.
+        clip_norm: C, bound on an example's K-vector, in loss per parameter unit: L2 for Gaussian noise, L1 for Laplace
+            noise; None for a run without privacy.
+        noise_multiplier: σ, in multiples of C: the standard deviation of Gaussian noise, the scale b of Laplace noise;
+            rounded up to whole units. None without privacy.
+        noise: law of the noise, "gaussian" or "laplace".
+        adjacency: the relation under which the event must be read. The sum moves by at most C when one example is added
+            or removed, and by 2C when one is replaced: an accountant takes the doubling from here (PLD only).
 
     Formal guarantees:
-        With `clip_norm` and `noise_multiplier` given, one step is the Poisson-subsampled Gaussian mechanism with rate
-        `sampling_prob` and multiplier `noise_multiplier`, under add-or-remove-one example. The
-        discrete law on a grid of 2**30 units differs from the continuous one by about K · 2**-65 / σ² a step in total
-        variation (Canonne, Kamath & Steinke, 2020): far below any δ that is allowed.
+        With `clip_norm` and `noise_multiplier` given, one step is `step_event`:
+
+        * Gaussian: the Poisson-subsampled Gaussian mechanism with rate `sampling_prob` and multiplier
+          `noise_multiplier`. The discrete law on a grid of 2**30 units differs from the continuous one by about
+          K · 2**-65 / σ² a step in total variation (Canonne, Kamath & Steinke, 2020): far below any δ that is allowed.
+        * Laplace: on the sampled batch exactly ε₀-DP, ε₀ = 1/σ, under add-or-remove-one. The sum is an integer vector
+          that moves by at most 2**30 in L1, and discrete Laplace noise of whole scale b changes its probabilities by
+          at most the factor exp(2**30 / b) = exp(1/σ): pure ε has no discretisation error at all. For (ε, δ) with
+          K = 1 the event is the continuous Laplace mechanism, whose privacy profile the discrete one exceeds by at most
+          1 − 1/cosh(1/(2b)) < 2**-63 / σ² a step, as δ. With K > 1 the event is binary randomised response, which
+          dominates every ε₀-DP step; its parameter is rounded to the side of more ε.
 
     Raises:
-        ValueError: a field is not finite, not positive or out of range, or only one of clip and noise is given.
+        ValueError: a field is not finite, not positive or out of range, only one of clip and noise is given, or Laplace
+            noise is asked for under replace-one.
     """
 
     sampling_prob: float
@@ -51,6 +69,8 @@ class MechanismPlan:
     num_steps: int
     clip_norm: float | None
     noise_multiplier: float | None
+    noise: NoiseLaw = "gaussian"
+    adjacency: Adjacency = "add-or-remove-one"
 
     def __post_init__(self) -> None:
         """Check every field and round q and σ up to what is really drawn."""
@@ -60,6 +80,12 @@ class MechanismPlan:
         _positive("expected_batch_size", self.expected_batch_size)
         _count("num_directions", self.num_directions)
         _count("num_steps", self.num_steps)
+        _one_of("noise", self.noise, get_args(NoiseLaw))
+        _one_of("adjacency", self.adjacency, get_args(Adjacency))
+        if self.noise == "laplace" and self.adjacency == "replace-one":
+            raise ValueError(
+                "noise laplace is accounted under add-or-remove-one only; use that adjacency, or Gaussian noise."
+            )
         if (self.clip_norm is None) != (self.noise_multiplier is None):
             raise ValueError(
                 "clip_norm and noise_multiplier belong together: give both for a private run, or neither for a run "
@@ -69,7 +95,7 @@ class MechanismPlan:
         if self.clip_norm is not None and self.noise_multiplier is not None:
             _positive("clip_norm", self.clip_norm)
             _positive("noise_multiplier", self.noise_multiplier)
-            object.__setattr__(self, "noise_multiplier", self.noise_std_units / UNITS_PER_CLIP)
+            object.__setattr__(self, "noise_multiplier", self.noise_scale_units / UNITS_PER_CLIP)
 
     @property
     def is_private(self) -> bool:
@@ -87,8 +113,8 @@ class MechanismPlan:
         return (1.0 if self.clip_norm is None else self.clip_norm) / UNITS_PER_CLIP
 
     @property
-    def noise_std_units(self) -> int:
-        """Standard deviation of the noise in units; 0 without privacy."""
+    def noise_scale_units(self) -> int:
+        """Scale of the noise in units: standard deviation (Gaussian) or b (Laplace); 0 without privacy."""
         return 0 if self.noise_multiplier is None else math.ceil(self.noise_multiplier * UNITS_PER_CLIP)
 
     @property
@@ -98,9 +124,17 @@ class MechanismPlan:
 
         if self.noise_multiplier is None:
             return dp_event.NonPrivateDpEvent()
-        return dp_event.PoissonSampledDpEvent(
-            self.sampling_prob, dp_event.GaussianDpEvent(float(self.noise_multiplier))
-        )
+        return dp_event.PoissonSampledDpEvent(self.sampling_prob, self._noisy_sum(float(self.noise_multiplier)))
+
+    def _noisy_sum(self, sigma: float) -> dp_event.DpEvent:
+        """Return the event of one noisy sum over everyone in the batch."""
+        from dp_accounting import dp_event
+
+        if self.noise == "gaussian":
+            return dp_event.GaussianDpEvent(sigma)
+        if self.num_directions == 1:
+            return dp_event.LaplaceDpEvent(sigma)
+        return dp_event.RandomizedResponseDpEvent(noise_parameter=_response_noise(1.0 / sigma), num_buckets=2)
 
     @property
     def event(self) -> dp_event.DpEvent:
@@ -108,6 +142,16 @@ class MechanismPlan:
         from dp_accounting import dp_event
 
         return dp_event.SelfComposedDpEvent(self.step_event, self.num_steps)
+
+
+def _response_noise(epsilon: float) -> float:
+    """Return the largest p that is surely no more than 2 / (1 + e^ε): randomised response with it is at least ε-DP."""
+    return 2.0 * math.exp(-epsilon) / (1.0 + math.exp(-epsilon)) * _UNDERSTATED
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
 
 
 def _positive(name: str, value: float) -> None:

@@ -1,8 +1,9 @@
 """Exact integer noise from the operating system's entropy.
 
-A sampler of the discrete Gaussian with integer arithmetic only (Canonne, Kamath & Steinke, "The Discrete Gaussian for
-Differential Privacy", 2020, arXiv:2004.00010, Algorithms 1-3). Nothing here takes a seed or shares a generator with the
-public directions: a noise that anybody can regenerate is no noise (methods.md, wrong no. 1).
+Samplers of the discrete Gaussian and Laplace laws with integer arithmetic only (Canonne, Kamath & Steinke, "The
+Discrete Gaussian for Differential Privacy", 2020, arXiv:2004.00010, Algorithms 1-3). Nothing here takes a seed or
+shares a generator with the public directions: a noise that anybody can regenerate is no noise (methods.md, wrong no.
+1).
 """
 
 from __future__ import annotations
@@ -23,36 +24,38 @@ class Noise(Protocol):
         ...
 
 
-class DiscreteGaussianNoise:
-    """Discrete Gaussian noise of the plan's standard deviation on each coordinate.
+class ExactNoise:
+    """Noise of the plan's law and scale on each coordinate.
 
     Formal guarantees:
-        Coordinates and steps are independent; P(n) ∝ exp(−n² / (2 s²)) exactly, s = `plan.noise_std_units`.
+        Coordinates and steps are independent, and with s = `plan.noise_scale_units` exactly
+        P(n) ∝ exp(−n² / (2 s²)) for Gaussian, P(n) ∝ exp(−|n| / s) for Laplace noise.
     """
 
     def draw(self, plan: MechanismPlan) -> np.ndarray:
         """Return independent noise for each of the plan's K coordinates, int64 [K] in units."""
         if not plan.is_private:
             return np.zeros(plan.num_directions, dtype=np.int64)
-        return np.array([discrete_gaussian(plan.noise_std_units) for _ in range(plan.num_directions)], dtype=np.int64)
+        law = discrete_laplace if plan.noise == "laplace" else discrete_gaussian
+        return np.array([law(plan.noise_scale_units) for _ in range(plan.num_directions)], dtype=np.int64)
 
 
 def discrete_gaussian(std: int) -> int:
     """Draw from the discrete Gaussian with standard deviation parameter `std`, a whole number of at least 1."""
-    if std < 1:
-        raise ValueError(f"the noise needs a standard deviation of at least one unit, not {std}.")
+    _require_a_unit("standard deviation", std)
     variance = std * std
     scale = std + 1
     while True:
-        candidate = _discrete_laplace(scale)
+        candidate = discrete_laplace(scale)
         # accept with probability exp(−(|y| − s²/t)² / (2 s²)), as a fraction of integers
         excess = abs(candidate) * scale - variance
         if _bernoulli_exp(excess * excess, 2 * variance * scale * scale):
             return candidate
 
 
-def _discrete_laplace(scale: int) -> int:
-    """Draw from P(n) ∝ exp(−|n| / scale)."""
+def discrete_laplace(scale: int) -> int:
+    """Draw from P(n) ∝ exp(−|n| / scale), `scale` a whole number of at least 1."""
+    _require_a_unit("scale", scale)
     while True:
         remainder = secrets.randbelow(scale)
         if not _bernoulli_exp(remainder, scale):
@@ -65,6 +68,11 @@ def _discrete_laplace(scale: int) -> int:
         if negative and magnitude == 0:
             continue
         return -magnitude if negative else magnitude
+
+
+def _require_a_unit(what: str, units: int) -> None:
+    if units < 1:
+        raise ValueError(f"the noise needs a {what} of at least one unit, not {units}.")
 
 
 def _bernoulli_exp(numerator: int, denominator: int) -> bool:

@@ -41,13 +41,15 @@ class ReleaseLog:
     Args:
         path: file of the log; it is created with its folder, or opened and verified.
         header: what identifies the run (JSON values). A log with another header is refused.
+        defaults: what a header of an earlier version, which does not have a key, is taken to say there.
 
     Raises:
         ValueError: the file belongs to another run, is open in another process, or has been changed.
     """
 
-    def __init__(self, path: Path, header: dict[str, Any]) -> None:
+    def __init__(self, path: Path, header: dict[str, Any], defaults: dict[str, Any] | None = None) -> None:
         self.path = path
+        self._defaults = defaults or {}
         self.releases: dict[Kind, list[np.ndarray]] = {kind: [] for kind in KINDS}
         self.num_reserved: dict[Kind, int] = dict.fromkeys(KINDS, 0)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,7 +116,7 @@ class ReleaseLog:
             raise ValueError(
                 f"{self.path} is not a release log of format {FORMAT}: its first line says {first.get('format')!r}."
             )
-        _require_same_run(self.path, first["run"], json.loads(_canonical(header)))
+        _require_same_run(self.path, {**self._defaults, **first["run"]}, json.loads(_canonical(header)))
         for number, line in enumerate(lines[1:], start=2):
             entry = self._verify(line, number)
             if entry["type"] == "RESERVE":

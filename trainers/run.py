@@ -16,18 +16,20 @@ from typing import Any
 from trainers.config import RunConfig
 from trainers.evaluators.base import Example, LossEvaluator
 from trainers.evaluators.proof import require_resolved
+from trainers.groups import groups_of
 from trainers.mechanism import MechanismPlan
 from trainers.methods.catalogue import METHODS
 from trainers.methods.two_sided import TwoSided
-from trainers.noise import DiscreteGaussianNoise, Noise
+from trainers.noise import ExactNoise, Noise
 from trainers.release_log import ReleaseLog
 from trainers.sampling import PoissonSampler, Sampler
-from trainers.scoring import PrivateScore, public_score, score_plan
+from trainers.scoring import PrivateScore, public_metrics
 from trainers.step import StepContext, apply_release, take_step
 from trainers.tokens import StepTokens, TokensExhausted
 
 LOGGER = logging.getLogger(__name__)
 LOG_NAME = "release_log.jsonl"
+_IDENTIFYING = ("data", "task", "model", "method", "score")
 
 
 def mechanism_plan(config: RunConfig, noise_multiplier: float | None) -> MechanismPlan:
@@ -40,17 +42,24 @@ def mechanism_plan(config: RunConfig, noise_multiplier: float | None) -> Mechani
         num_steps=config.method.num_steps,
         clip_norm=config.method.clip_norm if private else None,
         noise_multiplier=noise_multiplier,
+        noise=config.privacy.noise,
+        adjacency=config.privacy.adjacency,
     )
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """What runs share: encoded private examples, encoded examples to score on, an evaluator and its rounding (nats)."""
+    """What runs share: encoded private examples, encoded examples to score on, an evaluator and its rounding (nats).
+
+    `users` and `validation_users` say whose each example is, where users are the unit of privacy; they are private.
+    """
 
     examples: list[Example]
     validation: list[Example]
     evaluator: LossEvaluator
     rounding: float = 0.0
+    users: list[str] | None = None
+    validation_users: list[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,8 @@ class Tokens:
 
 class Run:
     """One private training: its log, its place in it (`steps_taken`, which θ contains), and the steps to come.
+
+    `metrics` holds all that the latest score says: the number that counts, and what came with it for the same token.
 
     Args:
         workspace: encoded data and an evaluator; θ is reset to the base weights.
@@ -92,18 +103,21 @@ class Run:
         self._tokens = tokens
         require_resolved(workspace.rounding, plan, config.method.smoothing)
         workspace.evaluator.reset()
-        self.log = ReleaseLog(folder / LOG_NAME, _header(config, plan, workspace.evaluator))
+        self.log = ReleaseLog(folder / LOG_NAME, _header(config, plan, workspace.evaluator), _header_defaults())
+        groups = groups_of(workspace.examples, workspace.users)
         self._context = StepContext(
             plan=plan,
             method=method_of(config),
             evaluator=workspace.evaluator,
-            examples=workspace.examples,
-            sampler=sampler or PoissonSampler(plan, len(workspace.examples)),
-            noise=noise or DiscreteGaussianNoise(),
+            groups=groups,
+            sampler=sampler or PoissonSampler(plan, len(groups)),
+            noise=noise or ExactNoise(),
             tokens=tokens.steps,
             log=self.log,
+            max_examples=config.data.max_examples_per_user,
         )
         self.steps_taken = 0
+        self.metrics: dict[str, float] = {}
 
     @property
     def steps_released(self) -> int:
@@ -167,18 +181,18 @@ class Run:
 
     def _score(self, index: int) -> float | None:
         evaluator, validation = self._workspace.evaluator, self._workspace.validation
-        if self.config.data.validation is None:
+        if not self.config.data.has_validation:
             return None
-        score = self.config.score
-        if score.on == "public":
-            return public_score(evaluator, validation)
-        assert score.num_examples is not None  # RunConfig requires it
-        plan = score_plan(score.noise_multiplier, score.num_examples, score.times)
+        if self.config.score.on == "public":
+            self.metrics = public_metrics(self.config, evaluator, validation)
+            return self.metrics[self.config.metric]
+        groups = groups_of(validation, self._workspace.validation_users)
         try:
-            return PrivateScore(plan, validation, self._tokens.scores, self.log)(evaluator, index)
+            self.metrics = PrivateScore(self.config, groups, self._tokens.scores, self.log)(evaluator, index)
         except TokensExhausted as refusal:
             LOGGER.warning("%s: no score after %d steps. %s", self.config.name, self.steps_taken, refusal)
             return None
+        return self.metrics[self.config.metric]
 
 
 def method_of(config: RunConfig) -> TwoSided:
@@ -189,9 +203,18 @@ def method_of(config: RunConfig) -> TwoSided:
 
 def _header(config: RunConfig, plan: MechanismPlan, evaluator: LossEvaluator) -> dict[str, Any]:
     """Return what identifies the run, flat: settings (not those of speed), mechanism and base weights."""
-    sections = config.model_dump(mode="json", include={"name", "data", "task", "model", "method", "score"})
+    sections = config.model_dump(mode="json", include={"name", *_IDENTIFYING})
     header = {"mechanism": dataclasses.asdict(plan), "base_digest": evaluator.state_digest(), **sections}
     return dict(flat(header))
+
+
+def _header_defaults() -> dict[str, Any]:
+    """Return the defaults of what a header holds: what a version did that did not have the setting yet."""
+    sections: dict[str, Any] = {name: RunConfig.model_fields[name].annotation for name in _IDENTIFYING}
+    settings = {name: section.model_construct().model_dump(mode="json") for name, section in sections.items()}
+    mechanism = {field.name: field.default for field in dataclasses.fields(MechanismPlan)}
+    given = {name: value for name, value in mechanism.items() if value is not dataclasses.MISSING}
+    return dict(flat({"mechanism": given, **settings}))
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -15,7 +15,7 @@ from trainers.mechanism import WORD_RANGE, MechanismPlan
 
 
 class Sampler(Protocol):
-    """Draws the examples of a step."""
+    """Draws the examples (or users) of a step."""
 
     def draw(self) -> np.ndarray:
         """Return the row numbers of the next batch, int64 of any length, also 0."""
@@ -23,20 +23,20 @@ class Sampler(Protocol):
 
 
 class PoissonSampler:
-    """Each of `num_examples` rows joins a batch independently with the plan's probability.
+    """Each of `num_units` units of privacy, examples or users, joins a batch independently with the plan's probability.
 
     Formal guarantees:
-        Rows are independent of each other and of every other step; the probability is exactly
+        Units are independent of each other and of every other step; the probability is exactly
         `plan.sampling_threshold` / 2**32.
     """
 
-    def __init__(self, plan: MechanismPlan, num_examples: int) -> None:
+    def __init__(self, plan: MechanismPlan, num_units: int) -> None:
         self._threshold = plan.sampling_threshold
-        self._num_examples = num_examples
+        self._num_units = num_units
 
     def draw(self) -> np.ndarray:
         """Return the row numbers of the next batch, int64 of any length, also 0."""
         if self._threshold >= WORD_RANGE:
-            return np.arange(self._num_examples)
-        words = np.frombuffer(os.urandom(4 * self._num_examples), dtype=np.uint32)
+            return np.arange(self._num_units)
+        words = np.frombuffer(os.urandom(4 * self._num_units), dtype=np.uint32)
         return np.flatnonzero(words < np.uint32(self._threshold))

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainers.clipping import clipped_sum
-from trainers.evaluators.base import Example, LossEvaluator
+from trainers.evaluators.base import LossEvaluator
+from trainers.groups import Group, choose, group_means
 from trainers.mechanism import MechanismPlan
 from trainers.methods.two_sided import TwoSided
 from trainers.noise import Noise
@@ -24,16 +25,21 @@ from trainers.tokens import StepTokens
 
 @dataclass(frozen=True)
 class StepContext:
-    """The parts that a step is made of."""
+    """The parts that a step is made of.
+
+    `groups` are the units of privacy: groups of one example, or all examples of a user, of which a step looks at
+    `max_examples` at most (None: at all).
+    """
 
     plan: MechanismPlan
     method: TwoSided
     evaluator: LossEvaluator
-    examples: Sequence[Example]
+    groups: Sequence[Group]
     sampler: Sampler
     noise: Noise
     tokens: StepTokens
     log: ReleaseLog
+    max_examples: int | None = None
 
 
 def take_step(context: StepContext, step: int) -> None:
@@ -60,8 +66,10 @@ def apply_release(context: StepContext, step: int, noisy_K: np.ndarray) -> None:
 
 def _private_sum(context: StepContext, step: int) -> np.ndarray:
     """Return the exact sum of the clipped differences of a fresh batch, int64 [K] in units. Private."""
-    batch = [context.examples[row] for row in context.sampler.draw()]
+    drawn = [choose(context.groups[row], context.max_examples) for row in context.sampler.draw()]
+    batch = [example for group in drawn for example in group]
     probes = context.method.propose(step)
     losses_PB = context.evaluator.probe(batch, probes)
     assert losses_PB.shape == (len(probes), len(batch)), "a loss for each probe and each example, never a batch's mean"
-    return clipped_sum(context.method.values(losses_PB), context.plan)
+    values_BK = context.method.values(losses_PB)
+    return clipped_sum(group_means(values_BK, [len(group) for group in drawn]), context.plan)

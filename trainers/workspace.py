@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from trainers.config import RunConfig
 from trainers.evaluators.base import Example, LossEvaluator
 from trainers.evaluators.proof import prove
 from trainers.run import Workspace, method_of
 from trainers.tasks.prompts import PromptEncoder, public_examples
-from trainers.tasks.sources import check_source, read_rows
+from trainers.tasks.sources import check_source, read_rows, stream_records
+from trainers.tasks.split import identity_of_record, identity_of_user, validates
+from trainers.tasks.templates import text_of
 from trainers.tasks.tokenization import load_tokenizer
 
 PROOF_EXAMPLES = 4
@@ -25,37 +27,95 @@ def check_inputs(config: RunConfig) -> None:
     """Check, without loading a model, that the data can be read and prompted, to the last row.
 
     Raises:
-        ValueError: a file, column, tokenizer, label word or row is missing or unusable; one clear line.
+        ValueError: a file, column, tokenizer, label word, user or row is missing or unusable; one clear line.
     """
-    sources = {"data.train": config.data.train, "data.validation": config.data.validation}
-    given = {field: source for field, source in sources.items() if source is not None}
-    for field, source in given.items():
-        check_source(source, config.task.columns, field)
+    for field, source, columns in _sources(config):
+        check_source(source, columns, field)
     if config.score.on == "public" and same_source(config.data.train, config.data.validation):
         raise ValueError(
             "data.validation is the private file itself, and scores on public data are not charged. Give another file, "
-            "or score.on: private with score.num_examples."
+            "or score.on: private with score.num_examples, or data.validation_share."
         )
     encoder = PromptEncoder(config.task, load_tokenizer(config.model.path))
-    for field, source in given.items():
-        encoder.encode(read_rows(source, config.task.columns, field), field)
+    for field, source, columns in _sources(config):
+        _read(config, encoder, source, columns, field)
 
 
-def open_workspace(config: RunConfig, *, private: bool = True) -> Workspace:
+def open_workspace(config: RunConfig, *, private: bool = True, coin_key: bytes | None = None) -> Workspace:
     """Read and encode the data, load the model, and prove on public examples that its probes work.
 
     With `private` false no private row is read: there are no training examples, and none to score on unless public.
+
+    Args:
+        config: the run's configuration.
+        private: whether private rows are read.
+        coin_key: secret key of the split, at least 16 bytes and always the same for a data set; needed where
+            data.validation_share is given.
+
+    Raises:
+        ValueError: the inputs are unusable, or the key is missing or too short.
     """
+    if private and config.data.validation_share is not None and coin_key is None:
+        raise ValueError("data.validation_share needs the key of its coin (coin_key), kept with the data set's budget")
     tokenizer = load_tokenizer(config.model.path)
     encoder = PromptEncoder(config.task, tokenizer)
-    columns = config.task.columns
-    examples = encoder.encode(read_rows(config.data.train, columns)) if private else []
-    validation: list[Example] = []
-    if config.data.validation is not None and (private or config.score.on == "public"):
-        rows = read_rows(config.data.validation, columns, "data.validation")
-        validation = encoder.encode(rows, "data.validation")
+    read = {
+        field: _read(config, encoder, source, columns, field)
+        for field, source, columns in _sources(config)
+        if private or not _is_private(config, field)
+    }
+    train, validation = read.get("data.train", _Encoded([])), read.get("data.validation", _Encoded([]))
+    if private and config.data.validation_share is not None and coin_key is not None:
+        train, validation = _split(config, train, coin_key, config.data.validation_share)
     evaluator, rounding = open_evaluator(config, tokenizer)
-    return Workspace(examples, validation, evaluator, rounding)
+    return Workspace(train.examples, validation.examples, evaluator, rounding, train.users, validation.users)
+
+
+class _Encoded(NamedTuple):
+    """Examples, and whose they are where users are the unit of privacy."""
+
+    examples: list[Example]
+    users: list[str] | None = None
+
+
+def _sources(config: RunConfig) -> list[tuple[str, str, list[str]]]:
+    """Return field, source and wanted columns of everything that is read."""
+    sources = [("data.train", config.data.train), ("data.validation", config.data.validation)]
+    return [(field, source, _columns(config, field)) for field, source in sources if source is not None]
+
+
+def _columns(config: RunConfig, field: str) -> list[str]:
+    user = config.data.user_column if _is_private(config, field) else None
+    return list(dict.fromkeys([*config.task.columns, *([user] if user else [])]))
+
+
+def _is_private(config: RunConfig, field: str) -> bool:
+    return field == "data.train" or config.score.on == "private"
+
+
+def _read(config: RunConfig, encoder: PromptEncoder, source: str, columns: list[str], field: str) -> _Encoded:
+    rows = read_rows(source, columns, field)
+    user = config.data.user_column
+    if user is None or not _is_private(config, field):
+        return _Encoded(encoder.encode(rows, field))
+    users = [text_of(row, user, f"{field}, row {number}") for number, row in enumerate(rows, start=1)]
+    return _Encoded(encoder.encode(rows, field), users)
+
+
+def _split(config: RunConfig, everyone: _Encoded, coin_key: bytes, share: float) -> tuple[_Encoded, _Encoded]:
+    """Return the training and the validation side of the private rows; either may be empty, which is private too."""
+    if everyone.users is None:
+        identities = map(identity_of_record, stream_records(config.data.train))
+    else:
+        identities = map(identity_of_user, everyone.users)
+    sides = validates(identities, coin_key, share)
+    return _side(everyone, sides, wanted=False), _side(everyone, sides, wanted=True)
+
+
+def _side(everyone: _Encoded, sides: list[bool], *, wanted: bool) -> _Encoded:
+    rows = [row for row, side in zip(range(len(everyone.examples)), sides, strict=True) if side == wanted]
+    users = None if everyone.users is None else [everyone.users[row] for row in rows]
+    return _Encoded([everyone.examples[row] for row in rows], users)
 
 
 def open_evaluator(config: RunConfig, tokenizer: Any) -> tuple[LossEvaluator, float]:

@@ -144,7 +144,7 @@ def test_the_mechanism_that_a_lane_draws_is_the_planned_one_bit_for_bit(project,
 def test_a_private_score_is_as_noisy_as_its_cap_says(sweep):
     config = sweep(*PRIVATE_SCORES, "score.noise_multiplier=7.3")
     cap = planned(config, 4.0).caps().evaluation
-    mechanism = score_plan(config.score.noise_multiplier, config.score.num_examples, config.score.times)
+    mechanism = score_plan(config)
     assert mechanism.noise_multiplier >= cap.noise_multiplier == 7.3
     assert (mechanism.sampling_prob, mechanism.clip_norm) == (1.0, 1.0)
 

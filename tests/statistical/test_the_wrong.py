@@ -6,6 +6,7 @@ wrong"). Statistical checks raise a false alarm less than once in 10^5 runs.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,10 +19,12 @@ import trainers.run
 import trainers.step
 from tests.support.frozen import FrozenNoise, FrozenSampler
 from tests.support.quadratic import Quadratic
-from tests.support.runs import open_run, run_config
+from tests.support.runs import open_run, run_config, step_sum
 from trainers.mechanism import UNITS_PER_CLIP, MechanismPlan
-from trainers.noise import DiscreteGaussianNoise
+from trainers.noise import ExactNoise
 from trainers.tokens import LocalTokens
+
+LAPLACE = {"privacy__noise": "laplace"}
 
 
 def releases(folder: Path, sampler=None, noise=None, **changes) -> np.ndarray:
@@ -43,6 +46,22 @@ def check_empty_batch_has_the_noise(folder: Path) -> None:
     residuals = releases(folder, FrozenSampler([[]] * 100), **changes).ravel() / (2.0 * UNITS_PER_CLIP)
     assert stats.kstest(residuals, "norm").pvalue > 1e-6
     assert abs(residuals.var() - 1) < 4.5 * np.sqrt(2 / residuals.size)
+
+
+def check_empty_batch_has_the_laplace_noise(folder: Path) -> None:
+    changes = {"method__num_steps": 100, "method__num_directions": 50, **LAPLACE}
+    residuals = releases(folder, FrozenSampler([[]] * 100), **changes).ravel() / (2.0 * UNITS_PER_CLIP)
+    assert stats.kstest(residuals, "laplace").pvalue > 1e-6
+    assert abs(np.abs(residuals).mean() - 1) < 4.5 / np.sqrt(residuals.size)
+
+
+def check_one_example_moves_a_laplace_release_by_at_most_the_clip_in_l1(folder: Path) -> None:
+    for number, canary_loss in enumerate([np.nan, np.inf, 1e9, 3.0]):
+        without, with_canary = (
+            step_sum(folder / f"{number}-{name}", batch, Quadratic({99: canary_loss}), **LAPLACE)
+            for name, batch in (("without", [*range(5)]), ("with", [*range(5), 99]))
+        )
+        assert sum(abs(int(value)) for value in with_canary - without) <= UNITS_PER_CLIP
 
 
 def check_divisor_is_public(folder: Path) -> None:
@@ -108,29 +127,29 @@ def noise_from_the_direction_key(patch: pytest.MonkeyPatch) -> None:
             self._generator = np.random.default_rng(0)
 
         def draw(self, plan: MechanismPlan) -> np.ndarray:
-            return (self._generator.standard_normal(plan.num_directions) * plan.noise_std_units).astype(np.int64)
+            return (self._generator.standard_normal(plan.num_directions) * plan.noise_scale_units).astype(np.int64)
 
-    patch.setattr(trainers.run, "DiscreteGaussianNoise", PublicNoise)
+    patch.setattr(trainers.run, "ExactNoise", PublicNoise)
 
 
 def no_noise_on_an_empty_batch(patch: pytest.MonkeyPatch) -> None:
-    true_draw, true_sum = DiscreteGaussianNoise.draw, trainers.step.clipped_sum
+    true_draw, true_sum = ExactNoise.draw, trainers.step.clipped_sum
     sizes: list[int] = []
 
     def remember(values_BK: np.ndarray, plan: MechanismPlan) -> np.ndarray:
         sizes.append(len(values_BK))
         return true_sum(values_BK, plan)
 
-    def skip(self: DiscreteGaussianNoise, plan: MechanismPlan) -> np.ndarray:
+    def skip(self: ExactNoise, plan: MechanismPlan) -> np.ndarray:
         return true_draw(self, plan) * (sizes[-1] > 0)
 
     patch.setattr(trainers.step, "clipped_sum", remember)
-    patch.setattr(DiscreteGaussianNoise, "draw", skip)
+    patch.setattr(ExactNoise, "draw", skip)
 
 
 def noise_at_nine_tenths(patch: pytest.MonkeyPatch) -> None:
-    true_draw = DiscreteGaussianNoise.draw
-    patch.setattr(DiscreteGaussianNoise, "draw", lambda self, plan: (true_draw(self, plan) * 0.9).astype(np.int64))
+    true_draw = ExactNoise.draw
+    patch.setattr(ExactNoise, "draw", lambda self, plan: (true_draw(self, plan) * 0.9).astype(np.int64))
 
 
 def division_by_the_real_batch_size(patch: pytest.MonkeyPatch) -> None:
@@ -173,6 +192,20 @@ def a_step_beyond_the_plan(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(LocalTokens, "draw", lambda self, step: None)
 
 
+def laplace_with_an_l2_clip(patch: pytest.MonkeyPatch) -> None:
+    true_clip = trainers.clipping.clip_to_grid
+
+    def clip(values_BK: np.ndarray, plan: MechanismPlan) -> np.ndarray:
+        return true_clip(values_BK, dataclasses.replace(plan, noise="gaussian"))
+
+    patch.setattr(trainers.clipping, "clip_to_grid", clip)
+
+
+def gaussian_noise_for_laplace(patch: pytest.MonkeyPatch) -> None:
+    true_draw = ExactNoise.draw
+    patch.setattr(ExactNoise, "draw", lambda self, plan: true_draw(self, dataclasses.replace(plan, noise="gaussian")))
+
+
 CHECKS: list[Callable[[Path], None]] = [
     check_noise_is_secret,
     check_empty_batch_has_the_noise,
@@ -180,6 +213,8 @@ CHECKS: list[Callable[[Path], None]] = [
     check_clip_is_per_example,
     check_one_example_moves_a_release_by_at_most_the_clip,
     check_no_step_beyond_the_plan,
+    check_empty_batch_has_the_laplace_noise,
+    check_one_example_moves_a_laplace_release_by_at_most_the_clip_in_l1,
 ]
 
 MISTAKES: list[tuple[Callable[[pytest.MonkeyPatch], None], Callable[[Path], None]]] = [
@@ -190,6 +225,10 @@ MISTAKES: list[tuple[Callable[[pytest.MonkeyPatch], None], Callable[[Path], None
     (one_clip_for_the_batch, check_clip_is_per_example),
     (clip_of_each_coordinate, check_one_example_moves_a_release_by_at_most_the_clip),
     (a_step_beyond_the_plan, check_no_step_beyond_the_plan),
+    (no_noise_on_an_empty_batch, check_empty_batch_has_the_laplace_noise),
+    (noise_at_nine_tenths, check_empty_batch_has_the_laplace_noise),
+    (gaussian_noise_for_laplace, check_empty_batch_has_the_laplace_noise),
+    (laplace_with_an_l2_clip, check_one_example_moves_a_laplace_release_by_at_most_the_clip_in_l1),
 ]
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
+from tests.support.frozen import FrozenNoise, FrozenSampler
 from tests.support.quadratic import Quadratic, example
 from trainers.config import RunConfig
 from trainers.mechanism import MechanismPlan
@@ -49,9 +52,28 @@ def open_run(
     noise: Noise | None = None,
     tokens: StepTokens | None = None,
     num_examples: int = 100,
+    users: list[str] | None = None,
 ) -> Run:
-    """Open a run on the quadratic model with `num_examples` examples."""
+    """Open a run on the quadratic model with `num_examples` examples, which belong to `users` if they are given."""
     config = config or run_config()
     tokens = tokens or LocalTokens(config.method.num_steps)
-    workspace = Workspace([example(n) for n in range(num_examples)], [], evaluator or Quadratic())
+    workspace = Workspace([example(n) for n in range(num_examples)], [], evaluator or Quadratic(), users=users)
     return Run(workspace, config, plan_of(config), Tokens(tokens, tokens), folder, sampler=sampler, noise=noise)
+
+
+def step_sum(
+    folder: Path, batch: list[int], evaluator: Quadratic, users: list[str] | None = None, **changes: object
+) -> np.ndarray:
+    """Return the exact sum of one step over the given units, int64 [K]."""
+    run = open_run(
+        folder,
+        run_config(method__num_steps=1, **changes),
+        evaluator=evaluator,
+        sampler=FrozenSampler([batch]),
+        noise=FrozenNoise(scale=0.0),
+        num_examples=100 if users is None else len(users),
+        users=users,
+    )
+    with run.log:
+        list(run.segments())
+    return run.log.releases["step"][0]

@@ -5,17 +5,22 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from trainers.clipping import clip_to_grid, clipped_sum
-from trainers.mechanism import UNITS_PER_CLIP, MechanismPlan
+from trainers.groups import group_means
+from trainers.mechanism import UNITS_PER_CLIP, MechanismPlan, NoiseLaw
 
 
-def plan(num_directions: int, clip_norm: float | None = 1.5) -> MechanismPlan:
-    return MechanismPlan(0.5, 4.0, num_directions, 1, clip_norm, None if clip_norm is None else 1.0)
+def plan(num_directions: int, clip_norm: float | None = 1.5, noise: NoiseLaw = "gaussian") -> MechanismPlan:
+    return MechanismPlan(0.5, 4.0, num_directions, 1, clip_norm, None if clip_norm is None else 1.0, noise)
 
 
-def norm_squared(units_K: np.ndarray) -> int:
-    return sum(int(value) ** 2 for value in units_K)
+def within_the_clip(units_K: np.ndarray, noise: NoiseLaw) -> bool:
+    """Whether a vector is inside the ball of 2**30 units, in Python's integers."""
+    if noise == "laplace":
+        return sum(abs(int(value)) for value in units_K) <= UNITS_PER_CLIP
+    return sum(int(value) ** 2 for value in units_K) <= UNITS_PER_CLIP**2
 
 
+both_laws = st.sampled_from(["gaussian", "laplace"])
 any_float = st.floats(allow_nan=True, allow_infinity=True, width=64)
 rows = st.integers(1, 6).flatmap(
     lambda k: arrays(np.float64, st.tuples(st.integers(0, 5), st.just(k)), elements=any_float)
@@ -23,19 +28,45 @@ rows = st.integers(1, 6).flatmap(
 
 
 @settings(max_examples=300, deadline=None)
-@given(rows, st.floats(1e-6, 1e6))
-def test_every_row_is_inside_the_ball_in_exact_integers(values_BK, clip_norm):
-    for units_K in clip_to_grid(values_BK, plan(values_BK.shape[1], clip_norm)):
-        assert norm_squared(units_K) <= UNITS_PER_CLIP**2
+@given(rows, st.floats(1e-6, 1e6), both_laws)
+def test_every_row_is_inside_the_ball_in_exact_integers(values_BK, clip_norm, noise):
+    for units_K in clip_to_grid(values_BK, plan(values_BK.shape[1], clip_norm, noise)):
+        assert within_the_clip(units_K, noise)
 
 
 @settings(max_examples=200, deadline=None)
-@given(rows, st.data())
-def test_one_example_moves_the_sum_by_at_most_the_clip(values_BK, data):
+@given(rows, both_laws, st.data())
+def test_one_example_moves_the_sum_by_at_most_the_clip(values_BK, noise, data):
     canary_1K = data.draw(arrays(np.float64, (1, values_BK.shape[1]), elements=any_float))
-    mechanism = plan(values_BK.shape[1])
+    mechanism = plan(values_BK.shape[1], noise=noise)
     with_canary = clipped_sum(np.concatenate([values_BK, canary_1K]), mechanism)
-    assert norm_squared(with_canary - clipped_sum(values_BK, mechanism)) <= UNITS_PER_CLIP**2
+    assert within_the_clip(with_canary - clipped_sum(values_BK, mechanism), noise)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 4), st.lists(st.integers(1, 4), max_size=4), st.integers(1, 5), both_laws, st.data())
+def test_one_user_moves_the_sum_by_at_most_the_clip(num_directions, sizes, canary_size, noise, data):
+    """However many examples the user has, whatever is in them, and wherever it stands among the others."""
+    mechanism = plan(num_directions, noise=noise)
+    groups = [
+        data.draw(arrays(np.float64, (size, num_directions), elements=any_float)) for size in [*sizes, canary_size]
+    ]
+    without = groups[:-1]
+    where = data.draw(st.integers(0, len(without)))
+
+    def total(of: list[np.ndarray]) -> np.ndarray:
+        values_BK = np.concatenate([*of, np.empty((0, num_directions))])
+        return clipped_sum(group_means(values_BK, [len(group) for group in of]), mechanism)
+
+    moved = total([*without[:where], groups[-1], *without[where:]]) - total(without)
+    assert within_the_clip(moved, noise)
+
+
+def test_laplace_clips_in_the_norm_that_its_guarantee_is_for():
+    values_BK = np.array([[3.0, -3.0, 0.0, 0.0], [0.5, 0.0, 0.25, -0.25]])
+    quarter, half = UNITS_PER_CLIP // 4, UNITS_PER_CLIP // 2
+    expected = [[half, -half, 0, 0], [half, 0, quarter, -quarter]]
+    assert clip_to_grid(values_BK, plan(4, 1.0, "laplace")).tolist() == expected
 
 
 def test_edge_cases():

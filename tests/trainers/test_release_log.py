@@ -53,6 +53,17 @@ def test_another_runs_log_is_refused(tmp_path):
         ReleaseLog(path, {**HEADER, "mechanism.noise_multiplier": 3.0})
 
 
+def test_a_log_of_before_a_setting_existed_says_its_default(tmp_path):
+    path = filled(tmp_path / "log.jsonl")
+    now, defaults = {**HEADER, "mechanism.noise": "gaussian"}, {"mechanism.noise": "gaussian", "name": "unused"}
+    with ReleaseLog(path, now, defaults) as log:
+        assert log.num_released("step") == 3
+    with pytest.raises(ValueError, match=r"mechanism\.noise: 'gaussian' in the log, 'laplace' now"):
+        ReleaseLog(path, {**now, "mechanism.noise": "laplace"}, defaults)
+    with pytest.raises(ValueError, match=r"mechanism\.noise: None in the log"):
+        ReleaseLog(path, now)
+
+
 def test_one_writer(tmp_path):
     with ReleaseLog(tmp_path / "log.jsonl", HEADER), pytest.raises(ValueError, match="another process"):
         ReleaseLog(tmp_path / "log.jsonl", HEADER)

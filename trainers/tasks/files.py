@@ -23,7 +23,7 @@ Records = Iterator[tuple[int, list[str]]]
 Rows = Iterator[tuple[int, dict[str, Any]]]
 
 _HALF_OF_A_PAIR = re.compile("[\ud800-\udfff]")  # JSON's \ud83d alone: no text, and no tokenizer takes it
-_ROWS_AT_ONCE = 8192
+ROWS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,20 @@ class Table:
 
     Args:
         names: its columns.
-        read: columns → (line or row number, row) one after the other; checks every value.
+        records: columns (None: all) → (line or row number, row as it stands) one after the other.
+        where: what begins every error about a row.
         shows_names: whether `names` are sure to be names. The first line of a CSV file without a header is a row.
     """
 
     names: list[str]
-    read: Callable[[Sequence[str]], Rows]
+    records: Callable[[Sequence[str] | None], Rows]
+    where: str
     shows_names: bool = True
+
+    def read(self, columns: Sequence[str]) -> Rows:
+        """Yield (line or row number, row of just `columns`) one after the other; checks every value of them."""
+        for number, row in self.records(columns):
+            yield number, checked_row(row, columns, f"{self.where} {number}")
 
 
 def open_table(path: Path, where: str) -> Table:
@@ -81,12 +88,7 @@ def _open_json_lines(path: Path, where: str) -> Table:
     first = next(_json_objects(path, where), None)
     if first is None:
         raise ValueError(f"{where} is empty; one JSON object a line is expected")
-
-    def read(columns: Sequence[str]) -> Rows:
-        for number, row in _json_objects(path, where):
-            yield number, checked_row(row, columns, f"{where}, line {number}")
-
-    return Table(list(first[1]), read)
+    return Table(list(first[1]), lambda _: _json_objects(path, where), f"{where}, line")
 
 
 def _json_objects(path: Path, where: str) -> Rows:
@@ -115,16 +117,19 @@ def _open_delimited(path: Path, where: str, records: Callable[[Path, str], Recor
         raise ValueError(f"{where} is empty; a header line with the columns' names is expected")
     names = header[1]
 
-    def read(columns: Sequence[str]) -> Rows:
+    def rows(_: Sequence[str] | None) -> Rows:
         lines = records(path, where)
         next(lines)
         for number, values in lines:
-            place = f"{where}, line {number}"
             if len(values) != len(names):
-                raise ValueError(f"{place} has {len(values)} values, the header has {len(names)}: {rule}")
-            yield number, checked_row(dict(zip(names, values, strict=True)), columns, place)
+                raise ValueError(
+                    f"{where}, line {number} has {len(values)} values, the header has {len(names)}: {rule}"
+                )
+            yield number, dict(zip(names, values, strict=True))
 
-    return Table(names, read, shows_names=all(re.fullmatch(r"[^\W\d][\w.\-]{0,63}", name) for name in names))
+    return Table(
+        names, rows, f"{where}, line", shows_names=all(re.fullmatch(r"[^\W\d][\w.\-]{0,63}", name) for name in names)
+    )
 
 
 def _comma_records(path: Path, where: str) -> Records:
@@ -175,9 +180,10 @@ def _open_parquet(path: Path, where: str) -> Table:
     if file is None:
         raise ValueError(f"{where} is not a Parquet file, or a damaged one")
 
-    def read(columns: Sequence[str]) -> Rows:
+    def records(columns: Sequence[str] | None) -> Rows:
         number = 0
-        batches = pq.ParquetFile(path).iter_batches(batch_size=_ROWS_AT_ONCE, columns=list(columns))
+        wanted = None if columns is None else list(columns)
+        batches = pq.ParquetFile(path).iter_batches(batch_size=ROWS_AT_ONCE, columns=wanted)
         while True:
             rows = None
             with suppress(pa.ArrowException, OSError, UnicodeDecodeError):
@@ -189,9 +195,9 @@ def _open_parquet(path: Path, where: str) -> Table:
                 raise ValueError(f"{where} is damaged, or holds text that is not UTF-8, after row {number}")
             for row in rows:
                 number += 1
-                yield number, checked_row(row, columns, f"{where}, row {number}")
+                yield number, row
 
-    return Table(file.schema_arrow.names, read)
+    return Table(file.schema_arrow.names, records, f"{where}, row")
 
 
 _OPENERS: dict[str, Callable[[Path, str], Table]] = {

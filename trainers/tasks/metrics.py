@@ -1,4 +1,4 @@
-"""How many answers are right. On private examples the number itself must not leave without noise (scoring.py)."""
+"""Which answers are right, and what follows. On private examples no number leaves without noise (scoring.py)."""
 
 from __future__ import annotations
 
@@ -9,28 +9,58 @@ import numpy as np
 from trainers.evaluators.base import Example
 
 
-def num_correct(predicted: np.ndarray, examples: Sequence[Example]) -> int:
-    """Return how many of `predicted`, option or class numbers, int [B], are the examples' labels.
+def right_answers(predicted: np.ndarray, examples: Sequence[Example]) -> np.ndarray:
+    """Return whether each of `predicted`, option or class numbers, int [B], is its example's label; bool [B].
 
     Raises:
-        ValueError: not one prediction for each example, or a target text, which leaves nothing to choose between.
+        ValueError: not one prediction for each example, or a target text, which leaves nothing to choose between. The
+            number of examples is not told: it may be private.
     """
     if np.shape(predicted) != (len(examples),):
-        raise ValueError(
-            f"one prediction for each of {len(examples)} examples is expected; got shape {list(np.shape(predicted))}"
-        )
+        raise ValueError("one prediction for each example is expected, in a row of their number")
     if any(len(example.option_ids) == 1 for example in examples):
         raise ValueError("a target text is one option, always the likeliest: accuracy needs task.label_words or labels")
-    labels = np.array([example.label for example in examples], dtype=np.int64)
-    return int((np.asarray(predicted) == labels).sum())
+    return np.asarray(predicted) == _labels(examples)
 
 
-def accuracy(predicted: np.ndarray, examples: Sequence[Example]) -> float:
-    """Return the share of right answers, in [0, 1].
+def confusion_cells(predicted: np.ndarray, examples: Sequence[Example], num_labels: int) -> np.ndarray:
+    """Return each example's confusion matrix, float64 [B, num_labels²]: 1 in the cell (label, predicted), else 0.
 
     Raises:
-        ValueError: as `num_correct`, or no examples.
+        ValueError: as `right_answers`.
     """
-    if not examples:
-        raise ValueError("accuracy of no examples is not defined; give at least one")
-    return num_correct(predicted, examples) / len(examples)
+    _ = right_answers(predicted, examples)  # the same demands
+    cells_B = _labels(examples) * num_labels + np.asarray(predicted, dtype=np.int64)
+    cells_BC = np.zeros((len(examples), num_labels**2))
+    cells_BC[np.arange(len(examples)), cells_B] = 1.0
+    return cells_BC
+
+
+def confusion_scores(counts: np.ndarray, size: float) -> dict[str, float]:
+    """Return accuracy, precision, recall and F1 of a confusion matrix, as scikit-learn does.
+
+    Of two labels the second is the positive one; of more, the plain mean over labels is taken ("macro"); a ratio of
+    nothing to nothing is 0.
+
+    Args:
+        counts: [labels, predictions], with or without noise; a noisy cell below 0 counts as 0 in the ratios.
+        size: number of examples, or its declared value, which accuracy is a share of.
+    """
+    cells = np.maximum(counts, 0.0)
+    right = np.diag(cells)
+    precision = _ratio(right, cells.sum(axis=0))
+    recall = _ratio(right, cells.sum(axis=1))
+    f1 = _ratio(2.0 * right, cells.sum(axis=0) + cells.sum(axis=1))
+    shown = slice(1, 2) if len(cells) == 2 else slice(None)
+    ratios = {"precision": precision, "recall": recall, "f1": f1}
+    return {"accuracy": float(np.trace(counts)) / size} | {
+        name: float(values[shown].mean()) for name, values in ratios.items()
+    }
+
+
+def _labels(examples: Sequence[Example]) -> np.ndarray:
+    return np.array([example.label for example in examples], dtype=np.int64)
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.zeros_like(whole), where=whole > 0)

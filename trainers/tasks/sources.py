@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trainers.tasks.files import Rows, Table, checked_row, open_table
+from trainers.tasks.files import ROWS_AT_ONCE, Rows, Table, open_table
 
 _HUB = re.compile(
     r"hub:(?P<name>[\w.-]+|[\w.-]+/[\w.-]+(?:/(?P<config>[\w.-]+))?)(?::(?P<split>[\w.%+:\[\]()-]+))?", re.ASCII
@@ -54,6 +55,17 @@ def read_rows(source: str, columns: Sequence[str], field: str = "data.train") ->
     if not rows:
         raise ValueError(f"{field}: {name} holds no rows")
     return rows
+
+
+def stream_records(source: str, field: str = "data.train") -> Iterator[dict[str, Any]]:
+    """Yield every row of a source in its order with all its columns, as it stands: nothing of it is checked.
+
+    Raises:
+        ValueError: no such source, or a malformed one. Never tells a row's content.
+    """
+    table, _ = _open(source, field)
+    for _, row in table.records(None):
+        yield row
 
 
 def check_source(source: str, columns: Sequence[str], field: str = "data.train") -> None:
@@ -153,8 +165,12 @@ def _open_hub(source: HubSource, where: str) -> Table:
             f"a split {source.split!r}?"
         )
 
-    def read(columns: Sequence[str]) -> Rows:
-        for number, row in enumerate(data.select_columns(list(columns)).to_list(), start=1):
-            yield number, checked_row(row, columns, f"{where}, row {number}")
+    whole = data
 
-    return Table(data.column_names, read)
+    def records(columns: Sequence[str] | None) -> Rows:
+        wanted = whole if columns is None else whole.select_columns(list(columns))
+        batches = (zip(*dict(batch).values(), strict=True) for batch in wanted.iter(batch_size=ROWS_AT_ONCE))
+        for number, values in enumerate(chain.from_iterable(batches), start=1):
+            yield number, dict(zip(wanted.column_names, values, strict=True))
+
+    return Table(data.column_names, records, f"{where}, row")
