@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ray import tune
@@ -52,6 +52,18 @@ class Board(tune.Callback):
         """Return the complete trial with the highest last score (the first of equals), or None."""
         complete = [row for row in self.rows if row.state == "complete" and row.score is not None]
         return max(complete, key=lambda row: row.score or 0.0, default=None)
+
+    def steps(self) -> int:
+        """Return the steps of all trials."""
+        return sum(row.steps for row in self.rows)
+
+    def hiding_losers(self) -> Board:
+        """Return a board with the best trial alone, as number 0: how many others there were is secret.
+
+        Its number, and steps charged for restarts, are no part of what a candidate is.
+        """
+        best = self.best()
+        return Board([] if best is None else [replace(best, steps_charged=best.steps)])
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Enter a trial that starts or starts again."""

@@ -114,6 +114,9 @@ class SweepConfig(LedgeredConfig):
             if entry.expected_batch_size > self.data.num_examples:
                 what = f"{entry.expected_batch_size:g} exceeds data.num_examples {self.data.num_examples}"
                 yield ("search", "menu", str(number), "expected_batch_size"), what
+        if privacy.noise == "laplace" and "method.num_directions" in search.space.root:
+            what = "the law of a token depends on K under Laplace noise: fix it, or use Gaussian noise"
+            yield ("search", "space", "method.num_directions"), what
         if search.filter is not None:
             if privacy.epsilon is None:
                 yield ("privacy", "epsilon"), "missing: a filter stops trials when this is spent"

@@ -15,19 +15,48 @@ from ray import tune
 
 from orchestrator.ledgered import holder_of, open_ledgered_run
 from orchestrator.planning import Plan, finite_or_none
+from orchestrator.privacy.ledger import Ledger
 from orchestrator.storage import Storage
-from search_spaces.space import apply
-from trainers.config import RunConfig
+from orchestrator.tuning import PublicRows, open_public_run
+from search_spaces.config import MENU
+from trainers.config import PerformanceConfig, RunConfig
+from trainers.run import Run, Workspace
 from trainers.workspace import open_workspace
 
 
 @dataclass(frozen=True)
 class Job:
-    """What every trial of a sweep shares; it travels to the lanes."""
+    """What every trial of a sweep shares; it travels to the lanes.
+
+    Args:
+        plan: the sweep's.
+        performance: that of one lane.
+        storage: where logs and ledger are.
+        tune_on: rows to train on instead of the private ones, for nothing.
+    """
 
     plan: Plan
-    config: RunConfig
+    performance: PerformanceConfig
     storage: Storage
+    tune_on: PublicRows | None = None
+
+    def workspace(self) -> Workspace:
+        """Load what all trials of a lane share."""
+        config = self._config()
+        key = None if config.data.validation_share is None else Ledger(self.storage.database_url, create=False).key()
+        return open_workspace(config, coin_key=key)
+
+    def open(self, workspace: Workspace, values: dict[str, Any], number: int) -> Run:
+        """Open trial `number`: with tokens from the ledger, or on public rows with none."""
+        trial = self.plan.trial(values)
+        folder = self.storage.trial_folder(number)
+        if self.tune_on is not None:
+            return open_public_run(workspace, self.tune_on.put_into(trial), folder)
+        return open_ledgered_run(workspace, self.plan, trial, self.storage, holder_of(number), folder, values.get(MENU))
+
+    def _config(self) -> RunConfig:
+        config = self.plan.config.model_copy(update={"performance": self.performance})
+        return config if self.tune_on is None else self.tune_on.put_into(config)
 
 
 class Lane(tune.Trainable):
@@ -36,7 +65,7 @@ class Lane(tune.Trainable):
     def setup(self, config: dict[str, Any], job: Job) -> None:
         """Make the workspace and begin the first trial."""
         self._job = job
-        self._workspace = open_workspace(job.config)
+        self._workspace = job.workspace()
         self._begin(config)
 
     def step(self) -> dict[str, Any]:
@@ -50,7 +79,7 @@ class Lane(tune.Trainable):
             "score": math.nan if score is None else score,
             "steps": steps,
             "steps_charged": self._run.steps_charged,
-            "epsilon": finite_or_none(self._job.plan.epsilon_after(self._run.steps_charged)),
+            "epsilon": finite_or_none(self._job.plan.epsilon_after(self._run.config, self._run.steps_charged)),
             "sweep_epsilon": finite_or_none(self._job.plan.epsilon),
             "finished": finished,
             "done": finished,
@@ -75,16 +104,7 @@ class Lane(tune.Trainable):
     def _begin(self, config: dict[str, Any]) -> None:
         values = dict(config)
         number = values.pop("number")
-        run_config = apply(self._job.config, values)
-        storage = self._job.storage
-        self._run = open_ledgered_run(
-            self._workspace,
-            run_config,
-            self._job.plan.noise_multiplier,
-            storage,
-            holder=holder_of(number),
-            folder=storage.trial_folder(number),
-        )
+        self._run = self._job.open(self._workspace, values, number)
         self._points = self._run.score_points()
         self._num_segments = 0
         self._segments = self._run.segments()

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
+from orchestrator.counting import planned
+from orchestrator.planning import Plan
 from orchestrator.privacy.composition import EVALUATION, TRAIN_STEP
 from orchestrator.privacy.drawer import TokenDrawer
 from orchestrator.privacy.errors import BudgetExceeded
 from orchestrator.privacy.ledger import Ledger
-from orchestrator.reservation import laws
+from orchestrator.privacy.menu import Menu, kind_of_entry
+from orchestrator.privacy.renyi_filter import RENYI_UNITS, RenyiFilter
+from orchestrator.reservation import NOT_PRIVATE
 from orchestrator.storage import Storage
 from trainers.config import RunConfig
-from trainers.mechanism import MechanismPlan
 from trainers.release_log import Kind, num_reserved
 from trainers.run import LOG_NAME, Run, Tokens, Workspace, mechanism_plan
 from trainers.tokens import TokensExhausted
 
-KINDS_OF_LOG: dict[str, Kind] = {TRAIN_STEP: "step", EVALUATION: "score"}
+KINDS_OF_LOG: dict[Kind, str] = {"step": TRAIN_STEP, "score": EVALUATION}
 
 
 class LedgerTokens:
@@ -34,29 +40,66 @@ class LedgerTokens:
             raise TokensExhausted(str(refusal)) from refusal
 
 
+class Draw(NamedTuple):
+    """What one release takes from the ledger, and the law that its token must stand for (None: paid by its price)."""
+
+    kind: str
+    price: int
+    law: dict[str, str | float | int] | None
+
+
+def draws_of(plan: Plan, trial: RunConfig, entry: int | None = None) -> dict[Kind, Draw]:
+    """Return what each kind of a trial's releases draws, from the mechanism that the trial will really use."""
+    if plan.rule is None:
+        return {"step": Draw(TRAIN_STEP, 1, dict(NOT_PRIVATE))}
+    assert trial.privacy.noise_multiplier is not None  # Plan.trial fills it in
+    caps = planned(trial, trial.privacy.noise_multiplier).trial_caps()
+    tokens, laws = caps.tokens(), {TRAIN_STEP: caps.train_step, EVALUATION: caps.evaluation}
+    draws: dict[Kind, Draw] = {}
+    for log_kind, kind in KINDS_OF_LOG.items():
+        release = laws[kind]
+        if release is None:
+            continue
+        if isinstance(plan.rule, RenyiFilter):
+            draws[log_kind] = Draw(RENYI_UNITS, plan.rule.price(release), None)
+        elif isinstance(plan.rule, Menu):
+            assert entry is not None
+            draws[log_kind] = Draw(kind_of_entry(kind, entry), 1, dict(tokens[kind].parameters))
+        else:
+            draws[log_kind] = Draw(kind, 1, dict(tokens[kind].parameters))
+    return draws
+
+
 def open_ledgered_run(
-    workspace: Workspace, config: RunConfig, noise_multiplier: float | None, storage: Storage, holder: str, folder: Path
+    workspace: Workspace,
+    plan: Plan,
+    trial: RunConfig,
+    storage: Storage,
+    holder: str,
+    folder: Path,
+    entry: int | None = None,
 ) -> Run:
-    """Open or reopen a run under the reservation `storage.name`, and check that the ledger knows of all it drew.
+    """Open or reopen a trial under the reservation `storage.name`, and check that the ledger knows of all it drew.
 
     Raises:
         ValueError: the folder holds the log of another run, or the reservation is for another law of noise or sampling.
         LedgerCorruptError: the release log has seen more draws than the ledger: the ledger was set back.
     """
-    url = storage.database_url
-    tokens = Tokens(
-        steps=LedgerTokens(TokenDrawer(url, storage.name, TRAIN_STEP, holder)),
-        scores=LedgerTokens(TokenDrawer(url, storage.name, EVALUATION, holder)),
-    )
+    url, name = storage.database_url, storage.name
+    draws = draws_of(plan, trial, entry)
     ledger = Ledger(url, create=False)
-    mechanism = mechanism_plan(config, noise_multiplier)
-    _require_reserved_law(ledger, storage.name, mechanism, config)
-    run = Run(workspace, config, mechanism, tokens, folder)
+    _require_reserved_laws(ledger, name, draws)
+    drawers = {
+        kind: LedgerTokens(TokenDrawer(url, name, draw.kind, holder, draw.price)) for kind, draw in draws.items()
+    }
+    tokens = Tokens(steps=drawers["step"], scores=drawers.get("score", drawers["step"]))
+    run = Run(workspace, trial, mechanism_plan(trial, trial.privacy.noise_multiplier), tokens, folder)
     with ExitStack() as if_refused:
         if_refused.callback(run.close)
-        ledger.require_drawn(storage.name, TRAIN_STEP, holder, run.steps_charged)
-        if run.scores_charged:
-            ledger.require_drawn(storage.name, EVALUATION, holder, run.scores_charged)
+        recorded = Counter({draws["step"].kind: run.steps_charged})
+        if "score" in draws:
+            recorded[draws["score"].kind] += run.scores_charged
+        _require_drawn(ledger, name, holder, recorded)
         if_refused.pop_all()
     return run
 
@@ -72,17 +115,30 @@ def require_ledger_knows(ledger: Ledger, storage: Storage) -> None:
     Raises:
         LedgerCorruptError: a release log has seen more draws than the ledger: the ledger was set back.
     """
+    name = storage.name
+    reserved = [entry.kind for entry in ledger.reservations() if entry.name == name]
     for path in sorted(storage.trials_folder.glob(f"*/{LOG_NAME}")):
         holder = holder_of(int(path.parent.name))
-        for kind, log_kind in KINDS_OF_LOG.items():
-            reserved = num_reserved(path, log_kind)
-            if reserved:
-                ledger.require_drawn(storage.name, kind, holder, reserved)
+        recorded: Counter[str] = Counter()
+        for log_kind, kind in KINDS_OF_LOG.items():
+            # of a menu, the entry that the trial took; under a filter, steps and scores draw from one cap
+            kinds = [one for one in reserved if one.split("/")[0] in (kind, RENYI_UNITS)]
+            if kinds:
+                recorded[max(kinds, key=lambda one: ledger.drawn(name, one, holder))] += num_reserved(path, log_kind)
+        _require_drawn(ledger, name, holder, recorded)
 
 
-def _require_reserved_law(ledger: Ledger, name: str, mechanism: MechanismPlan, config: RunConfig) -> None:
+def _require_drawn(ledger: Ledger, name: str, holder: str, recorded: Mapping[str, int]) -> None:
+    for kind, number in recorded.items():
+        ledger.require_drawn(name, kind, holder, number)
+
+
+def _require_reserved_laws(ledger: Ledger, name: str, draws: dict[Kind, Draw]) -> None:
     """Refuse to draw with another noise or sampling rate than the caps were certified for."""
     reserved = {entry.kind: dict(entry.cap.parameters) for entry in ledger.reservations() if entry.name == name}
-    drawn = {kind: dict(cap.parameters) for kind, cap in laws(mechanism, config).items()}
-    if reserved != drawn:
-        raise ValueError(f"{name!r} is reserved for {reserved}; this run would draw {drawn}. Give it another name.")
+    for draw in draws.values():
+        if draw.kind not in reserved or draw.law not in (None, reserved[draw.kind]):
+            raise ValueError(
+                f"{name!r} is reserved for {reserved}; this run would draw {draw.kind!r} {draw.law}. Give it another "
+                "name."
+            )

@@ -1,49 +1,62 @@
 """What a run or a sweep will cost in privacy and in work, known before anything private is touched.
 
-A plan fixes the caps (rule 1 of the accounting): so many training steps of one (σ, q) and so many private scores of one
-σ over all trials together. Where the configuration gives epsilon alone, σ is calibrated so that the caps fit it.
+A plan fixes the rule by which the search is counted (counting.py) and σ. Where the configuration gives epsilon alone, σ
+is calibrated so that the rule's certified epsilon fits it.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
-from orchestrator.config import SweepConfig
+from orchestrator.config import LedgeredConfig, SweepConfig
+from orchestrator.counting import one_trial, planned, rule_of, with_entry
 from orchestrator.estimate import Estimate, estimate
 from orchestrator.privacy.accountant import Certificate
-from orchestrator.privacy.calibration import calibrate_noise_multiplier
-from orchestrator.privacy.composition import PlannedSweep
+from orchestrator.privacy.best_of import BestOf
+from orchestrator.privacy.calibration import calibrate_noise_multiplier, smallest_that_fits
+from orchestrator.privacy.composition import PlannedSweep, SweepCaps
+from orchestrator.privacy.cost_rule import CostRule
+from orchestrator.privacy.display import round_up
+from orchestrator.privacy.errors import BudgetExceeded
 from orchestrator.privacy.fitting import require_fits
+from orchestrator.privacy.menu import Menu
+from search_spaces.config import MENU, MenuEntry
+from search_spaces.space import apply
 from trainers.config import RunConfig
 from trainers.methods.catalogue import METHODS
-from trainers.run import mechanism_plan
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The caps of a run or sweep, and their certified epsilon.
+    """A run or sweep, the rule that counts it, and its certified epsilon.
 
     Args:
         config: what is planned.
-        caps: trials, steps, rates and noise; None for a method without privacy.
-        total: the certified epsilon of all caps together: the number to report; None without privacy.
+        rule: what may be released, and its price; None for a method without privacy.
+        total: the certified epsilon of the rule: the number to report; None without privacy.
+        caps: trials, steps and scores, where all trials have one σ, q and T; None under a menu or a filter.
+        noise_multipliers: σ by number of menu entry, by None where there is no menu; empty where trials have their own.
     """
 
     config: RunConfig
-    caps: PlannedSweep | None
+    rule: CostRule | None
     total: Certificate | None
+    caps: PlannedSweep | None
+    noise_multipliers: Mapping[int | None, float]
 
     @property
     def num_trials(self) -> int:
-        """Trials of a sweep, 1 for a single run."""
-        return num_trials_of(self.config)
+        """Trials of a sweep (their mean number where it is secret), 1 for a single run."""
+        return self.config.search.num_trials if isinstance(self.config, SweepConfig) else 1
 
     @property
     def noise_multiplier(self) -> float | None:
-        """σ, given or calibrated; None without privacy."""
-        return self.caps.noise_multiplier if self.caps else None
+        """σ, given or calibrated; None without privacy, and where each trial has its own."""
+        return self.noise_multipliers.get(None)
 
     @property
     def epsilon(self) -> float:
@@ -52,8 +65,12 @@ class Plan:
 
     @cached_property
     def trial_epsilon(self) -> float:
-        """Epsilon of one complete trial by itself; infinite without privacy."""
-        return self.caps.trial_caps().epsilon(self.config.privacy.delta) if self.caps else math.inf
+        """Epsilon of one complete trial by itself (of a menu's dearest); infinite without privacy or under a filter."""
+        if isinstance(self.rule, Menu):
+            return max(entry.epsilon(self.config.privacy.delta, self._adjacency) for entry in self.rule.entries)
+        if self.caps is None:
+            return math.inf
+        return self.caps.trial_caps().epsilon(self.config.privacy.delta, self._adjacency)
 
     @cached_property
     def estimate(self) -> Estimate:
@@ -61,13 +78,30 @@ class Plan:
         concurrent = self.config.search.concurrent_trials if isinstance(self.config, SweepConfig) else 1
         return estimate(self.config, self.num_trials * self.config.method.num_steps, concurrent)
 
-    def epsilon_after(self, steps: int) -> float:
+    def trial(self, values: Mapping[str, Any]) -> RunConfig:
+        """Return the run of one trial: the search's values in place of the configuration's, and its σ."""
+        values = dict(values)
+        number: int | None = values.pop(MENU, None)
+        config = self.config
+        if number is not None:
+            config = with_entry(config, _menu_of(config)[number])
+        if number in self.noise_multipliers:
+            privacy = config.privacy.model_copy(update={"noise_multiplier": self.noise_multipliers[number]})
+            config = config.model_copy(update={"privacy": privacy})
+        return apply(config, values, filtered=isinstance(config, SweepConfig) and config.search.filter is not None)
+
+    def epsilon_after(self, trial: RunConfig, steps: int) -> float:
         """Return the epsilon of `steps` training steps and a trial's private scores: a trial's own, by itself."""
-        if self.caps is None:
+        if self.rule is None or trial.privacy.noise_multiplier is None:
             return math.inf
-        if steps == 0 and not self.caps.evaluations_per_trial:
+        own = planned(trial, trial.privacy.noise_multiplier)
+        if steps == 0 and not own.evaluations_per_trial:
             return 0.0
-        return self.caps.changed(steps_per_trial=max(1, steps)).trial_caps().epsilon(self.config.privacy.delta)
+        return own.changed(steps_per_trial=max(1, steps)).trial_caps().epsilon(trial.privacy.delta, self._adjacency)
+
+    @property
+    def _adjacency(self) -> Any:
+        return self.config.privacy.adjacency
 
 
 def finite_or_none(epsilon: float) -> float | None:
@@ -75,42 +109,98 @@ def finite_or_none(epsilon: float) -> float | None:
     return epsilon if math.isfinite(epsilon) else None
 
 
-def num_trials_of(config: RunConfig) -> int:
-    """Return the trials of a sweep, 1 for a single run."""
-    return config.search.num_trials if isinstance(config, SweepConfig) else 1
-
-
-def make_plan(config: RunConfig) -> Plan:
+def make_plan(config: LedgeredConfig | RunConfig) -> Plan:
     """Return the plan of a configuration, with σ calibrated where it is not given.
 
     Raises:
         BudgetExceeded: the given σ, or any σ, costs more than privacy.epsilon; the message says what would fit.
     """
     if not METHODS[config.method.name].private:
-        return Plan(config, None, None)
+        return Plan(config, None, None, None, {})
     privacy = config.privacy
-    if privacy.noise_multiplier is not None:
-        caps = planned(config, privacy.noise_multiplier)
-        return Plan(config, caps, require_fits(caps, privacy.epsilon or math.inf, privacy.delta))
-    assert privacy.epsilon is not None  # RunConfig requires one of the two
-    calibrated = calibrate_noise_multiplier(
-        lambda noise_multiplier: planned(config, noise_multiplier).caps().event(), privacy.epsilon, privacy.delta
-    )
-    caps = planned(config, calibrated)
-    return Plan(config, caps, require_fits(caps, privacy.epsilon, privacy.delta))
+    search = config.search if isinstance(config, SweepConfig) else None
+    if search is not None and search.filter is not None:
+        given: dict[int | None, float] = {} if privacy.noise_multiplier is None else {None: privacy.noise_multiplier}
+        rule = rule_of(config, given)
+        return Plan(config, rule, rule.certificate(privacy.delta, privacy.adjacency), None, given)
+    if search is not None and search.menu is not None:
+        return _menu_plan(config, search.menu)
+    sigma = privacy.noise_multiplier or _calibrated(config)
+    sigmas: dict[int | None, float] = {None: sigma}
+    rule, caps = rule_of(config, sigmas), planned(config, sigma)
+    if isinstance(rule, SweepCaps):
+        total = require_fits(caps, privacy.epsilon or math.inf, privacy.delta, privacy.adjacency)
+    else:
+        assert isinstance(rule, BestOf)
+        total = _require_room(rule, config)
+    return Plan(config, rule, total, caps, sigmas)
 
 
-def planned(config: RunConfig, noise_multiplier: float) -> PlannedSweep:
-    """Return the caps of a configuration at a noise multiplier, with the rates that the mechanism will really draw."""
-    mechanism = mechanism_plan(config, noise_multiplier)
-    assert mechanism.noise_multiplier is not None
-    private_scores = config.score.on == "private"
-    return PlannedSweep(
-        num_trials=num_trials_of(config),
-        steps_per_trial=mechanism.num_steps,
-        sampling_prob=mechanism.sampling_prob,
-        noise_multiplier=mechanism.noise_multiplier,
-        spare_steps=config.privacy.spare_steps,
-        evaluations_per_trial=min(config.score.times, mechanism.num_steps) if private_scores else 0,
-        evaluation_noise_multiplier=config.score.noise_multiplier if private_scores else None,
+def _menu_of(config: RunConfig) -> list[MenuEntry]:
+    assert isinstance(config, SweepConfig)
+    assert config.search.menu is not None
+    return config.search.menu
+
+
+def _menu_plan(config: RunConfig, menu: list[MenuEntry]) -> Plan:
+    sigmas: dict[int | None, float] = {}
+    for number, entry in enumerate(menu):
+        own = with_entry(config, entry)
+        sigmas[number] = entry.noise_multiplier or _of_one_trial(own, entry.epsilon or math.inf)
+    rule = rule_of(config, sigmas)
+    assert isinstance(rule, Menu)
+    return Plan(config, rule, _require_room(rule, config), None, sigmas)
+
+
+def _require_room(rule: Menu | BestOf, config: RunConfig) -> Certificate:
+    """Return what a rule costs, or refuse with the number of trials that fits."""
+    privacy, limit = config.privacy, config.privacy.epsilon or math.inf
+    total = rule.certificate(privacy.delta, privacy.adjacency)
+    if total.epsilon <= limit:
+        return total
+    assert isinstance(config, SweepConfig)
+    low, high = 0, config.search.num_trials  # low fits, high does not
+    while high - low > 1:
+        middle = (low + high) // 2
+        fits = rule.with_trials(middle).epsilon(privacy.delta, privacy.adjacency) <= limit
+        low, high = (middle, high) if fits else (low, middle)
+    fitting = f"search.num_trials {low} would fit" if low else "not even one trial would fit"
+    raise BudgetExceeded(
+        f"search.num_trials {config.search.num_trials} costs ε = {round_up(total.epsilon, 3):g} at δ = "
+        f"{privacy.delta:g}, over privacy.epsilon {limit:g}; {fitting}, or shorter trials, or more noise.",
+        spent=0.0,
+        asked=total.epsilon,
+        left=limit,
     )
+
+
+def _of_one_trial(config: RunConfig, epsilon: float) -> float:
+    """Return σ with which one trial, its spare steps and scores included, costs epsilon by itself."""
+    privacy = config.privacy
+    return calibrate_noise_multiplier(
+        lambda sigma: one_trial(config, sigma).sides(), epsilon, privacy.delta, privacy.adjacency
+    )
+
+
+def _calibrated(config: RunConfig) -> float:
+    """Return the smallest σ with which the rule of a configuration fits privacy.epsilon."""
+    privacy = config.privacy
+    assert privacy.epsilon is not None  # RunConfig requires epsilon or σ
+
+    def cost(sigma: float) -> float:
+        return rule_of(config, {None: sigma}).epsilon(privacy.delta, privacy.adjacency)
+
+    if isinstance(config, SweepConfig) and config.search.release == "best":
+        return smallest_that_fits(cost, _bound_of_best(config), privacy.epsilon, privacy.delta)
+    return calibrate_noise_multiplier(
+        lambda sigma: planned(config, sigma).caps().sides(), privacy.epsilon, privacy.delta, privacy.adjacency
+    )
+
+
+def _bound_of_best(config: RunConfig) -> Callable[[float], float]:
+    def bound(sigma: float) -> float:
+        rule = rule_of(config, {None: sigma / 2 if config.privacy.adjacency == "replace-one" else sigma})
+        assert isinstance(rule, BestOf)
+        return rule.bound(config.privacy.delta)
+
+    return bound

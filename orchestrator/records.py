@@ -40,7 +40,11 @@ class RunResult:
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What `dpzo sweep` ends with; `best` is a complete trial, None where no trial finished."""
+    """What `dpzo sweep` ends with; `best` is a complete trial, None where no trial finished.
+
+    Under `release: best` the winner stands alone, and `seconds` is None: it would tell how many trials there were. With
+    `search.tune_on` the trials trained on public rows, and `private_score` is that of the one private run.
+    """
 
     name: str
     folder: Path
@@ -48,8 +52,9 @@ class SweepResult:
     trials: list[TrialRow]
     best: TrialRow | None
     zero_shot: float | None
-    seconds: float
+    seconds: float | None
     statement: PrivacyStatement
+    private_score: float | None = None
 
 
 def result_json(result: RunResult | SweepResult) -> str:

@@ -4,30 +4,63 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
+from orchestrator.config import SweepConfig
 from orchestrator.planning import Plan
-from orchestrator.privacy.composition import EVALUATION, TRAIN_STEP
-from orchestrator.privacy.ledger import Ledger
-from orchestrator.privacy.statement import PrivacyStatement, state, state_without_privacy
+from orchestrator.privacy.best_of import BestOf
+from orchestrator.privacy.comparison import compare
+from orchestrator.privacy.statement import PrivacyStatement, state
+from orchestrator.reservation import Reserved
 from trainers.config import RunConfig
 
 SOFTWARE = ("dpzo", "torch", "transformers")
 
 
-def statement_of(plan: Plan, ledger: Ledger) -> PrivacyStatement:
-    """Return the privacy statement of a finished run or sweep; its epsilon is that of the caps."""
-    config = plan.config
-    versions = {name: version(name) for name in SOFTWARE}
-    if plan.caps is None:
-        num_steps = plan.num_trials * config.method.num_steps
-        return state_without_privacy(num_steps=num_steps, public_data=_held_public(config), versions=versions)
-    kinds = [TRAIN_STEP] if config.score.on == "public" else [TRAIN_STEP, EVALUATION]
+def statement_of(plan: Plan, reserved: Reserved) -> PrivacyStatement:
+    """Return the privacy statement of a finished run or sweep; its epsilon is that of what was declared."""
+    config, ledger, budget = plan.config, reserved.ledger, reserved.budget
+    own = {entry.kind: entry for entry in ledger.reservations() if entry.name == reserved.name}
     return state(
-        plan.caps,
+        plan.rule,
         config.privacy.delta,
-        tokens_drawn={kind: ledger.drawn(config.name, kind) for kind in kinds},
+        adjacency=config.privacy.adjacency,
+        unit=config.data.unit,
+        budget=budget,
+        spent=ledger.spent(budget.name),
+        num_reservations=len({entry.name for entry in ledger.reservations() if entry.budget == budget.name}),
+        tokens_drawn=None if isinstance(plan.rule, BestOf) else {kind: entry.drawn for kind, entry in own.items()},
+        ledger_digest=ledger.digest(),
+        search=_search(config),
+        epsilon_per_trial=plan.trial_epsilon,
+        epsilon_by_other_rules=other_rules(plan),
+        num_steps=plan.num_trials * config.method.num_steps,
+        num_units=config.data.num_units,
         public_data=_held_public(config),
-        versions=versions,
+        versions={name: version(name) for name in SOFTWARE},
     )
+
+
+def other_rules(plan: Plan) -> dict[str, float]:
+    """Return what the same steps would cost under the rules that were not chosen, where that is comparable."""
+    if plan.caps is None or plan.num_trials == 1:
+        return {}
+    privacy, chosen = plan.config.privacy, "caps"
+    if isinstance(plan.rule, BestOf):
+        chosen = f"best, {plan.rule.number.law}"
+    rows = compare(plan.caps, privacy.delta, adjacency=privacy.adjacency)
+    return {row.rule: row.epsilon for row in rows if row.epsilon is not None and row.rule != chosen}
+
+
+def _search(config: RunConfig) -> str:
+    if not isinstance(config, SweepConfig):
+        return "none: one run with the settings of its configuration"
+    search = config.search
+    how = {"tpe": "chosen by TPE from earlier scores", "random": "drawn independently"}[search.sampler]
+    stops = "" if search.early_stopping == "none" else f", stopped early by {search.early_stopping.upper()}"
+    names = ", ".join(sorted(search.parameters))
+    if search.tune_on is not None:
+        return f"{search.num_trials} trials on public rows, {how}{stops}, over {names}; then one private run"
+    number = "a secret number of" if search.release == "best" else str(search.num_trials)
+    return f"{number} trials, {how}{stops}, over {names}"
 
 
 def _held_public(config: RunConfig) -> list[str]:
@@ -35,8 +68,10 @@ def _held_public(config: RunConfig) -> list[str]:
     held = [
         f"base model and tokenizer ({config.model.path})",
         "prompt template and label words",
-        f"number of examples as declared ({config.data.num_examples})",
+        f"number of {config.data.unit}s as declared ({config.data.num_units})",
     ]
     if config.data.validation is not None and config.score.on == "public":
         held.append(f"validation examples ({config.data.validation})")
+    if isinstance(config, SweepConfig) and config.search.tune_on is not None:
+        held.append(f"examples that all trials trained on ({config.search.tune_on})")
     return held

@@ -1,14 +1,14 @@
 """A sweep: Ray Tune runs the trials on lanes, Optuna chooses them, the ledger lets them step, one epsilon covers all.
 
-Before the first trial the caps are reserved; the reported epsilon is theirs, whatever the trials use. A sweep that was
-killed goes on when it is started again under its name: the study knows which trials ended, those that had not are taken
-up again with their settings, and each replays its release log.
+Before the first trial the rule's caps are reserved; the reported epsilon is theirs, whatever the trials use. A sweep
+that was killed goes on when it is started again under its name: the study knows which trials ended, those that had not
+are taken up again with their settings, and each replays its release log.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
@@ -19,20 +19,19 @@ from orchestrator.config import SweepConfig
 from orchestrator.lane import Job, Lane
 from orchestrator.ledgered import holder_of, require_ledger_knows
 from orchestrator.planning import Plan
-from orchestrator.privacy.composition import TRAIN_STEP
-from orchestrator.privacy.errors import LedgerCorruptError
+from orchestrator.privacy.errors import LedgerCorruptError, LedgerUnreachable
+from orchestrator.publication import publish_best
 from orchestrator.records import SweepResult, read_result, require_same_settings, write_config, write_result
 from orchestrator.report.live import live_view
-from orchestrator.reservation import reserve
+from orchestrator.reservation import Reserved, reserve
 from orchestrator.session import ray_session, threads_per_trial
 from orchestrator.statements import statement_of
 from orchestrator.storage import Storage, storage_of, with_absolute_paths
 from orchestrator.study import METRIC, TruthfulSearch, open_search
-from search_spaces.space import apply
+from orchestrator.training import private_workspace, train_private
+from orchestrator.tuning import PublicRows, public_rows
 from trainers.evaluators.proof import require_resolved
-from trainers.run import Run, Tokens, Workspace, mechanism_plan
-from trainers.scoring import public_metrics
-from trainers.tokens import LocalTokens
+from trainers.run import mechanism_plan, public_score
 from trainers.workspace import check_inputs, open_workspace
 
 RESOLUTION = ("method.smoothing", "method.clip_norm")  # what decides whether rounding matters; smaller is worse
@@ -47,6 +46,7 @@ class _Sweep:
     config: SweepConfig
     storage: Storage
     threads: int
+    tune_on: PublicRows | None
 
 
 def run_sweep(plan: Plan, console: Console) -> SweepResult:
@@ -62,34 +62,29 @@ def run_sweep(plan: Plan, console: Console) -> SweepResult:
     with storage.lock():
         require_same_settings(storage, config)
         zero_shot = _zero_shot(sweep)  # before the reservation: a model that does not load must not leave one
-        ledger = reserve(plan, storage)
-        require_ledger_knows(ledger, storage)
+        reserved = reserve(sweep.plan, storage)
+        if sweep.tune_on is None:
+            require_ledger_knows(reserved.ledger, storage)
         write_config(storage, config)
-        search = open_search(config.search, config.name, storage.database_url)
-        board = Board(search.ended_trials())
-        view = live_view(
-            console,
-            board,
-            sorted(config.search.space.root),
-            num_trials=config.search.num_trials,
-            num_steps=config.method.num_steps,
-            steps_drawn=lambda: ledger.drawn(config.name, TRAIN_STEP),
-        )
-        with ray_session(config.search.concurrent_trials * sweep.threads), view:
-            _run_trials(sweep, search, board)
-        for row in board.rows:  # also of failed trials, and of those that an earlier process ran
-            row.steps_charged = ledger.drawn(config.name, TRAIN_STEP, holder_of(row.number))
-            row.epsilon = plan.epsilon_after(row.steps_charged)
-        _export_best(sweep, board)
+        board = _all_trials(sweep, reserved, console)
+        best = board.best()
+        score = None
+        if best is not None and sweep.tune_on is not None:
+            workspace = private_workspace(config, storage)
+            score = train_private(workspace, sweep.plan, best.values, storage, console).score
+        elif best is not None:
+            publish_best(sweep.plan, storage, best)
+        reserved.ledger.close(storage.name)
         result = SweepResult(
             name=config.name,
             folder=storage.folder,
-            model_folder=storage.model_folder if board.best() else None,
-            trials=board.rows,
-            best=board.best(),
+            model_folder=storage.model_folder if best else None,
+            trials=board.rows if storage.releases_trials else [best] if best else [],
+            best=best,
             zero_shot=zero_shot,
-            seconds=time.monotonic() - started,
-            statement=statement_of(plan, ledger),
+            private_score=score,
+            seconds=time.monotonic() - started if storage.releases_trials else None,
+            statement=statement_of(sweep.plan, reserved),
         )
         write_result(storage, result)
     return result
@@ -107,21 +102,42 @@ def _prepare(plan: Plan) -> _Sweep:
             f"another name, such as --set name={config.name}-2."
         )
     check_inputs(config)
-    return _Sweep(plan, config, storage, threads)
+    tune_on = None if config.search.tune_on is None else public_rows(config.search.tune_on)
+    if tune_on is not None:
+        check_inputs(tune_on.put_into(config))
+    return _Sweep(replace(plan, config=config), config, storage, threads, tune_on)
 
 
-def _run_trials(sweep: _Sweep, search: TruthfulSearch, board: Board) -> None:
+def _all_trials(sweep: _Sweep, reserved: Reserved, console: Console) -> Board:
+    """Run the trials that have not ended yet, and return all."""
+    config, storage = sweep.config, sweep.storage
+    num_trials = config.search.num_trials if storage.releases_trials else reserved.num_trials()
+    search = open_search(config.search, config.name, storage.database_url)
+    board = Board(search.ended_trials())
+    view = live_view(
+        console,
+        board,
+        sorted(config.search.parameters),
+        num_trials=num_trials,
+        num_steps=config.method.num_steps,
+        steps_drawn=reserved.steps_drawn if sweep.tune_on is None else board.steps,
+    )
+    with ray_session(config.search.concurrent_trials * sweep.threads), view:
+        _run_trials(sweep, search, board, num_trials)
+    for row in board.rows if sweep.tune_on is None else []:  # also failed trials, and those that an earlier process ran
+        row.steps_charged = reserved.steps_drawn(holder_of(row.number))
+        row.epsilon = sweep.plan.epsilon_after(sweep.plan.trial(row.values), row.steps_charged)
+    return board if storage.releases_trials else board.hiding_losers()
+
+
+def _run_trials(sweep: _Sweep, search: TruthfulSearch, board: Board, num_trials: int) -> None:
     """Run the trials that have not ended yet."""
     config, storage = sweep.config, sweep.storage
-    to_come = config.search.num_trials - len(board.rows)
+    to_come = num_trials - len(board.rows)
     if to_come <= 0:
         return
     performance = config.performance.model_copy(update={"num_threads": sweep.threads})
-    job = Job(
-        plan=sweep.plan,
-        config=config.model_copy(update={"performance": performance}),
-        storage=storage,
-    )
+    job = Job(sweep.plan, performance, storage, sweep.tune_on)
     asha = config.search.early_stopping == "asha"
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(Lane, job=job), {"CPU": sweep.threads}),
@@ -143,7 +159,7 @@ def _run_trials(sweep: _Sweep, search: TruthfulSearch, board: Board) -> None:
     )
     errors = tuner.fit().errors
     for error in errors:
-        if isinstance(error, LedgerCorruptError):
+        if isinstance(error, LedgerCorruptError | LedgerUnreachable):
             raise error
     if errors and board.best() is None:
         raise RuntimeError(f"no trial finished; the first one that failed said: {errors[0]}")
@@ -158,38 +174,7 @@ def _zero_shot(sweep: _Sweep) -> float | None:
     config = sweep.config
     workspace = open_workspace(config, private=False)
     ends = {name: min(parameter.ends) for name, parameter in config.search.space.root.items() if name in RESOLUTION}
-    smallest = apply(config, ends)
-    mechanism = mechanism_plan(smallest, sweep.plan.noise_multiplier)
+    smallest = sweep.plan.trial(ends)
+    mechanism = mechanism_plan(smallest, smallest.privacy.noise_multiplier)
     require_resolved(workspace.rounding, mechanism, smallest.method.smoothing)
-    if not workspace.validation:
-        return None
-    return public_metrics(config, workspace.evaluator, workspace.validation)[config.metric]
-
-
-def _export_best(sweep: _Sweep, board: Board) -> None:
-    """Rebuild the best trial's model from its release log and export it.
-
-    Raises:
-        ValueError: the log holds fewer steps than the trial has taken.
-    """
-    config, best = sweep.config, board.best()
-    if best is None:
-        return
-    evaluator = open_workspace(config, private=False).evaluator
-    trial = apply(config, best.values)
-    nothing = LocalTokens(0)
-    replayed = Run(
-        Workspace([], [], evaluator),
-        trial,
-        mechanism_plan(trial, sweep.plan.noise_multiplier),
-        Tokens(nothing, nothing),
-        sweep.storage.trial_folder(best.number),
-    )
-    with replayed.log:
-        replayed.replay()
-    if replayed.steps_taken < best.steps:
-        raise ValueError(
-            f"{replayed.log.path} holds {replayed.steps_taken} of the {best.steps} steps that trial {best.number} "
-            "released: the log was lost or cut. Bring it back, and start the sweep again."
-        )
-    evaluator.export(sweep.storage.model_folder)
+    return public_score(config, workspace)

@@ -195,6 +195,13 @@ class Run:
         return self.metrics[self.config.metric]
 
 
+def public_score(config: RunConfig, workspace: Workspace) -> float | None:
+    """Return how good θ is on public examples; None where there are none."""
+    if config.score.on == "private" or config.data.validation is None:
+        return None
+    return public_metrics(config, workspace.evaluator, workspace.validation)[config.metric]
+
+
 def method_of(config: RunConfig) -> TwoSided:
     """Return the estimator of the configured method."""
     method = config.method

@@ -103,6 +103,10 @@ class BestOf(CostRule):
         """The largest K that can be drawn."""
         return self.number.largest
 
+    def with_trials(self, num_trials: int) -> BestOf:
+        """Return the same search with another mean of the number of trials."""
+        return self.model_copy(update={"number": self.number.model_copy(update={"mean": float(num_trials)})})
+
     def describe(self) -> str:
         """Return one sentence for the statement."""
         return (

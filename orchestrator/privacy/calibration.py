@@ -21,7 +21,7 @@ from orchestrator.privacy.events import read
 SMALLEST_NOISE_MULTIPLIER = 0.01
 LARGEST_NOISE_MULTIPLIER = 1e6
 RELATIVE_TOLERANCE = 1e-3
-_Cost = Callable[[float], float]
+Cost = Callable[[float], float]
 _RENYI_EXCESS = 1.1  # Rényi ε over PLD ε, typically
 
 
@@ -64,6 +64,21 @@ def calibrate_noise_multiplier(
         releases = [read(side) for side in sides(felt)]
         return max(pure_epsilon(side) if delta == 0 else quick_epsilon(side, delta) for side in releases)
 
+    return smallest_that_fits(cost, bound, epsilon, delta)
+
+
+def smallest_that_fits(cost: Cost, bound: Cost, epsilon: float, delta: float) -> float:
+    """Return the smallest noise multiplier in [0.01, 1e6] of cost at most `epsilon`, to 0.1 %.
+
+    Args:
+        cost: from a noise multiplier to its certified ε; falls as the noise grows.
+        bound: an upper bound on the same that takes milliseconds, to look from.
+        epsilon: the budget, finite and above 0.
+        delta: the δ at which both are said.
+
+    Raises:
+        BudgetExceeded: if no noise multiplier up to 1e6 fits.
+    """
     guess, stride = _guess(cost, bound, epsilon)
     result = _smallest(cost, epsilon, guess, stride, RELATIVE_TOLERANCE)
     if result is None:
@@ -78,7 +93,7 @@ def calibrate_noise_multiplier(
     return result
 
 
-def _guess(cost: _Cost, bound: _Cost, budget: float) -> tuple[float, float]:
+def _guess(cost: Cost, bound: Cost, budget: float) -> tuple[float, float]:
     """Return a noise multiplier near the answer and how far (as a factor) the answer may be from it."""
     guess = _smallest(bound, _RENYI_EXCESS * budget, 1.0, 4.0, 0.01)
     if guess is None:  # the bound is too loose to say: look by PLD from here
@@ -91,7 +106,7 @@ def _guess(cost: _Cost, bound: _Cost, budget: float) -> tuple[float, float]:
     return corrected, 1 + 0.4 * RELATIVE_TOLERANCE if near else 1.1
 
 
-def _smallest(cost: _Cost, budget: float, guess: float, stride: float, tolerance: float) -> float | None:
+def _smallest(cost: Cost, budget: float, guess: float, stride: float, tolerance: float) -> float | None:
     """Return the smallest x in [0.01, 1e6] with cost(x) <= budget, to the relative tolerance; None if there is none.
 
     Walks from the guess by `stride`, then its third power and so on, until the answer is caught between two points.
@@ -110,7 +125,7 @@ def _smallest(cost: _Cost, budget: float, guess: float, stride: float, tolerance
     return _close_in(cost, budget, low, high, tolerance)
 
 
-def _close_in(cost: _Cost, budget: float, low: float, high: float, tolerance: float) -> float:
+def _close_in(cost: Cost, budget: float, low: float, high: float, tolerance: float) -> float:
     """Shrink (too little, enough) by secants in ln x and ln cost, by halves where those stall; return `enough`."""
     low_cost, high_cost, halve = cost(low), cost(high), False
     while high > low * (1 + tolerance):

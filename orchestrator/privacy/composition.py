@@ -10,6 +10,7 @@ because the number drawn depends on private results.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 import dp_accounting as dp
@@ -50,53 +51,36 @@ class StepCap(Frozen):
     num_coordinates: Annotated[int, Field(ge=1)] = 1
 
     def event(self) -> dp.DpEvent:
-        """Return one step's event.
-
-        Formal guarantees:
-            Gaussian noise is rotation invariant, so one number and K numbers cost the same. Laplace noise on one number
-            has its own distribution; on K numbers it is (1/σ)-DP and nothing more is used.
-        """
-        if self.noise == "gaussian":
-            release: dp.DpEvent = dp.GaussianDpEvent(self.noise_multiplier)
-        elif self.num_coordinates == 1:
-            release = dp.LaplaceDpEvent(self.noise_multiplier)
-        else:
-            release = pure_step(self.noise_multiplier)
+        """Return one step's event."""
+        release = _noisy_vector(self.noise, self.noise_multiplier, self.num_coordinates)
         return dp.PoissonSampledDpEvent(self.sampling_prob, release)
 
     def law(self) -> dict[str, str | float | int]:
         """Return what one token stands for, as JSON values."""
-        law: dict[str, str | float | int] = {
-            "noise": self.noise,
-            "noise_multiplier": self.noise_multiplier,
-            "sampling_prob": self.sampling_prob,
-        }
-        return law if self.noise == "gaussian" else law | {"num_coordinates": self.num_coordinates}
+        return _law(self.noise, self.noise_multiplier, self.sampling_prob, self.num_coordinates)
 
 
 class EvaluationCap(Frozen):
-    """At most `count` noisy scores over the private rows: L2 sensitivity 1, every row looked at, Gaussian noise.
+    """At most `count` noisy scores over the private rows: sensitivity 1, every row looked at.
 
     The metrics are a count of hits, a confusion matrix (one record is in one cell, each cell gets noise) and a sum of
-    losses clipped to [0, B], in units of B. The noise multiplier is the standard deviation in those units.
+    losses clipped to [0, B], in units of B. The noise multiplier is the noise's scale in those units; a record moves
+    one number by 1 at most, so the sensitivity is 1 in L1 as in L2.
     """
 
     noise_multiplier: _Positive
     count: Annotated[int, Field(ge=1)]
     metric: Metric = "count"
+    noise: StepNoise = "gaussian"
+    num_coordinates: Annotated[int, Field(ge=1)] = 1
 
     def event(self) -> dp.DpEvent:
         """Return one score's event."""
-        return dp.GaussianDpEvent(self.noise_multiplier)
+        return _noisy_vector(self.noise, self.noise_multiplier, self.num_coordinates)
 
     def law(self) -> dict[str, str | float | int]:
         """Return what one token stands for, as JSON values."""
-        return {
-            "noise": "gaussian",
-            "noise_multiplier": self.noise_multiplier,
-            "sampling_prob": 1.0,
-            "metric": self.metric,
-        }
+        return _law(self.noise, self.noise_multiplier, 1.0, self.num_coordinates) | {"metric": self.metric}
 
 
 class SweepCaps(CostRule):
@@ -146,10 +130,14 @@ class SweepCaps(CostRule):
         return tuple(read(side) for side in self.sides())
 
     def tokens(self) -> dict[str, Cap]:
-        """Return what to reserve in the ledger before the sweep: one cap for each kind of release."""
-        tokens = {TRAIN_STEP: Cap(self.train_step.law(), self.train_step.num_steps)}
+        """Return what to reserve in the ledger before the sweep: one cap for each kind of release.
+
+        The law of a token says whether records are disjoint: left over, it is no token for records of both sides.
+        """
+        split: dict[str, str] = {"records": "disjoint"} if self.disjoint else {}
+        tokens = {TRAIN_STEP: Cap(self.train_step.law() | split, self.train_step.num_steps)}
         if self.evaluation is not None:
-            tokens[EVALUATION] = Cap(self.evaluation.law(), self.evaluation.count)
+            tokens[EVALUATION] = Cap(self.evaluation.law() | split, self.evaluation.count)
         return tokens
 
     def certificate(self, delta: float, adjacency: Adjacency = "add-or-remove-one") -> Certificate:
@@ -162,6 +150,19 @@ class SweepCaps(CostRule):
         if adjacency != "add-or-remove-one":
             return math.inf
         return max(float(renyi(side, [order])[0]) for side in self.releases(adjacency))
+
+    def without(self, reused: Mapping[str, int]) -> SweepCaps | None:
+        """Return these caps less tokens that were charged before; None if nothing is left to charge.
+
+        Where scores are left and no steps, one step stays in: it is charged once too often.
+        """
+        steps = self.train_step.num_steps - reused.get(TRAIN_STEP, 0)
+        scores = (self.evaluation.count if self.evaluation else 0) - reused.get(EVALUATION, 0)
+        if steps == scores == 0:
+            return None
+        evaluation = self.evaluation.model_copy(update={"count": scores}) if self.evaluation and scores else None
+        step = self.train_step.model_copy(update={"num_steps": max(steps, 1)})
+        return self.model_copy(update={"train_step": step, "evaluation": evaluation})
 
     def describe(self) -> str:
         """Return one sentence for the statement."""
@@ -193,6 +194,7 @@ class PlannedSweep(Frozen):
     noise: StepNoise = "gaussian"
     num_coordinates: Annotated[int, Field(ge=1)] = 1
     evaluation_metric: Metric = "count"
+    evaluation_coordinates: Annotated[int, Field(ge=1)] = 1
     disjoint: bool = False
 
     @model_validator(mode="after")
@@ -230,6 +232,33 @@ class PlannedSweep(Frozen):
             return SweepCaps(train_step=steps)
         assert self.evaluation_noise_multiplier is not None
         evaluations = EvaluationCap(
-            noise_multiplier=self.evaluation_noise_multiplier, count=num_evaluations, metric=self.evaluation_metric
+            noise_multiplier=self.evaluation_noise_multiplier,
+            count=num_evaluations,
+            metric=self.evaluation_metric,
+            noise=self.noise,
+            num_coordinates=self.evaluation_coordinates,
         )
         return SweepCaps(train_step=steps, evaluation=evaluations, disjoint=self.disjoint)
+
+
+def _noisy_vector(noise: StepNoise, noise_multiplier: float, num_coordinates: int) -> dp.DpEvent:
+    """Return the event of a noisy vector of sensitivity 1: in L2 with Gaussian noise, in L1 with Laplace noise.
+
+    Formal guarantees:
+        Gaussian noise is rotation invariant, so one number and K numbers cost the same. Laplace noise on one number has
+        its own distribution; on K numbers it is (1/σ)-DP and nothing more is used.
+    """
+    if noise == "gaussian":
+        return dp.GaussianDpEvent(noise_multiplier)
+    return dp.LaplaceDpEvent(noise_multiplier) if num_coordinates == 1 else pure_step(noise_multiplier)
+
+
+def _law(
+    noise: StepNoise, noise_multiplier: float, sampling_prob: float, num_coordinates: int
+) -> dict[str, str | float | int]:
+    law: dict[str, str | float | int] = {
+        "noise": noise,
+        "noise_multiplier": noise_multiplier,
+        "sampling_prob": sampling_prob,
+    }
+    return law if noise == "gaussian" else law | {"num_coordinates": num_coordinates}

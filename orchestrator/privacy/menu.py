@@ -74,6 +74,10 @@ class Menu(CostRule):
         """The cap on trials."""
         return self.num_trials
 
+    def with_trials(self, num_trials: int) -> Menu:
+        """Return the same menu for another number of trials."""
+        return self.model_copy(update={"num_trials": num_trials})
+
     def describe(self) -> str:
         """Return one sentence for the statement."""
         return (

@@ -1,8 +1,9 @@
-"""The privacy statement: what may be claimed about a run, in words that people outside the field can check.
+"""The privacy statement: what may be claimed about a run or a sweep, in words that people outside the field can check.
 
-One number is the run's ε, and it is that of the declared caps. Everything beside it (what was drawn so far, what one
-trial costs by itself) says what it is and cannot be mistaken for it. A run without noise gets a statement too, which
-begins by saying that there is no privacy.
+Exactly one number is called the total: the ε of everything that was released about the data set so far, this run
+included, by the budget that the data set has. Everything beside it (what this run was charged, what one trial costs by
+itself, what another way of counting would say) says what it is and cannot be mistaken for it. A run without noise gets
+a statement too, which begins by saying that there is no privacy.
 """
 
 from __future__ import annotations
@@ -10,69 +11,94 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from orchestrator.privacy.accountant import Adjacency
-from orchestrator.privacy.composition import CAP_NOTE, EVALUATION, TRAIN_STEP, PlannedSweep
+from orchestrator.privacy.best_of import BestOf
+from orchestrator.privacy.budgets import Budget, Spent
+from orchestrator.privacy.composition import CAP_NOTE
+from orchestrator.privacy.cost_rule import CostRule
+from orchestrator.privacy.mechanisms import mechanism_of, sampler_of
 from orchestrator.privacy.statement_text import NOT_COVERED, NOT_COVERED_WITHOUT_PRIVACY, render
 
-_RULE = (
-    f"release: all. {CAP_NOTE} It holds for everything the sweep publishes, whatever the search does with it: adaptive "
-    "choices, early stops, concurrent trials, restarts."
+ALL_RELEASED = "every trial: its weights, hyperparameters, scores, number of steps, and the log of noisy values"
+BEST_RELEASED = (
+    "the best trial alone: its weights, hyperparameters, score and log of noisy values. Not the number of trials, nor "
+    "anything of the others, nor how long the search took: these stay with the operator"
 )
-_SAMPLER = "Poisson: each example joins each batch independently with probability {q:.6g}, by operating-system entropy"
-_ALL_RELEASED = "every trial: its weights, hyperparameters, scores, number of steps, and the log of noisy values"
+
+_Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class AccountantUsed(BaseModel):
-    """Which accountant certified, and on what grid of the privacy loss (None: no grid)."""
-
+class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AccountantUsed(_Frozen):
+    """Which accountant certified, and on what grid of the privacy loss (None: no grid)."""
 
     name: str
     version: str
     discretisation: float | None
 
 
-class PrivacyStatement(BaseModel):
+class BudgetUsed(_Frozen):
+    """The budget of the data set: its limit (None: it only counts) and how many reservations it holds with this one."""
+
+    name: str
+    epsilon_limit: _Amount | None
+    delta_limit: _Amount | None
+    composition: Literal["sum", "rdp"]
+    num_reservations: int
+
+
+class PrivacyStatement(_Frozen):
     """Everything that a reader needs to judge a run's privacy; `text` for people, `model_dump_json` for programs.
 
-    An infinite ε is `null` in JSON, beside `"private": false`, so that every JSON parser can read it.
+    `epsilon_total` at `delta_total` is that of the data set; `epsilon_here` at `delta_here` that of this run or sweep
+    by itself. An infinite ε is `null` in JSON, beside `"private": false`, so that every JSON parser can read it.
+    `tokens_drawn` is null where the number of trials is a secret.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     private: bool
-    epsilon_total: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
-    delta: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] | None
-    epsilon_per_trial: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
+    epsilon_total: _Amount | None
+    delta_total: _Amount | None
+    epsilon_here: _Amount | None
+    delta_here: _Amount | None
+    epsilon_per_trial: _Amount | None
+    epsilon_by_other_rules: dict[str, float]
+    budget: BudgetUsed
     released: str
     unit: str
     adjacency: Adjacency
     mechanism: str
     sampler: str
+    search: str
     caps: dict[str, int]
-    tokens_drawn: dict[str, int]
+    tokens_drawn: dict[str, int] | None
     rule: str
     accountant: AccountantUsed | None
     public_data: tuple[str, ...]
+    warnings: tuple[str, ...]
     not_covered: tuple[str, ...]
+    ledger_digest: str
     versions: dict[str, str]
 
     @model_validator(mode="after")
     def _private_means_a_number(self) -> Self:
-        missing = [name for name in ("epsilon_total", "delta", "accountant") if getattr(self, name) is None]
+        numbers = ("epsilon_here", "delta_here", "accountant")
+        missing = [name for name in numbers if getattr(self, name) is None]
         if self.private and missing:
             raise ValueError(f"A private run needs {', '.join(missing)}.")
-        if not self.private and self.epsilon_total is not None:
+        if not self.private and (self.epsilon_total is not None or self.epsilon_here is not None):
             raise ValueError("A run that is not private has no finite ε: epsilon_total must be None.")
         return self
 
     @property
     def epsilon(self) -> float:
-        """The run's ε as a number: inf where the run is not private."""
+        """The total ε as a number: inf where something that was released is not private."""
         return math.inf if self.epsilon_total is None else self.epsilon_total
 
     def text(self, width: int = 88) -> str:
@@ -81,101 +107,143 @@ class PrivacyStatement(BaseModel):
 
 
 def state(
-    plan: PlannedSweep,
+    rule: CostRule | None,
     delta: float,
     *,
-    tokens_drawn: Mapping[str, int],
+    adjacency: Adjacency,
+    unit: str,
+    budget: Budget,
+    spent: Spent,
+    num_reservations: int,
+    tokens_drawn: Mapping[str, int] | None,
+    ledger_digest: str,
+    search: str,
+    epsilon_per_trial: float = math.inf,
+    epsilon_by_other_rules: Mapping[str, float] | None = None,
+    num_steps: int = 0,
+    num_units: int | None = None,
     public_data: Sequence[str] = (),
-    unit: str = "example",
-    adjacency: Adjacency = "add-or-remove-one",
-    released: str = _ALL_RELEASED,
     also_not_covered: Sequence[str] = (),
     versions: Mapping[str, str] | None = None,
 ) -> PrivacyStatement:
-    """Return the statement of a private sweep, its numbers computed here from the plan's caps.
+    """Return the statement of a run or sweep, its ε computed here from the rule.
 
     Args:
-        plan: the sweep as reserved; a single run is a plan of one trial.
-        delta: the δ at which ε is said.
-        tokens_drawn: by kind, as the ledger has them now; information only.
-        public_data: what was held public, one phrase each (validation file, base model, label words).
-        unit: what one record is; "example" unless records were grouped by user.
+        rule: what was reserved; None for a run without clipping and noise.
+        delta: the δ at which the rule's ε is said.
         adjacency: which pairs of data sets must be indistinguishable.
-        released: what leaves the operator.
+        unit: what one record is: "example" or "user".
+        budget: of the data set.
+        spent: what is reserved of the budget, this run included.
+        num_reservations: how many runs and sweeps that is.
+        tokens_drawn: by kind, as the ledger has them now; information only, and None where it must stay secret.
+        ledger_digest: of the ledger's chains.
+        search: how trials were chosen.
+        epsilon_per_trial: of one trial by itself; inf where that means nothing.
+        epsilon_by_other_rules: what the same steps would cost under other ways of counting.
+        num_steps: planned steps of a run that is not private.
+        num_units: declared number of records, to judge δ by.
+        public_data: what was held public, one phrase each (validation file, base model, label words).
         also_not_covered: sentences to add to the standing list.
         versions: of the software, by name.
 
     Raises:
-        ValueError: if more tokens were drawn than the caps hold, or a kind was drawn that has no cap.
+        ValueError: if more tokens were drawn than the rule allows, or a kind was drawn that has no cap.
     """
-    caps = {kind: cap.count for kind, cap in plan.caps().tokens().items()}
-    for kind, drawn in tokens_drawn.items():
+    common = {
+        "unit": unit,
+        "adjacency": adjacency,
+        "search": search,
+        "public_data": tuple(public_data),
+        "ledger_digest": ledger_digest,
+        "versions": dict(versions or {}),
+        "budget": _budget_used(budget, num_reservations),
+    }
+    if rule is None:
+        return _without_privacy(common, num_steps)
+    caps = _caps_of(rule)
+    for kind, drawn in (tokens_drawn or {}).items():
         if drawn > caps.get(kind, 0):
-            raise ValueError(
-                f"{drawn} {kind!r} tokens were drawn over a cap of {caps.get(kind, 0)}: this plan is not theirs."
-            )
-    found = plan.caps().certificate(delta, adjacency)
+            raise ValueError(f"{drawn} {kind!r} tokens were drawn over a cap of {caps.get(kind, 0)}: not this rule's.")
+    found = rule.certificate(delta, adjacency)
+    total_epsilon, total_delta = _total(budget, spent)
     return PrivacyStatement(
         private=True,
-        epsilon_total=found.epsilon,
-        delta=delta,
-        epsilon_per_trial=plan.trial_caps().epsilon(delta, adjacency),
-        released=released,
-        unit=unit,
-        adjacency=adjacency,
-        mechanism=_mechanism(plan),
-        sampler=_SAMPLER.format(q=plan.sampling_prob),
+        epsilon_total=total_epsilon,
+        delta_total=total_delta,
+        epsilon_here=found.epsilon,
+        delta_here=delta,
+        epsilon_per_trial=epsilon_per_trial if math.isfinite(epsilon_per_trial) else None,
+        epsilon_by_other_rules=dict(epsilon_by_other_rules or {}),
+        released=BEST_RELEASED if isinstance(rule, BestOf) else ALL_RELEASED,
+        mechanism=mechanism_of(rule),
+        sampler=sampler_of(rule, unit),
         caps=caps,
-        tokens_drawn={kind: tokens_drawn.get(kind, 0) for kind in caps},
-        rule=_RULE,
+        tokens_drawn=None if tokens_drawn is None else {kind: tokens_drawn.get(kind, 0) for kind in caps},
+        rule=f"{rule.describe()} {CAP_NOTE}",
         accountant=AccountantUsed(
             name=f"dp-accounting, {found.method}", version=version("dp-accounting"), discretisation=found.discretisation
         ),
-        public_data=tuple(public_data),
+        warnings=tuple(_warnings(delta, total_epsilon, num_units)),
         not_covered=(*NOT_COVERED, *also_not_covered),
-        versions=dict(versions or {}),
+        **common,
     )
 
 
-def state_without_privacy(
-    *,
-    num_steps: int,
-    public_data: Sequence[str] = (),
-    unit: str = "example",
-    released: str = _ALL_RELEASED,
-    versions: Mapping[str, str] | None = None,
-) -> PrivacyStatement:
-    """Return the statement of a run without clipping and noise (MeZO, zeroth order or not): ε is infinite."""
+def _without_privacy(common: dict, num_steps: int) -> PrivacyStatement:
     return PrivacyStatement(
         private=False,
         epsilon_total=None,
-        delta=None,
+        delta_total=None,
+        epsilon_here=None,
+        delta_here=None,
         epsilon_per_trial=None,
-        released=released,
-        unit=unit,
-        adjacency="add-or-remove-one",
+        epsilon_by_other_rules={},
+        released=ALL_RELEASED,
         mechanism="none: loss differences of private examples enter the updates as they are, without clipping or noise",
         sampler="of no consequence: without noise, sampling protects nobody",
-        caps={TRAIN_STEP: num_steps},
+        caps={"train_step": num_steps},
         tokens_drawn={},
         rule="none: everything that leaves this run may reveal any example it was trained on",
         accountant=None,
-        public_data=tuple(public_data),
+        warnings=(),
         not_covered=NOT_COVERED_WITHOUT_PRIVACY,
-        versions=dict(versions or {}),
+        **common,
     )
 
 
-def _mechanism(plan: PlannedSweep) -> str:
-    sigma = f"{plan.noise_multiplier:.6g}"
-    steps = (
-        "each step: loss differences along public directions, clipped to norm C for each example and summed; Gaussian "
-        f"noise of standard deviation {sigma} × C (noise multiplier {sigma}) on each number of the sum, by an exact "
-        "integer sampler"
+def _total(budget: Budget, spent: Spent) -> tuple[float | None, float | None]:
+    """Return the ε and δ of all that was released about the data set: of a Rényi filter, what was declared."""
+    if budget.composition == "rdp":
+        return budget.epsilon, budget.delta
+    return (spent.epsilon, spent.delta) if math.isfinite(spent.epsilon) else (None, None)
+
+
+def _budget_used(budget: Budget, num_reservations: int) -> BudgetUsed:
+    limited = budget.epsilon is not None
+    return BudgetUsed(
+        name=budget.name,
+        epsilon_limit=budget.epsilon,
+        delta_limit=budget.delta if limited else None,
+        composition=budget.composition,
+        num_reservations=num_reservations,
     )
-    if EVALUATION not in plan.caps().tokens():
-        return steps
-    return (
-        f"{steps}; each evaluation on private rows: a count with Gaussian noise of standard deviation "
-        f"{plan.evaluation_noise_multiplier:.6g}"
-    )
+
+
+def _caps_of(rule: CostRule) -> dict[str, int]:
+    """Return the caps by kind; those of one trial where the number of trials is secret."""
+    if isinstance(rule, BestOf):
+        return rule.per_holder()
+    return {kind: cap.count for kind, cap in rule.tokens().items()}
+
+
+def _warnings(delta: float, total_epsilon: float | None, num_units: int | None) -> list[str]:
+    found = []
+    if num_units is not None and delta * num_units >= 1:
+        found.append(
+            f"δ = {delta:g} is at least 1 / {num_units}: publishing one record, chosen at random, would satisfy it. "
+            "Take a δ well below."
+        )
+    if total_epsilon is None:
+        found.append("Something else that was released about this data is not private: the total is infinite.")
+    return found

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from orchestrator.privacy.statement import PrivacyStatement
 
 NOT_COVERED = (
-    "Other runs on the same private data, by anyone, until they draw from one shared ledger: their ε adds to this one.",
+    "Whatever else is or was released about the same people and is not in this ledger: its ε adds to this one.",
     "Choices made outside the sweep by looking at private examples: prompts, label words, the search space, the caps.",
     "The number of examples, which is declared public: the sampling probability and the divisor are made from it.",
     "People with several examples: the claim is for one record; for k records of one person it is k·ε, at a larger δ.",
@@ -34,7 +34,6 @@ NOT_COVERED_WITHOUT_PRIVACY = (
     "Everything. Treat the weights, scores and logs of this run as if they were the private examples themselves.",
 )
 
-_KINDS = {"train_step": "training steps", "evaluation": "noisy evaluations on private rows"}
 _LABEL_COLUMNS = 14
 
 
@@ -52,7 +51,7 @@ def render(statement: PrivacyStatement, width: int) -> str:
 
 
 def _headline(statement: PrivacyStatement, width: int) -> list[str]:
-    if statement.epsilon_total is None or statement.delta is None:
+    if not statement.private:
         return [
             *textwrap.wrap(
                 "This run is NOT private. It adds no noise, so no finite ε describes what it reveals:", width
@@ -61,37 +60,86 @@ def _headline(statement: PrivacyStatement, width: int) -> list[str]:
             "    total ε = ∞",
         ]
     claim = (
-        f"What this run releases is differentially private with respect to each single {statement.unit} of its private "
-        f"data ({statement.adjacency}):"
+        f"What is released is differentially private with respect to each single {statement.unit} of the private data "
+        f"({statement.adjacency}). For everything that was released about this data so far:"
     )
     why = (
-        "This is the cost of the caps declared before the run, not of what was drawn. It bounds how far one "
+        "This is the cost of what was declared before each run, not of what was drawn. It bounds how far one "
         f"{statement.unit} can change what anyone concludes from all that is released, whatever else they know or try."
     )
-    number = f"    total ε = {round_up(statement.epsilon_total, 4):g} at δ = {statement.delta:g}"
-    return [*textwrap.wrap(claim, width), "", number, "", *textwrap.wrap(why, width)]
+    return [*textwrap.wrap(claim, width), "", f"    {_total(statement)}", "", *textwrap.wrap(why, width)]
+
+
+def _total(statement: PrivacyStatement) -> str:
+    if statement.epsilon_total is None or statement.delta_total is None:
+        return "total ε = ∞"
+    return f"total ε = {_shown(statement.epsilon_total)} at δ = {_shown(statement.delta_total)}"
 
 
 def _rows(statement: PrivacyStatement) -> Iterator[tuple[str, str]]:
+    yield from (("Warning", warning) for warning in statement.warnings)
+    if statement.epsilon_here is not None:
+        here = f"ε = {_shown(statement.epsilon_here)} at δ = {_shown(statement.delta_here or 0.0)}"
+        yield "This run", f"{here}{_share(statement)}"
     yield "Released", statement.released
     yield "Unit", f"one {statement.unit}, {statement.adjacency}"
     yield "Mechanism", statement.mechanism
     yield "Sampler", statement.sampler
-    yield "Caps" if statement.private else "Steps", _amounts(statement.caps)
+    yield "Search", statement.search
+    yield "Caps" if statement.private else "Steps", amounts(statement.caps)
     if statement.private:
-        yield "Drawn so far", f"{_amounts(statement.tokens_drawn)} (for information: the ε is that of the caps)"
+        drawn = "stays with the operator" if statement.tokens_drawn is None else amounts(statement.tokens_drawn)
+        yield "Drawn so far", f"{drawn} (for information: the ε is that of the caps)"
     if statement.epsilon_per_trial is not None:
-        alone = round_up(statement.epsilon_per_trial, 4)
-        yield "One trial", f"ε = {alone:g} if nothing but one full trial were released; not the cost of this run"
+        alone = _shown(statement.epsilon_per_trial)
+        yield "One trial", f"ε = {alone} if nothing but one full trial were released; not the cost of this run"
     yield "Rule", statement.rule
+    if statement.epsilon_by_other_rules:
+        others = "; ".join(f"{name}: {_shown(value)}" for name, value in statement.epsilon_by_other_rules.items())
+        yield "Other rules", f"had they been declared instead, this run's ε would be: {others}"
+    yield "Budget", _budget(statement)
     used = statement.accountant
     if used is not None:
         grid = "" if used.discretisation is None else f", grid {used.discretisation:g}, rounded towards more ε"
         yield "Accountant", f"{used.name}, version {used.version}{grid}"
     yield "Public data", "; ".join(statement.public_data) or "none was declared"
+    yield "Ledger", f"SHA-256 {statement.ledger_digest}"
     if statement.versions:
         yield "Versions", ", ".join(f"{name} {number}" for name, number in sorted(statement.versions.items()))
 
 
-def _amounts(tokens: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} {_KINDS.get(kind, kind)}" for kind, count in tokens.items())
+def _share(statement: PrivacyStatement) -> str:
+    others = statement.budget.num_reservations - 1
+    if others == 0:
+        return ", and nothing else was released about this data"
+    return f"; the rest of the total is {others} other run{'s' if others > 1 else ''} on this data"
+
+
+def _budget(statement: PrivacyStatement) -> str:
+    budget = statement.budget
+    if budget.epsilon_limit is None or budget.delta_limit is None:
+        return f"{budget.name!r}, without a limit: it only counts"
+    how = {"sum": "costs add up", "rdp": "a Rényi filter: the total is the limit, used up or not"}[budget.composition]
+    return f"{budget.name!r}, at most ε = {budget.epsilon_limit:g} at δ = {budget.delta_limit:g}; {how}"
+
+
+def amounts(tokens: Mapping[str, int]) -> str:
+    """Return counts by kind in words: 1,500 training steps, 20 noisy scores on private rows."""
+    return ", ".join(f"{count:,} {_words(kind)}" for kind, count in tokens.items())
+
+
+def _words(kind: str) -> str:
+    name, _, entry = kind.partition("/")
+    words = _KINDS.get(name, name)
+    return f"{words} of menu entry {entry}" if entry else words
+
+
+_KINDS = {
+    "train_step": "training steps",
+    "evaluation": "noisy scores on private rows",
+    "renyi_units": "units of 2^-40 Rényi ε",
+}
+
+
+def _shown(value: float) -> str:
+    return f"{round_up(value, 4):g}"

@@ -59,7 +59,11 @@ def sweep_summary(result: SweepResult, config: SweepConfig, width: int) -> Rende
     if best is not None:
         chosen = ", ".join(f"{name.removeprefix('method.')} {short(value)}" for name, value in best.values.items())
         facts += [("best trial", f"{best.number}: {best.score:.1%} ({chosen})"), ("model", str(result.model_folder))]
-    facts += [("results", str(result.folder)), ("took", duration(result.seconds))]
+    if result.private_score is not None:
+        facts.append(("private run", f"{result.private_score:.1%} with these settings on the private data"))
+    facts.append(("results", str(result.folder)))
+    if result.seconds is not None:
+        facts.append(("took", duration(result.seconds)))
     return Group(table, Text(), facts_table(facts), Text(), Text(result.statement.text(min(width, STATEMENT_WIDTH))))
 
 

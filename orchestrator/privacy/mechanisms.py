@@ -1,0 +1,56 @@
+"""What a rule's releases are, in the words of the privacy statement."""
+
+from __future__ import annotations
+
+from orchestrator.privacy.best_of import BestOf
+from orchestrator.privacy.composition import EvaluationCap, StepCap, SweepCaps
+from orchestrator.privacy.cost_rule import CostRule
+from orchestrator.privacy.menu import Menu
+
+_SCORES = {
+    "count": "a count of right answers",
+    "confusion_matrix": "a matrix of labels against answers (accuracy, F1, precision and recall come from one)",
+    "clipped_mean_loss": "a sum of losses, each cut to [0, bound], in units of the bound",
+}
+
+
+def mechanism_of(rule: CostRule) -> str:
+    """Return the releases of a rule in a sentence: what is clipped, and which noise is added."""
+    kinds = _kinds(rule)
+    if not kinds:
+        return f"{_STEP}; noise as each trial declares it, by an exact integer sampler; each release pays its own price"
+    steps = list(dict.fromkeys(_noise(kind.train_step, "C") for kind in kinds))
+    text = f"{_STEP}; {' or '.join(steps)} on each number of the sum, by an exact integer sampler"
+    scores = list(dict.fromkeys(_score(kind.evaluation) for kind in kinds if kind.evaluation is not None))
+    return f"{text}; each score on private rows: {' or '.join(scores)}" if scores else text
+
+
+def sampler_of(rule: CostRule, unit: str) -> str:
+    """Return how batches are drawn."""
+    rates = list(dict.fromkeys(f"{kind.train_step.sampling_prob:.6g}" for kind in _kinds(rule)))
+    rate = f"with probability {' or '.join(rates)}" if rates else "at the rate that its trial declares"
+    return f"Poisson: each {unit} joins each batch independently {rate}, by operating-system entropy"
+
+
+_STEP = (
+    "each step: loss differences along public directions, clipped to norm C for each unit of privacy (users' after "
+    "averaging) and summed"
+)
+
+
+def _kinds(rule: CostRule) -> tuple[SweepCaps, ...]:
+    if isinstance(rule, SweepCaps):
+        return (rule,)
+    if isinstance(rule, BestOf):
+        return (rule.trial,)
+    return rule.entries if isinstance(rule, Menu) else ()
+
+
+def _noise(release: StepCap | EvaluationCap, unit: str) -> str:
+    sigma = f"{release.noise_multiplier:.6g}"
+    scale = f"standard deviation {sigma}" if release.noise == "gaussian" else f"scale {sigma}"
+    return f"{release.noise.capitalize()} noise of {scale} × {unit} (noise multiplier {sigma})"
+
+
+def _score(release: EvaluationCap) -> str:
+    return f"{_SCORES[release.metric]}, with {_noise(release, '1').replace(' × 1', '')}"

@@ -1,0 +1,47 @@
+"""A trial's model, rebuilt from its release log and exported: the best one of a sweep, or any that may be released."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from orchestrator.board import TrialRow
+from orchestrator.planning import Plan
+from orchestrator.storage import Storage
+from trainers.run import LOG_NAME, Run, Tokens, Workspace, mechanism_plan
+from trainers.tokens import LocalTokens
+from trainers.workspace import open_workspace
+
+
+def publish_best(plan: Plan, storage: Storage, best: TrialRow) -> None:
+    """Export the best trial's model into the run's folder; where trials stay secret, its log too."""
+    log = rebuild(plan, storage, best, storage.model_folder)
+    if not storage.releases_trials:
+        shutil.copyfile(log, storage.folder / LOG_NAME)
+
+
+def rebuild(plan: Plan, storage: Storage, trial: TrialRow, folder: Path) -> Path:
+    """Replay a trial's releases on the base model, export it, and return the path of its log.
+
+    Raises:
+        ValueError: the log holds fewer steps than the trial has taken.
+    """
+    config = plan.trial(trial.values)
+    evaluator = open_workspace(config, private=False).evaluator
+    nothing = LocalTokens(0)
+    replayed = Run(
+        Workspace([], [], evaluator),
+        config,
+        mechanism_plan(config, config.privacy.noise_multiplier),
+        Tokens(nothing, nothing),
+        storage.trial_folder(trial.number),
+    )
+    with replayed.log:
+        replayed.replay()
+    if replayed.steps_taken < trial.steps:
+        raise ValueError(
+            f"{replayed.log.path} holds {replayed.steps_taken} of the {trial.steps} steps that trial {trial.number} "
+            "released: the log was lost or cut. Bring it back, and start the sweep again."
+        )
+    evaluator.export(folder)
+    return replayed.log.path

@@ -1,0 +1,61 @@
+"""Rule 6: trials on public or synthetic examples, which cost nothing, before one private run with the best settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from trainers.config import RunConfig
+from trainers.run import Run, Tokens, Workspace, mechanism_plan
+from trainers.tasks.sources import stream_records
+
+Config = TypeVar("Config", bound=RunConfig)
+
+
+class FreeTokens:
+    """Tokens of a run on public rows: there is nothing to count."""
+
+    def draw(self, step: int) -> None:
+        """Let the step pass."""
+
+
+@dataclass(frozen=True)
+class PublicRows:
+    """Rows that were declared public, in place of the private ones."""
+
+    source: str
+    count: int
+
+    def put_into(self, config: Config) -> Config:
+        """Return a configuration that trains on these rows with its own batch size and noise."""
+        data = config.data.model_copy(
+            update={
+                "train": self.source,
+                "num_examples": self.count,
+                "user_column": None,
+                "max_examples_per_user": None,
+                "num_users": None,
+            }
+        )
+        batch_size = min(config.privacy.expected_batch_size, float(self.count))
+        privacy = config.privacy.model_copy(update={"expected_batch_size": batch_size})
+        return config.model_copy(update={"data": data, "privacy": privacy})
+
+
+def public_rows(source: str) -> PublicRows:
+    """Count the rows of a public source.
+
+    Raises:
+        ValueError: it cannot be read, or is empty.
+    """
+    count = sum(1 for _ in stream_records(source, "search.tune_on"))
+    if count == 0:
+        raise ValueError(f"search.tune_on: {source} has no rows")
+    return PublicRows(source, count)
+
+
+def open_public_run(workspace: Workspace, config: RunConfig, folder: Path) -> Run:
+    """Open a trial on public rows: the same method and noise, and no ledger."""
+    free = FreeTokens()
+    return Run(workspace, config, mechanism_plan(config, config.privacy.noise_multiplier), Tokens(free, free), folder)
