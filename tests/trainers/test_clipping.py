@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+import trainers.clipping
 from trainers.clipping import clip_to_grid, clipped_sum
 from trainers.groups import group_means
 from trainers.mechanism import UNITS_PER_CLIP, MechanismPlan, NoiseLaw
@@ -67,6 +68,14 @@ def test_laplace_clips_in_the_norm_that_its_guarantee_is_for():
     quarter, half = UNITS_PER_CLIP // 4, UNITS_PER_CLIP // 2
     expected = [[half, -half, 0, 0], [half, 0, quarter, -quarter]]
     assert clip_to_grid(values_BK, plan(4, 1.0, "laplace")).tolist() == expected
+
+
+@pytest.mark.parametrize("noise", ["gaussian", "laplace"])
+def test_the_bound_holds_in_integers_whatever_floating_point_did(noise, monkeypatch):
+    true_clip = trainers.clipping._clip_rows
+    monkeypatch.setattr("trainers.clipping._clip_rows", lambda *given: true_clip(*given) * (1 + 1e-8))
+    values_BK = np.random.default_rng(0).normal(0, 100, (20, 4))
+    assert all(within_the_clip(units_K, noise) for units_K in clip_to_grid(values_BK, plan(4, noise=noise)))
 
 
 def test_edge_cases():

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+import trainers.run
 from tests.support.frozen import FrozenNoise, FrozenSampler
 from tests.support.quadratic import Quadratic
 from tests.support.runs import open_run, run_config
@@ -102,3 +103,55 @@ def test_mezo_clips_nothing_and_adds_nothing(tmp_path):
     finish(run)
     assert all(np.abs(values).max() > 0 for values in run.log.releases["step"])
     assert isinstance(run.config, RunConfig)
+
+
+def test_a_log_of_an_earlier_version_is_taken_up(tmp_path, monkeypatch):
+    """Its header lacks the settings that did not exist; the run did what their defaults say."""
+    new = ("mechanism.noise", "mechanism.adjacency", "data.user_column", "score.metric", "score.loss_bound")
+    with monkeypatch.context() as earlier:
+        true_header = trainers.run._header
+        earlier.setattr(
+            trainers.run, "_header", lambda *parts: {k: v for k, v in true_header(*parts).items() if k not in new}
+        )
+        finish(open_run(tmp_path, sampler=FrozenSampler([[1, 2]] * 10)))
+    again = open_run(tmp_path, tokens=LocalTokens(0))
+    assert [steps for steps, _ in finish(again)] == [10]
+    with pytest.raises(ValueError, match=r"mechanism\.noise: 'gaussian' in the log, 'laplace' now"):
+        open_run(tmp_path, run_config(privacy__noise="laplace"))
+
+
+@pytest.mark.parametrize("noise", ["gaussian", "laplace"])
+def test_a_run_of_users_replays_to_the_same_bits(tmp_path, noise):
+    users = {"data__user_column": "user", "data__max_examples_per_user": 2, "data__num_users": 25}
+    config = run_config(privacy__noise=noise, **users)
+    names = [f"user {number % 25}" for number in range(100)]
+    first, second = Quadratic(), Quadratic()
+    finish(open_run(tmp_path, config, evaluator=first, users=names))
+    finish(open_run(tmp_path, config, evaluator=second, users=names, tokens=LocalTokens(0)))
+    assert first.state_digest() == second.state_digest()
+
+
+def test_a_step_looks_at_no_more_than_its_share_of_a_user(tmp_path):
+    users = {"data__user_column": "user", "data__max_examples_per_user": 3, "data__num_users": 25}
+    seen = []
+
+    class Watching(Quadratic):
+        def probe(self, batch, probes):
+            seen.append([one.prompt_ids[0] for one in batch])
+            return super().probe(batch, probes)
+
+    names = ["many"] * 90 + [f"user {number}" for number in range(10)]
+    config = run_config(method__num_steps=30, **users)
+    finish(open_run(tmp_path, config, evaluator=Watching(), sampler=FrozenSampler([[0, 1]] * 30), users=names))
+    assert all(len(batch) == len(set(batch)) == 4 and batch[-1] == 90 for batch in seen)
+    assert len({tuple(batch) for batch in seen}) > 25  # chosen afresh at every step
+
+
+def test_one_token_gives_every_metric_of_the_confusion_matrix(tmp_path):
+    private = {"data__validation": "v.jsonl", "score__on": "private", "score__num_examples": 10, "score__metric": "f1"}
+    tokens = LocalTokens(11)
+    run = open_run(tmp_path, run_config(**private), tokens=tokens)
+    (_, score), *_ = finish(run)
+    assert run.scores_charged == 1
+    assert set(run.metrics) == {"accuracy", "f1", "precision", "recall"}
+    assert score == run.metrics["f1"]

@@ -66,7 +66,7 @@ def test_one_example_or_user_moves_a_score_by_at_most_the_clip(
     config = config_of(metric, **(USERS if users else {}))
     groups = groups_of([one(*example) for example in others], None)
     added = tuple(one(number + 100, label) for number, label in (canary if users else canary[:1]))
-    evaluator = Guesser(dict.fromkeys((example.prompt_ids[0] for example in added), canary_loss))
+    evaluator = Guesser({example.prompt_ids[0]: canary_loss for example in added})
     folder = tmp_path_factory.mktemp("scores")
     without, with_canary = (
         released(folder / name, config, list(of), evaluator)

@@ -64,6 +64,11 @@ def test_every_column_of_every_row_counts(tmp_path, known, change):
     assert fingerprint(json_lines(tmp_path / "changed.jsonl", change(ROWS)), KEY) != known
 
 
+def test_records_that_stand_twice_do_not_cancel(tmp_path):
+    first, second = (fingerprint(json_lines(tmp_path / f"{n}.jsonl", [*ROWS, ROWS[n], ROWS[n]]), KEY) for n in range(2))
+    assert first != second
+
+
 def test_another_key_gives_an_unrelated_fingerprint(tmp_path, known):
     assert fingerprint(json_lines(tmp_path / "known.jsonl", ROWS), KEY + b"!") != known
     for bad in (b"short", "a text of sixteen characters"):
