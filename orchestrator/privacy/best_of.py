@@ -82,7 +82,9 @@ class BestOf(CostRule):
         check_order(order)
         if adjacency != "add-or-remove-one":
             return math.inf
-        return float(self._renyi_curve((order, *bounds.ALL_ORDERS))[0])
+        orders = (order, *bounds.ALL_ORDERS)
+        curve = self._renyi_curve(orders)
+        return min(float(value) for known, value in zip(orders, curve, strict=True) if known >= order)  # it rises
 
     def bound(self, delta: float) -> float:
         """Return an upper bound on ε under add-or-remove-one without a privacy loss distribution, in milliseconds."""
@@ -176,9 +178,9 @@ def _larger_profile(losses: Sequence[PrivacyLossDistribution]) -> Callable[[floa
 
 
 def _negative_binomial_renyi(orders: Floats, base: Floats, number: Repetitions) -> Floats:
-    """Thm 2: ε + (1+η)·min_λ̂ ((1 − 1/λ̂)ε̂ + ln(1/γ)/λ̂) + ln E[K]/(λ−1) at each order λ."""
-    selection = (1 + number.eta) * np.min((1 - 1 / orders) * base - math.log(number.gamma) / orders)
-    return base + selection + math.log(number.mean) / (orders - 1)
+    """Thm 2: ε + (1+η)·min_λ̂ ((1 − 1/λ̂)ε̂ + ln(1/γ)/λ̂) + ln E[K]/(λ−1) at each order λ; λ̂ = 1 included."""
+    least = min(-math.log(number.gamma), np.min((1 - 1 / orders) * base - math.log(number.gamma) / orders))
+    return base + (1 + number.eta) * least + math.log(number.mean) / (orders - 1)
 
 
 def _poisson_renyi(orders: Floats, base: Floats, number: Repetitions) -> Floats:
