@@ -29,7 +29,7 @@ from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 from dp_accounting.rdp import rdp_privacy_accountant
 
 from orchestrator.privacy import bounds
-from orchestrator.privacy.accountant import Adjacency, Certificate
+from orchestrator.privacy.accountant import Adjacency, Certificate, check_delta
 from orchestrator.privacy.composition import SweepCaps
 from orchestrator.privacy.cost_rule import CostRule, check_order, times
 from orchestrator.privacy.distribution import discretisation, loss_distribution
@@ -65,9 +65,10 @@ class BestOf(CostRule):
         Raises:
             ValueError: under replace-one where the base run has no privacy loss distribution.
         """
-        base = self.trial.certificate(delta, adjacency)
+        check_delta(delta)
         if delta == 0:
-            return Certificate(_pure(base.epsilon, self.number), "pure ε of private selection", None)
+            base = self.trial.epsilon(0.0, adjacency)
+            return Certificate(_pure(base, self.number), "pure ε of private selection", None)
         found = [certificate for certificate in (self._by_profile(delta, adjacency),) if certificate is not None]
         if adjacency == "add-or-remove-one":
             found.append(self._by_renyi(delta))

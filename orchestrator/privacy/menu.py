@@ -84,9 +84,9 @@ class Menu(CostRule):
         )
 
     def _sides(self, adjacency: Adjacency) -> list[tuple[Releases, ...]]:
-        """Return, for each side of the split, the entries' releases on that side, each once."""
+        """Return, for each side of the split, the entries' releases on that side, each once and sorted."""
         by_entry = [entry.releases(adjacency) for entry in self.entries]
-        return [tuple(dict.fromkeys(side)) for side in zip(*by_entry, strict=True)]
+        return [tuple(sorted(set(side), key=lambda entry: entry.counts)) for side in zip(*by_entry, strict=True)]
 
     def _side_certificate(self, entries: tuple[Releases, ...], delta: float, adjacency: Adjacency) -> Certificate:
         if len(entries) == 1 or delta == 0:

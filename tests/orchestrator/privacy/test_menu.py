@@ -24,7 +24,10 @@ CALIBRATED = (
     entry(0.064, 23.9009, 10_000),
     entry(0.016, 16.3818, 75_000),
 )
-HEAVY_TAILED, LIGHT_TAILED = entry(0.01, 0.6, 20), entry(1.0, 12.0, 10)  # their profiles cross
+HEAVY_TAILED, LIGHT_TAILED = (
+    entry(0.01, 0.2, 1, noise="laplace", num_coordinates=2),
+    entry(1.0, 12.0, 10),
+)  # their profiles cross
 
 
 def test_golden_rule_two():
@@ -42,7 +45,7 @@ def test_crossing_entries_cost_more_than_any_one_of_them():
     # The wrong law: the largest of the entries' own totals is not what an adaptive choice between them costs.
     menu = Menu(entries=(HEAVY_TAILED, LIGHT_TAILED), num_trials=6)
     alone = [Menu(entries=(one,), num_trials=6).epsilon(DELTA) for one in menu.entries]
-    assert menu.epsilon(DELTA) > 1.02 * max(alone)
+    assert menu.epsilon(DELTA) > 1.1 * max(alone)
     assert menu.epsilon(DELTA) < sum(alone)
 
 
