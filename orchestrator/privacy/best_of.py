@@ -29,7 +29,7 @@ from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 from dp_accounting.rdp import rdp_privacy_accountant
 
 from orchestrator.privacy import bounds
-from orchestrator.privacy.accountant import Adjacency, Certificate
+from orchestrator.privacy.accountant import Adjacency, Certificate, check_delta
 from orchestrator.privacy.composition import SweepCaps
 from orchestrator.privacy.cost_rule import CostRule, check_order, times
 from orchestrator.privacy.distribution import discretisation, loss_distribution
@@ -65,9 +65,10 @@ class BestOf(CostRule):
         Raises:
             ValueError: under replace-one where the base run has no privacy loss distribution.
         """
-        base = self.trial.certificate(delta, adjacency)
+        check_delta(delta)
         if delta == 0:
-            return Certificate(_pure(base.epsilon, self.number), "pure ε of private selection", None)
+            base = self.trial.epsilon(0.0, adjacency)
+            return Certificate(_pure(base, self.number), "pure ε of private selection", None)
         found = [certificate for certificate in (self._by_profile(delta, adjacency),) if certificate is not None]
         if adjacency == "add-or-remove-one":
             found.append(self._by_renyi(delta))
@@ -82,7 +83,9 @@ class BestOf(CostRule):
         check_order(order)
         if adjacency != "add-or-remove-one":
             return math.inf
-        return float(self._renyi_curve((order, *bounds.ALL_ORDERS))[0])
+        orders = (order, *bounds.ALL_ORDERS)
+        curve = self._renyi_curve(orders)
+        return min(float(value) for known, value in zip(orders, curve, strict=True) if known >= order)  # it rises
 
     def bound(self, delta: float) -> float:
         """Return an upper bound on ε under add-or-remove-one without a privacy loss distribution, in milliseconds."""
@@ -180,9 +183,9 @@ def _larger_profile(losses: Sequence[PrivacyLossDistribution]) -> Callable[[floa
 
 
 def _negative_binomial_renyi(orders: Floats, base: Floats, number: Repetitions) -> Floats:
-    """Thm 2: ε + (1+η)·min_λ̂ ((1 − 1/λ̂)ε̂ + ln(1/γ)/λ̂) + ln E[K]/(λ−1) at each order λ."""
-    selection = (1 + number.eta) * np.min((1 - 1 / orders) * base - math.log(number.gamma) / orders)
-    return base + selection + math.log(number.mean) / (orders - 1)
+    """Thm 2: ε + (1+η)·min_λ̂ ((1 − 1/λ̂)ε̂ + ln(1/γ)/λ̂) + ln E[K]/(λ−1) at each order λ; λ̂ = 1 included."""
+    least = min(-math.log(number.gamma), np.min((1 - 1 / orders) * base - math.log(number.gamma) / orders))
+    return base + (1 + number.eta) * least + math.log(number.mean) / (orders - 1)
 
 
 def _poisson_renyi(orders: Floats, base: Floats, number: Repetitions) -> Floats:

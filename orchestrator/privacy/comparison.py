@@ -190,6 +190,8 @@ def _climb(certified: Callable[[int], float], sure: int, limit: int, epsilon: fl
     """
     low, high, power, tries = sure, limit + 1, 0.5, 0
     low_cost = certified(low) if low else 0.0
+    if low_cost > epsilon:  # a grid may round a hair above what the bound proves
+        low, high, low_cost = 0, low, 0.0
     while high - low > max(1, _TOLERANCE * low):
         reach = low * (epsilon / low_cost) ** (1 / power) if low_cost > 0 else 1.0
         guess = max(low + 1, int(reach * (1 - 0.4 * _TOLERANCE)), int(low * (1 + 0.8 * _TOLERANCE)))

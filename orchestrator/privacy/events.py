@@ -149,8 +149,7 @@ def _pure_noise_multiplier(event: Any, path: str) -> float:
     if not 1e-300 <= p < 1.0:
         raise ValueError(f"{path}.noise_parameter must be in [1e-300, 1); got {p!r}.")
     p -= _ROUNDING * p
-    epsilon = math.log1p(2 * ((1.0 - p) / p)) * (1 + _ROUNDING)
-    return 1 / epsilon * (1 - _ROUNDING)
+    return 1 / math.log1p(2 * ((1.0 - p) / p)) * (1 - _ROUNDING)
 
 
 def _parts(event: Any, path: str) -> list[Any]:

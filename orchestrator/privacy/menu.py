@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Annotated, Literal, Self
 
 import numpy as np
@@ -87,16 +88,16 @@ class Menu(CostRule):
         )
 
     def _sides(self, adjacency: Adjacency) -> list[tuple[Releases, ...]]:
-        """Return, for each side of the split, the entries' releases on that side, each once."""
+        """Return, for each side of the split, the entries' releases on that side, each once and sorted."""
         by_entry = [entry.releases(adjacency) for entry in self.entries]
-        return [tuple(dict.fromkeys(side)) for side in zip(*by_entry, strict=True)]
+        return [tuple(sorted(set(side), key=lambda entry: entry.counts)) for side in zip(*by_entry, strict=True)]
 
     def _side_certificate(self, entries: tuple[Releases, ...], delta: float, adjacency: Adjacency) -> Certificate:
         if len(entries) == 1 or delta == 0:
             composed = [Releases(tuple((r, n * self.num_trials) for r, n in e.counts), e.private) for e in entries]
             return accountant.largest(accountant.certify(releases, delta, adjacency) for releases in composed)
-        worst = _worst(entries, self.num_trials, adjacency)
-        if worst is not None:
+        worst = _worst(entries, adjacency)
+        if worst is not None and self.num_trials * np.ptp(loss_range(worst)) <= _MAX_TOTAL_RANGE:
             epsilon = float(worst.self_compose(self.num_trials).get_epsilon_for_delta(delta))
             return Certificate(max(0.0, epsilon), "PLD of the pointwise worst entry", _GRID)
         if adjacency != "add-or-remove-one":
@@ -111,13 +112,14 @@ def kind_of_entry(kind: str, entry: int) -> str:
     return f"{kind}/{entry}"
 
 
-def _worst(entries: tuple[Releases, ...], num_trials: int, adjacency: Adjacency) -> PrivacyLossDistribution | None:
+@lru_cache(maxsize=2)
+def _worst(entries: tuple[Releases, ...], adjacency: Adjacency) -> PrivacyLossDistribution | None:
     """Return the loss distribution of the pointwise worst profile; None where one does not fit into memory."""
     found = [loss_distribution(entry, discretisation(entry), adjacency) for entry in entries]
     losses = [distribution for distribution in found if distribution is not None]
     ranges = [loss_range(distribution) for distribution in losses]
     low, high = (min(a for a, _ in ranges), max(b for _, b in ranges)) if ranges else (0.0, 0.0)
-    if len(losses) < len(entries) or high - low > min(_MAX_TRIAL_RANGE, _MAX_TOTAL_RANGE / num_trials):
+    if len(losses) < len(entries) or high - low > _MAX_TRIAL_RANGE:
         return None
     lowest = math.floor(low / _GRID)
     epsilons = np.arange(lowest, math.ceil(high / _GRID) + 1) * _GRID

@@ -8,7 +8,7 @@ import dp_accounting as dp
 import numpy as np
 import pytest
 
-from orchestrator.privacy.events import Release, read, validate
+from orchestrator.privacy.events import Release, pure_step, read, validate
 
 GAUSSIAN = dp.GaussianDpEvent(1.0)
 
@@ -103,3 +103,34 @@ def test_reading_merges_equal_releases_and_multiplies_nested_counts():
 def test_one_bare_release_makes_everything_non_private():
     event = dp.ComposedDpEvent([GAUSSIAN, dp.SelfComposedDpEvent(dp.NonPrivateDpEvent(), 5)])
     assert not read(event).private
+
+
+@pytest.mark.parametrize("sigma", [0.002, 0.01, 0.7, 1.0, 16.49, 1e3, 1e6, 1e9])
+def test_a_pure_step_is_read_back_with_hardly_more_than_its_epsilon(sigma):
+    ((release, count),) = read(dp.PoissonSampledDpEvent(0.1, pure_step(sigma))).counts
+    assert (release.noise, release.sampling_prob, count) == ("pure", 0.1, 1)
+    excess = 1 / release.noise_multiplier - 1 / sigma
+    assert 0 <= excess <= 1e-14 * (1 / sigma + 1)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "buckets", "match"),
+    [
+        (0.5, 3, "num_buckets must be 2"),
+        (0.5, 2.0, "num_buckets must be a Python int"),
+        (1.0, 2, "noise_parameter must be in"),
+        (0.0, 2, "noise_parameter must be finite and above 0"),
+        (math.nan, 2, "noise_parameter must be finite"),
+        (np.float32(0.5), 2, "noise_parameter must be a Python float"),
+        (1e-301, 2, "noise_parameter must be in"),
+    ],
+)
+def test_randomised_response_that_is_no_pure_step_is_refused(parameter, buckets, match):
+    with pytest.raises(ValueError, match=match):
+        validate(dp.RandomizedResponseDpEvent(parameter, buckets))
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.0019, 2e9, math.nan])
+def test_pure_steps_out_of_range_are_refused(sigma):
+    with pytest.raises(ValueError, match=r"must be in \[0.002, 1e9\]"):
+        pure_step(sigma)
