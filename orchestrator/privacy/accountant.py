@@ -8,17 +8,19 @@ little noise, or steps too faint for the grid), a closed-form bound certifies in
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import dp_accounting as dp
+import numpy as np
 from dp_accounting.pld import privacy_loss_distribution
 from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 
 from orchestrator.privacy import bounds
 from orchestrator.privacy.events import Release, Releases, read, validate
 
-__all__ = ["Adjacency", "Certificate", "certificate", "delta", "epsilon", "rdp_epsilon", "validate"]
+__all__ = ["Adjacency", "Certificate", "certificate", "delta", "epsilon", "privacy_profile", "rdp_epsilon", "validate"]
 
 Adjacency = Literal["add-or-remove-one", "replace-one"]
 
@@ -83,19 +85,29 @@ def delta(event: dp.DpEvent, epsilon: float, adjacency: Adjacency = "add-or-remo
     Formal guarantees:
         As for `epsilon`.
     """
+    return float(privacy_profile(event, [epsilon], adjacency)[0])
+
+
+def privacy_profile(
+    event: dp.DpEvent, epsilons: Sequence[float], adjacency: Adjacency = "add-or-remove-one"
+) -> np.ndarray:
+    """Return the smallest certified δ at each of `epsilons` (≥ 0), float64 [E]; see `delta` for the rest."""
     _check_adjacency(adjacency)
-    if not epsilon >= 0:
-        raise ValueError(f"epsilon must be at least 0; got {epsilon!r}.")
+    asked = np.asarray(epsilons, dtype=np.float64)
+    if not (asked >= 0).all():
+        raise ValueError(f"epsilon must be at least 0; got {', '.join(repr(value) for value in epsilons)}.")
     releases = read(event)
     if not releases.private:
-        return 1.0
+        return np.ones_like(asked)
     if not releases.counts:
-        return 0.0
+        return np.zeros_like(asked)
     grid = discretisation(releases)
     if not _fits(releases, grid, adjacency):
         raise ValueError("delta needs a privacy loss distribution: too little noise, or steps too faint, for one here.")
-    found = float(_compose(releases, grid, adjacency).get_delta_for_epsilon(float(epsilon)))
-    return min(1.0, max(found, _SMALLEST_DELTA))
+    composed = _compose(releases, grid, adjacency)
+    # one by one: the library's form for many at once subtracts large numbers from each other
+    found = np.array([composed.get_delta_for_epsilon(value) for value in asked.tolist()])
+    return np.clip(found, _SMALLEST_DELTA, 1.0)
 
 
 def rdp_epsilon(event: dp.DpEvent, delta: float, adjacency: Adjacency = "add-or-remove-one") -> float:
