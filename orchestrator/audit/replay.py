@@ -94,7 +94,7 @@ def _rows(num_directions: int) -> tuple[list[str], np.ndarray, np.ndarray]:
 
 
 def _batches() -> list[list[int]]:
-    """Return batches of others: none, so that the canary is alone, one, all quiet ones, odd ones too, and a large one."""
+    """Return batches of others: none (the canary is alone), one, all quiet ones, odd ones too, and a large one."""
     quiet = list(range(_NUM_QUIET))
     return [[], [1], quiet, [*quiet, _NUM_QUIET, _NUM_QUIET + 1], quiet * 50]
 

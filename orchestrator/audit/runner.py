@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -44,16 +45,12 @@ def run_audit(
     with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as name, _executor(jobs) as executor:
         folder = Path(name)
         with steps_bar(console or Console(quiet=True)) as bar:
-            total = sum(_steps(case, runs) for case in cases)
-            task = bar.add_task("audit", total=total)
+            task = bar.add_task("audit", total=sum(_steps(case, runs) for case in cases))
             results = []
             for number, case in enumerate(cases):
                 bar.update(task, description=METHODS[case.config.method.name].title)
-                results.append(
-                    _audit_case(
-                        case, runs, tail, folder / str(number), executor, lambda steps: bar.advance(task, steps)
-                    )
-                )
+                advance = partial(bar.advance, task)
+                results.append(_audit_case(case, runs, tail, folder / str(number), executor, advance))
         model = replay_real_model(folder / "real")
     versions = {library: version(library) for library in _LIBRARIES}
     return AuditResult(cases=results, model=model, seconds=time.monotonic() - started, versions=versions)

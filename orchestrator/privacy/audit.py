@@ -127,7 +127,7 @@ def judge(without: np.ndarray, present: np.ndarray, claim: TradeOff, delta: floa
     pooled = np.concatenate([without[:half], present[:other]])
     thresholds = np.unique(np.quantile(pooled, np.linspace(0.0, 1.0, _NUM_THRESHOLDS + 2)[1:-1]))
     tried = rates(without[:half], present[:other], thresholds, tail)
-    best = int(np.argmax(claim(tried.fpr_upper) - tried.fnr_upper))
+    best = int(np.argmax(_distance(tried, claim)))
     loudest = int(np.argmax(_epsilon_lower(tried, delta)))
     chosen, decisive, loud = (
         rates(without[half:], present[other:], picked, tail)
@@ -150,6 +150,13 @@ def power(
         )
         found += judge(without, present, claim, 0.0, tail).violation
     return found / tries
+
+
+def _distance(found: Rates, claim: TradeOff) -> np.ndarray:
+    """Return how far rates lie below the claim, in multiples of what their bounds take away: above 1 they still do."""
+    below = claim(found.fpr) - found.fnr
+    taken = claim(found.fpr) - claim(found.fpr_upper) + found.fnr_upper - found.fnr
+    return below / np.maximum(taken, 1e-12)
 
 
 def _epsilon_lower(found: Rates, delta: float) -> np.ndarray:

@@ -15,11 +15,12 @@ from orchestrator.report.tables import duration, epsilon_text
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from orchestrator.audit.result import AuditResult, CaseResult
+    from orchestrator.audit.result import AuditResult, CaseResult, Point
 
 LOW_POWER = 0.8
 _COLUMNS = 2
-_CLAIM, _MEASURED, _BOX, _FORBIDDEN = "#1b4f8f", "#b3490b", "#e8a06a", "#f6d6d6"
+_EVERY = 3  # of the measured points, so that their boxes stay apart
+_CLAIM, _MEASURED, _DECISIVE, _FORBIDDEN = "#1b4f8f", "#d98b1f", "#7a1fa2", "#f6d6d6"
 
 
 def audit_summary(result: AuditResult, width: int) -> RenderableType:
@@ -35,8 +36,8 @@ def audit_summary(result: AuditResult, width: int) -> RenderableType:
         "declared. f-DP: the best guess whether a canary took part, against the claimed curve. ε at least: lower bound "
         "from the same guesses. power: how often these runs would find noise at 0.8 of the claimed.",
         *dict.fromkeys(_setting(case) for case in result.cases),
-        f"Transformers evaluator, a random Llama of {model.parameters:,} parameters: one example moved a sum by at most "
-        f"{model.largest_shift:.4f} C (rounding in the model may add {model.rounding:.1g} C).",
+        f"Transformers evaluator, a random Llama of {model.parameters:,} parameters: one example moved a sum by at "
+        f"most {model.largest_shift:.4f} C (rounding in the model may add {model.rounding:.1g} C).",
         *(_warning(case) for case in result.cases if case.membership.power < LOW_POWER),
     ]
     words = "\n\n".join("\n".join(textwrap.wrap(line, min(width, 100))) for line in told)
@@ -67,26 +68,27 @@ def _draw(panel: Axes, case: CaseResult) -> None:
     claimed_fpr, claimed_fnr = zip(*found.claimed, strict=True)
     panel.fill_between(claimed_fpr, claimed_fnr, color=_FORBIDDEN, label="breaks the claim")
     panel.plot([0, 1], [1, 0], color="0.7", linewidth=0.8, linestyle=":", label="pure guessing")
-    panel.plot(claimed_fpr, claimed_fnr, color=_CLAIM, linewidth=1.8, label=f"claimed at best ({_promise(case)})")
-    for number, point in enumerate([*found.measured[1::4], found.decided_at]):
-        decisive = number == len(found.measured[1::4])
-        panel.errorbar(
-            [point.fpr],
-            [point.fnr],
-            xerr=[[point.fpr - point.fpr_lower], [point.fpr_upper - point.fpr]],
-            yerr=[[point.fnr - point.fnr_lower], [point.fnr_upper - point.fnr]],
-            color=_MEASURED if decisive else _BOX,
-            marker="o",
-            markersize=5 if decisive else 3,
-            linewidth=1.0,
-            zorder=4 if decisive else 3,
-            label={0: "measured, 95 % bounds"}.get(number, "decisive threshold" if decisive else None),
-        )
+    panel.plot(claimed_fpr, claimed_fnr, color=_CLAIM, linewidth=1.8, label="the claim: nobody guesses better")
+    for number, point in enumerate(found.measured[1::_EVERY]):
+        _box(panel, point, _MEASURED, "measured, with 95 % bounds" if number == 0 else None)
+    _box(panel, found.decided_at, _DECISIVE, "decisive: its upper right corner is compared")
     verdict = "VIOLATION" if case.violations else "no violation found"
-    panel.set_title(f"{case.title}: {verdict}", fontsize=11, color="#a01818" if case.violations else "black")
-    panel.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    panel.set_title(
+        f"{case.title}, {_promise(case)}\n{verdict}", fontsize=11, color="#a01818" if case.violations else "black"
+    )
+    panel.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     panel.set_xlabel("false positives: absent, guessed present")
     panel.set_ylabel("false negatives: present, guessed absent")
+
+
+def _box(panel: Axes, point: Point, color: str, label: str | None) -> None:
+    """Draw a measured pair of rates and the box that its bounds make."""
+    from matplotlib.patches import Rectangle
+
+    width, height = point.fpr_upper - point.fpr_lower, point.fnr_upper - point.fnr_lower
+    corner = (point.fpr_lower, point.fnr_lower)
+    panel.add_patch(Rectangle(corner, width, height, facecolor=color, edgecolor=color, alpha=0.35, zorder=3))
+    panel.plot([point.fpr], [point.fnr], color=color, marker="o", markersize=3.5, linestyle="", label=label, zorder=4)
 
 
 def _cells(case: CaseResult) -> tuple[str | Text, ...]:
@@ -118,8 +120,8 @@ def _setting(case: CaseResult) -> str:
         steps += f" of the {case.planned_steps} that are planned (ε is that of {case.num_steps})"
     return (
         f"Runs: {case.membership.runs:,} without and {case.membership.runs:,} with the canary, q = "
-        f"{case.sampling_prob:.4g}, σ = {case.noise_multiplier:.4g}, {steps}, δ = {case.delta:g}, {case.adjacency}; all "
-        f"by the real step, sampler, clip, noise and log, with a stub's losses. {case.residuals.values:,} residuals."
+        f"{case.sampling_prob:.4g}, σ = {case.noise_multiplier:.4g}, {steps}, δ = {case.delta:g}, {case.adjacency}; "
+        f"all by the real step, sampler, clip, noise and log, on a stub's losses; {case.residuals.values:,} residuals."
     )
 
 
