@@ -26,18 +26,25 @@ NUM_RUNS = 8
 _NUM_ROWS = 2  # few, so that batches are often empty
 
 
-def num_steps(case: AuditCase) -> int:
+def num_steps(case: AuditCase, num_values: int = NUM_VALUES) -> int:
     """Return the steps of each of the runs that together give the residuals."""
-    return -(-NUM_VALUES // (NUM_RUNS * case.plan.num_directions))
+    return -(-num_values // (NUM_RUNS * case.plan.num_directions))
 
 
-def residuals(case: AuditCase, folder: Path, advance: Callable[[int], None] = lambda steps: None) -> ResidualResult:
+def residuals(
+    case: AuditCase,
+    folder: Path,
+    advance: Callable[[int], None] = lambda steps: None,
+    *,
+    num_values: int = NUM_VALUES,
+) -> ResidualResult:
     """Play the runs and check what they added; `advance` is told the steps."""
-    case = case.with_method(num_steps=num_steps(case))
+    steps = num_steps(case, num_values)
+    case = case.with_method(num_steps=steps)
     played = []
     for number in range(NUM_RUNS):
         played.append(_play(case, folder / str(number)))
-        advance(num_steps(case))
+        advance(steps)
     residuals_RTK = np.stack([residuals_TK for residuals_TK, _ in played])
     empty_RT = np.stack([empty_T for _, empty_T in played])
     scale = case.law.noise_multiplier * UNITS_PER_CLIP
@@ -82,7 +89,7 @@ def _finish(workspace: Workspace, case: AuditCase, tokens: LocalTokens, folder: 
 
 def _public_streams(case: AuditCase) -> dict[str, np.ndarray]:
     """Return what anyone who knows the public seed can compute, by name: float64, one value for each residual."""
-    seed, steps, K = case.config.method.seed, num_steps(case), case.plan.num_directions
+    seed, steps, K = case.config.method.seed, case.plan.num_steps, case.plan.num_directions
     count = NUM_RUNS * steps * K
     method, stdlib = method_of(case.config), random.Random(seed)
     along = np.array(

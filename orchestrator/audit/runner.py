@@ -42,8 +42,7 @@ def run_audit(
         at the usual .025 (see `judge` and `audit_residuals`).
     """
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as name, _executor(jobs) as executor:
-        folder = Path(name)
+    with scratch_folder() as folder, _executor(jobs) as executor:
         with steps_bar(console or Console(quiet=True)) as bar:
             task = bar.add_task("audit", total=sum(_steps(case, runs) for case in cases))
             results = []
@@ -54,6 +53,13 @@ def run_audit(
         model = replay_real_model(folder / "real")
     versions = {library: version(library) for library in _LIBRARIES}
     return AuditResult(cases=results, model=model, seconds=time.monotonic() - started, versions=versions)
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Make a folder for as long as the body runs, in memory where there is a file system for that."""
+    with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as name:
+        yield Path(name)
 
 
 def _audit_case(

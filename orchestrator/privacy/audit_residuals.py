@@ -113,7 +113,12 @@ def residual_findings(
     again = repeats(values_N)
     if again > allowed_repeats(len(values_N), kind, scale):
         findings.append(f"noise was used again: {again} of {len(values_N)} values had been there before")
-    name, distance = largest_correlation(values_N, {**references, "the value before": np.roll(values_N, 1)})
+    earlier = {
+        "the value before": np.roll(values_N, 1),
+        "the step before": np.roll(residuals_RTK, 1, axis=1).ravel(),
+        "the run before": np.roll(residuals_RTK, 1, axis=0).ravel(),
+    }
+    name, distance = largest_correlation(values_N, {**references, **earlier})
     if distance > _Z:
         findings.append(f"the noise follows {name}: correlation {distance:.1f} standard deviations from 0")
     return overall, findings
