@@ -45,7 +45,7 @@ def replay(case: AuditCase, folder: Path) -> ReplayResult:
     ]
     shifts += list(_swaps(case, present, canaries, batches))
     findings = [
-        f"{where} moved the sum by {shift:.6g} C, not {bound} C at most"
+        f"{where} moved the sum by {shift:.12g} C, not {bound} C at most"
         for shift, bound, where in shifts
         if shift > bound
     ]

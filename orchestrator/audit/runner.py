@@ -38,7 +38,7 @@ def run_audit(
     """Audit every case with `runs` runs without and with the canary each, and the real model once.
 
     Formal guarantees:
-        Of a case whose claim holds, a violation is reported with probability at most 2 · `tail` + 1e-5, and about 0.3 %
+        Of a case whose claim holds, a violation is reported with probability at most 2 · `tail` + 2e-5, and about 0.3 %
         at the usual .025 (see `judge` and `audit_residuals`).
     """
     started = time.monotonic()

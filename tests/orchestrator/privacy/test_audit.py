@@ -82,7 +82,7 @@ CLAIMS = {
 }
 
 
-@pytest.fixture(params=CLAIMS)
+@pytest.fixture(scope="module", params=CLAIMS)
 def claim_of(request):
     law, steps, kind = CLAIMS[request.param]
     return law, steps, claimed_trade_off(sampled(law.noise_multiplier, law.sampling_prob, steps, kind))
