@@ -1,7 +1,7 @@
-"""The command line: `dpzo plan`, `dpzo train`, `dpzo sweep`.
+"""The command line: `dpzo plan`, `dpzo train`, `dpzo sweep`, `dpzo audit`.
 
-Exit codes: 0 done, 2 bad configuration or input, 3 the privacy budget or its ledger refuses; 1 anything
-else.
+Exit codes: 0 done, 2 bad configuration or input, 3 the privacy budget or its ledger refuses, 4 an audit found a
+violation; 1 anything else.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from orchestrator.planning import Plan
 
-BAD_CONFIGURATION, BUDGET_REFUSED = 2, 3
+BAD_CONFIGURATION, BUDGET_REFUSED, VIOLATION_FOUND = 2, 3, 4
 
 app = typer.Typer(
     help="Differentially private zeroth-order fine-tuning, with the search's cost in the reported epsilon.",
@@ -104,6 +104,26 @@ def sweep(
         _announce(made)
         result = run_sweep(made, _progress_console())
         _print(output, lambda: result_json(result), lambda width: sweep_summary(result, loaded, width))
+
+
+@app.command()
+def audit(
+    config: Annotated[Path | None, typer.Argument(help="File of a run or sweep; all methods without one.")] = None,
+    overrides: Overrides = [],  # noqa: B006
+    output: OutputFormat = Format.TEXT,
+    runs: Annotated[int, typer.Option("--runs", help="Runs without the canary, and as many with it.")] = 5000,
+    folder: Annotated[Path | None, typer.Option("--output", help="Folder for audit.json and plots.")] = None,
+) -> None:
+    """Test the claim on the code that makes it: clip, noise, and a guess whether one example took part."""
+    with clear_errors():
+        from orchestrator.audit.command import audit as run_audit
+        from orchestrator.audit.command import audit_json
+        from orchestrator.report.audit import audit_summary
+
+        result = run_audit(config, overrides, runs, folder, _progress_console())
+        _print(output, lambda: audit_json(result), lambda width: audit_summary(result, width))
+        if result.violations:
+            raise typer.Exit(VIOLATION_FOUND)
 
 
 @contextmanager
