@@ -126,8 +126,9 @@ def make_plan(config: LedgeredConfig | RunConfig) -> Plan:
     if search is not None and search.menu is not None:
         return _menu_plan(config, search.menu)
     sigma = privacy.noise_multiplier or _calibrated(config)
-    sigmas: dict[int | None, float] = {None: sigma}
-    rule, caps = rule_of(config, sigmas), planned(config, sigma)
+    caps = planned(config, sigma)
+    sigmas: dict[int | None, float] = {None: caps.noise_multiplier}  # in whole units of the noise
+    rule = rule_of(config, sigmas)
     if isinstance(rule, SweepCaps):
         total = require_fits(caps, privacy.epsilon or math.inf, privacy.delta, privacy.adjacency)
     else:
@@ -149,7 +150,8 @@ def _menu_plan(config: RunConfig, menu: list[MenuEntry]) -> Plan:
         sigmas[number] = entry.noise_multiplier or _of_one_trial(own, entry.epsilon or math.inf)
     rule = rule_of(config, sigmas)
     assert isinstance(rule, Menu)
-    return Plan(config, rule, _require_room(rule, config), None, sigmas)
+    in_units: dict[int | None, float] = {i: entry.train_step.noise_multiplier for i, entry in enumerate(rule.entries)}
+    return Plan(config, rule, _require_room(rule, config), None, in_units)
 
 
 def _require_room(rule: Menu | BestOf, config: RunConfig) -> Certificate:

@@ -245,5 +245,5 @@ def _warnings(delta: float, total_epsilon: float | None, num_units: int | None) 
             "Take a δ well below."
         )
     if total_epsilon is None:
-        found.append("Something else that was released about this data is not private: the total is infinite.")
+        found.append("Something else that was released about this data is not private: no finite ε covers both.")
     return found

@@ -112,14 +112,14 @@ def _share(statement: PrivacyStatement) -> str:
     others = statement.budget.num_reservations - 1
     if others == 0:
         return ", and nothing else was released about this data"
-    return f"; the rest of the total is {others} other run{'s' if others > 1 else ''} on this data"
+    return f"; the rest comes from {others} other run{'s' if others > 1 else ''} on this data"
 
 
 def _budget(statement: PrivacyStatement) -> str:
     budget = statement.budget
     if budget.epsilon_limit is None or budget.delta_limit is None:
         return f"{budget.name!r}, without a limit: it only counts"
-    how = {"sum": "costs add up", "rdp": "a Rényi filter: the total is the limit, used up or not"}[budget.composition]
+    how = {"sum": "costs add up", "rdp": "a Rényi filter: its limit counts, used up or not"}[budget.composition]
     return f"{budget.name!r}, at most ε = {budget.epsilon_limit:g} at δ = {budget.delta_limit:g}; {how}"
 
 

@@ -22,15 +22,15 @@ def evaluator():
 def begin(settings, evaluator, monkeypatch):
     """Reserve the small sweep and begin a trial on a lane whose model is the quadratic one, without Tune."""
     workspace = Workspace([example(n) for n in range(40)], [example(n) for n in range(10)], evaluator)
-    monkeypatch.setattr(module, "open_workspace", lambda config: workspace)
+    monkeypatch.setattr(module, "open_workspace", lambda config, coin_key: workspace)
     begun = []
 
     def begin(number, *overrides):
         plan = make_plan(load_sweep(settings, overrides))
         storage = storage_of(plan.config)
-        ledger = reserve(plan, storage)
+        ledger = reserve(plan, storage).ledger
         lane = Lane.__new__(Lane)  # Tune's own __init__ asks for a cluster
-        lane.setup(trial(number), Job(plan, plan.config, storage))
+        lane.setup(trial(number), Job(plan, plan.config.performance, storage))
         begun.append(lane)
         return lane, storage, ledger
 
@@ -51,7 +51,7 @@ def test_a_lane_trains_from_score_to_score(begin):
     assert [(result["finished"], result["done"]) for result in results] == [(False, False), (True, True)]
     assert all(0 <= result["score"] <= 1 for result in results)
     plan = lane._job.plan
-    assert [result["epsilon"] for result in results] == [plan.epsilon_after(2), plan.trial_epsilon]
+    assert [result["epsilon"] for result in results] == [plan.epsilon_after(lane._run.config, 2), plan.trial_epsilon]
     assert all(result["sweep_epsilon"] == plan.epsilon for result in results)
     assert ledger.drawn("test", "train_step", "trial-000") == 4
 

@@ -1,21 +1,23 @@
 import shutil
 import sqlite3
+from dataclasses import replace
 
 import pytest
 
 from orchestrator.ledgered import LedgerTokens, holder_of, open_ledgered_run, require_ledger_knows
-from orchestrator.privacy.budgets import Cost
+from orchestrator.planning import make_plan
+from orchestrator.privacy.budgets import Budget, Cost
 from orchestrator.privacy.drawer import TokenDrawer
 from orchestrator.privacy.errors import LedgerCorruptError
-from orchestrator.privacy.ledger import Cap, Ledger
-from orchestrator.reservation import UNLIMITED, laws
+from orchestrator.privacy.ledger import Ledger
 from orchestrator.storage import Storage
 from tests.support.quadratic import Quadratic, example
-from tests.support.runs import plan_of, run_config
+from tests.support.runs import run_config
 from trainers.run import LOG_NAME, Workspace
 from trainers.tokens import TokensExhausted
 
 NUM_STEPS = 10
+UNLIMITED = Budget(name="data", epsilon=None, delta=0.0, num_units=100)
 
 
 @pytest.fixture
@@ -25,19 +27,20 @@ def storage(tmp_path):
 
 def reserve(storage, steps=NUM_STEPS, scores=0) -> Ledger:
     config = private_scores() if scores else run_config()
-    law = {kind: cap.parameters for kind, cap in laws(plan_of(config), config).items()}
-    caps = {"train_step": Cap(law["train_step"], steps)}
+    tokens = make_plan(config).rule.tokens()
+    caps = {"train_step": replace(tokens["train_step"], count=steps)}
     if scores:
-        caps["evaluation"] = Cap(law["evaluation"], scores)
+        caps["evaluation"] = replace(tokens["evaluation"], count=scores)
     ledger = Ledger(storage.database_url)
     ledger.create_budget(UNLIMITED)
     ledger.reserve(storage.name, caps, budget=UNLIMITED.name, cost=Cost(1.0, 1e-5))
     return ledger
 
 
-def open_run(storage, config=None, holder="run"):
+def open_run(storage, config=None, holder="run", folder=None):
+    plan = make_plan(config or run_config())
     workspace = Workspace([example(n) for n in range(100)], [example(n) for n in range(20)], Quadratic())
-    return open_ledgered_run(workspace, config or run_config(), 2.0, storage, holder, storage.folder / holder)
+    return open_ledgered_run(workspace, plan, plan.trial({}), storage, holder, folder or storage.folder / holder)
 
 
 def take_all(run) -> list:
@@ -168,8 +171,7 @@ def test_another_law_than_the_reserved_one_is_never_drawn(storage, change):
 def test_a_ledger_older_than_the_trials_logs_is_refused_at_the_start(storage):
     ledger = reserve(storage, steps=2 * NUM_STEPS)
     trial = storage.trial_folder(3)
-    workspace = Workspace([example(n) for n in range(100)], [], Quadratic())
-    take_all(open_ledgered_run(workspace, run_config(), 2.0, storage, holder_of(3), trial))
+    take_all(open_run(storage, holder=holder_of(3), folder=trial))
     require_ledger_knows(ledger, storage)
     with sqlite3.connect(storage.root / "dpzo.db") as database:
         database.execute("DELETE FROM draws")

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.config import load_run, load_sweep
-from orchestrator.planning import make_plan, num_trials_of, planned
+from orchestrator.counting import num_private_trials, planned
+from orchestrator.planning import make_plan
 from orchestrator.privacy.errors import BudgetExceeded
 from search_spaces.space import apply, sample
 from trainers.run import mechanism_plan
@@ -88,21 +89,21 @@ def test_scores_that_cost_too_much_alone_are_refused(sweep):
 def test_a_method_without_privacy_has_no_caps_and_no_finite_epsilon(sweep):
     plan = make_plan(sweep(*MEZO))
     assert (plan.caps, plan.total, plan.noise_multiplier) == (None, None, None)
-    assert plan.epsilon == plan.trial_epsilon == plan.epsilon_after(1) == math.inf
+    assert plan.epsilon == plan.trial_epsilon == plan.epsilon_after(plan.config, 1) == math.inf
     assert plan.num_trials == 3
 
 
 def test_one_run_is_one_trial(settings):
     config = load_run(settings)
     plan = make_plan(config)
-    assert (plan.num_trials, num_trials_of(config)) == (1, 1)
+    assert (plan.num_trials, num_private_trials(config)) == (1, 1)
     assert plan.caps.caps().train_step.num_steps == 4
     assert plan.epsilon == plan.trial_epsilon
 
 
 def test_the_epsilon_of_a_stopped_trial_grows_to_that_of_a_complete_one(sweep):
     plan = make_plan(sweep())
-    grown = [plan.epsilon_after(steps) for steps in range(5)]
+    grown = [plan.epsilon_after(plan.trial({}), steps) for steps in range(5)]
     assert grown[0] == 0
     assert grown == sorted(grown)
     assert grown[-1] == plan.trial_epsilon < plan.epsilon
@@ -145,7 +146,7 @@ def test_a_private_score_is_as_noisy_as_its_cap_says(sweep):
     config = sweep(*PRIVATE_SCORES, "score.noise_multiplier=7.3")
     cap = planned(config, 4.0).caps().evaluation
     mechanism = score_plan(config)
-    assert mechanism.noise_multiplier >= cap.noise_multiplier == 7.3
+    assert mechanism.noise_multiplier == cap.noise_multiplier >= 7.3
     assert (mechanism.sampling_prob, mechanism.clip_norm) == (1.0, 1.0)
 
 

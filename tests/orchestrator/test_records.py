@@ -6,7 +6,6 @@ import pytest
 from orchestrator import records
 from orchestrator.board import TrialRow
 from orchestrator.config import load_run, load_sweep
-from orchestrator.privacy.statement import state_without_privacy
 from orchestrator.records import (
     RunResult,
     SweepResult,
@@ -18,8 +17,9 @@ from orchestrator.records import (
     write_whole,
 )
 from orchestrator.storage import Storage
+from tests.support.statements import stated
 
-STATEMENT = state_without_privacy(num_steps=4)
+STATEMENT = stated(None, num_steps=4)
 
 
 @pytest.fixture

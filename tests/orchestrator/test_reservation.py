@@ -22,7 +22,7 @@ def plan(settings):
 def test_the_caps_of_a_plan_are_reserved_before_anything_is_drawn(plan):
     made = plan(*PRIVATE_SCORES, "privacy.spare_steps=5")
     storage = storage_of(made.config)
-    found = {cap.kind: cap for cap in reserve(made, storage).reservations()}
+    found = {cap.kind: cap for cap in reserve(made, storage).ledger.reservations()}
     assert {kind: (cap.name, cap.cap.count, cap.drawn) for kind, cap in found.items()} == {
         "train_step": ("test", 3 * 4 + 5, 0),
         "evaluation": ("test", 3 * 2, 0),
@@ -36,14 +36,14 @@ def test_the_caps_of_a_plan_are_reserved_before_anything_is_drawn(plan):
 
 def test_the_same_plan_again_is_the_same_reservation(plan):
     storage = storage_of(plan().config)
-    first = reserve(plan(), storage).reservations()
-    assert reserve(plan(), storage).reservations() == first
+    first = reserve(plan(), storage).ledger.reservations()
+    assert reserve(plan(), storage).ledger.reservations() == first
 
 
 @pytest.mark.parametrize("change", ["search.num_trials=4", "privacy.noise_multiplier=5", "privacy.spare_steps=1"])
 def test_a_name_keeps_its_caps(plan, change):
     storage = storage_of(plan().config)
-    first = reserve(plan(), storage).reservations()
+    first = reserve(plan(), storage).ledger.reservations()
     with pytest.raises(ValueError, match="'test' is already reserved with other caps"):
         reserve(plan(change), storage)
     assert Ledger(storage.database_url).reservations() == first
@@ -52,7 +52,7 @@ def test_a_name_keeps_its_caps(plan, change):
 def test_two_names_share_one_ledger(plan):
     for name in ("a", "b"):
         made = plan(f"name={name}")
-        ledger = reserve(made, storage_of(made.config))
+        ledger = reserve(made, storage_of(made.config)).ledger
     assert [cap.name for cap in ledger.reservations()] == ["a", "b"]
 
 
@@ -66,7 +66,7 @@ def test_steps_without_privacy_are_counted_all_the_same(plan):
 def test_a_ledger_that_was_edited_is_refused(plan):
     made = plan()
     storage = storage_of(made.config)
-    ledger = reserve(made, storage)
+    ledger = reserve(made, storage).ledger
     for step in range(3):
         ledger.draw("test", "train_step", "trial-000", step)
     with sqlite3.connect(storage.root / "dpzo.db") as database:

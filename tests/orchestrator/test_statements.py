@@ -18,11 +18,11 @@ def stated(settings):
 
     def state(*overrides, load=load_sweep, **drawn):
         plan = make_plan(load(settings, overrides))
-        ledger = reserve(plan, storage_of(plan.config))
+        reserved = reserve(plan, storage_of(plan.config))
         for kind, count in drawn.items():
             for step in range(count):
-                ledger.draw("test", kind, "trial-000", step)
-        return plan, statement_of(plan, ledger)
+                reserved.ledger.draw("test", kind, "trial-000", step)
+        return plan, statement_of(plan, reserved)
 
     return state
 
@@ -32,7 +32,7 @@ def test_the_stated_epsilon_is_that_of_the_caps_whatever_was_drawn(stated):
     assert statement.private
     assert statement.epsilon == plan.epsilon
     assert statement.epsilon_per_trial == plan.trial_epsilon
-    assert statement.delta == plan.config.privacy.delta
+    assert statement.delta_total == statement.delta_here == plan.config.privacy.delta
     assert (statement.caps, statement.tokens_drawn) == ({"train_step": 12}, {"train_step": 5})
 
 

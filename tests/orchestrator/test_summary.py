@@ -7,18 +7,18 @@ from rich.console import Console
 from orchestrator.board import Board, TrialRow
 from orchestrator.config import load_run, load_sweep
 from orchestrator.planning import make_plan
-from orchestrator.privacy.statement import state_without_privacy
 from orchestrator.records import RunResult, SweepResult
 from orchestrator.report.live import live_view, steps_to_come
 from orchestrator.report.summary import plan_summary, run_summary, sweep_summary
 from orchestrator.report.tables import duration, epsilon_text, facts_table, short, trials_table
 from orchestrator.storage import Storage
+from tests.support.statements import stated
 
 WIDTH = 80
 MEZO = ("method.name=mezo", "method.num_directions=1", "privacy.noise_multiplier=null")
 NAMES = ["method.clip_norm", "method.learning_rate", "method.smoothing"]
 VALUES = {"method.clip_norm": 12.3456, "method.learning_rate": 0.000123456, "method.smoothing": 0.0123456}
-STATEMENT = state_without_privacy(num_steps=4)
+STATEMENT = stated(None, num_steps=4)
 
 
 def shown(renderable) -> str:

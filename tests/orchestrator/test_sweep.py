@@ -32,8 +32,8 @@ def evaluator():
 def plan(settings, evaluator, monkeypatch, tmp_path):
     """A plan whose sweep runs on the quadratic model, and starts no cluster."""
     workspace = Workspace([example(n) for n in range(40)], [example(n) for n in range(10)], evaluator)
-    for place in ("orchestrator.lane", "orchestrator.sweep"):
-        monkeypatch.setattr(f"{place}.open_workspace", lambda config, private=True: workspace)
+    for place in ("orchestrator.lane", "orchestrator.sweep", "orchestrator.publication"):
+        monkeypatch.setattr(f"{place}.open_workspace", lambda config, private=True, coin_key=None: workspace)
     monkeypatch.setattr(module, "ray_session", lambda num_cpus: contextlib.nullcontext())
     made = make_plan(load_sweep(settings))
     storage_of(made.config).model_folder.mkdir(parents=True)
@@ -51,7 +51,7 @@ def take_trials(plan, scores) -> list[np.ndarray]:
     for number, score in enumerate(scores):
         values = search.suggest(f"tune-{number}")
         if number == 0:
-            lane.setup(values, Job(plan, config, storage))
+            lane.setup(values, Job(plan, config.performance, storage))
         else:
             lane.reset_config(values)
         for iteration in (1, 2):
@@ -79,9 +79,10 @@ def test_a_sweep_that_was_killed_after_its_last_trial_only_writes_what_it_found(
 def test_replaying_the_best_trial_draws_no_token(plan):
     take_trials(plan, [0.5, 0.9, 0.7])
     ledger = Ledger(storage_of(plan.config).database_url)
-    before = ledger.reservations()
+    before = [(cap.kind, cap.drawn) for cap in ledger.reservations()]
     run_sweep(plan, Console(quiet=True))
-    assert ledger.reservations() == before
+    assert [(cap.kind, cap.drawn) for cap in ledger.reservations()] == before
+    assert all(cap.closed for cap in ledger.reservations())
 
 
 def test_a_sweep_without_a_complete_trial_exports_no_model(plan):

@@ -80,8 +80,10 @@ def settings(folder: Path, name: str) -> Any:
         score__num_examples=20,
         score__times=NUM_SCORES,
         privacy__spare_steps=SPARE,
+        privacy__spare_scores=SPARE,
     )
     values = base.model_dump() | {"name": name, "storage_path": str(folder)}
+    values["data"]["train"] = str(folder / "private.jsonl")
     return LedgeredConfig.model_validate(values)
 
 
@@ -92,7 +94,7 @@ def live(folder: Path, name: str, killer: Killer) -> None:
     plan, storage = make_plan(config), storage_of(config)
     reserve(plan, storage)
     workspace = Workspace([example(n) for n in range(100)], [example(n) for n in range(20)], Quadratic())
-    run = open_ledgered_run(workspace, config, plan.noise_multiplier, storage, "run", storage.folder)
+    run = open_ledgered_run(workspace, plan, plan.trial({}), storage, "run", storage.folder)
     watch(run, workspace.evaluator, killer)
     with run.log:
         list(run.segments())
@@ -132,6 +134,7 @@ class Torn:
 def main(folder: Path, num_kills: int, seed: int) -> None:
 
     assert make_plan(settings(folder, "any")).epsilon < float("inf")  # certified once; the children inherit the answer
+    (folder / "private.jsonl").write_text('{"text": "a"}\n')  # the ledger knows a data set by its fingerprint
     rng = random.Random(seed)
     kills: Counter[str] = Counter()
     runs = 0

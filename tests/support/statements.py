@@ -1,0 +1,31 @@
+"""Statements made without a ledger file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.privacy.budgets import Budget, Cost, spent_of
+from orchestrator.privacy.cost_rule import CostRule
+from orchestrator.privacy.statement import PrivacyStatement, state
+
+DIGEST = "0" * 64
+
+
+def stated(
+    rule: CostRule | None, delta: float = 1e-5, *, others: tuple[Cost, ...] = (), **changes: Any
+) -> PrivacyStatement:
+    """Return the statement of a rule on a budget that also holds `others`."""
+    adjacency = changes.pop("adjacency", "add-or-remove-one")
+    budget = changes.pop("budget", Budget(name="reviews", epsilon=None, delta=0.0, num_units=1000, adjacency=adjacency))
+    own = Cost(rule.epsilon(delta, adjacency), delta) if rule else Cost(float("inf"), 0.0)
+    given: dict[str, Any] = {
+        "adjacency": adjacency,
+        "unit": "example",
+        "budget": budget,
+        "spent": spent_of(budget, [*others, own]),
+        "num_reservations": 1 + len(others),
+        "tokens_drawn": {},
+        "ledger_digest": DIGEST,
+        "search": "none: one run",
+    }
+    return state(rule, delta, **(given | changes))
