@@ -14,6 +14,7 @@ from trainers.tasks.templates import Template
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Head = Literal["causal-lm", "masked-lm", "sequence-classification"]
 
 
 class Section(BaseModel):
@@ -92,11 +93,16 @@ class ModelConfig(Section):
     """Which model, and which of its parameters train."""
 
     path: str = Field(description="A folder, or a name on the Hugging Face hub.")
-    head: Literal["causal-lm", "sequence-classification"] = Field(
-        default="causal-lm", description="Which loss it computes."
+    head: Head = Field(
+        default="causal-lm",
+        description="Which loss it computes: of a continuation, of a word at [MASK], or of a class.",
     )
     trainable: Literal["full", "lora"] = Field(default="full", description="All parameters, or a LoRA adapter.")
     lora: LoraConfig = Field(default_factory=LoraConfig, description="Used with trainable: lora.")
+    dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32",
+        description="What it computes in. Parameters that train are kept and moved in float32 either way.",
+    )
 
 
 class MethodConfig(Section):

@@ -1,7 +1,7 @@
 """The padded layout: rows filled up to a common length, for classification heads and models that cannot be packed.
 
 A causal model reads rows padded on the left, so that the places which predict stand at the end of every row and logits
-are computed for those alone. A classification head reads rows padded on the right.
+are computed for those alone. A masked model and a classification head read rows padded on the right.
 """
 
 from __future__ import annotations
@@ -20,12 +20,16 @@ MAX_PADDING = 0.15  # padded share above which a new pass starts
 
 @dataclass(frozen=True)
 class PaddedBatch:
-    """Tensors of one forward pass over rows R of padded length L."""
+    """Tensors of one forward pass over rows R of padded length L.
+
+    `places` are the predicting places of rows padded on the right, counted through all rows: r · L + place.
+    """
 
     rows: tuple[Row, ...]
     input_ids_RL: torch.Tensor
     attention_mask_RL: torch.Tensor
     position_ids_RL: torch.Tensor
+    places: torch.Tensor
 
     def inputs(self, accepted: set[str]) -> dict[str, Any]:
         """Return the arguments of the model's forward pass, as far as it takes them."""
@@ -35,7 +39,9 @@ class PaddedBatch:
         return inputs
 
 
-def pad(rows: Sequence[Row], *, max_tokens: int, pad_id: int, left: bool, device: torch.device) -> list[PaddedBatch]:
+def pad(
+    rows: Sequence[Row], *, max_tokens: int, pad_id: int, left: bool, first_position: int, device: torch.device
+) -> list[PaddedBatch]:
     """Cut rows (longest first) into passes of at most `max_tokens` padded tokens; a longer row goes alone."""
 
     def starts_new(group: Sequence[Row], row: Row) -> bool:
@@ -44,10 +50,12 @@ def pad(rows: Sequence[Row], *, max_tokens: int, pad_id: int, left: bool, device
         wasteful = padded - (tokens + len(row.ids)) > MAX_PADDING * padded
         return padded > max_tokens or (wasteful and longest * len(group) >= MIN_SPLIT_TOKENS)
 
-    return [_tensors(group, pad_id, left, device) for group in cut(rows, starts_new)]
+    return [_tensors(group, pad_id, left, first_position, device) for group in cut(rows, starts_new)]
 
 
-def _tensors(rows: tuple[Row, ...], pad_id: int, left: bool, device: torch.device) -> PaddedBatch:
+def _tensors(
+    rows: tuple[Row, ...], pad_id: int, left: bool, first_position: int, device: torch.device
+) -> PaddedBatch:
     length = len(rows[0].ids)
     ids, mask, positions = [], [], []
     for row in rows:
@@ -55,10 +63,8 @@ def _tensors(rows: tuple[Row, ...], pad_id: int, left: bool, device: torch.devic
         before, after = (padding, 0) if left else (0, padding)
         ids.append([pad_id] * before + list(row.ids) + [pad_id] * after)
         mask.append([0] * before + [1] * filled + [0] * after)
-        positions.append([0] * before + list(range(filled)) + [0] * after)
+        positions.append([0] * before + list(range(first_position, first_position + filled)) + [0] * after)
+    places = [] if left else [number * length + place for number, row in enumerate(rows) for place in row.places]
     return PaddedBatch(
-        rows,
-        torch.tensor(ids, dtype=torch.long, device=device),
-        torch.tensor(mask, dtype=torch.long, device=device),
-        torch.tensor(positions, dtype=torch.long, device=device),
+        rows, *(torch.tensor(values, dtype=torch.long, device=device) for values in (ids, mask, positions, places))
     )

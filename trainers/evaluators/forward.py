@@ -1,0 +1,90 @@
+"""A batch → the forward passes it needs → logits of the places that predict, for each kind of head.
+
+| head                    | packed                                   | padded                                             |
+|-------------------------|------------------------------------------|----------------------------------------------------|
+| causal-lm               | logits at the places that predict        | on the left; logits of the last places of each row |
+| masked-lm               | states at the masks, then the head       | on the right; the same                             |
+| sequence-classification | states at each row's start, pooler, head | on the right; the whole model                      |
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from trainers.config import PerformanceConfig
+from trainers.evaluators.base import Example
+from trainers.evaluators.batching import rows_of
+from trainers.evaluators.packing import PackedBatch, can_pack, pack
+from trainers.evaluators.padding import PaddedBatch, pad
+from trainers.evaluators.readout import Readout, first_position, layers_of
+
+
+class Forward:
+    """The forward passes of one model.
+
+    Args:
+        model: with its head and, where one trains, its adapter.
+        base: the same without the adapter.
+        head: as in `ModelConfig`.
+        pad_id: token that fills rows up.
+        performance: micro-batch size and device.
+
+    Attributes:
+        packs: whether rows are packed, or else padded.
+        accepts: arguments that the model's forward pass takes.
+    """
+
+    def __init__(self, model: Any, base: Any, *, head: str, pad_id: int, performance: PerformanceConfig) -> None:
+        self._model, self._head, self._pad_id = model, head, pad_id
+        self._max_tokens, self._device = performance.micro_batch_tokens, torch.device(performance.device)
+        self._first_position = first_position(base)
+        self.accepts = set(inspect.signature(base.forward).parameters)
+        self.packs = can_pack(base, self.accepts, causal=self.causal)
+        reads_places = head == "masked-lm" or (self.packs and not self.causal)
+        self._readout = Readout(layers_of(base, packed=self.packs)) if reads_places else None
+
+    @property
+    def causal(self) -> bool:
+        """Whether the model predicts what follows a row."""
+        return self._head == "causal-lm"
+
+    def prepare(self, batch: Sequence[Example]) -> list[PackedBatch] | list[PaddedBatch]:
+        """Return the forward passes that the batch needs."""
+        rows, max_tokens = rows_of(batch), self._max_tokens
+        first, device = self._first_position, self._device
+        if self.packs:
+            return pack(rows, max_tokens=max_tokens, causal=self.causal, first_position=first, device=device)
+        return pad(
+            rows, max_tokens=max_tokens, pad_id=self._pad_id, left=self.causal, first_position=first, device=device
+        )
+
+    def logits(self, batch: PackedBatch | PaddedBatch) -> torch.Tensor:
+        """Return the logits of all places that predict, row after row, [places, V]; one place a row for a head."""
+        if self._readout is not None:
+            return self._logits_of_encoder(batch, self._readout)
+        if isinstance(batch, PackedBatch):
+            with batch.layout():
+                return self._model(**batch.inputs(self.accepts)).logits[0]
+        inputs = batch.inputs(self.accepts)
+        if not self.causal:
+            return self._model(**inputs).logits
+        most = max(len(row.places) for row in batch.rows)
+        if "logits_to_keep" in self.accepts:
+            inputs["logits_to_keep"] = most
+        logits_RTV = self._model(**inputs, use_cache=False).logits[:, -most:]
+        return torch.cat(
+            [logits_TV[most - len(row.places) :] for logits_TV, row in zip(logits_RTV, batch.rows, strict=True)]
+        )
+
+    def _logits_of_encoder(self, batch: PackedBatch | PaddedBatch, readout: Readout) -> torch.Tensor:
+        with readout.at(batch.places):
+            if isinstance(batch, PackedBatch):
+                with batch.layout():
+                    logits = self._model(**batch.inputs(self.accepts)).logits
+            else:
+                logits = self._model(**batch.inputs(self.accepts)).logits
+        return logits.flatten(0, -2)  # a masked model's are [rows, 1, V], a classification head's [rows, V]
