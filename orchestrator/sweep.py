@@ -161,7 +161,7 @@ def _zero_shot(sweep: _Sweep) -> float | None:
     smallest = apply(config, ends)
     mechanism = mechanism_plan(smallest, sweep.plan.noise_multiplier)
     require_resolved(workspace.rounding, mechanism, smallest.method.smoothing)
-    return public_score(workspace.evaluator, workspace.validation) if workspace.validation else None
+    return public_score(workspace.evaluator, workspace.validation, config.task) if workspace.validation else None
 
 
 def _export_best(sweep: _Sweep, board: Board) -> None:

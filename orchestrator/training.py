@@ -36,7 +36,7 @@ def run_training(plan: Plan, console: Console) -> RunResult:
         ledger = reserve(plan, storage)
         write_config(storage, config)
         public = config.data.validation is not None and config.score.on == "public"
-        zero_shot = public_score(workspace.evaluator, workspace.validation) if public else None
+        zero_shot = public_score(workspace.evaluator, workspace.validation, config.task) if public else None
         run = open_ledgered_run(workspace, config, plan.noise_multiplier, storage, HOLDER, storage.folder)
         with run.log, steps_bar(console) as bar:
             task = bar.add_task(config.name, total=config.method.num_steps, completed=run.steps_taken)

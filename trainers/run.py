@@ -171,7 +171,7 @@ class Run:
             return None
         score = self.config.score
         if score.on == "public":
-            return public_score(evaluator, validation)
+            return public_score(evaluator, validation, self.config.task)
         assert score.num_examples is not None  # RunConfig requires it
         plan = score_plan(score.noise_multiplier, score.num_examples, score.times)
         try:

@@ -12,21 +12,29 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from trainers.clipping import clipped_sum
+from trainers.config import TaskConfig
 from trainers.evaluators.base import Example, LossEvaluator
 from trainers.mechanism import MechanismPlan
 from trainers.noise import DiscreteGaussianNoise, Noise
 from trainers.release_log import ReleaseLog
-from trainers.tasks.metrics import accuracy
+from trainers.tasks.answers import TEXT_METRICS, mean_score
+from trainers.tasks.metrics import accuracy, f1
 from trainers.tokens import StepTokens
 
 
-def public_score(evaluator: LossEvaluator, examples: Sequence[Example]) -> float:
-    """Return how good θ is on public examples, in [0, 1].
+def public_score(evaluator: LossEvaluator, examples: Sequence[Example], task: TaskConfig) -> float:
+    """Return how good θ is on public examples by the task's metric, in [0, 1].
 
-    Accuracy where there are options or classes; for target texts the mean probability of a target token (geometric).
+    Without one: accuracy where there are options or classes; for target texts the mean probability of a target token
+    (geometric).
     """
-    if len(examples[0].option_ids) == 1:
+    if task.metric in TEXT_METRICS:
+        answers = evaluator.generate(examples, task.max_new_tokens)
+        return mean_score(TEXT_METRICS[task.metric], answers, [example.references for example in examples])
+    if task.target is not None:
         return float(np.exp(-evaluator.losses(examples).mean()))
+    if task.metric == "f1":
+        return f1(evaluator.predict(examples), examples, len(task.label_names))
     return accuracy(evaluator.predict(examples), examples)
 
 
@@ -62,7 +70,9 @@ class PrivateScore:
             self.tokens.draw(index)
             self.log.reserve("score", index)
             predicted_B = evaluator.predict(self.examples)
-            right_B1 = np.array([[guess == one.label] for guess, one in zip(predicted_B, self.examples, strict=True)])
+            right_B1 = np.array(
+                [[one.is_right(int(guess))] for guess, one in zip(predicted_B, self.examples, strict=True)]
+            )
             noisy_1 = clipped_sum(right_B1.reshape(-1, 1), self.plan) + self.noise.draw(self.plan)
             self.log.release("score", index, noisy_1)
         noisy = int(self.log.releases["score"][index][0])

@@ -15,6 +15,7 @@ from trainers.evaluators.base import Example, LossEvaluator
 from trainers.evaluators.proof import prove
 from trainers.run import Workspace, method_of
 from trainers.tasks.prompts import PromptEncoder, public_examples
+from trainers.tasks.shots import few_shot
 from trainers.tasks.sources import check_source, read_rows
 from trainers.tasks.tokenization import load_tokenizer
 
@@ -38,7 +39,7 @@ def check_inputs(config: RunConfig) -> None:
         )
     encoder = PromptEncoder(config.task, load_tokenizer(config.model.path))
     for field, source in given.items():
-        encoder.encode(read_rows(source, config.task.columns, field), field)
+        _examples(config, encoder, source, field)
 
 
 def open_workspace(config: RunConfig, *, private: bool = True) -> Workspace:
@@ -48,12 +49,10 @@ def open_workspace(config: RunConfig, *, private: bool = True) -> Workspace:
     """
     tokenizer = load_tokenizer(config.model.path)
     encoder = PromptEncoder(config.task, tokenizer)
-    columns = config.task.columns
-    examples = encoder.encode(read_rows(config.data.train, columns)) if private else []
+    examples = _examples(config, encoder, config.data.train, "data.train") if private else []
     validation: list[Example] = []
     if config.data.validation is not None and (private or config.score.on == "public"):
-        rows = read_rows(config.data.validation, columns, "data.validation")
-        validation = encoder.encode(rows, "data.validation")
+        validation = _examples(config, encoder, config.data.validation, "data.validation")
     evaluator, rounding = open_evaluator(config, tokenizer)
     return Workspace(examples, validation, evaluator, rounding)
 
@@ -75,6 +74,16 @@ def open_evaluator(config: RunConfig, tokenizer: Any) -> tuple[LossEvaluator, fl
     examples = public_examples(config.task, tokenizer, PROOF_EXAMPLES)
     probes = method_of(config).propose(0)[:2]
     return evaluator, prove(evaluator, examples, probes, max_tokens=config.task.max_tokens)
+
+
+def _examples(config: RunConfig, encoder: PromptEncoder, source: str, field: str) -> list[Example]:
+    """Return a source's examples; of the training data the few that data.shots chooses."""
+    examples = encoder.encode(read_rows(source, config.task.columns, field), field)
+    if not examples:
+        raise ValueError(f"{field}: every row of {source} has a label that task.skip_labels leaves out")
+    if config.data.shots is None or field != "data.train":
+        return examples
+    return few_shot(examples, config.task.label_names, config.data.shots, config.data.shots_seed)
 
 
 def same_source(first: str, second: str | None) -> bool:

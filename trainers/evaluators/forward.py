@@ -1,10 +1,10 @@
 """A batch → the forward passes it needs → logits of the places that predict, for each kind of head.
 
-| head                    | packed                                   | padded                                             |
-|-------------------------|------------------------------------------|----------------------------------------------------|
-| causal-lm               | logits at the places that predict        | on the left; logits of the last places of each row |
-| masked-lm               | states at the masks, then the head       | on the right; the same                             |
-| sequence-classification | states at each row's start, pooler, head | on the right; the whole model                      |
+| head                    | packed                                   | padded                                       |
+|-------------------------|------------------------------------------|----------------------------------------------|
+| causal-lm               | logits at the places that predict        | on the left; logits of each row's last ones  |
+| masked-lm               | states at the masks, then the head       | on the right; the same                       |
+| sequence-classification | states at each row's start, pooler, head | on the right; the whole model                |
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def _continue(
     return found
 
 
-def _has_ended(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> bool:
+def _has_ended(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> bool:
     if tokenizer.eos_token_id in ids:
         return True
     text = str(tokenizer.decode(ids, skip_special_tokens=True))

@@ -53,9 +53,7 @@ def pad(
     return [_tensors(group, pad_id, left, first_position, device) for group in cut(rows, starts_new)]
 
 
-def _tensors(
-    rows: tuple[Row, ...], pad_id: int, left: bool, first_position: int, device: torch.device
-) -> PaddedBatch:
+def _tensors(rows: tuple[Row, ...], pad_id: int, left: bool, first_position: int, device: torch.device) -> PaddedBatch:
     length = len(rows[0].ids)
     ids, mask, positions = [], [], []
     for row in rows:

@@ -10,7 +10,7 @@ from trainers.evaluators.base import Example
 
 
 def num_correct(predicted: np.ndarray, examples: Sequence[Example]) -> int:
-    """Return how many of `predicted`, option or class numbers, int [B], are the examples' labels.
+    """Return how many of `predicted`, option or class numbers, int [B], are right.
 
     Raises:
         ValueError: not one prediction for each example, or a target text, which leaves nothing to choose between.
@@ -21,8 +21,7 @@ def num_correct(predicted: np.ndarray, examples: Sequence[Example]) -> int:
         )
     if any(len(example.option_ids) == 1 for example in examples):
         raise ValueError("a target text is one option, always the likeliest: accuracy needs task.label_words or labels")
-    labels = np.array([example.label for example in examples], dtype=np.int64)
-    return int((np.asarray(predicted) == labels).sum())
+    return sum(example.is_right(int(option)) for option, example in zip(predicted, examples, strict=True))
 
 
 def accuracy(predicted: np.ndarray, examples: Sequence[Example]) -> float:
@@ -34,3 +33,24 @@ def accuracy(predicted: np.ndarray, examples: Sequence[Example]) -> float:
     if not examples:
         raise ValueError("accuracy of no examples is not defined; give at least one")
     return num_correct(predicted, examples) / len(examples)
+
+
+def f1(predicted: np.ndarray, examples: Sequence[Example], num_labels: int) -> float:
+    """Return the F1 of the last of two labels, the positive one, or the mean of all labels' F1 where there are more.
+
+    A label that is neither predicted nor right anywhere has F1 0 (van Rijsbergen, 1979).
+
+    Raises:
+        ValueError: as `accuracy`.
+    """
+    num_correct(predicted, examples)
+    if not examples:
+        raise ValueError("F1 of no examples is not defined; give at least one")
+    right = np.array([example.label for example in examples])
+    labels = [1] if num_labels == 2 else range(num_labels)
+    return float(np.mean([_f1_of(predicted == label, right == label) for label in labels]))
+
+
+def _f1_of(predicted_B: np.ndarray, right_B: np.ndarray) -> float:
+    both = predicted_B.sum() + right_B.sum()
+    return 2.0 * float((predicted_B & right_B).sum()) / float(both) if both else 0.0

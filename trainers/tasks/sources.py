@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trainers.tasks.files import Rows, Table, checked_row, open_table
+from trainers.tasks.files import Rows, Table, checked_row, open_table, top_level
 
 _HUB = re.compile(
     r"hub:(?P<name>[\w.-]+|[\w.-]+/[\w.-]+(?:/(?P<config>[\w.-]+))?)(?::(?P<split>[\w.%+:\[\]()-]+))?", re.ASCII
@@ -38,7 +38,7 @@ class HubSource(NamedTuple):
 
 
 def read_rows(source: str, columns: Sequence[str], field: str = "data.train") -> list[dict[str, Any]]:
-    """Return all rows of a source in its order, each with just `columns`; every value is there and is text or a number.
+    """Return all rows of a source in its order, each with just `columns`; every value is there: text, number or list.
 
     Args:
         source: a file or a data set of the hub, as in the table above.
@@ -94,7 +94,7 @@ def _existing_file(source: str, field: str) -> Path:
 
 
 def _check_columns(table: Table, columns: Sequence[str], name: str, field: str) -> None:
-    missing = [column for column in columns if column not in table.names]
+    missing = [column for column in top_level(columns, table.names) if column not in table.names]
     if missing and not table.shows_names:
         raise ValueError(
             f"{field}: column {missing[0]!r} is not in the first line of {name}. That line is not shown: it looks "
@@ -154,7 +154,7 @@ def _open_hub(source: HubSource, where: str) -> Table:
         )
 
     def read(columns: Sequence[str]) -> Rows:
-        for number, row in enumerate(data.select_columns(list(columns)).to_list(), start=1):
+        for number, row in enumerate(data.select_columns(top_level(columns, data.column_names)).to_list(), start=1):
             yield number, checked_row(row, columns, f"{where}, row {number}")
 
     return Table(data.column_names, read)

@@ -64,7 +64,7 @@ BAD_CONTENT = {
     "a key less": ("a.jsonl", '{"text": "a"}\n\n{"%s": "a"}\n', "line 3: column 'text' is missing or null"),
     "null": ("a.jsonl", '{"text": "a"}\n{"text": null, "x": "%s"}\n', "line 2: column 'text' is missing or null"),
     "NaN": ("a.jsonl", '{"text": NaN, "x": "%s"}\n', "line 1: column 'text' is missing or null"),
-    "a list": ("a.jsonl", '{"text": ["%s"]}\n', "line 1: column 'text' holds a list; text, a number"),
+    "a list": ("a.jsonl", '{"text": [["%s"]]}\n', "line 1: column 'text' holds a list; text, a number"),
     "a surrogate": ("a.jsonl", '{"text": "%s \\ud83d"}\n', "line 1: column 'text' holds half of a surrogate pair"),
     "Latin-1": ("a.jsonl", b'{"text": "a"}\n{"text": "%s \xe9"}\n', "a.jsonl, line 2 is not UTF-8"),
     "Latin-1 in CSV": ("a.csv", b"text\na\n%s \xe9\n", "a.csv, line 3 is not UTF-8"),
@@ -121,7 +121,7 @@ def test_a_damaged_parquet_page_and_text_that_is_none_are_refused_without_quotin
 
 @pytest.mark.parametrize(
     ("values", "says"),
-    [([None], "row 1: column 'text' is missing or null"), ([["a"]], "holds a list"), ([b"a"], "holds a bytes")],
+    [([None], "row 1: column 'text' is missing or null"), ([[["a"]]], "holds a list"), ([b"a"], "holds a bytes")],
 )
 def test_parquet_values_are_checked(tmp_path, values, says):
     with pytest.raises(ValueError, match=says):
