@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from trainers.evaluators.batching import Row
-from trainers.evaluators.padding import PaddedBatch, pad
+from trainers.evaluators.padding import Filling, PaddedBatch, pad
 
 
 def generate(
@@ -40,9 +40,8 @@ def generate(
     rows.sort(key=lambda row: len(row.ids), reverse=True)
     assert isinstance(tokenizer.pad_token_id, int)
     texts = [""] * len(rows)
-    for batch in pad(
-        rows, max_tokens=max_tokens, pad_id=tokenizer.pad_token_id, left=True, first_position=0, device=model.device
-    ):
+    filling = Filling(tokenizer.pad_token_id, left=True, first_position=0, device=model.device)
+    for batch in pad(rows, filling, max_tokens=max_tokens):
         for row, ids in zip(batch.rows, _continue(model, tokenizer, batch, max_new, accepts), strict=True):
             texts[row.example] = _first_line(tokenizer, ids)
     return texts

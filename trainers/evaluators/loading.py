@@ -60,12 +60,19 @@ def _from_pretrained(config: ModelConfig, num_labels: int) -> Any:
                 config.path, dtype=torch.float32, num_labels=num_labels, ignore_mismatched_sizes=True
             )
         auto = AutoModelForMaskedLM if config.head == "masked-lm" else AutoModelForCausalLM
-        return auto.from_pretrained(config.path, dtype=torch.float32)
+        loaded: Any = auto.from_pretrained(config.path, dtype=torch.float32, output_loading_info=True)
+        model, info = loaded
     except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(
             f"model.path: no {config.head} model could be loaded from {config.path!r}: {reason}"
         ) from error
+    if missing := sorted(info["missing_keys"]):
+        raise ValueError(
+            f"model.path: {config.path!r} lacks {len(missing)} weights of a {config.head} model ({missing[0]}, …), "
+            "which would be random. Use a checkpoint with that head, or model.head sequence-classification"
+        )
+    return model
 
 
 def _with_adapter(model: Any, config: ModelConfig, seed: int) -> Any:

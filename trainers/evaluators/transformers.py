@@ -61,7 +61,7 @@ class TransformersEvaluator:
         live = {name: parameter.data for name, parameter in self._trained.items()}
         self.parameters = Parameters(live, exact if model.dtype != "float32" else None)
         self._base = self._model.get_base_model() if model.trainable == "lora" else self._model
-        self._forward = Forward(self._model, self._base, head=model.head, pad_id=pad_id, performance=performance)
+        self._forward = Forward(self._model, self._base, config=model, pad_id=pad_id, performance=performance)
 
     @property
     def parameter_count(self) -> int:
