@@ -68,6 +68,11 @@ class TransformersEvaluator:
         """Number of trainable parameters d."""
         return self.parameters.count
 
+    @property
+    def packs(self) -> bool:
+        """Whether rows are laid end to end without padding."""
+        return self._forward.packs
+
     @torch.inference_mode()
     def probe(self, batch: Sequence[Example], probes: Sequence[Probe]) -> np.ndarray:
         """Return the loss of every example at every probe, nats, float64 [len(probes), len(batch)]; θ is unchanged."""
