@@ -66,6 +66,15 @@ def open_evaluator(folder: Path, case: Case, **performance: object) -> Transform
     )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Threads of products this small wait for each other longer than they work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("models")
@@ -278,7 +287,7 @@ def test_a_checkpoint_without_the_head_is_refused(folders):
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.dtype == "bfloat16"], ids=lambda case: case.folder)
 def test_half_precision_rounds_what_is_kept_in_float32(folders, case):
-    """Small updates gather in the master although each alone is lost in rounding; the losses are near the exact ones."""
+    """Updates gather in the master although each alone is lost in rounding; losses are near the exact ones."""
     half = open_evaluator(folders[case.folder], case)
     exact = open_evaluator(folders[case.folder], case._replace(dtype="float32"))
     np.testing.assert_allclose(half.losses(EXAMPLES[case.head]), exact.losses(EXAMPLES[case.head]), atol=0.05)
