@@ -153,3 +153,30 @@ def test_a_parquet_file_without_rows_is_refused(tmp_path):
     for act in (check_source, read_rows):
         with pytest.raises(ValueError, match="holds no rows"):
             act(source, ["text"])
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_a_dotted_column_is_looked_for_inside_a_mapping(tmp_path, kind):
+    rows = [
+        {"answers": {"text": ["a", "b"], "start": [1, 2]}, "id": 1},
+        {"answers": {"text": ["c"], "start": [3]}, "id": 2},
+    ]
+    path = tmp_path / f"a.{kind}"
+    if kind == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    found = read_rows(str(path), ["answers.text", "id"])
+    assert found == [{"answers.text": ["a", "b"], "id": 1}, {"answers.text": ["c"], "id": 2}]
+    with pytest.raises(ValueError, match=r"row 1: column 'answers\.words' is missing|line 1: column 'answers\.words'"):
+        read_rows(str(path), ["answers.words"])
+    with pytest.raises(ValueError, match="column 'answers' holds a dict"):
+        read_rows(str(path), ["answers"])
+    with pytest.raises(ValueError, match="column 'answer' is not in"):
+        read_rows(str(path), ["answer.text"])
+
+
+def test_a_column_with_a_dot_in_its_own_name_comes_first(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"a.b": "own", "a": {"b": "inner"}}\n')
+    assert read_rows(str(path), ["a.b"]) == [{"a.b": "own"}]
