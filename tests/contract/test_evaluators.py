@@ -144,6 +144,15 @@ def test_an_example_has_its_own_row_whatever_its_mates(opened, case):
     np.testing.assert_allclose(alone, together, rtol=0, atol=atol)
 
 
+def test_half_precision_computes_in_shapes_that_no_neighbour_chooses(opened, case):
+    """Models this small may round alike in any shape; large ones do not."""
+    evaluator, examples = case
+    if opened[1].dtype == "float32":
+        pytest.skip("float32 rounds finely enough to cut a batch as suits it")
+    together = {batch.input_ids_RL.shape for batch in evaluator.prepare(examples)}
+    assert together == {batch.input_ids_RL.shape for one in examples for batch in evaluator.prepare([one])}
+
+
 def test_an_empty_batch_has_no_losses(case):
     evaluator, _ = case
     assert evaluator.probe([], PROBES).shape == (4, 0)
