@@ -25,7 +25,7 @@ ROWS = [
 WORDS = {"label_column": "label", "label_words": {"0": " terrible", "1": " great"}}
 KINDS = {
     "words": ("llama", {"template": "{text} It was", **WORDS, "metric": "f1"}, {}),
-    "options": ("llama", {"template": "{text}", "label_column": "right", "options": ["{choices|each}"]}, {}),
+    "options": ("llama", {"template": "{text}", "label_column": "right", "options": [" {choices|each}"]}, {}),
     "text": ("opt", {"template": "{text} It was", "target": " {answers.text|first}", "metric": "token-f1"}, {}),
     "exact": ("gpt2", {"template": "{text}", "target": " {answers.text|first}", "metric": "exact-match"}, {}),
     "mask": ("roberta", {"template": "{text} It was [MASK]", **WORDS}, {"head": "masked-lm", "dtype": "bfloat16"}),
