@@ -1,4 +1,4 @@
-"""The command line: `dpzo plan`, `dpzo train`, `dpzo sweep`, `dpzo audit`.
+"""The command line: `dpzo plan`, `dpzo train`, `dpzo sweep`, `dpzo audit`, `dpzo data preview`.
 
 Exit codes: 0 done, 2 bad configuration or input, 3 the privacy budget or its ledger refuses, 4 an audit found a
 violation; 1 anything else.
@@ -34,6 +34,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,  # frames hold private rows
 )
+data_app = typer.Typer(help="Look at the data as a model will read it.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
 
 
 class Format(StrEnum):
@@ -124,6 +126,19 @@ def audit(
         _print(output, lambda: audit_json(result), lambda width: audit_summary(result, width))
         if result.violations:
             raise typer.Exit(VIOLATION_FOUND)
+
+
+@data_app.command()
+def preview(
+    config: ConfigFile,
+    overrides: Overrides = [],  # noqa: B006
+    count: Annotated[int, typer.Option("--count", min=1, help="Examples to show.")] = 3,
+) -> None:
+    """Show prepared examples with their tokens, and how many prompts are cut. Private rows, for the operator alone."""
+    with clear_errors():
+        from orchestrator.report.preview import preview as make
+
+        Console().print(make(load_run(config, overrides), count))
 
 
 @contextmanager

@@ -12,6 +12,10 @@ from orchestrator.privacy.statement import PrivacyStatement, state
 from orchestrator.reservation import Reserved
 from trainers.config import RunConfig
 
+SELECTION = (
+    "The choice of data.shots: ε speaks of the selection as the data set. Whoever leaves the file lets another example "
+    "of the same label in, so of the file the claim is for replacing one example: about 2ε, at a larger δ."
+)
 SOFTWARE = ("dpzo", "torch", "transformers")
 
 
@@ -35,6 +39,7 @@ def statement_of(plan: Plan, reserved: Reserved) -> PrivacyStatement:
         num_steps=plan.num_trials * config.method.num_steps,
         num_units=config.data.num_units,
         public_data=_held_public(config),
+        also_not_covered=() if config.data.shots is None else (SELECTION,),
         versions={name: version(name) for name in SOFTWARE},
     )
 

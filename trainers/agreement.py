@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from trainers.config import RunConfig
 
 CONFUSION_METRICS = ("f1", "precision", "recall")
+_OF_TARGETS = ("likelihood", "exact-match", "token-f1")
 
 
 def require_agreement(config: RunConfig, *, private: bool) -> None:
@@ -60,12 +61,12 @@ def _require_split_is_private(config: RunConfig) -> None:
 
 def _require_metric_fits(config: RunConfig) -> None:
     metric, num_labels = config.metric, len(config.task.label_names)
-    if config.task.target is not None and metric not in ("loss", "likelihood"):
+    if config.task.target is not None and metric not in ("loss", *_OF_TARGETS):
         raise ValueError(
-            f"score.metric {metric} counts right answers, and a target text has none; use loss or likelihood"
+            f"score.metric {metric} counts right answers, and a target text has none; use loss or {_OF_TARGETS[0]}"
         )
-    if config.task.target is None and metric == "likelihood":
-        raise ValueError("score.metric likelihood is that of a target text (task.target); use accuracy or loss")
+    if config.task.target is None and metric in _OF_TARGETS:
+        raise ValueError(f"score.metric {metric} is that of a target text (task.target); use accuracy or loss")
     if metric in CONFUSION_METRICS and num_labels < 2:
         raise ValueError(f"score.metric {metric} needs at least two labels in task.label_words or task.labels")
     if metric != "loss" and config.score.loss_bound is not None:
@@ -76,9 +77,10 @@ def _require_private_score(config: RunConfig, private: bool) -> None:
     if not private:
         title = METHODS[config.method.name].title
         raise ValueError(f"score.on: private buys nothing under {title}: use score.on: public")
-    if config.metric == "likelihood":
+    if config.metric in _OF_TARGETS:
         raise ValueError(
-            "score.on: private has no likelihood: use score.metric: loss with score.loss_bound, or score on public data"
+            f"score.on: private has no {config.metric}: use score.metric: loss with score.loss_bound, or score on "
+            "public data"
         )
     if config.metric == "loss" and config.score.loss_bound is None:
         raise ValueError(

@@ -12,11 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from trainers.agreement import require_agreement
 from trainers.mechanism import Adjacency, NoiseLaw
 from trainers.methods.catalogue import METHODS
-from trainers.tasks.templates import Template
+from trainers.tasks.catalogue import filled_in
+from trainers.tasks.shots import refuse_shots, with_declared_size
+from trainers.tasks.templates import MASK, Template
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
-Metric = Literal["accuracy", "f1", "precision", "recall", "loss", "likelihood"]
+Metric = Literal["accuracy", "f1", "precision", "recall", "loss", "likelihood", "exact-match", "token-f1"]
+Head = Literal["causal-lm", "masked-lm", "sequence-classification"]
 
 
 class Section(BaseModel):
@@ -36,6 +39,12 @@ class DataConfig(Section):
     validation: str | None = Field(
         default=None, description="Examples to score on, in the same forms. Held public unless score.on is 'private'."
     )
+    shots: Count | None = Field(
+        default=None,
+        description="Train on so many rows of each label, chosen by a public key. The data set that epsilon speaks of "
+        "is then this selection, not the file.",
+    )
+    shots_seed: int = Field(default=0, ge=0, description="PUBLIC key of the selection.")
     validation_share: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None,
         description="Instead of data.validation: the share of data.train to score on, chosen by a keyed coin for each "
@@ -89,42 +98,96 @@ class TaskConfig(Section):
 
     model_config = ConfigDict(coerce_numbers_to_str=True)  # labels 0 and 1 are written without quotes
 
-    template: str = Field(description="The prompt, with columns in braces: '{sentence} It was'.")
+    name: str | None = Field(
+        default=None, description="A task of the catalogue, such as sst2; it fills in what is not given here."
+    )
+    template: str = Field(
+        description="The prompt, with columns in braces: '{sentence} It was', with [MASK] for a masked model."
+    )
     label_column: str | None = Field(default=None, description="Column of the label.")
     label_words: dict[str, str] | None = Field(
-        default=None, description="Label → continuation that a causal model chooses between, with its leading space."
+        default=None,
+        description="Label → continuation that a causal model chooses between, with its leading space, or word that a "
+        "masked model puts at [MASK].",
     )
     labels: list[str] | None = Field(default=None, description="Labels in class order, for a classification head.")
+    options: list[str] | None = Field(
+        default=None,
+        description="Templates of a row's own options, for a causal model: [' {choice1}', ' {choice2}'], or one that "
+        "goes through a list: [' {choices|each}']. The label is an option's number from 0, or the list's right items.",
+    )
     target: str | None = Field(default=None, description="Template of the text to be generated: '{summary}'.")
+    skip_labels: list[str] = Field(
+        default=[], description="Rows with these labels are left out, such as -1 for no label; not of options."
+    )
+    metric: Metric | None = Field(
+        default=None,
+        description="Score on public examples: accuracy (the default for choices) or f1 (of the last of two labels, or "
+        "the mean over more); exact-match or token-f1 of a generated text (a target's default is the mean probability "
+        "of its tokens).",
+    )
     max_tokens: Count = Field(default=256, description="Longest prompt in tokens; longer ones lose their beginning.")
+    max_new_tokens: Count = Field(default=32, description="Longest generated text in tokens, where a metric needs one.")
 
     @model_validator(mode="after")
     def _one_kind_of_target(self) -> TaskConfig:
         _ = self.columns  # a template that cannot be read is refused here
-        given = [name for name in ("label_words", "labels", "target") if getattr(self, name) is not None]
+        given = [name for name in ("label_words", "labels", "options", "target") if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(
-                "give exactly one of label_words (a causal model chooses a continuation), labels (a classification "
-                f"head) and target (a text to generate); got {', '.join(given) or 'none'}"
+                "give exactly one of label_words (a model chooses between words), labels (a classification head), "
+                f"options (a row's own choices) and target (a text to generate); got {', '.join(given) or 'none'}"
             )
         if self.target is None and self.label_column is None:
             raise ValueError(f"{given[0]} needs label_column: the column that holds the label")
-        if self.target is None and len(set(self.label_names)) < max(2, len(self.label_names)):
-            raise ValueError(f"{given[0]} needs at least two labels, each once; got {', '.join(self.label_names)}")
+        names = self.label_names
+        if given[0] in ("label_words", "labels") and len(set(names)) < max(2, len(names)):
+            raise ValueError(f"{given[0]} needs at least two labels, each once; got {', '.join(names)}")
+        if self.template.count(MASK) > 1:
+            raise ValueError(f"template has {self.template.count(MASK)} {MASK}; a masked model predicts at one place")
+        if (self.metric in ("exact-match", "token-f1")) != (self.target is not None) and self.metric is not None:
+            wanted = "exact-match or token-f1" if self.target is not None else "accuracy or f1"
+            raise ValueError(f"metric {self.metric} does not fit {given[0]}: use {wanted}")
+        if self.metric == "f1" and self.options is not None:
+            raise ValueError("metric f1 is over labels, and options differ from row to row: use accuracy")
         return self
 
     @property
     def columns(self) -> list[str]:
         """Columns that a row must have."""
         columns = list(Template.parse(self.template, "task.template").columns)
-        if self.target is not None:
-            columns += Template.parse(self.target, "task.target").columns
+        for field, text in [("target", self.target), *(("options", option) for option in self.options or [])]:
+            if text is not None:
+                columns += Template.parse(text, f"task.{field}").columns
         return list(dict.fromkeys([*columns, *([self.label_column] if self.label_column else [])]))
 
     @property
     def label_names(self) -> list[str]:
-        """Labels in the order of options or classes; empty for a target text."""
+        """Labels in the order of options or classes; empty for a target text and for a row's own options."""
         return list(self.label_words or self.labels or [])
+
+    def refuse_head(self, head: Head) -> None:
+        """Check that the task is one for a model's head.
+
+        Raises:
+            ValueError: it is not.
+        """
+        if (self.labels is not None) != (head == "sequence-classification"):
+            needed = (
+                "task.labels"
+                if self.labels is None
+                else "task.label_words or task.target, or head 'sequence-classification'"
+            )
+            raise ValueError(f"task and model.head disagree: head {head!r} needs {needed}")
+        if head == "masked-lm" and self.label_words is None:
+            raise ValueError(
+                "task and model.head disagree: head 'masked-lm' chooses between task.label_words at its mask; a row's "
+                "own options and target texts need head 'causal-lm'"
+            )
+        if head == "masked-lm" and MASK not in self.template:
+            raise ValueError(f"task.template has no {MASK}: write it where the masked model is to predict")
+        if head != "masked-lm" and MASK in self.template:
+            raise ValueError(f"task.template holds {MASK}, which head {head!r} does not fill: use head 'masked-lm'")
 
 
 class LoraConfig(Section):
@@ -141,11 +204,16 @@ class ModelConfig(Section):
     """Which model, and which of its parameters train."""
 
     path: str = Field(description="A folder, or a name on the Hugging Face hub.")
-    head: Literal["causal-lm", "sequence-classification"] = Field(
-        default="causal-lm", description="Which loss it computes."
+    head: Head = Field(
+        default="causal-lm",
+        description="Which loss it computes: of a continuation, of a word at [MASK], or of a class.",
     )
     trainable: Literal["full", "lora"] = Field(default="full", description="All parameters, or a LoRA adapter.")
     lora: LoraConfig = Field(default_factory=LoraConfig, description="Used with trainable: lora.")
+    dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32",
+        description="What it computes in. Parameters that train are kept and moved in float32 either way.",
+    )
 
 
 class MethodConfig(Section):
@@ -279,18 +347,16 @@ class RunConfig(Section):
     score: ScoreConfig = Field(default_factory=ScoreConfig)
     performance: PerformanceConfig = Field(default_factory=PerformanceConfig)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _task_of_catalogue(cls, values: Any) -> Any:
+        """Fill in what the task's name says."""
+        return with_declared_size(filled_in(values)) if isinstance(values, dict) else values
+
     @model_validator(mode="after")
     def _sections_agree(self) -> RunConfig:
-        wants_head = self.task.labels is not None
-        if wants_head != (self.model.head == "sequence-classification"):
-            raise ValueError(
-                f"task and model.head disagree: head {self.model.head!r} needs "
-                + (
-                    "task.labels"
-                    if not wants_head
-                    else "task.label_words or task.target, or head 'sequence-classification'"
-                )
-            )
+        self.task.refuse_head(self.model.head)
+        refuse_shots(self.data, self.task)
         private = METHODS[self.method.name].private
         given = self.privacy.epsilon is not None or self.privacy.noise_multiplier is not None
         if private and not given:
@@ -306,7 +372,8 @@ class RunConfig(Section):
     @property
     def metric(self) -> Metric:
         """What a score is: score.metric, or what suits the task."""
-        return self.score.metric or ("accuracy" if self.task.target is None else "likelihood")
+        usual: Metric = "accuracy" if self.task.target is None else "likelihood"
+        return self.score.metric or self.task.metric or usual
 
     @property
     def num_training_units(self) -> float:

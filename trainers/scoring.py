@@ -28,12 +28,17 @@ from trainers.groups import Group, group_means
 from trainers.mechanism import MechanismPlan
 from trainers.noise import ExactNoise, Noise
 from trainers.release_log import ReleaseLog
+from trainers.tasks.answers import TEXT_METRICS, mean_score
 from trainers.tasks.metrics import confusion_cells, confusion_scores, right_answers
 from trainers.tokens import StepTokens
 
 
 def public_metrics(config: RunConfig, evaluator: LossEvaluator, examples: Sequence[Example]) -> dict[str, float]:
     """Return how good θ is on public examples: the configured metric, and what comes with it, by name."""
+    if config.metric in TEXT_METRICS:
+        answers = evaluator.generate(examples, config.task.max_new_tokens)
+        references = [example.references for example in examples]
+        return {config.metric: mean_score(TEXT_METRICS[config.metric], answers, references)}
     if config.metric == "likelihood":
         return {"likelihood": float(np.exp(-evaluator.losses(examples).mean()))}
     return _metrics(config, _contributions(config, evaluator, examples).sum(axis=0), len(examples))

@@ -7,6 +7,8 @@ before anything is reserved; `open_workspace` then loads.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +17,7 @@ from trainers.evaluators.base import Example, LossEvaluator
 from trainers.evaluators.proof import prove
 from trainers.run import Workspace, method_of
 from trainers.tasks.prompts import PromptEncoder, public_examples
+from trainers.tasks.shots import few_shot
 from trainers.tasks.sources import check_source, read_rows, stream_records
 from trainers.tasks.split import identity_of_record, identity_of_user, validates
 from trainers.tasks.templates import text_of
@@ -72,10 +75,11 @@ def open_workspace(config: RunConfig, *, private: bool = True, coin_key: bytes |
 
 
 class _Encoded(NamedTuple):
-    """Examples, and whose they are where users are the unit of privacy."""
+    """Examples, whose they are where users are the unit of privacy, and which rows of the source they come from."""
 
     examples: list[Example]
     users: list[str] | None = None
+    kept: Sequence[bool] = ()
 
 
 def _sources(config: RunConfig) -> list[tuple[str, str, list[str]]]:
@@ -95,17 +99,24 @@ def _is_private(config: RunConfig, field: str) -> bool:
 
 def _read(config: RunConfig, encoder: PromptEncoder, source: str, columns: list[str], field: str) -> _Encoded:
     rows = read_rows(source, columns, field)
+    places = [f"{field}, row {number}" for number in range(1, len(rows) + 1)]
+    kept = [encoder.keeps(row, where) for row, where in zip(rows, places, strict=True)]
+    examples = encoder.encode(rows, field)
+    if not examples:
+        raise ValueError(f"{field}: every row of {source} has a label that task.skip_labels leaves out")
+    if config.data.shots is not None and field == "data.train":
+        examples = few_shot(examples, config.task.label_names, config.data.shots, config.data.shots_seed)
     user = config.data.user_column
     if user is None or not _is_private(config, field):
-        return _Encoded(encoder.encode(rows, field))
-    users = [text_of(row, user, f"{field}, row {number}") for number, row in enumerate(rows, start=1)]
-    return _Encoded(encoder.encode(rows, field), users)
+        return _Encoded(examples, None, kept)
+    users = [text_of(row, user, where) for row, where in compress(zip(rows, places, strict=True), kept)]
+    return _Encoded(examples, users, kept)
 
 
 def _split(config: RunConfig, everyone: _Encoded, coin_key: bytes, share: float) -> tuple[_Encoded, _Encoded]:
     """Return the training and the validation side of the private rows; either may be empty, which is private too."""
     if everyone.users is None:
-        identities = map(identity_of_record, stream_records(config.data.train))
+        identities = map(identity_of_record, compress(stream_records(config.data.train), everyone.kept))
     else:
         identities = map(identity_of_user, everyone.users)
     sides = validates(identities, coin_key, share)

@@ -75,6 +75,10 @@ class LinearLosses:
         """Return class 0 for every example."""
         return np.zeros(len(batch), dtype=np.int64)
 
+    def generate(self, batch: Sequence[Example], max_new_tokens: int) -> list[str]:
+        """Return no text."""
+        return [""] * len(batch)
+
     def apply(self, update: Sequence[tuple[Direction, float]]) -> None:
         """Nothing moves."""
 

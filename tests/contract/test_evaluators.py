@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSequenceClassification
 
-from tests.support.models import save_model, tokenizer
+from tests.support.models import CAUSAL, ENCODERS, MASK_ID, save_model, tokenizer
 from trainers.config import LoraConfig, ModelConfig, PerformanceConfig
 from trainers.directions import Direction, direction_values
+from trainers.evaluators import packing
 from trainers.evaluators.base import Example, Probe
 from trainers.evaluators.proof import prove, require_resolved
 from trainers.evaluators.transformers import TransformersEvaluator
@@ -21,40 +23,79 @@ from trainers.mechanism import MechanismPlan
 PROMPTS = [(2, 10, 11, 4, 5), (2, 8, 9, 10, 12, 11, 4, 5), (2, 4, 5), (2, 9, 9, 10, 4, 5), (2, 11, 4, 5)]
 ONE_TOKEN = [Example(prompt, ((7,), (6,)), n % 2) for n, prompt in enumerate(PROMPTS)]
 MANY_TOKENS = [Example(prompt, ((7,), (8, 9, 6)), n % 2) for n, prompt in enumerate(PROMPTS)]
+OWN_OPTIONS = [Example(p, ((7,), (8, 9), (6, 10, 11), (12,))[: 2 + n % 3], n % 2) for n, p in enumerate(PROMPTS)]
 TARGET = [Example(prompt, ((6, 9, 3)[: 1 + n % 3],), 0) for n, prompt in enumerate(PROMPTS)]
 CLASSES = [Example(prompt, (), n % 2) for n, prompt in enumerate(PROMPTS)]
+AT_MASK = [Example((*p, MASK_ID, 3), ((7,), (6,)), n % 2, mask_place=len(p)) for n, p in enumerate(PROMPTS)]
+EXAMPLES = {"causal-lm": ONE_TOKEN, "masked-lm": AT_MASK, "sequence-classification": CLASSES}
 
-CAUSAL = ["llama", "opt", "gpt2"]
-CASES = [(architecture, trainable) for architecture in [*CAUSAL, "bert"] for trainable in ("full", "lora")]
+
+class Case(NamedTuple):
+    """A kind of model that trains in one way."""
+
+    architecture: str
+    head: str
+    trainable: str = "full"
+    dtype: str = "float32"
+
+    @property
+    def folder(self) -> str:
+        return f"{self.architecture}-{self.head}"
+
+
+HEADS = [*((name, "causal-lm") for name in CAUSAL)]
+HEADS += [(name, head) for name in ENCODERS for head in ("masked-lm", "sequence-classification")]
+CASES = [Case(*of, trainable) for of in HEADS for trainable in ("full", "lora")]
+CASES += [Case(*of, trainable, "bfloat16") for of, trainable in zip(HEADS, ["full", "lora"] * 4, strict=True)]
+ENCODER_CASES = [Case(*of) for of in HEADS if of[0] in ENCODERS]
 Z = [Direction(1, 0, k, kind) for k, kind in enumerate(["gaussian", "rademacher"])]
 PROBES = [Probe(z, sign * 1e-2) for z in Z for sign in (1.0, -1.0)]
 
 
-def open_evaluator(folder: Path, architecture: str, trainable: str, **performance: object) -> TransformersEvaluator:
-    head = "sequence-classification" if architecture == "bert" else "causal-lm"
-    targets = ["c_attn"] if architecture == "gpt2" else ["query", "value"] if head != "causal-lm" else None
+def open_evaluator(folder: Path, case: Case, **performance: object) -> TransformersEvaluator:
+    targets = {"gpt2": ["c_attn"], "bert": ["query", "value"], "roberta": ["query", "value"]}.get(case.architecture)
     model = ModelConfig(
-        path=str(folder), head=head, trainable=trainable, lora=LoraConfig(rank=2, target_modules=targets)
+        path=str(folder),
+        head=case.head,
+        trainable=case.trainable,
+        lora=LoraConfig(rank=2, target_modules=targets),
+        dtype=case.dtype,
     )
     return TransformersEvaluator(
         model, PerformanceConfig.model_validate(performance), tokenizer(), num_labels=2, seed=0
     )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Threads of products this small wait for each other longer than they work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("models")
-    return {name: save_model(root / name, name) for name in [*CAUSAL, "bert"]}
+    return {f"{name}-{head}": save_model(root / f"{name}-{head}", name, head) for name, head in HEADS}
 
 
-@pytest.fixture(params=CASES, ids=lambda case: "-".join(case))
-def case(request, folders):
-    architecture, trainable = request.param
-    return open_evaluator(folders[architecture], architecture, trainable), examples_for(architecture)
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: "-".join(case))
+def opened(request, folders):
+    return open_evaluator(folders[request.param.folder], request.param), request.param
 
 
-def examples_for(architecture: str) -> list[Example]:
-    return CLASSES if architecture == "bert" else ONE_TOKEN
+@pytest.fixture
+def case(opened):
+    evaluator, of = opened
+    evaluator.reset()
+    return evaluator, EXAMPLES[of.head]
+
+
+def of_architecture(folders, architecture: str, head: str = "causal-lm", **performance: object):
+    case = Case(architecture, head)
+    return open_evaluator(folders[case.folder], case, **performance)
 
 
 def moved(evaluator: TransformersEvaluator) -> None:
@@ -81,23 +122,35 @@ def test_a_probe_is_an_update_and_its_reversal_is_exact(case):
     np.testing.assert_allclose(evaluator.probe(examples, [Probe(Z[0], 0.03)])[0], probed, rtol=0, atol=0)
 
 
-def test_the_loss_moves_by_the_directional_derivative(case):
+def test_the_loss_moves_by_the_directional_derivative(opened, case):
     evaluator, examples = case
+    if opened[1].dtype != "float32":
+        pytest.skip("half precision does not resolve so small a step")
     moved(evaluator)
     plus, minus = evaluator.probe(examples, [Probe(Z[0], 2e-4), Probe(Z[0], -2e-4)])
     half_plus, half_minus = evaluator.probe(examples, [Probe(Z[0], 1e-4), Probe(Z[0], -1e-4)])
     np.testing.assert_allclose(half_plus - half_minus, (plus - minus) / 2, atol=1e-4)
 
 
-def test_an_example_has_its_own_row_whatever_its_mates(case):
+def test_an_example_has_its_own_row_whatever_its_mates(opened, case):
     evaluator, examples = case
+    atol = 1e-5 if opened[1].dtype == "float32" else 0.0  # fixed shapes: to the bit
     moved(evaluator)
     together = evaluator.probe(examples, PROBES)
     order = [3, 0, 4, 2, 1]
     shuffled = evaluator.probe([examples[n] for n in order], PROBES)
     alone = np.array([evaluator.probe([example], PROBES)[:, 0] for example in examples]).T
-    np.testing.assert_allclose(shuffled, together[:, order], atol=1e-5)
-    np.testing.assert_allclose(alone, together, atol=1e-5)
+    np.testing.assert_allclose(shuffled, together[:, order], rtol=0, atol=atol)
+    np.testing.assert_allclose(alone, together, rtol=0, atol=atol)
+
+
+def test_half_precision_computes_in_shapes_that_no_neighbour_chooses(opened, case):
+    """Models this small may round alike in any shape; large ones do not."""
+    evaluator, examples = case
+    if opened[1].dtype == "float32":
+        pytest.skip("float32 rounds finely enough to cut a batch as suits it")
+    together = {batch.input_ids_RL.shape for batch in evaluator.prepare(examples)}
+    assert together == {batch.input_ids_RL.shape for one in examples for batch in evaluator.prepare([one])}
 
 
 def test_an_empty_batch_has_no_losses(case):
@@ -106,14 +159,14 @@ def test_an_empty_batch_has_no_losses(case):
     assert evaluator.predict([]).shape == (0,)
 
 
-def test_reset_and_a_second_opening_give_the_same_bits(case, folders, request):
+def test_reset_and_a_second_opening_give_the_same_bits(opened, case, folders):
     evaluator, _ = case
     digest = evaluator.state_digest()
     moved(evaluator)
     moved_digest = evaluator.state_digest()
     evaluator.reset()
     assert digest == evaluator.state_digest() != moved_digest
-    again = open_evaluator(folders[request.node.callspec.params["case"][0]], *request.node.callspec.params["case"])
+    again = open_evaluator(folders[opened[1].folder], opened[1])
     assert again.state_digest() == digest
     moved(again)
     assert again.state_digest() == moved_digest
@@ -127,15 +180,17 @@ def test_proof_accepts_a_working_evaluator_and_refuses_a_radius_lost_in_rounding
         prove(evaluator, examples, [Probe(Z[0], 1e-20)], max_tokens=60)
 
 
-@pytest.mark.parametrize("architecture", ["opt", "gpt2", "bert"])  # llama has no table of positions to run out of
-def test_proof_refuses_prompts_longer_than_the_model(folders, architecture):
-    evaluator = open_evaluator(folders[architecture], architecture, "full")
+@pytest.mark.parametrize(  # llama has no table of positions to run out of
+    ("architecture", "head"), [of for of in HEADS if of[0] not in ("llama", "qwen2")]
+)
+def test_proof_refuses_prompts_longer_than_the_model(folders, architecture, head):
+    evaluator = of_architecture(folders, architecture, head)
     with pytest.raises(ValueError, match=r"task\.max_tokens: a prompt of 100 tokens .* does not fit"):
-        prove(evaluator, examples_for(architecture), PROBES, max_tokens=100)
+        prove(evaluator, EXAMPLES[head], PROBES, max_tokens=100)
 
 
 def test_proof_refuses_a_model_that_couples_the_examples_of_a_batch(folders, monkeypatch):
-    evaluator = open_evaluator(folders["llama"], "llama", "full")
+    evaluator = of_architecture(folders, "llama")
     true_scores = TransformersEvaluator.scores
 
     def coupled(self, prepared, num_examples):
@@ -149,8 +204,8 @@ def test_proof_refuses_a_model_that_couples_the_examples_of_a_batch(folders, mon
 def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(folders):
     larger = tokenizer()
     larger.add_tokens(["unheard"])
-    model = ModelConfig(path=str(folders["llama"]))
-    with pytest.raises(ValueError, match="ids go up to 13, the model's embedding has 13 rows"):
+    model = ModelConfig(path=str(folders["llama-causal-lm"]))
+    with pytest.raises(ValueError, match="ids go up to 14, the model's embedding has 14 rows"):
         TransformersEvaluator(model, PerformanceConfig(), larger, num_labels=0, seed=0)
 
 
@@ -162,16 +217,22 @@ def test_a_radius_that_rounding_rivals_is_refused():
     require_resolved(1e-6, MechanismPlan(0.5, 64.0, 1, 10, None, None), 1e-6)
 
 
-def test_micro_batches_change_nothing_beyond_rounding(folders):
-    large = open_evaluator(folders["llama"], "llama", "full")
-    small = open_evaluator(folders["llama"], "llama", "full", micro_batch_tokens=8)
-    np.testing.assert_allclose(large.losses(MANY_TOKENS), small.losses(MANY_TOKENS), atol=1e-5)
+@pytest.mark.parametrize(("architecture", "examples"), [("llama", MANY_TOKENS), ("bert", AT_MASK)])
+def test_micro_batches_change_nothing_beyond_rounding(folders, architecture, examples):
+    head = "causal-lm" if examples is MANY_TOKENS else "masked-lm"
+    large = of_architecture(folders, architecture, head)
+    small = of_architecture(folders, architecture, head, micro_batch_tokens=8)
+    np.testing.assert_allclose(large.losses(examples), small.losses(examples), atol=1e-5)
 
 
 @pytest.mark.parametrize("architecture", CAUSAL)
-@pytest.mark.parametrize("examples", [ONE_TOKEN, MANY_TOKENS, TARGET], ids=["one-token", "many-tokens", "target"])
+@pytest.mark.parametrize(
+    "examples",
+    [ONE_TOKEN, MANY_TOKENS, OWN_OPTIONS, TARGET],
+    ids=["one-token", "many-tokens", "own-options", "target"],
+)
 def test_causal_losses_are_those_of_transformers(folders, architecture, examples):
-    model = AutoModelForCausalLM.from_pretrained(folders[architecture], dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(folders[f"{architecture}-causal-lm"], dtype=torch.float32).eval()
 
     def mean_log_prob(prompt, option):
         logits = model(torch.tensor([[*prompt, *option]])).logits[0].double().log_softmax(-1)
@@ -183,13 +244,23 @@ def test_causal_losses_are_those_of_transformers(folders, architecture, examples
             scores = [mean_log_prob(example.prompt_ids, option) for option in example.option_ids]
         total = math.log(sum(math.exp(score) for score in scores)) if len(scores) > 1 else 0.0
         expected.append(total - scores[example.label])
-    evaluator = open_evaluator(folders[architecture], architecture, "full")
+    evaluator = of_architecture(folders, architecture)
     np.testing.assert_allclose(evaluator.losses(examples), expected, atol=1e-5)
 
 
-def test_classification_losses_are_those_of_transformers(folders):
-    model = AutoModelForSequenceClassification.from_pretrained(folders["bert"], dtype=torch.float32).eval()
-    evaluator = open_evaluator(folders["bert"], "bert", "full")
+@pytest.fixture(params=["packed", "padded"])
+def layout(request, monkeypatch):
+    if request.param == "padded":
+        monkeypatch.setattr(packing, "ENCODERS", set())
+    return request.param
+
+
+@pytest.mark.parametrize("architecture", ENCODERS)
+def test_classification_losses_are_those_of_transformers(folders, architecture, layout):
+    folder = folders[f"{architecture}-sequence-classification"]
+    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    evaluator = of_architecture(folders, architecture, "sequence-classification")
+    assert evaluator.packs == (layout == "packed")
     with torch.no_grad():
         expected = [
             model(torch.tensor([example.prompt_ids]), labels=torch.tensor([example.label])).loss.item()
@@ -200,10 +271,86 @@ def test_classification_losses_are_those_of_transformers(folders):
     assert evaluator.predict(CLASSES).tolist() == chosen
 
 
+@pytest.mark.parametrize("architecture", ENCODERS)
+def test_losses_at_the_mask_are_those_of_transformers(folders, architecture, layout):
+    """The cross-entropy over the label words' logits at the mask, wherever in the prompt it stands."""
+    middle = [Example((2, MASK_ID, *p[1:], 3), ((7,), (6,), (10,)), n % 3, mask_place=1) for n, p in enumerate(PROMPTS)]
+    examples = [*AT_MASK, *middle]
+    model = AutoModelForMaskedLM.from_pretrained(folders[f"{architecture}-masked-lm"], dtype=torch.float32).eval()
+    expected = []
+    for example in examples:
+        with torch.no_grad():
+            logits = model(torch.tensor([example.prompt_ids])).logits[0, example.prompt_ids.index(MASK_ID)].double()
+        words = logits[[option[0] for option in example.option_ids]]
+        expected.append(float(torch.logsumexp(words, 0) - words[example.label]))
+    evaluator = of_architecture(folders, architecture, "masked-lm")
+    assert evaluator.packs == (layout == "packed")
+    np.testing.assert_allclose(evaluator.losses(examples), expected, atol=1e-5)
+
+
+def test_a_checkpoint_without_the_head_is_refused(folders):
+    case = Case("bert", "masked-lm")
+    with pytest.raises(ValueError, match=r"lacks \d+ weights of a masked-lm model .*which would be random"):
+        open_evaluator(folders["bert-sequence-classification"], case)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.dtype == "bfloat16"], ids=lambda case: case.folder)
+def test_half_precision_rounds_what_is_kept_in_float32(folders, case):
+    """Updates gather in the master although each alone is lost in rounding; losses are near the exact ones."""
+    half = open_evaluator(folders[case.folder], case)
+    exact = open_evaluator(folders[case.folder], case._replace(dtype="float32"))
+    np.testing.assert_allclose(half.losses(EXAMPLES[case.head]), exact.losses(EXAMPLES[case.head]), atol=0.05)
+    for step in range(3):
+        for evaluator in (half, exact):
+            evaluator.probe(EXAMPLES[case.head], PROBES)
+            evaluator.apply([(Direction(3, step, 0, "rademacher"), 1e-6)])
+    assert half.state_digest() == exact.state_digest()
+
+
+def test_half_precision_is_exported_as_it_is_kept(folders, tmp_path):
+    case = Case("llama", "causal-lm", "full", "bfloat16")
+    evaluator = open_evaluator(folders[case.folder], case)
+    before = evaluator.losses(ONE_TOKEN)
+    evaluator.apply([(Z[1], 1e-5)])
+    evaluator.export(tmp_path)
+    evaluator.reset()
+    np.testing.assert_array_equal(evaluator.losses(ONE_TOKEN), before)
+    base = dict(AutoModelForCausalLM.from_pretrained(folders[case.folder], dtype="auto").named_parameters())
+    for name, tensor in AutoModelForCausalLM.from_pretrained(tmp_path, dtype="auto").named_parameters():
+        z = torch.from_numpy(direction_values(Z[1], name, tensor.numel())).view(tensor.shape)
+        assert torch.equal(tensor, base[name] + torch.tensor(1e-5) * z), name
+
+
+@pytest.mark.parametrize(
+    "case",
+    [case for case in CASES if case.head == "causal-lm" and case.dtype == "float32"],
+    ids=lambda c: "-".join(c[:3]),
+)
+def test_generation_is_the_likeliest_token_after_the_other(folders, case):
+    evaluator = open_evaluator(folders[case.folder], case)
+    before = evaluator.losses(ONE_TOKEN)
+    answers = evaluator.generate(ONE_TOKEN, 5)
+    for example, answer in zip(ONE_TOKEN, answers, strict=True):
+        ids = list(example.prompt_ids)
+        for _ in range(5):
+            options = tuple((token,) for token in range(MASK_ID + 1))
+            ids.append(int(evaluator.predict([Example(tuple(ids), options, 0)])[0]))
+        written = ids[len(example.prompt_ids) :]
+        written = written[: written.index(3)] if 3 in written else written
+        assert answer == tokenizer().decode(written, skip_special_tokens=True).strip()
+    np.testing.assert_array_equal(evaluator.losses(ONE_TOKEN), before)
+    assert evaluator.generate([], 5) == []
+
+
+def test_only_a_causal_model_writes(folders):
+    with pytest.raises(ValueError, match="only a causal model writes text"):
+        of_architecture(folders, "bert", "masked-lm").generate(AT_MASK, 3)
+
+
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])
 def test_directions_go_by_hugging_face_name_and_flat_index(folders, architecture, tmp_path):
-    evaluator = open_evaluator(folders[architecture], architecture, "full")
-    before = AutoModelForCausalLM.from_pretrained(folders[architecture], dtype=torch.float32)
+    evaluator = of_architecture(folders, architecture)
+    before = AutoModelForCausalLM.from_pretrained(folders[f"{architecture}-causal-lm"], dtype=torch.float32)
     evaluator.apply([(Z[1], 0.25)])
     evaluator.export(tmp_path)
     after = dict(AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).named_parameters())
@@ -214,19 +361,18 @@ def test_directions_go_by_hugging_face_name_and_flat_index(folders, architecture
 
 def test_tied_weights_move_once(tmp_path):
     save_model(tmp_path, "llama", tied=True)
-    tied, untied = open_evaluator(tmp_path, "llama", "full"), None
+    tied = open_evaluator(tmp_path, Case("llama", "causal-lm"))
     model = AutoModelForCausalLM.from_pretrained(tmp_path)
     assert tied.parameter_count == sum(tensor.numel() for tensor in model.parameters())
-    assert untied is None
 
 
 def test_lora_export_is_read_by_peft(folders, tmp_path):
     from peft import PeftModel
 
-    evaluator = open_evaluator(folders["llama"], "llama", "lora")
+    evaluator = open_evaluator(folders["llama-causal-lm"], Case("llama", "causal-lm", "lora"))
     moved(evaluator)
     evaluator.export(tmp_path)
-    base = AutoModelForCausalLM.from_pretrained(folders["llama"], dtype=torch.float32)
+    base = AutoModelForCausalLM.from_pretrained(folders["llama-causal-lm"], dtype=torch.float32)
     adapted = PeftModel.from_pretrained(base, tmp_path).eval()
     prompt = ONE_TOKEN[1].prompt_ids
     with torch.no_grad():
@@ -237,5 +383,5 @@ def test_lora_export_is_read_by_peft(folders, tmp_path):
 
 def test_a_folder_without_a_model_is_one_clear_line(tmp_path):
     with pytest.raises(ValueError, match=r"model\.path: no causal-lm model could be loaded") as caught:
-        open_evaluator(tmp_path, "llama", "full")
+        open_evaluator(tmp_path, Case("llama", "causal-lm"))
     assert "\n" not in str(caught.value)

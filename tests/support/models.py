@@ -3,84 +3,69 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import (
-    BertConfig,
-    BertForSequenceClassification,
-    GPT2Config,
-    GPT2LMHeadModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-    OPTConfig,
-    OPTForCausalLM,
-    PreTrainedTokenizerFast,
-)
+import transformers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
 
 WORDS = ["<pad>", "<unk>", "<s>", "</s>", "It", "was", "great", "terrible", "not", "very", "good", "food", "service"]
+WORDS += ["<mask>"]
 VOCABULARY = {word: number for number, word in enumerate(WORDS)}
+MASK_ID = VOCABULARY["<mask>"]
+HEADS = {
+    "causal-lm": "ForCausalLM",
+    "masked-lm": "ForMaskedLM",
+    "sequence-classification": "ForSequenceClassification",
+}
+CAUSAL, ENCODERS = ("llama", "qwen2", "opt", "gpt2"), ("bert", "roberta")
+_LAYERS = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 64, "max_position_embeddings": 64}
+_SIZES: dict[str, dict[str, Any]] = {
+    "llama": {**_LAYERS, "intermediate_size": 96, "num_key_value_heads": 1},
+    "qwen2": {**_LAYERS, "intermediate_size": 96, "num_key_value_heads": 1},
+    "opt": {**_LAYERS, "ffn_dim": 96, "word_embed_proj_dim": 64, "dropout": 0.1, "pad_token_id": 0},
+    "gpt2": {"n_embd": 64, "n_layer": 2, "n_head": 2, "n_positions": 64, "bos_token_id": 2, "eos_token_id": 3},
+    "bert": {**_LAYERS, "intermediate_size": 96},
+    "roberta": {**_LAYERS, "intermediate_size": 96, "max_position_embeddings": 66, "pad_token_id": 0},
+}
+_NAMES = {"llama": "Llama", "qwen2": "Qwen2", "opt": "OPT", "gpt2": "GPT2", "bert": "Bert", "roberta": "Roberta"}
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
-    """Return a word-level tokenizer of a dozen words."""
+def tokenizer(*, around: bool = False) -> PreTrainedTokenizerFast:
+    """Return a word-level tokenizer of a dozen words; with `around` it puts <s> and </s> around a text."""
     words = Tokenizer(models.WordLevel(VOCABULARY, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    if around:
+        special = [("<s>", VOCABULARY["<s>"]), ("</s>", VOCABULARY["</s>"])]
+        words.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=special)
     return PreTrainedTokenizerFast(
-        tokenizer_object=words, pad_token="<pad>", unk_token="<unk>", bos_token="<s>", eos_token="</s>"
+        tokenizer_object=words,
+        pad_token="<pad>",
+        unk_token="<unk>",
+        bos_token="<s>",
+        eos_token="</s>",
+        mask_token="<mask>",
     )
 
 
-def save_model(folder: Path, architecture: str, *, tied: bool = False) -> Path:
-    """Write a random model of an architecture with its tokenizer; weights are the same each time."""
+def save_model(folder: Path, architecture: str, head: str | None = None, *, tied: bool = False) -> Path:
+    """Write a random model of an architecture with its tokenizer; weights are the same each time.
+
+    Without a head a BERT is a classifier and any other architecture a causal model.
+    """
+    head = head or ("sequence-classification" if architecture in ENCODERS else "causal-lm")
+    name = _NAMES[architecture]
+    kind = "LMHeadModel" if architecture == "gpt2" else HEADS[head]
+    config = getattr(transformers, f"{name}Config")(
+        vocab_size=len(WORDS), **_SIZES[architecture], **({"tie_word_embeddings": tied} if name == "Llama" else {})
+    )
     torch.manual_seed(0)
-    size = len(WORDS)
-    if architecture == "llama":
-        model = LlamaForCausalLM(
-            LlamaConfig(
-                vocab_size=size,
-                hidden_size=64,
-                intermediate_size=96,
-                num_hidden_layers=2,
-                num_attention_heads=2,
-                num_key_value_heads=1,
-                max_position_embeddings=64,
-                tie_word_embeddings=tied,
-            )
-        )
-    elif architecture == "opt":
-        model = OPTForCausalLM(
-            OPTConfig(
-                vocab_size=size,
-                hidden_size=64,
-                ffn_dim=96,
-                num_hidden_layers=2,
-                num_attention_heads=2,
-                max_position_embeddings=64,
-                word_embed_proj_dim=64,
-                dropout=0.1,
-                pad_token_id=0,
-            )
-        )
-    elif architecture == "gpt2":
-        model = GPT2LMHeadModel(
-            GPT2Config(vocab_size=size, n_embd=64, n_layer=2, n_head=2, n_positions=64, bos_token_id=2, eos_token_id=3)
-        )
-    else:
-        model = BertForSequenceClassification(
-            BertConfig(
-                vocab_size=size,
-                hidden_size=64,
-                intermediate_size=96,
-                num_hidden_layers=2,
-                num_attention_heads=2,
-                max_position_embeddings=64,
-            )
-        )
+    model = getattr(transformers, f"{name}{kind}")(config)
     with torch.no_grad():
         for tensor in model.parameters():  # larger than the usual initialisation, so that losses differ visibly
             if tensor.ndim > 1:
                 tensor.mul_(4.0)
     model.save_pretrained(folder)
-    tokenizer().save_pretrained(folder)
+    tokenizer(around=head == "masked-lm").save_pretrained(folder)
     return folder

@@ -40,11 +40,21 @@ class Example:
         option_ids: token ids of each candidate continuation; one option for a target text; empty for a classification
             head, which reads the prompt alone.
         label: which option (or class) is right.
+        mask_place: for a masked model, the place in the prompt where the options, one token each, are scored.
+        also_right: further options that count as right where answers are compared; the loss is of `label` alone.
+        references: right texts, for scores of generated answers; empty where nothing is generated.
     """
 
     prompt_ids: tuple[int, ...]
     option_ids: tuple[tuple[int, ...], ...]
     label: int
+    mask_place: int | None = None
+    also_right: tuple[int, ...] = ()
+    references: tuple[str, ...] = ()
+
+    def is_right(self, option: int) -> bool:
+        """Return whether an option (or class) is a right answer."""
+        return option == self.label or option in self.also_right
 
 
 class LossEvaluator(Protocol):
@@ -65,6 +75,10 @@ class LossEvaluator(Protocol):
 
     def predict(self, batch: Sequence[Example]) -> np.ndarray:
         """Return the most likely option or class of every example at θ, int64 [len(batch)]."""
+        ...
+
+    def generate(self, batch: Sequence[Example], max_new_tokens: int) -> list[str]:
+        """Return each prompt's likeliest continuation at θ, token by token, to the end of its line."""
         ...
 
     def apply(self, update: Sequence[tuple[Direction, float]]) -> None:

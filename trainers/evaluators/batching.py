@@ -14,10 +14,12 @@ from trainers.evaluators.base import Example
 
 @dataclass(frozen=True)
 class Row:
-    """A sequence to be read: which example it serves, its token ids, and the tokens it must predict at its end.
+    """A sequence to be read: which example it serves, its token ids, the tokens it must predict, and where.
 
     `targets` holds one candidate continuation, or, where every option is a single token, all options side by side
-    (`options_share_place`): they are predicted at the same place. It is empty for a classification head.
+    (`options_share_place`): they are predicted at the same place. It is empty for a classification head. `place` is
+    where an encoder predicts: at its mask, or for a classification head at its first token; a causal model, which has
+    none, predicts at the end of the row.
     """
 
     example: int
@@ -25,11 +27,15 @@ class Row:
     ids: tuple[int, ...]
     targets: tuple[int, ...]
     options_share_place: bool
+    place: int | None = None
 
     @property
-    def num_places(self) -> int:
-        """Number of places at the end of the row that predict something."""
-        return 1 if self.options_share_place else len(self.targets)
+    def places(self) -> range:
+        """Places of the row that predict something."""
+        if self.place is not None:
+            return range(self.place, self.place + 1)
+        num_places = 1 if self.options_share_place else len(self.targets)
+        return range(len(self.ids) - num_places, len(self.ids))
 
 
 def rows_of(examples: Sequence[Example]) -> list[Row]:
@@ -49,9 +55,12 @@ def cut(rows: Sequence[Row], starts_new: Callable[[Sequence[Row], Row], bool]) -
 
 
 def _rows_of_one(number: int, example: Example) -> list[Row]:
-    options = example.option_ids
+    options, mask = example.option_ids, example.mask_place
     if not options:
-        return [Row(number, 0, example.prompt_ids, (), options_share_place=False)]
+        return [Row(number, 0, example.prompt_ids, (), options_share_place=False, place=0)]
+    if mask is not None:
+        words = tuple(option[0] for option in options)
+        return [Row(number, 0, example.prompt_ids, words, options_share_place=True, place=mask)]
     if len(options) > 1 and all(len(option) == 1 for option in options):
         return [Row(number, 0, example.prompt_ids, tuple(option[0] for option in options), options_share_place=True)]
     return [

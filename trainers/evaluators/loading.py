@@ -7,12 +7,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSequenceClassification
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
 
 from trainers.config import LoraConfig, ModelConfig
 from trainers.directions import uniform_values
+
+_PEFT_TASKS = {"causal-lm": "CAUSAL_LM", "sequence-classification": "SEQ_CLS", "masked-lm": None}
 
 
 def load_model(config: ModelConfig, *, num_labels: int, pad_token_id: int, seed: int, device: str) -> Any:
@@ -37,12 +39,18 @@ def load_model(config: ModelConfig, *, num_labels: int, pad_token_id: int, seed:
     return model.to(device).eval()
 
 
-def trainable_parameters(model: torch.nn.Module, config: ModelConfig) -> dict[str, torch.Tensor]:
-    """Return Hugging Face name → tensor of what trains; tied parameters stand once, under their first name."""
+def rounded_to(dtype: str, model: torch.nn.Module) -> None:
+    """Round all weights to a type of number, 'float32' or 'bfloat16'; tables like rotary frequencies stay exact."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(getattr(torch, dtype))
+
+
+def trainable_parameters(model: torch.nn.Module, config: ModelConfig) -> dict[str, torch.nn.Parameter]:
+    """Return Hugging Face name → parameter of what trains; tied parameters stand once, under their first name."""
     named = dict(model.named_parameters())
     if config.trainable == "lora":
         named = {_adapter_name(name): tensor for name, tensor in named.items() if _belongs_to_adapter(name)}
-    return {name: tensor.data for name, tensor in named.items() if tensor.is_floating_point()}
+    return {name: tensor for name, tensor in named.items() if tensor.is_floating_point()}
 
 
 def _from_pretrained(config: ModelConfig, num_labels: int) -> Any:
@@ -51,24 +59,31 @@ def _from_pretrained(config: ModelConfig, num_labels: int) -> Any:
             return AutoModelForSequenceClassification.from_pretrained(
                 config.path, dtype=torch.float32, num_labels=num_labels, ignore_mismatched_sizes=True
             )
-        return AutoModelForCausalLM.from_pretrained(config.path, dtype=torch.float32)
+        auto = AutoModelForMaskedLM if config.head == "masked-lm" else AutoModelForCausalLM
+        loaded: Any = auto.from_pretrained(config.path, dtype=torch.float32, output_loading_info=True)
+        model, info = loaded
     except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(
             f"model.path: no {config.head} model could be loaded from {config.path!r}: {reason}"
         ) from error
+    if missing := sorted(info["missing_keys"]):
+        raise ValueError(
+            f"model.path: {config.path!r} lacks {len(missing)} weights of a {config.head} model ({missing[0]}, …), "
+            "which would be random. Use a checkpoint with that head, or model.head sequence-classification"
+        )
+    return model
 
 
 def _with_adapter(model: Any, config: ModelConfig, seed: int) -> Any:
     from peft import LoraConfig as PeftConfig
-    from peft import TaskType, get_peft_model
+    from peft import get_peft_model
 
     lora: LoraConfig = config.lora
-    task = TaskType.SEQ_CLS if config.head == "sequence-classification" else TaskType.CAUSAL_LM
     adapted = get_peft_model(
         model,
         PeftConfig(
-            task_type=task,
+            task_type=_PEFT_TASKS[config.head],
             r=lora.rank,
             lora_alpha=lora.alpha,
             lora_dropout=0.0,

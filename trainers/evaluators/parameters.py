@@ -25,11 +25,16 @@ class Parameters:
 
     Args:
         live: Hugging Face parameter name → the tensor that the model computes with; contiguous, floating point.
+        exact: the float32 weights that `live` was rounded from, which are not copied; a copy of `live` when absent.
     """
 
-    def __init__(self, live: Mapping[str, torch.Tensor]) -> None:
+    def __init__(self, live: Mapping[str, torch.Tensor], exact: Mapping[str, torch.Tensor] | None = None) -> None:
         self._live = dict(live)
-        self._base = {name: tensor.detach().to(torch.float32, copy=True) for name, tensor in live.items()}
+        self._base = (
+            {name: exact[name].detach() for name in live}
+            if exact is not None
+            else {name: tensor.detach().to(torch.float32, copy=True) for name, tensor in live.items()}
+        )
         self._master = self._base  # shared until the first update: a probe alone needs no third copy
         self._waiting: tuple[tuple[Direction, float], ...] = ()  # θ = master + Σ coefficient · z of these
         self._live_is_theta = True
@@ -69,11 +74,15 @@ class Parameters:
         self._waiting = ()
         self._live_is_theta = False
 
+    def theta(self) -> dict[str, torch.Tensor]:
+        """Return name → θ in float32; to be read, and only until the next update."""
+        self._update_master()
+        return dict(self._master)
+
     def digest(self) -> str:
         """Return a SHA-256 over names, shapes and bits of θ."""
-        self._update_master()
         digest = hashlib.sha256()
-        for name, tensor in sorted(self._master.items()):
+        for name, tensor in sorted(self.theta().items()):
             digest.update(f"{name}{tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().numpy().data)
         return digest.hexdigest()

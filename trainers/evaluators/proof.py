@@ -15,7 +15,8 @@ import numpy as np
 from trainers.evaluators.base import Example, LossEvaluator, Probe
 from trainers.mechanism import MechanismPlan
 
-MAX_COUPLING = 1e-4  # nats, of losses of order 1 in float32: rounding is a hundred times less, true coupling far more
+MAX_COUPLING = 1e-4  # nats, of losses of order 1: float32 rounds a hundred times less, half precision in fixed shapes
+# not at all (padding.py), and what truly couples does far more
 MAX_ROUNDING = 0.1  # of the clip norm, that rounding may move the sum of a whole batch by
 
 
@@ -84,7 +85,8 @@ def _coupling(evaluator: LossEvaluator, examples: Sequence[Example], probes: Seq
     if not coupling <= MAX_COUPLING * max(1.0, float(np.abs(alone_PB).max())):
         raise ValueError(
             f"model.path: an example's loss depends on its neighbours in the batch (by {coupling:.2g} nats), so one "
-            "example would move the contributions of others and no epsilon would hold. Use another architecture."
+            "example would move the contributions of others and no epsilon would hold. Use another architecture, or "
+            "model.dtype float32 where half precision is rounded by what stands beside it."
         )
     return coupling
 

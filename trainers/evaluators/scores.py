@@ -22,7 +22,7 @@ def row_scores(logits_PV: torch.Tensor, rows: Sequence[Row]) -> list[np.ndarray]
     if all(row.options_share_place for row in rows) and len({len(row.targets) for row in rows}) == 1:
         options_PO = torch.tensor([row.targets for row in rows], device=logits_PV.device)
         return list(logits_PV.gather(1, options_PO).double().cpu().numpy())
-    by_row = logits_PV.split([row.num_places for row in rows])
+    by_row = logits_PV.split([len(row.places) for row in rows])
     return [_scores_of_row(logits_TV, row) for logits_TV, row in zip(by_row, rows, strict=True)]
 
 

@@ -7,7 +7,6 @@ logits of every place that predicts nothing.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,19 +18,20 @@ from transformers import PreTrainedTokenizerBase
 from trainers.config import ModelConfig, PerformanceConfig
 from trainers.directions import Direction
 from trainers.evaluators.base import Example, Probe
-from trainers.evaluators.batching import rows_of
-from trainers.evaluators.loading import load_model, trainable_parameters
-from trainers.evaluators.packing import PackedBatch, can_pack, pack
-from trainers.evaluators.padding import PaddedBatch, pad
+from trainers.evaluators.forward import Forward
+from trainers.evaluators.generation import generate, standard_attention
+from trainers.evaluators.loading import load_model, rounded_to, trainable_parameters
+from trainers.evaluators.packing import PackedBatch
+from trainers.evaluators.padding import PaddedBatch
 from trainers.evaluators.parameters import Parameters
 from trainers.evaluators.scores import losses_of, row_scores
 
 
 class TransformersEvaluator:
-    """A transformers model as a `LossEvaluator`: causal with options or target text, or a classification head.
+    """A transformers model as a `LossEvaluator`: causal with options or target text, masked, or a classification head.
 
     Args:
-        model: which model and which of its parameters train.
+        model: which model, which of its parameters train, and the type of number that it computes in.
         performance: micro-batch size and device.
         tokenizer: gives the padding token, and is exported with the model.
         num_labels: classes of a classification head; unused by a causal model.
@@ -47,24 +47,31 @@ class TransformersEvaluator:
         num_labels: int,
         seed: int,
     ) -> None:
-        self._causal = model.head == "causal-lm"
         assert isinstance(tokenizer.pad_token_id, int)  # load_tokenizer sees to it
-        self._pad_id = tokenizer.pad_token_id
+        pad_id = tokenizer.pad_token_id
         self._tokenizer = tokenizer
         self._performance = performance
         self._model = load_model(
-            model, num_labels=num_labels, pad_token_id=self._pad_id, seed=seed, device=performance.device
+            model, num_labels=num_labels, pad_token_id=pad_id, seed=seed, device=performance.device
         )
         _require_ids_fit(tokenizer, self._model)
-        self.parameters = Parameters(trainable_parameters(self._model, model))
-        base = self._model.get_base_model() if model.trainable == "lora" else self._model
-        self._accepts = set(inspect.signature(base.forward).parameters)
-        self._packs = self._causal and can_pack(base, self._accepts)
+        self._trained = trainable_parameters(self._model, model)
+        exact = {name: parameter.data for name, parameter in self._trained.items()}
+        rounded_to(model.dtype, self._model)
+        live = {name: parameter.data for name, parameter in self._trained.items()}
+        self.parameters = Parameters(live, exact if model.dtype != "float32" else None)
+        self._base = self._model.get_base_model() if model.trainable == "lora" else self._model
+        self._forward = Forward(self._model, self._base, config=model, pad_id=pad_id, performance=performance)
 
     @property
     def parameter_count(self) -> int:
         """Number of trainable parameters d."""
         return self.parameters.count
+
+    @property
+    def packs(self) -> bool:
+        """Whether rows are laid end to end without padding."""
+        return self._forward.packs
 
     @torch.inference_mode()
     def probe(self, batch: Sequence[Example], probes: Sequence[Probe]) -> np.ndarray:
@@ -91,6 +98,26 @@ class TransformersEvaluator:
         return np.array([int(np.argmax(of_example)) for of_example in scores], dtype=np.int64)
 
     @torch.inference_mode()
+    def generate(self, batch: Sequence[Example], max_new_tokens: int) -> list[str]:
+        """Return each prompt's likeliest continuation at θ, token by token, to the end of its line.
+
+        Raises:
+            ValueError: the model is not causal.
+        """
+        if not self._forward.causal:
+            raise ValueError("only a causal model writes text: a metric over answers needs model.head causal-lm")
+        self.parameters.settle()
+        with standard_attention(self._base):
+            return generate(
+                self._model,
+                self._tokenizer,
+                [example.prompt_ids for example in batch],
+                max_new=max_new_tokens,
+                max_tokens=self._performance.micro_batch_tokens,
+                accepts=self._forward.accepts,
+            )
+
+    @torch.inference_mode()
     def apply(self, update: Sequence[tuple[Direction, float]]) -> None:
         """Move θ to θ + Σ coefficient · z(direction), in the order given."""
         self.parameters.add(update)
@@ -106,42 +133,31 @@ class TransformersEvaluator:
 
     @torch.inference_mode()
     def export(self, folder: Path) -> None:
-        """Write the model at θ with its tokenizer, as `from_pretrained` reads it (an adapter folder for LoRA)."""
-        self.parameters.settle()
-        self._model.save_pretrained(folder)
+        """Write the model at θ with its tokenizer, as `from_pretrained` reads it (an adapter folder for LoRA).
+
+        What trains is written in float32, as updates left it, whatever the type that the model computes in.
+        """
+        live = {name: parameter.data for name, parameter in self._trained.items()}
+        for name, tensor in self.parameters.theta().items():
+            self._trained[name].data = tensor
+        try:
+            self._model.save_pretrained(folder)
+        finally:
+            for name, tensor in live.items():
+                self._trained[name].data = tensor
         self._tokenizer.save_pretrained(folder)
 
     def prepare(self, batch: Sequence[Example]) -> list[PackedBatch] | list[PaddedBatch]:
         """Return the forward passes that the batch needs."""
-        rows, max_tokens = rows_of(batch), self._performance.micro_batch_tokens
-        device = torch.device(self._performance.device)
-        if self._packs:
-            return pack(rows, max_tokens=max_tokens, device=device)
-        return pad(rows, max_tokens=max_tokens, pad_id=self._pad_id, left=self._causal, device=device)
+        return self._forward.prepare(batch)
 
     def scores(self, prepared: Sequence[PackedBatch | PaddedBatch], num_examples: int) -> list[np.ndarray]:
         """Return each example's scores under the live weights, float64 [options]: logits, or mean log-probabilities."""
         found: list[dict[int, np.ndarray]] = [{} for _ in range(num_examples)]
         for batch in prepared:
-            for row, values in zip(batch.rows, row_scores(self._logits(batch), batch.rows), strict=True):
+            for row, values in zip(batch.rows, row_scores(self._forward.logits(batch), batch.rows), strict=True):
                 found[row.example][row.option] = values
         return [np.concatenate([options[index] for index in sorted(options)]) for options in found]
-
-    def _logits(self, batch: PackedBatch | PaddedBatch) -> torch.Tensor:
-        """Return the logits of all places that predict, row after row, [places, V]; one place a row for a head."""
-        if isinstance(batch, PackedBatch):
-            with batch.layout():
-                return self._model(**batch.inputs()).logits[0]
-        inputs = batch.inputs(self._accepts)
-        if not self._causal:
-            return self._model(**inputs).logits
-        most = max(row.num_places for row in batch.rows)
-        if "logits_to_keep" in self._accepts:
-            inputs["logits_to_keep"] = most
-        logits_RTV = self._model(**inputs, use_cache=False).logits[:, -most:]
-        return torch.cat(
-            [logits_TV[most - row.num_places :] for logits_TV, row in zip(logits_RTV, batch.rows, strict=True)]
-        )
 
 
 def _require_ids_fit(tokenizer: PreTrainedTokenizerBase, model: Any) -> None:

@@ -63,25 +63,40 @@ def open_table(path: Path, where: str) -> Table:
 
 
 def checked_row(row: Mapping[str, Any], columns: Sequence[str], where: str) -> dict[str, Any]:
-    """Return the row's `columns`.
+    """Return the row's `columns`; 'answers.text' is the column itself or else 'text' in the mapping 'answers'.
 
     Raises:
-        ValueError: a column is missing, null, neither text nor number, or no valid text.
+        ValueError: a column is missing, null, neither text, number nor a list of those, or no valid text.
     """
-    for column in columns:
-        value = row.get(column)
-        if value is None or (isinstance(value, float) and math.isnan(value)):
-            raise ValueError(
-                f"{where}: column {column!r} is missing or null; every row needs it. Remove or fill such rows"
-            )
-        if isinstance(value, (list, dict, bytes)):
-            kind = type(value).__name__
-            raise ValueError(f"{where}: column {column!r} holds a {kind}; text, a number or a truth value is expected")
-        if isinstance(value, str) and not value.isascii() and _HALF_OF_A_PAIR.search(value):
-            raise ValueError(
-                f"{where}: column {column!r} holds half of a surrogate pair, which is no text. Repair the row"
-            )
-    return {column: row[column] for column in columns}
+    found = {column: _value(row, column) for column in columns}
+    for column, value in found.items():
+        for item in value if isinstance(value, list) else [value]:
+            _check_value(item, column, where)
+    return found
+
+
+def top_level(columns: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return which columns of a table hold `columns`: each itself, or the mapping that it stands in."""
+    return list(dict.fromkeys(column if column in names else column.partition(".")[0] for column in columns))
+
+
+def _value(row: Mapping[str, Any], column: str) -> Any:
+    outer, dot, inner = column.partition(".")
+    if column in row or not dot or not isinstance(row.get(outer), dict):
+        return row.get(column)
+    return _value(row[outer], inner)
+
+
+def _check_value(value: Any, column: str, where: str) -> None:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        raise ValueError(f"{where}: column {column!r} is missing or null; every row needs it. Remove or fill such rows")
+    if isinstance(value, (list, dict, bytes)):
+        kind = type(value).__name__
+        raise ValueError(
+            f"{where}: column {column!r} holds a {kind}; text, a number, a truth value or a list of those is expected"
+        )
+    if isinstance(value, str) and not value.isascii() and _HALF_OF_A_PAIR.search(value):
+        raise ValueError(f"{where}: column {column!r} holds half of a surrogate pair, which is no text. Repair the row")
 
 
 def _open_json_lines(path: Path, where: str) -> Table:
@@ -182,7 +197,7 @@ def _open_parquet(path: Path, where: str) -> Table:
 
     def records(columns: Sequence[str] | None) -> Rows:
         number = 0
-        wanted = None if columns is None else list(columns)
+        wanted = None if columns is None else top_level(columns, file.schema_arrow.names)
         batches = pq.ParquetFile(path).iter_batches(batch_size=ROWS_AT_ONCE, columns=wanted)
         while True:
             rows = None

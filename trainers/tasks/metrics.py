@@ -20,7 +20,8 @@ def right_answers(predicted: np.ndarray, examples: Sequence[Example]) -> np.ndar
         raise ValueError("one prediction for each example is expected, in a row of their number")
     if any(len(example.option_ids) == 1 for example in examples):
         raise ValueError("a target text is one option, always the likeliest: accuracy needs task.label_words or labels")
-    return np.asarray(predicted) == _labels(examples)
+    right = [example.is_right(int(option)) for option, example in zip(predicted, examples, strict=True)]
+    return np.array(right, dtype=bool)
 
 
 def confusion_cells(predicted: np.ndarray, examples: Sequence[Example], num_labels: int) -> np.ndarray:

@@ -22,7 +22,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trainers.tasks.files import ROWS_AT_ONCE, Rows, Table, open_table
+from trainers.tasks.files import ROWS_AT_ONCE, Rows, Table, open_table, top_level
 
 _HUB = re.compile(
     r"hub:(?P<name>[\w.-]+|[\w.-]+/[\w.-]+(?:/(?P<config>[\w.-]+))?)(?::(?P<split>[\w.%+:\[\]()-]+))?", re.ASCII
@@ -39,7 +39,7 @@ class HubSource(NamedTuple):
 
 
 def read_rows(source: str, columns: Sequence[str], field: str = "data.train") -> list[dict[str, Any]]:
-    """Return all rows of a source in its order, each with just `columns`; every value is there and is text or a number.
+    """Return all rows of a source in its order, each with just `columns`; every value is there: text, number or list.
 
     Args:
         source: a file or a data set of the hub, as in the table above.
@@ -106,7 +106,7 @@ def _existing_file(source: str, field: str) -> Path:
 
 
 def _check_columns(table: Table, columns: Sequence[str], name: str, field: str) -> None:
-    missing = [column for column in columns if column not in table.names]
+    missing = [column for column in top_level(columns, table.names) if column not in table.names]
     if missing and not table.shows_names:
         raise ValueError(
             f"{field}: column {missing[0]!r} is not in the first line of {name}. That line is not shown: it looks "
@@ -168,7 +168,7 @@ def _open_hub(source: HubSource, where: str) -> Table:
     whole = data
 
     def records(columns: Sequence[str] | None) -> Rows:
-        wanted = whole if columns is None else whole.select_columns(list(columns))
+        wanted = whole if columns is None else whole.select_columns(top_level(columns, whole.column_names))
         batches = (zip(*dict(batch).values(), strict=True) for batch in wanted.iter(batch_size=ROWS_AT_ONCE))
         for number, values in enumerate(chain.from_iterable(batches), start=1):
             yield number, dict(zip(wanted.column_names, values, strict=True))

@@ -3,14 +3,64 @@
 A column is replaced by its text and by nothing else: no attribute, no index, no format. So a template cannot reach into
 a value, and the same words that `TaskConfig.columns` reads are the columns here. Errors name the row's number and the
 column, never what stands there.
+
+A column may be followed by one of a few fixed changes, which the papers' prompts need:
+
+| written                | gives                                                                                      |
+|------------------------|--------------------------------------------------------------------------------------------|
+| `{sentence|stripped}`  | the text without blanks around it                                                          |
+| `{premise|open}`       | the text without the blanks and the one punctuation mark at its end                        |
+| `{hypothesis|lower}`   | its first letter small                                                                     |
+| `{question|ask}`       | its first letter large, and one question mark at its end                                   |
+| `{question|connective}`| 'because' for a question after the 'cause', 'so' for one after the 'effect' (COPA)         |
+| `{passage|highlights}` | its '@highlight' lines as a list of dashes (ReCoRD)                                        |
+| `{answers.text|first}` | the first item of a list; a score compares with every item                                 |
+| `{choices|each}`       | in `options`: one option for each item of a list                                           |
+| `{query|cloze:names}`  | in `options`: one option for each item of `names`, put where the text has '@placeholder'   |
 """
 
 from __future__ import annotations
 
 import string
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+MASK = "[MASK]"  # in a template: where a masked model predicts, whatever its tokenizer calls it
+CLOSING_MARKS = ".,;:!?"
+CONNECTIVES = {"cause": "because", "effect": "so"}
+_LISTED = ("first", "each", "cloze")
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A column in a template, the change to its text, and for 'cloze' the column with the items to put in."""
+
+    column: str
+    change: str | None = None
+    items: str | None = None
+
+    @property
+    def list_column(self) -> str | None:
+        """The column of which every item makes a text of its own."""
+        return (self.items or self.column) if self.change in _LISTED else None
+
+    def text(self, row: Mapping[str, Any], where: str, item: str | None) -> str:
+        """Return the column's text in a row; `item` is the one to use of a list, its first where None."""
+        if self.list_column is not None and item is None:
+            item = items_of(row, self.list_column, where)[0]
+        if self.change == "cloze":
+            return text_of(row, self.column, where).replace("@placeholder", item or "")
+        if item is not None and self.list_column is not None:
+            return item
+        text = text_of(row, self.column, where)
+        if self.change is None:
+            return text
+        try:
+            return CHANGES[self.change](text)
+        except KeyError:
+            allowed = ", ".join(CONNECTIVES)
+            raise ValueError(f"{where}: column {self.column!r} is none of {allowed}, as 'connective' needs") from None
 
 
 @dataclass(frozen=True)
@@ -23,50 +73,114 @@ class Template:
     """
 
     field: str
-    parts: tuple[tuple[str, str | None], ...]
+    parts: tuple[tuple[str, Slot | None], ...]
 
     @classmethod
     def parse(cls, text: str, field: str) -> Template:
         """Take a template apart.
 
         Raises:
-            ValueError: unpaired braces, an unnamed column, a format or conversion, or no column at all.
+            ValueError: unpaired braces, an unnamed column, an unknown change, a format or conversion, no column at all.
         """
         try:
             pieces = list(string.Formatter().parse(text))
         except ValueError as error:
             raise ValueError(f"{field}: {error}. Columns stand in braces; write a brace itself twice") from None
-        for _, column, spec, conversion in pieces:
-            if column == "":
-                raise ValueError(f"{field}: '{{}}' names no column; write the column between the braces")
-            if spec or conversion:
-                given = f"{column}" + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
-                raise ValueError(
-                    f"{field}: {{{given}}} asks for a format; a column's text is used as it is: {{{column}}}"
-                )
-        if not any(column for _, column, _, _ in pieces):
+        template = cls(field, tuple((literal, _slot(field, *rest)) for literal, *rest in pieces))
+        if not template.columns:
             raise ValueError(f"{field} names no column, so every row would read the same; write one as {{column}}")
-        return cls(field, tuple((literal, column) for literal, column, _, _ in pieces))
+        if len(template.list_columns) > 1:
+            raise ValueError(f"{field} goes through more than one list ({', '.join(template.list_columns)}); use one")
+        return template
 
     @property
     def columns(self) -> list[str]:
         """The columns that it names, each once."""
-        return list(dict.fromkeys(column for _, column in self.parts if column))
+        named = [name for _, slot in self.parts if slot for name in (slot.column, slot.items) if name]
+        return list(dict.fromkeys(named))
 
-    def fill(self, row: Mapping[str, Any], where: str) -> str:
-        """Return the text with the row's columns in it; `where` tells the row in errors."""
-        return "".join(literal + (text_of(row, column, where) if column else "") for literal, column in self.parts)
+    @property
+    def list_columns(self) -> list[str]:
+        """The columns of which it uses the items."""
+        return list(dict.fromkeys(slot.list_column for _, slot in self.parts if slot and slot.list_column))
+
+    @property
+    def is_one_an_item(self) -> bool:
+        """Whether it makes one option for each item of a list."""
+        return any(slot is not None and slot.change in ("each", "cloze") for _, slot in self.parts)
+
+    def fill(self, row: Mapping[str, Any], where: str, item: str | None = None) -> str:
+        """Return the text with the row's columns in it; `where` tells the row in errors; of a list use `item`."""
+        return "".join(literal + (slot.text(row, where, item) if slot else "") for literal, slot in self.parts)
+
+    def fill_each(self, row: Mapping[str, Any], where: str) -> dict[str, str]:
+        """Return item → the text with that item, of the list that the template goes through, equal items once."""
+        if not self.list_columns:
+            return {"": self.fill(row, where)}
+        return {item: self.fill(row, where, item) for item in items_of(row, self.list_columns[0], where)}
 
 
 def text_of(row: Mapping[str, Any], column: str, where: str) -> str:
     """Return a column as text: a number as Python writes it, a truth value as 'true' or 'false'.
 
     Raises:
-        ValueError: the row lacks the column, or holds nothing there.
+        ValueError: the row lacks the column, or holds nothing there, or a list.
     """
     value = row.get(column)
     if isinstance(value, str):
         return value
     if value is None:
         raise ValueError(f"{where}: column {column!r} is missing or null; remove or fill such rows")
+    if isinstance(value, list):
+        raise ValueError(
+            f"{where}: column {column!r} holds a list; write {{{column}|first}}, or in options {{{column}|each}}"
+        )
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def items_of(row: Mapping[str, Any], column: str, where: str) -> list[str]:
+    """Return the items of a column as texts; one that holds no list is its only item.
+
+    Raises:
+        ValueError: the row lacks the column, or holds nothing there.
+    """
+    value = row.get(column)
+    if not isinstance(value, list):
+        return [text_of(row, column, where)]
+    if not value:
+        raise ValueError(f"{where}: column {column!r} holds an empty list; remove or fill such rows")
+    return [text_of({column: item}, column, where) for item in value]
+
+
+def without_closing_mark(text: str) -> str:
+    """Return a text without blanks at its end and without one punctuation mark there."""
+    text = text.rstrip()
+    return text[:-1].rstrip() if text and text[-1] in CLOSING_MARKS else text
+
+
+CHANGES: dict[str, Callable[[str], str]] = {
+    "stripped": str.strip,
+    "open": without_closing_mark,
+    "lower": lambda text: text[:1].lower() + text[1:],
+    "ask": lambda text: text[:1].upper() + without_closing_mark(text[1:]) + "?",
+    "connective": lambda text: CONNECTIVES[text],
+    "highlights": lambda text: text.replace("@highlight\n", "- "),
+}
+
+
+def _slot(field: str, name: str | None, spec: str | None, conversion: str | None) -> Slot | None:
+    if name is None:
+        return None
+    if name == "":
+        raise ValueError(f"{field}: '{{}}' names no column; write the column between the braces")
+    column, bar, change = name.partition("|")
+    if conversion or (spec and change != "cloze"):
+        given = name + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
+        raise ValueError(f"{field}: {{{given}}} asks for a format; a column's text is used as it is: {{{column}}}")
+    if bar and change not in (*CHANGES, *_LISTED):
+        raise ValueError(
+            f"{field}: {{{name}}} asks for a change {change!r}; there are {', '.join([*CHANGES, *_LISTED])}"
+        )
+    if change == "cloze" and not spec:
+        raise ValueError(f"{field}: {{{name}}} needs the column of what to put in: {{{name}:column}}")
+    return Slot(column, change or None, spec or None)

@@ -128,6 +128,17 @@ class TextEncoder:
         joint = self.encode([self._anchor + text for text in texts])
         return [ids[length:] if ids[:length] == self._anchor_ids else None for ids in joint]
 
+    def encode_continuations(self, texts: Sequence[str]) -> list[Ids]:
+        """Return the ids of each text behind a prompt, or alone where its beginning would merge with the prompt."""
+        found = self.encode_after_prompt(texts)
+        merged = [index for index, ids in enumerate(found) if ids is None]
+        alone = dict(zip(merged, self.encode([texts[index] for index in merged]), strict=True))
+        return [alone[index] if ids is None else ids for index, ids in enumerate(found)]
+
+    def pieces(self, ids: Ids) -> list[str]:
+        """Return what each token stands for."""
+        return [str(self._tokenizer.decode([token])) for token in ids]
+
     def _encode_chunk(self, texts: Sequence[str]) -> list[Ids]:
         encoded = self._tokenizer(
             list(texts),

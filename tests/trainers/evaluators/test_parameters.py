@@ -149,3 +149,18 @@ def test_an_update_made_in_inference_mode_is_read_outside_of_it_on_every_backend
     monkeypatch.undo()
     expected.add(update(0))
     assert digest == expected.digest()
+
+
+def test_half_precision_begins_from_the_weights_that_it_was_rounded_from():
+    exact = opened()._live
+    theta = Parameters({name: tensor.to(torch.bfloat16) for name, tensor in exact.items()}, exact)
+    assert theta.digest() == opened().digest()
+    direction, scale = Direction(1, 0, 0, "rademacher"), 1e-3
+    for step in range(4):  # ten thousand times smaller than bfloat16 resolves: only the master can gather them
+        theta.perturb(direction, scale)
+        theta.perturb(direction, -scale)
+        theta.add([(Direction(1, step, 0, "rademacher"), 1e-6)])
+    theta.settle()
+    moved = [(Direction(1, step, 0, "rademacher"), 1e-6) for step in range(4)]
+    assert live_is(theta, {name: tensor.to(torch.bfloat16) for name, tensor in specified(moved).items()})
+    assert all(torch.equal(theta.theta()[name], tensor) for name, tensor in specified(moved).items())

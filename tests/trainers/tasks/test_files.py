@@ -64,7 +64,7 @@ BAD_CONTENT = {
     "a key less": ("a.jsonl", '{"text": "a"}\n\n{"%s": "a"}\n', "line 3: column 'text' is missing or null"),
     "null": ("a.jsonl", '{"text": "a"}\n{"text": null, "x": "%s"}\n', "line 2: column 'text' is missing or null"),
     "NaN": ("a.jsonl", '{"text": NaN, "x": "%s"}\n', "line 1: column 'text' is missing or null"),
-    "a list": ("a.jsonl", '{"text": ["%s"]}\n', "line 1: column 'text' holds a list; text, a number"),
+    "a list": ("a.jsonl", '{"text": [["%s"]]}\n', "line 1: column 'text' holds a list; text, a number"),
     "a surrogate": ("a.jsonl", '{"text": "%s \\ud83d"}\n', "line 1: column 'text' holds half of a surrogate pair"),
     "Latin-1": ("a.jsonl", b'{"text": "a"}\n{"text": "%s \xe9"}\n', "a.jsonl, line 2 is not UTF-8"),
     "Latin-1 in CSV": ("a.csv", b"text\na\n%s \xe9\n", "a.csv, line 3 is not UTF-8"),
@@ -121,7 +121,7 @@ def test_a_damaged_parquet_page_and_text_that_is_none_are_refused_without_quotin
 
 @pytest.mark.parametrize(
     ("values", "says"),
-    [([None], "row 1: column 'text' is missing or null"), ([["a"]], "holds a list"), ([b"a"], "holds a bytes")],
+    [([None], "row 1: column 'text' is missing or null"), ([[["a"]]], "holds a list"), ([b"a"], "holds a bytes")],
 )
 def test_parquet_values_are_checked(tmp_path, values, says):
     with pytest.raises(ValueError, match=says):
@@ -153,3 +153,30 @@ def test_a_parquet_file_without_rows_is_refused(tmp_path):
     for act in (check_source, read_rows):
         with pytest.raises(ValueError, match="holds no rows"):
             act(source, ["text"])
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_a_dotted_column_is_looked_for_inside_a_mapping(tmp_path, kind):
+    rows = [
+        {"answers": {"text": ["a", "b"], "start": [1, 2]}, "id": 1},
+        {"answers": {"text": ["c"], "start": [3]}, "id": 2},
+    ]
+    path = tmp_path / f"a.{kind}"
+    if kind == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    found = read_rows(str(path), ["answers.text", "id"])
+    assert found == [{"answers.text": ["a", "b"], "id": 1}, {"answers.text": ["c"], "id": 2}]
+    with pytest.raises(ValueError, match=r"row 1: column 'answers\.words' is missing|line 1: column 'answers\.words'"):
+        read_rows(str(path), ["answers.words"])
+    with pytest.raises(ValueError, match="column 'answers' holds a dict"):
+        read_rows(str(path), ["answers"])
+    with pytest.raises(ValueError, match="column 'answer' is not in"):
+        read_rows(str(path), ["answer.text"])
+
+
+def test_a_column_with_a_dot_in_its_own_name_comes_first(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"a.b": "own", "a": {"b": "inner"}}\n')
+    assert read_rows(str(path), ["a.b"]) == [{"a.b": "own"}]

@@ -61,3 +61,8 @@ def test_noise_below_zero_leaves_ratios_in_their_range():
     ratios = [confusion_scores(counts, 10)[name] for counts in noisy for name in ("precision", "recall", "f1")]
     assert min(ratios) >= 0
     assert max(ratios) <= 1
+
+
+def test_an_option_that_is_right_too_counts():
+    example = Example((1,), ((2,), (3,), (4,)), 0, also_right=(2,))
+    assert [bool(right_answers(np.array([option]), [example])[0]) for option in range(3)] == [True, False, True]

@@ -1,0 +1,94 @@
+"""Greedy continuations of prompts, for tasks whose answer is a text.
+
+One forward pass reads the prompts, padded on the left, and one more a token continues them all from the cached keys and
+values. A text ends at its line's end or at the end-of-sequence token: answers of one line are what the metrics compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from trainers.evaluators.batching import Row
+from trainers.evaluators.padding import Filling, PaddedBatch, pad
+
+
+def generate(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[tuple[int, ...]],
+    *,
+    max_new: int,
+    max_tokens: int,
+    accepts: set[str],
+) -> list[str]:
+    """Return the likeliest continuation of each prompt, one line of at most `max_new` tokens, without blanks around it.
+
+    Args:
+        model: causal, with an attention that knows padding.
+        tokenizer: of the model, with a padding token.
+        prompts: token ids.
+        max_new: tokens to add at most.
+        max_tokens: largest padded size of one pass over prompts.
+        accepts: arguments that the model's forward pass takes.
+    """
+    rows = [Row(number, 0, prompt, (), options_share_place=False) for number, prompt in enumerate(prompts)]
+    rows.sort(key=lambda row: len(row.ids), reverse=True)
+    assert isinstance(tokenizer.pad_token_id, int)
+    texts = [""] * len(rows)
+    filling = Filling(tokenizer.pad_token_id, left=True, first_position=0, device=model.device)
+    for batch in pad(rows, filling, max_tokens=max_tokens):
+        for row, ids in zip(batch.rows, _continue(model, tokenizer, batch, max_new, accepts), strict=True):
+            texts[row.example] = _first_line(tokenizer, ids)
+    return texts
+
+
+@contextmanager
+def standard_attention(base: Any) -> Iterator[None]:
+    """Give a model the library's own attention for a while, where rows were packed."""
+    before = base.config._attn_implementation
+    base.set_attn_implementation("sdpa")
+    try:
+        yield
+    finally:
+        base.set_attn_implementation(before)
+
+
+def _continue(
+    model: Any, tokenizer: PreTrainedTokenizerBase, batch: PaddedBatch, max_new: int, accepts: set[str]
+) -> list[list[int]]:
+    """Return the tokens that each row continues with, to the end of the longest."""
+    mask_RL, positions_R1 = batch.attention_mask_RL, batch.position_ids_RL[:, -1:]
+    found: list[list[int]] = [[] for _ in batch.rows]
+    read, cache = batch.inputs(accepts), None
+    last_only = {"logits_to_keep": 1} if "logits_to_keep" in accepts else {}
+    for _ in range(max_new):
+        answer = model(**read, past_key_values=cache, use_cache=True, **last_only)
+        cache, next_R = answer.past_key_values, answer.logits[:, -1].argmax(dim=-1)
+        for ids, token in zip(found, next_R.tolist(), strict=True):
+            ids.append(token)
+        if all(_has_ended(tokenizer, ids) for ids in found):
+            break
+        positions_R1 = positions_R1 + 1
+        mask_RL = torch.cat([mask_RL, torch.ones_like(mask_RL[:, :1])], dim=1)
+        read = {"input_ids": next_R[:, None], "attention_mask": mask_RL}
+        if "position_ids" in accepts:
+            read["position_ids"] = positions_R1
+    return found
+
+
+def _has_ended(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> bool:
+    if tokenizer.eos_token_id in ids:
+        return True
+    text = str(tokenizer.decode(ids, skip_special_tokens=True))
+    return bool(text.strip()) and "\n" in text.lstrip()
+
+
+def _first_line(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
+    end = ids.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in ids else len(ids)
+    text = str(tokenizer.decode(ids[:end], skip_special_tokens=True)).strip()
+    return text.splitlines()[0].strip() if text else ""

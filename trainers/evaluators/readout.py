@@ -1,0 +1,57 @@
+"""Hidden states of the places that predict, and of no others, to a head that would read them all.
+
+A head over the vocabulary costs as much as several layers, and of a masked model's row it is needed at the mask alone.
+A classification head reads the first place of a row, which in the packed layout is not the first of the sequence. Both
+are served by one hook behind the layers: it hands on [rows, 1, width] in place of all states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+
+class Readout:
+    """Chooses the hidden states that leave a model's layers.
+
+    Args:
+        layers: the module whose first output is the last hidden state, [rows, places, width].
+    """
+
+    def __init__(self, layers: torch.nn.Module) -> None:
+        self._places: torch.Tensor | None = None
+        layers.register_forward_hook(self._choose)
+
+    @contextmanager
+    def at(self, places: torch.Tensor) -> Iterator[None]:
+        """Hand on the states at `places` alone, counted through all rows, for the time of a forward pass."""
+        self._places = places
+        try:
+            yield
+        finally:
+            self._places = None
+
+    def _choose(self, _module: torch.nn.Module, _inputs: Any, output: Any) -> Any:
+        if self._places is not None:
+            output["last_hidden_state"] = output["last_hidden_state"].flatten(0, 1)[self._places][:, None]
+        return output
+
+
+def layers_of(base: Any, *, packed: bool) -> torch.nn.Module:
+    """Return what a readout stands behind: the layers, where a pooler follows them, or else the model without its head.
+
+    Rows are packed for encoders whose layers are known to stand under `encoder` alone.
+    """
+    return base.base_model.encoder if packed else base.base_model
+
+
+def first_position(base: torch.nn.Module) -> int:
+    """Return the position number of a row's first token: RoBERTa's kind counts on from the padding token's number."""
+    for name, module in base.named_modules():
+        padding = getattr(module, "padding_idx", None)
+        if name.endswith("embeddings.position_embeddings") and isinstance(padding, int):
+            return padding + 1
+    return 0

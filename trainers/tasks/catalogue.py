@@ -1,0 +1,124 @@
+"""The papers' tasks by name: `task.name: sst2` fills in what the configuration does not say itself.
+
+A name gives the prompt and the words for the head in use, the label column, the score, and, where data.train is not
+given either, the data set on the hub. A local file needs the same columns as that data set.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+CAUSAL, MASKED, CLASSES = "causal-lm", "masked-lm", "sequence-classification"
+_KINDS = ("label_words", "labels", "options", "target")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A template and what is predicted after it or at its mask: a word for each label, a row's options, or a text."""
+
+    template: str
+    words: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    target: str | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of the catalogue.
+
+    Args:
+        title: its name in tables.
+        data: data set on the hub, with its configuration.
+        prompts: head → prompt; a classification head's has a template alone.
+        labels: values of the label column in the order of the prompts' words; empty where a row has its own options.
+        splits: of training and of validation, on the hub.
+        label_column: where the label, or the right options, stand; None for a text to be generated.
+        metric: the score on public examples.
+        skip_labels: labels that say that there is none.
+    """
+
+    title: str
+    data: str
+    prompts: Mapping[str, Prompt]
+    labels: tuple[str, ...] = ()
+    splits: tuple[str, str] = ("train", "validation")
+    label_column: str | None = "label"
+    metric: str = "accuracy"
+    skip_labels: tuple[str, ...] = ()
+
+    def settings(self, head: str) -> dict[str, Any]:
+        """Return the task's section of a configuration for a model's head; the head must have a prompt."""
+        prompt = self.prompts[head]
+        found: dict[str, Any] = {"template": prompt.template, "metric": self.metric}
+        if self.label_column is not None:
+            found["label_column"] = self.label_column
+        if self.skip_labels:
+            found["skip_labels"] = list(self.skip_labels)
+        if prompt.target is not None:
+            found["target"] = prompt.target
+        elif prompt.options:
+            found["options"] = list(prompt.options)
+        elif prompt.words:
+            found["label_words"] = dict(zip(self.labels, prompt.words, strict=True))
+        else:
+            found["labels"] = list(self.labels)
+        return found
+
+    def sources(self) -> dict[str, str]:
+        """Return where the task's data lie on the hub, as `data.train` and `data.validation` name it."""
+        train, validation = self.splits
+        return {"train": f"hub:{self.data}:{train}", "validation": f"hub:{self.data}:{validation}"}
+
+
+def filled_in(values: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration's mapping with the settings of the task that it names; what it gives itself stays.
+
+    Raises:
+        ValueError: an unknown name, or a task that has no prompt for the model's head.
+    """
+    given = values.get("task")
+    if not isinstance(given, dict) or given.get("name") is None:
+        return values
+    task, head = find(str(given["name"])), _head_of(values)
+    if head not in task.prompts:
+        raise ValueError(
+            f"task.name: {given['name']} has no prompt for head {head!r}; it has one for {', '.join(task.prompts)}. "
+            "Use such a model, or write task.template and what to predict without a name"
+        )
+    own = {key: value for key, value in given.items() if value is not None}
+    settings = task.settings(head)
+    if any(kind in own for kind in _KINDS):  # another kind of answer than the catalogue's replaces it
+        settings = {key: value for key, value in settings.items() if key not in _KINDS}
+    return {**values, "task": {**settings, **own}, "data": _data(values.get("data"), task)}
+
+
+def find(name: str) -> Task:
+    """Return a task by its name.
+
+    Raises:
+        ValueError: there is none; tells the nearest.
+    """
+    from trainers.tasks.catalogue_entries import TASKS
+
+    if name in TASKS:
+        return TASKS[name]
+    close = difflib.get_close_matches(name.lower().replace("_", "-"), TASKS, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise ValueError(f"task.name: there is no task {name!r} in the catalogue.{hint} Known tasks: {', '.join(TASKS)}")
+
+
+def _head_of(values: Mapping[str, Any]) -> str:
+    model = values.get("model")
+    head = model.get("head") if isinstance(model, dict) else getattr(model, "head", None)
+    return head or CAUSAL
+
+
+def _data(given: Any, task: Task) -> Any:
+    """Return the data section with the hub's splits where it names no training data."""
+    if given is not None and not isinstance(given, dict):
+        return given
+    own = {key: value for key, value in (given or {}).items() if value is not None}
+    return given if "train" in own else {**task.sources(), **own}
