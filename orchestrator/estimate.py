@@ -16,6 +16,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from trainers.config import RunConfig
+from trainers.methods.catalogue import METHODS
 from trainers.tasks.sources import read_rows
 from trainers.tasks.templates import Template
 
@@ -24,6 +25,7 @@ EFFICIENCY = 0.4  # of a large matrix product, for the small ones of a short bat
 SECONDS_PER_PERTURBED_PARAMETER = 1e-9  # one pass over the weights
 SECONDS_PER_PASS = 0.01  # what a forward pass costs beside its arithmetic
 SAMPLE_ROWS = 200
+PASSES_OF_A_GRADIENT = 3  # a backward pass costs as much as two forward passes
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Estimate:
 
 def estimate(config: RunConfig, num_steps: int, concurrent: int) -> Estimate:
     """Return the work of `num_steps` steps of the configured method, over all trials, so many of them at once."""
-    passes = 2 * config.method.num_directions * num_steps
+    first_order = METHODS[config.method.name].order == "first"
+    passes = (PASSES_OF_A_GRADIENT if first_order else 2 * config.method.num_directions) * num_steps
     examples = passes * config.privacy.expected_batch_size
     shapes = _tensor_shapes(Path(config.model.path))
     if shapes is None or config.performance.device != "cpu":

@@ -13,7 +13,8 @@ from orchestrator.storage import Storage
 from trainers.config import RunConfig
 from trainers.mechanism import MechanismPlan
 from trainers.release_log import Kind, num_reserved
-from trainers.run import LOG_NAME, Run, Tokens, Workspace, mechanism_plan
+from trainers.open_run import open_run
+from trainers.run import LOG_NAME, BaseRun, Tokens, Workspace, mechanism_plan
 from trainers.tokens import TokensExhausted
 
 KINDS_OF_LOG: dict[str, Kind] = {TRAIN_STEP: "step", EVALUATION: "score"}
@@ -35,7 +36,7 @@ class LedgerTokens:
 
 def open_ledgered_run(
     workspace: Workspace, config: RunConfig, noise_multiplier: float | None, storage: Storage, holder: str, folder: Path
-) -> Run:
+) -> BaseRun:
     """Open or reopen a run under the reservation `storage.name`, and check that the ledger knows of all it drew.
 
     Raises:
@@ -50,7 +51,7 @@ def open_ledgered_run(
     ledger = Ledger(url, create=False)
     mechanism = mechanism_plan(config, noise_multiplier)
     _require_reserved_law(ledger, storage.name, mechanism, config)
-    run = Run(workspace, config, mechanism, tokens, folder)
+    run = open_run(workspace, config, mechanism, tokens, folder)
     with ExitStack() as if_refused:
         if_refused.callback(run.close)
         ledger.require_drawn(storage.name, TRAIN_STEP, holder, run.steps_charged)

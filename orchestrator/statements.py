@@ -9,6 +9,7 @@ from orchestrator.privacy.composition import EVALUATION, TRAIN_STEP
 from orchestrator.privacy.ledger import Ledger
 from orchestrator.privacy.statement import PrivacyStatement, state, state_without_privacy
 from trainers.config import RunConfig
+from trainers.methods.catalogue import METHODS
 
 SOFTWARE = ("dpzo", "torch", "transformers")
 
@@ -16,16 +17,22 @@ SOFTWARE = ("dpzo", "torch", "transformers")
 def statement_of(plan: Plan, ledger: Ledger) -> PrivacyStatement:
     """Return the privacy statement of a finished run or sweep; its epsilon is that of the caps."""
     config = plan.config
+    order = METHODS[config.method.name].order
     versions = {name: version(name) for name in SOFTWARE}
     if plan.caps is None:
         num_steps = plan.num_trials * config.method.num_steps
-        return state_without_privacy(num_steps=num_steps, public_data=_held_public(config), versions=versions)
+        return state_without_privacy(
+            num_steps=num_steps, public_data=_held_public(config), order=order, versions=versions
+        )
+    if order == "first":
+        versions["opacus"] = version("opacus")
     kinds = [TRAIN_STEP] if config.score.on == "public" else [TRAIN_STEP, EVALUATION]
     return state(
         plan.caps,
         config.privacy.delta,
         tokens_drawn={kind: ledger.drawn(config.name, kind) for kind in kinds},
         public_data=_held_public(config),
+        order=order,
         versions=versions,
     )
 

@@ -30,7 +30,9 @@ from orchestrator.storage import Storage, storage_of, with_absolute_paths
 from orchestrator.study import METRIC, TruthfulSearch, open_search
 from search_spaces.space import apply
 from trainers.evaluators.proof import require_resolved
-from trainers.run import Run, Tokens, Workspace, mechanism_plan
+from trainers.methods.catalogue import METHODS
+from trainers.open_run import open_run
+from trainers.run import Tokens, Workspace, mechanism_plan
 from trainers.scoring import public_score
 from trainers.tokens import LocalTokens
 from trainers.workspace import check_inputs, open_workspace
@@ -157,10 +159,11 @@ def _zero_shot(sweep: _Sweep) -> float | None:
     """
     config = sweep.config
     workspace = open_workspace(config, private=False)
-    ends = {name: min(parameter.ends) for name, parameter in config.search.space.root.items() if name in RESOLUTION}
-    smallest = apply(config, ends)
-    mechanism = mechanism_plan(smallest, sweep.plan.noise_multiplier)
-    require_resolved(workspace.rounding, mechanism, smallest.method.smoothing)
+    if METHODS[config.method.name].order == "zeroth":
+        ends = {name: min(parameter.ends) for name, parameter in config.search.space.root.items() if name in RESOLUTION}
+        smallest = apply(config, ends)
+        mechanism = mechanism_plan(smallest, sweep.plan.noise_multiplier)
+        require_resolved(workspace.rounding, mechanism, smallest.method.smoothing)
     return public_score(workspace.evaluator, workspace.validation) if workspace.validation else None
 
 
@@ -176,7 +179,7 @@ def _export_best(sweep: _Sweep, board: Board) -> None:
     evaluator = open_workspace(config, private=False).evaluator
     trial = apply(config, best.values)
     nothing = LocalTokens(0)
-    replayed = Run(
+    replayed = open_run(
         Workspace([], [], evaluator),
         trial,
         mechanism_plan(trial, sweep.plan.noise_multiplier),

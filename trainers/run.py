@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainers.config import RunConfig
 from trainers.evaluators.base import Example, LossEvaluator
@@ -25,6 +26,9 @@ from trainers.sampling import PoissonSampler, Sampler
 from trainers.scoring import PrivateScore, public_score, score_plan
 from trainers.step import StepContext, apply_release, take_step
 from trainers.tokens import StepTokens, TokensExhausted
+
+if TYPE_CHECKING:
+    from trainers.first_order.gradients import UnitGradients
 
 LOGGER = logging.getLogger(__name__)
 LOG_NAME = "release_log.jsonl"
@@ -45,12 +49,16 @@ def mechanism_plan(config: RunConfig, noise_multiplier: float | None) -> Mechani
 
 @dataclass(frozen=True)
 class Workspace:
-    """What runs share: encoded private examples, encoded examples to score on, an evaluator and its rounding (nats)."""
+    """What runs share: encoded private examples, encoded examples to score on, an evaluator and its rounding (nats).
+
+    `gradients` is what first-order runs need besides.
+    """
 
     examples: list[Example]
     validation: list[Example]
     evaluator: LossEvaluator
     rounding: float = 0.0
+    gradients: UnitGradients | None = None
 
 
 @dataclass(frozen=True)
@@ -61,8 +69,8 @@ class Tokens:
     scores: StepTokens
 
 
-class Run:
-    """One private training: its log, its place in it (`steps_taken`, which θ contains), and the steps to come.
+class BaseRun(ABC):
+    """What runs of every order share: the log, the place in it (`steps_taken`, which θ contains), tokens and scores.
 
     Args:
         workspace: encoded data and an evaluator; θ is reset to the base weights.
@@ -70,40 +78,28 @@ class Run:
         plan: its mechanism.
         tokens: rights to steps and scores.
         folder: the run's own folder; an existing release log there is taken up.
-        sampler, noise: replaced in tests only; no configuration can name another.
 
     Raises:
-        ValueError: the folder holds the log of another run, or the smoothing is lost in rounding.
+        ValueError: the folder holds the log of another run.
     """
 
     def __init__(
-        self,
-        workspace: Workspace,
-        config: RunConfig,
-        plan: MechanismPlan,
-        tokens: Tokens,
-        folder: Path,
-        *,
-        sampler: Sampler | None = None,
-        noise: Noise | None = None,
+        self, workspace: Workspace, config: RunConfig, plan: MechanismPlan, tokens: Tokens, folder: Path
     ) -> None:
         self.config = config
         self._workspace = workspace
         self._tokens = tokens
-        require_resolved(workspace.rounding, plan, config.method.smoothing)
         workspace.evaluator.reset()
         self.log = ReleaseLog(folder / LOG_NAME, _header(config, plan, workspace.evaluator))
-        self._context = StepContext(
-            plan=plan,
-            method=method_of(config),
-            evaluator=workspace.evaluator,
-            examples=workspace.examples,
-            sampler=sampler or PoissonSampler(plan, len(workspace.examples)),
-            noise=noise or DiscreteGaussianNoise(),
-            tokens=tokens.steps,
-            log=self.log,
-        )
         self.steps_taken = 0
+
+    @abstractmethod
+    def replay(self) -> None:
+        """Bring θ to the last place that is on disk, without touching private data."""
+
+    @abstractmethod
+    def _step(self) -> None:
+        """Take one more step."""
 
     @property
     def steps_released(self) -> int:
@@ -148,22 +144,9 @@ class Run:
             LOGGER.warning("%s: ends after %d steps. %s", self.config.name, self.steps_taken, refusal)
         return self.steps_taken
 
-    def replay(self) -> None:
-        """Bring θ to where the log ends, without touching private data."""
-        while self.steps_taken < self.steps_released:
-            self._step()
-
     def close(self) -> None:
         """Close the log; θ stays in the evaluator."""
         self.log.close()
-
-    def _step(self) -> None:
-        """Apply the next release of the log, or where it ends take a fresh step."""
-        if self.steps_taken < self.steps_released:
-            apply_release(self._context, self.steps_taken, self.log.releases["step"][self.steps_taken])
-        else:
-            take_step(self._context, self.steps_taken)
-        self.steps_taken += 1
 
     def _score(self, index: int) -> float | None:
         evaluator, validation = self._workspace.evaluator, self._workspace.validation
@@ -179,6 +162,55 @@ class Run:
         except TokensExhausted as refusal:
             LOGGER.warning("%s: no score after %d steps. %s", self.config.name, self.steps_taken, refusal)
             return None
+
+
+class Run(BaseRun):
+    """One zeroth-order training: the log holds all that was released, and replaying it rebuilds θ.
+
+    Args:
+        workspace, config, plan, tokens, folder: as for every run.
+        sampler, noise: replaced in tests only; no configuration can name another.
+
+    Raises:
+        ValueError: the folder holds the log of another run, or the smoothing is lost in rounding.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        config: RunConfig,
+        plan: MechanismPlan,
+        tokens: Tokens,
+        folder: Path,
+        *,
+        sampler: Sampler | None = None,
+        noise: Noise | None = None,
+    ) -> None:
+        require_resolved(workspace.rounding, plan, config.method.smoothing)
+        super().__init__(workspace, config, plan, tokens, folder)
+        self._context = StepContext(
+            plan=plan,
+            method=method_of(config),
+            evaluator=workspace.evaluator,
+            examples=workspace.examples,
+            sampler=sampler or PoissonSampler(plan, len(workspace.examples)),
+            noise=noise or DiscreteGaussianNoise(),
+            tokens=tokens.steps,
+            log=self.log,
+        )
+
+    def replay(self) -> None:
+        """Bring θ to where the log ends, without touching private data."""
+        while self.steps_taken < self.steps_released:
+            self._step()
+
+    def _step(self) -> None:
+        """Apply the next release of the log, or where it ends take a fresh step."""
+        if self.steps_taken < self.steps_released:
+            apply_release(self._context, self.steps_taken, self.log.releases["step"][self.steps_taken])
+        else:
+            take_step(self._context, self.steps_taken)
+        self.steps_taken += 1
 
 
 def method_of(config: RunConfig) -> TwoSided:

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainers.config import RunConfig
 from trainers.evaluators.base import Example, LossEvaluator
 from trainers.evaluators.proof import prove
+from trainers.methods.catalogue import METHODS
 from trainers.run import Workspace, method_of
 from trainers.tasks.prompts import PromptEncoder, public_examples
 from trainers.tasks.sources import check_source, read_rows
 from trainers.tasks.tokenization import load_tokenizer
+
+if TYPE_CHECKING:
+    from trainers.first_order.gradients import UnitGradients
 
 PROOF_EXAMPLES = 4
 
@@ -55,7 +59,7 @@ def open_workspace(config: RunConfig, *, private: bool = True) -> Workspace:
         rows = read_rows(config.data.validation, columns, "data.validation")
         validation = encoder.encode(rows, "data.validation")
     evaluator, rounding = open_evaluator(config, tokenizer)
-    return Workspace(examples, validation, evaluator, rounding)
+    return Workspace(examples, validation, evaluator, rounding, gradients=_gradients(config, evaluator, tokenizer))
 
 
 def open_evaluator(config: RunConfig, tokenizer: Any) -> tuple[LossEvaluator, float]:
@@ -75,6 +79,19 @@ def open_evaluator(config: RunConfig, tokenizer: Any) -> tuple[LossEvaluator, fl
     examples = public_examples(config.task, tokenizer, PROOF_EXAMPLES)
     probes = method_of(config).propose(0)[:2]
     return evaluator, prove(evaluator, examples, probes, max_tokens=config.task.max_tokens)
+
+
+def _gradients(config: RunConfig, evaluator: Any, tokenizer: Any) -> UnitGradients | None:
+    """Return the gradients of a first-order method, proved on public examples; None for the others."""
+    spec = METHODS[config.method.name]
+    if spec.order == "zeroth":
+        return None
+    from trainers.first_order.proof import open_gradients
+
+    examples = public_examples(config.task, tokenizer, PROOF_EXAMPLES)
+    return open_gradients(
+        evaluator, examples, max_tokens=config.performance.micro_batch_tokens, private=spec.private
+    )
 
 
 def same_source(first: str, second: str | None) -> bool:

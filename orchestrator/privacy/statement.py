@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from orchestrator.privacy.accountant import Adjacency
 from orchestrator.privacy.composition import CAP_NOTE, EVALUATION, TRAIN_STEP, PlannedSweep
-from orchestrator.privacy.statement_text import NOT_COVERED, NOT_COVERED_WITHOUT_PRIVACY, render
+from orchestrator.privacy.statement_text import NOT_COVERED_WITHOUT_PRIVACY, WHAT_IS_CLIPPED, Order, not_covered, render
 
 _RULE = (
     f"release: all. {CAP_NOTE} It holds for everything the sweep publishes, whatever the search does with it: adaptive "
@@ -90,6 +90,7 @@ def state(
     adjacency: Adjacency = "add-or-remove-one",
     released: str = _ALL_RELEASED,
     also_not_covered: Sequence[str] = (),
+    order: Order = "zeroth",
     versions: Mapping[str, str] | None = None,
 ) -> PrivacyStatement:
     """Return the statement of a private sweep, its numbers computed here from the plan's caps.
@@ -103,6 +104,7 @@ def state(
         adjacency: which pairs of data sets must be indistinguishable.
         released: what leaves the operator.
         also_not_covered: sentences to add to the standing list.
+        order: whether loss differences or gradients are clipped and released.
         versions: of the software, by name.
 
     Raises:
@@ -123,7 +125,7 @@ def state(
         released=released,
         unit=unit,
         adjacency=adjacency,
-        mechanism=_mechanism(plan),
+        mechanism=_mechanism(plan, order),
         sampler=_SAMPLER.format(q=plan.sampling_prob),
         caps=caps,
         tokens_drawn={kind: tokens_drawn.get(kind, 0) for kind in caps},
@@ -132,7 +134,7 @@ def state(
             name=f"dp-accounting, {found.method}", version=version("dp-accounting"), discretisation=found.discretisation
         ),
         public_data=tuple(public_data),
-        not_covered=(*NOT_COVERED, *also_not_covered),
+        not_covered=(*not_covered(order), *also_not_covered),
         versions=dict(versions or {}),
     )
 
@@ -143,6 +145,7 @@ def state_without_privacy(
     public_data: Sequence[str] = (),
     unit: str = "example",
     released: str = _ALL_RELEASED,
+    order: Order = "zeroth",
     versions: Mapping[str, str] | None = None,
 ) -> PrivacyStatement:
     """Return the statement of a run without clipping and noise (MeZO, zeroth order or not): ε is infinite."""
@@ -154,7 +157,8 @@ def state_without_privacy(
         released=released,
         unit=unit,
         adjacency="add-or-remove-one",
-        mechanism="none: loss differences of private examples enter the updates as they are, without clipping or noise",
+        mechanism=f"none: {WHAT_IS_CLIPPED[order][0]} of private examples enter the updates as they are, without "
+        "clipping or noise",
         sampler="of no consequence: without noise, sampling protects nobody",
         caps={TRAIN_STEP: num_steps},
         tokens_drawn={},
@@ -166,12 +170,12 @@ def state_without_privacy(
     )
 
 
-def _mechanism(plan: PlannedSweep) -> str:
+def _mechanism(plan: PlannedSweep, order: Order) -> str:
     sigma = f"{plan.noise_multiplier:.6g}"
+    clipped, noised = WHAT_IS_CLIPPED[order]
     steps = (
-        "each step: loss differences along public directions, clipped to norm C for each example and summed; Gaussian "
-        f"noise of standard deviation {sigma} × C (noise multiplier {sigma}) on each number of the sum, by an exact "
-        "integer sampler"
+        f"each step: {clipped}, clipped to norm C for each example and summed; Gaussian noise of standard deviation "
+        f"{sigma} × C (noise multiplier {sigma}) on {noised}"
     )
     if EVALUATION not in plan.caps().tokens():
         return steps

@@ -37,12 +37,12 @@ def load_model(config: ModelConfig, *, num_labels: int, pad_token_id: int, seed:
     return model.to(device).eval()
 
 
-def trainable_parameters(model: torch.nn.Module, config: ModelConfig) -> dict[str, torch.Tensor]:
-    """Return Hugging Face name → tensor of what trains; tied parameters stand once, under their first name."""
+def trainable_parameters(model: torch.nn.Module, config: ModelConfig) -> dict[str, torch.nn.Parameter]:
+    """Return Hugging Face name → parameter of what trains; tied parameters stand once, under their first name."""
     named = dict(model.named_parameters())
     if config.trainable == "lora":
         named = {_adapter_name(name): tensor for name, tensor in named.items() if _belongs_to_adapter(name)}
-    return {name: tensor.data for name, tensor in named.items() if tensor.is_floating_point()}
+    return {name: tensor for name, tensor in named.items() if tensor.is_floating_point()}
 
 
 def _from_pretrained(config: ModelConfig, num_labels: int) -> Any:

@@ -79,6 +79,17 @@ def can_pack(model: PreTrainedModel, accepted: set[str]) -> bool:
     return model.config._attn_implementation == ATTENTION
 
 
+@contextmanager
+def standard_attention(base: Any) -> Iterator[None]:
+    """Give a model the library's own attention for a while, where rows were packed."""
+    before = base.config._attn_implementation
+    base.set_attn_implementation("sdpa")
+    try:
+        yield
+    finally:
+        base.set_attn_implementation(before)
+
+
 def pack(rows: Sequence[Row], *, max_tokens: int, device: torch.device) -> list[PackedBatch]:
     """Cut rows (longest first) into passes of at most `max_tokens` tokens; a longer row goes alone."""
 

@@ -44,10 +44,11 @@ def pad(rows: Sequence[Row], *, max_tokens: int, pad_id: int, left: bool, device
         wasteful = padded - (tokens + len(row.ids)) > MAX_PADDING * padded
         return padded > max_tokens or (wasteful and longest * len(group) >= MIN_SPLIT_TOKENS)
 
-    return [_tensors(group, pad_id, left, device) for group in cut(rows, starts_new)]
+    return [padded(group, pad_id, left, device) for group in cut(rows, starts_new)]
 
 
-def _tensors(rows: tuple[Row, ...], pad_id: int, left: bool, device: torch.device) -> PaddedBatch:
+def padded(rows: tuple[Row, ...], pad_id: int, left: bool, device: torch.device) -> PaddedBatch:
+    """Return one forward pass over all rows, longest first."""
     length = len(rows[0].ids)
     ids, mask, positions = [], [], []
     for row in rows:

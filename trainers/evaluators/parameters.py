@@ -69,11 +69,20 @@ class Parameters:
         self._waiting = ()
         self._live_is_theta = False
 
+    def theta(self) -> dict[str, torch.Tensor]:
+        """Return name → θ in float32; to be read, and only until the next update."""
+        self._update_master()
+        return dict(self._master)
+
+    def assign(self, values: Mapping[str, torch.Tensor]) -> None:
+        """Set θ to float32 tensors, which are kept, not copied: whoever changes them later assigns them again."""
+        assert values.keys() == self._base.keys()
+        self._master, self._waiting, self._live_is_theta = dict(values), (), False
+
     def digest(self) -> str:
         """Return a SHA-256 over names, shapes and bits of θ."""
-        self._update_master()
         digest = hashlib.sha256()
-        for name, tensor in sorted(self._master.items()):
+        for name, tensor in sorted(self.theta().items()):
             digest.update(f"{name}{tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().numpy().data)
         return digest.hexdigest()

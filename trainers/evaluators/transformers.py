@@ -8,7 +8,8 @@ logits of every place that predicts nothing.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,12 @@ from transformers import PreTrainedTokenizerBase
 from trainers.config import ModelConfig, PerformanceConfig
 from trainers.directions import Direction
 from trainers.evaluators.base import Example, Probe
-from trainers.evaluators.batching import rows_of
+from trainers.evaluators.batching import Row, rows_of
 from trainers.evaluators.loading import load_model, trainable_parameters
-from trainers.evaluators.packing import PackedBatch, can_pack, pack
-from trainers.evaluators.padding import PaddedBatch, pad
+from trainers.evaluators.packing import PackedBatch, can_pack, pack, standard_attention
+from trainers.evaluators.padding import PaddedBatch, pad, padded
 from trainers.evaluators.parameters import Parameters
-from trainers.evaluators.scores import losses_of, row_scores
+from trainers.evaluators.scores import loss_tensor, losses_of, row_scores, score_tensors
 
 
 class TransformersEvaluator:
@@ -56,10 +57,11 @@ class TransformersEvaluator:
             model, num_labels=num_labels, pad_token_id=self._pad_id, seed=seed, device=performance.device
         )
         _require_ids_fit(tokenizer, self._model)
-        self.parameters = Parameters(trainable_parameters(self._model, model))
-        base = self._model.get_base_model() if model.trainable == "lora" else self._model
-        self._accepts = set(inspect.signature(base.forward).parameters)
-        self._packs = self._causal and can_pack(base, self._accepts)
+        self._trained = trainable_parameters(self._model, model)
+        self.parameters = Parameters({name: parameter.data for name, parameter in self._trained.items()})
+        self._base = self._model.get_base_model() if model.trainable == "lora" else self._model
+        self._accepts = set(inspect.signature(self._base.forward).parameters)
+        self._packs = self._causal and can_pack(self._base, self._accepts)
 
     @property
     def parameter_count(self) -> int:
@@ -126,6 +128,28 @@ class TransformersEvaluator:
             for row, values in zip(batch.rows, row_scores(self._logits(batch), batch.rows), strict=True):
                 found[row.example][row.option] = values
         return [np.concatenate([options[index] for index in sorted(options)]) for options in found]
+
+    @contextmanager
+    def differentiable(self) -> Iterator[tuple[Any, dict[str, torch.nn.Parameter]]]:
+        """Hand out the model at θ, for a while able to differentiate, and name → parameter of what trains."""
+        self.parameters.settle()
+        with standard_attention(self._base):
+            for parameter in self._trained.values():
+                parameter.requires_grad_(True)
+            try:
+                yield self._model, self._trained
+            finally:
+                for parameter in self._trained.values():
+                    parameter.requires_grad_(False)
+
+    def row_losses(self, batch: Sequence[Example]) -> tuple[list[Row], torch.Tensor]:
+        """Return the rows of a batch, longest first, and every example's loss, nats, float64 [len(batch)].
+
+        One padded forward pass, which keeps its graph where it is called under `differentiable`.
+        """
+        rows = rows_of(batch)
+        padded_rows = padded(tuple(rows), self._pad_id, self._causal, torch.device(self._performance.device))
+        return rows, loss_tensor(score_tensors(self._logits(padded_rows), rows), rows, batch)
 
     def _logits(self, batch: PackedBatch | PaddedBatch) -> torch.Tensor:
         """Return the logits of all places that predict, row after row, [places, V]; one place a row for a head."""
