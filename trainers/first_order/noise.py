@@ -2,7 +2,7 @@
 
 The exact sampler takes 25 µs a number, which for the millions of coordinates of a gradient would be minutes a step. Here
 a cipher keyed anew for each step by the operating system (ChaCha20, RFC 8439) gives the words, Box and Muller's formula
-the normal values: about 50 ns a coordinate. Of a floating-point normal value the low bits tell where it came from
+the normal values: about 30 ns a coordinate. Of a floating-point normal value the low bits tell where it came from
 (Mironov 2012). Four of them, added and halved, do not: an attack would have to try the four at once (Holohan & Braghin,
 "Secure Random Sampling in Differential Privacy", 2021, arXiv:2107.10138). There is no seed.
 """
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 SUMMANDS = 4
-CHUNK = 2**18  # coordinates at a time
+CHUNK = 2**16  # coordinates at a time
 
 
 class GradientNoise(Protocol):
