@@ -12,8 +12,8 @@ from orchestrator.reservation import laws
 from orchestrator.storage import Storage
 from trainers.config import RunConfig
 from trainers.mechanism import MechanismPlan
-from trainers.release_log import Kind, num_reserved
 from trainers.open_run import open_run
+from trainers.release_log import Kind, num_reserved
 from trainers.run import LOG_NAME, BaseRun, Tokens, Workspace, mechanism_plan
 from trainers.tokens import TokensExhausted
 

@@ -10,9 +10,7 @@ from trainers.methods.catalogue import METHODS
 from trainers.run import BaseRun, Run, Tokens, Workspace
 
 
-def open_run(
-    workspace: Workspace, config: RunConfig, plan: MechanismPlan, tokens: Tokens, folder: Path
-) -> BaseRun:
+def open_run(workspace: Workspace, config: RunConfig, plan: MechanismPlan, tokens: Tokens, folder: Path) -> BaseRun:
     """Open or reopen a run in its folder.
 
     Raises:

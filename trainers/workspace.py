@@ -89,9 +89,7 @@ def _gradients(config: RunConfig, evaluator: Any, tokenizer: Any) -> UnitGradien
     from trainers.first_order.proof import open_gradients
 
     examples = public_examples(config.task, tokenizer, PROOF_EXAMPLES)
-    return open_gradients(
-        evaluator, examples, max_tokens=config.performance.micro_batch_tokens, private=spec.private
-    )
+    return open_gradients(evaluator, examples, max_tokens=config.performance.micro_batch_tokens, private=spec.private)
 
 
 def same_source(first: str, second: str | None) -> bool:

@@ -8,8 +8,8 @@
 | empty batch                        | the sum is 0                                           |
 | no clip (a run without privacy)    | itself; of a pass with such a coordinate, nothing      |
 
-All of it in float64. The millionth is there for rounding: norm, quotient and product of d ≤ 2**32 float32 values are off
-by far less.
+All of it in float64. The millionth is there for rounding: norm, quotient and product of up to 2**32 float32 values are
+off by far less.
 """
 
 from __future__ import annotations

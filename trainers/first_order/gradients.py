@@ -1,9 +1,9 @@
 """The gradient of each unit of privacy (an example, or all drawn examples of a user) over the trainable parameters.
 
 Opacus' hooks give a gradient for each row of a padded batch; a unit's rows are added up, and lie in one pass, because
-an example's options share one loss. The price is a copy of the gradient a row, so passes are bounded in bytes as well as
-in tokens. What the hooks cannot do right (`proof`) or what does not fit is differentiated one unit at a time, which is
-always right and slower.
+an example's options share one loss. The price is a copy of the gradient a row, so passes are bounded in bytes as well
+as in tokens. What the hooks cannot do right (`proof`), or what does not fit, is differentiated one unit at a time:
+always right, and slower.
 """
 
 from __future__ import annotations
@@ -89,7 +89,9 @@ def _hooked(model: torch.nn.Module) -> Iterator[None]:
     owners = [module for module in model.modules() if any(p.requires_grad for p in module.parameters(recurse=False))]
     modes = [module.training for module in owners]
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Full backward hook is firing")  # of embeddings, whose input is no tensor of θ
+        warnings.filterwarnings(
+            "ignore", "Full backward hook is firing"
+        )  # of embeddings, whose input is no tensor of θ
         hooks = _opacus_hooks()(model, batch_first=True, loss_reduction="sum", strict=False)
         for module in owners:
             module.training = True
@@ -118,7 +120,7 @@ def _shares(units: Sequence[Unit], device: torch.device) -> torch.Tensor:
 
 
 def _passes(units: Sequence[Unit], max_tokens: int, max_rows: int) -> Iterator[list[Unit]]:
-    """Cut units, those of longest rows first, into passes of so many padded tokens and rows; a larger unit goes alone."""
+    """Cut units, longest rows first, into passes of so many padded tokens and rows; a larger unit goes alone."""
     sizes: Mapping[int, tuple[int, int]] = {number: _size(unit) for number, unit in enumerate(units)}
     group: list[Unit] = []
     longest = num_rows = 0

@@ -1,10 +1,10 @@
 """Gaussian noise for whole gradients: float64 from a secret stream, not the exact integers of the zeroth-order methods.
 
-The exact sampler takes 25 µs a number, which for the millions of coordinates of a gradient would be minutes a step. Here
-a cipher keyed anew for each step by the operating system (ChaCha20, RFC 8439) gives the words, Box and Muller's formula
-the normal values: about 30 ns a coordinate. Of a floating-point normal value the low bits tell where it came from
-(Mironov 2012). Four of them, added and halved, do not: an attack would have to try the four at once (Holohan & Braghin,
-"Secure Random Sampling in Differential Privacy", 2021, arXiv:2107.10138). There is no seed.
+The exact sampler takes 15–25 µs a number, which for the millions of coordinates of a gradient would be minutes a step.
+Here a cipher keyed anew for each step by the operating system (ChaCha20, RFC 8439) gives the words, Box and Muller's
+formula the normal values: about 30 ns a coordinate. Of a floating-point normal value the low bits tell where it came
+from (Mironov 2012). Four of them, added and halved, do not: an attack would have to try the four at once (Holohan &
+Braghin, "Secure Random Sampling in Differential Privacy", 2021, arXiv:2107.10138). There is no seed.
 """
 
 from __future__ import annotations

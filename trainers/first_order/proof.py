@@ -19,7 +19,9 @@ from trainers.first_order.gradients import UnitGradients
 from trainers.first_order.noise import secret_stream
 
 LOGGER = logging.getLogger(__name__)
-MAX_ERROR = 1e-3  # of the longest gradient; float32 rounding is about 1e-6, of bfloat16 weights 1e-2, alone is then right
+MAX_ERROR = (
+    1e-3  # of the longest gradient; float32 rounding is about 1e-6, of bfloat16 weights 1e-2, alone is then right
+)
 
 
 def open_gradients(
@@ -55,7 +57,12 @@ def _agree(
     """Return whether the gradients of all units together are those of each."""
     try:
         together = gradients.together(units)
-    except (AttributeError, NotImplementedError, RuntimeError, TypeError):  # what the hooks meet in layers unknown to them
+    except (
+        AttributeError,
+        NotImplementedError,
+        RuntimeError,
+        TypeError,
+    ):  # what the hooks meet in layers unknown to them
         return False
     longest = max(_norm([of_unit]) for of_unit in alone)
     errors = [

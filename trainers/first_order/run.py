@@ -1,9 +1,9 @@
 """A first-order run: DP-SGD, DP-AdamW, or AdamW without privacy, in place of the zeroth-order step.
 
-Abadi et al. (2016), "Deep Learning with Differential Privacy", arXiv:1607.00133; Li et al. (2022), "Large Language Models
-Can Be Strong Differentially Private Learners", arXiv:2110.05679. Everything around the step is that of every run: tokens,
-Poisson batches, release log, scores. What differs is that a release is a whole noisy gradient: the log holds its digest,
-and the place of the run is in snapshots (`snapshot`).
+Abadi et al. (2016), "Deep Learning with Differential Privacy", arXiv:1607.00133; Li et al. (2022), "Large Language
+Models Can Be Strong Differentially Private Learners", arXiv:2110.05679. Everything around the step is that of every
+run: tokens, Poisson batches, release log, scores. What differs is that a release is a whole noisy gradient: the log
+holds its digest, and the place of the run is in snapshots (`snapshot`).
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def _require_gaussian(plan: MechanismPlan) -> None:
     done = dp_event.PoissonSampledDpEvent(plan.sampling_prob, dp_event.GaussianDpEvent(float(plan.noise_multiplier)))
     if plan.step_event != done:
         raise ValueError(
-            f"first-order methods add Gaussian noise to gradients, and the plan says {plan.step_event}: use gaussian noise"
+            f"first-order methods add Gaussian noise to gradients: use gaussian noise. The plan says {plan.step_event}."
         )
 
 

@@ -6,7 +6,9 @@ from trainers.first_order.optimizer import Optimizer
 
 def gradients(count):
     draw = torch.Generator().manual_seed(3)
-    return [{"w": torch.randn(4, 3, generator=draw).double(), "b": torch.randn(3, generator=draw)} for _ in range(count)]
+    return [
+        {"w": torch.randn(4, 3, generator=draw).double(), "b": torch.randn(3, generator=draw)} for _ in range(count)
+    ]
 
 
 def start():

@@ -12,6 +12,7 @@ import torch
 from dp_accounting import dp_event
 
 from tests.support.frozen import FrozenSampler
+from tests.support.quadratic import Quadratic
 from tests.trainers.first_order.conftest import ONE_TOKEN
 from trainers.config import RunConfig
 from trainers.first_order.gradients import UnitGradients
@@ -50,7 +51,9 @@ def config_of(name: str = "dp-adamw", **changes: object) -> RunConfig:
     return RunConfig.model_validate({"name": "test", **values})
 
 
-def open_run(evaluator, folder: Path, config: RunConfig | None = None, *, tokens=None, batches=None, noise=None, **other):
+def open_run(
+    evaluator, folder: Path, config: RunConfig | None = None, *, tokens=None, batches=None, noise=None, **other
+):
     config = config or config_of()
     plan = mechanism_plan(config, config.privacy.noise_multiplier)
     tokens = tokens or LocalTokens(NUM_STEPS)
@@ -93,7 +96,11 @@ def test_the_log_holds_digests_and_the_order_is_reserve_release_snapshot(evaluat
     finish(open_run(evaluator, tmp_path))
     kinds = [entry["type"] for entry in entries(tmp_path)]
     assert kinds[:8] == ["RESERVE", "RELEASE"] * 3 + ["SNAPSHOT", "RESERVE"]
-    assert all(set(entry) == {"type", "kind", "index", "digest", "chain"} for entry in entries(tmp_path) if entry["type"] == "RELEASE")
+    assert all(
+        set(entry) == {"type", "kind", "index", "digest", "chain"}
+        for entry in entries(tmp_path)
+        if entry["type"] == "RELEASE"
+    )
     assert len({entry["digest"] for entry in entries(tmp_path) if entry["type"] == "RELEASE"}) == NUM_STEPS
     assert [path.name for path in tmp_path.glob("*.safetensors")] == ["snapshot-00000010.safetensors"]
 
@@ -243,9 +250,7 @@ def test_a_snapshot_that_no_line_names_is_not_looked_at(evaluator, tmp_path):
 
 
 def test_a_zeroth_order_evaluator_alone_is_refused(tmp_path):
-    from tests.support.quadratic import Quadratic
-
-    with pytest.raises(ValueError, match="they differentiate|first-order methods differentiate"):
+    with pytest.raises(ValueError, match="first-order methods differentiate"):
         open_run(Quadratic(), tmp_path)
 
 
