@@ -23,6 +23,7 @@ from trainers.tasks.templates import Template
 TOKENS_PER_WORD = 1.4  # subword tokenizers on English
 EFFICIENCY = 0.4  # of a large matrix product, for the small ones of a short batch
 SECONDS_PER_PERTURBED_PARAMETER = 1e-9  # one pass over the weights
+SECONDS_PER_GRADIENT_VALUE = 1.2e-8  # of one example: computed, clipped and added up
 SECONDS_PER_PASS = 0.01  # what a forward pass costs beside its arithmetic
 SAMPLE_ROWS = 200
 PASSES_OF_A_GRADIENT = 3  # a backward pass costs as much as two forward passes
@@ -48,7 +49,12 @@ def estimate(config: RunConfig, num_steps: int, concurrent: int) -> Estimate:
     multiplied = sum(math.prod(shape) for name, shape in shapes.items() if "embed" not in name)
     total = sum(math.prod(shape) for shape in shapes.values())
     forward_s = examples * _tokens_per_example(config) * 2 * multiplied / (EFFICIENCY * _flops_per_second())
-    perturbing_s = 1.5 * passes * total * SECONDS_PER_PERTURBED_PARAMETER if config.model.trainable == "full" else 0.0
+    touched = total if config.model.trainable == "full" else 0  # an adapter's parameters are few
+    if first_order:
+        copies = config.privacy.expected_batch_size if METHODS[config.method.name].private else 1.0
+        perturbing_s = num_steps * touched * (1 + copies) * SECONDS_PER_GRADIENT_VALUE
+    else:
+        perturbing_s = 1.5 * passes * touched * SECONDS_PER_PERTURBED_PARAMETER
     overhead_s = passes * SECONDS_PER_PASS / concurrent
     return Estimate(passes, examples, forward_s + perturbing_s + overhead_s)
 

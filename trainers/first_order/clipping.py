@@ -36,10 +36,11 @@ def add_clipped(
     """
     for gradients in passes:
         norms_U = torch.stack([_squares(gradient) for gradient in gradients.values()]).sum(dim=0).sqrt()
-        finite = norms_U.isfinite().nonzero().flatten()
-        scales_U = _scales(norms_U, clip_norm)[finite]
-        for name, gradient in gradients.items():
-            total[name].add_(torch.tensordot(scales_U, gradient[finite].double(), dims=1))
+        scales_U = _scales(norms_U, clip_norm)
+        for unit in norms_U.isfinite().nonzero().flatten().tolist():
+            scale = float(scales_U[unit])
+            for name, gradient in gradients.items():
+                total[name].add_(gradient[unit], alpha=scale)  # in float64, without a copy of the gradient
 
 
 def _scales(norms_U: torch.Tensor, clip_norm: float | None) -> torch.Tensor:
@@ -50,4 +51,4 @@ def _scales(norms_U: torch.Tensor, clip_norm: float | None) -> torch.Tensor:
 
 def _squares(gradient: torch.Tensor) -> torch.Tensor:
     """Return the squared norm of each unit's part, float64 [U]."""
-    return gradient.flatten(1).double().square().sum(dim=1)
+    return torch.linalg.vector_norm(gradient.flatten(1), dim=1, dtype=torch.float64).square()

@@ -14,7 +14,7 @@ from dp_accounting import dp_event
 from tests.support.frozen import FrozenSampler
 from tests.support.quadratic import Quadratic
 from tests.trainers.first_order.conftest import ONE_TOKEN
-from trainers.config import RunConfig
+from trainers.config import MethodConfig, RunConfig
 from trainers.first_order.gradients import UnitGradients
 from trainers.first_order.run import FirstOrderRun
 from trainers.mechanism import MechanismPlan
@@ -276,3 +276,24 @@ def test_noise_enters_the_digest_of_a_release(evaluator, tmp_path):
     first, second = ([e["digest"] for e in entries(tmp_path / n) if e["type"] == "RELEASE"] for n in ("one", "two"))
     assert not set(first) & set(second)
     assert np.unique(first).size == NUM_STEPS
+
+
+def test_settings_come_back_from_their_own_dump():
+    config = config_of("dp-sgd", method__momentum=0.5, method__weight_decay=0.1)
+    assert RunConfig.model_validate(config.model_dump()) == config
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [
+        ("dp-sgd", "num_directions", 4),
+        ("adamw", "smoothing", 0.1),
+        ("dp-adamw", "direction", "rademacher"),
+        ("adamw", "momentum", 0.5),
+        ("dp-zo", "weight_decay", 0.1),
+        ("dp-zo", "momentum", 0.5),
+    ],
+)
+def test_a_setting_that_means_nothing_is_refused(name, field, value):
+    with pytest.raises(ValueError, match=f"has no {field}: remove method.{field}"):
+        MethodConfig.model_validate({"name": name, field: value})
