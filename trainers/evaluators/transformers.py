@@ -141,6 +141,7 @@ class TransformersEvaluator:
             finally:
                 for parameter in self._trained.values():
                     parameter.requires_grad_(False)
+                    parameter.grad = None
 
     def row_losses(self, batch: Sequence[Example]) -> tuple[list[Row], torch.Tensor]:
         """Return the rows of a batch, longest first, and every example's loss, nats, float64 [len(batch)].
