@@ -16,14 +16,17 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from trainers.config import RunConfig
+from trainers.methods.catalogue import METHODS
 from trainers.tasks.sources import read_rows
 from trainers.tasks.templates import Template
 
 TOKENS_PER_WORD = 1.4  # subword tokenizers on English
 EFFICIENCY = 0.4  # of a large matrix product, for the small ones of a short batch
 SECONDS_PER_PERTURBED_PARAMETER = 1e-9  # one pass over the weights
+SECONDS_PER_GRADIENT_VALUE = 1.2e-8  # of one example: computed, clipped and added up
 SECONDS_PER_PASS = 0.01  # what a forward pass costs beside its arithmetic
 SAMPLE_ROWS = 200
+PASSES_OF_A_GRADIENT = 3  # a backward pass costs as much as two forward passes
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ class Estimate:
 
 def estimate(config: RunConfig, num_steps: int, concurrent: int) -> Estimate:
     """Return the work of `num_steps` steps of the configured method, over all trials, so many of them at once."""
-    passes = 2 * config.method.num_directions * num_steps
+    first_order = METHODS[config.method.name].order == "first"
+    passes = (PASSES_OF_A_GRADIENT if first_order else 2 * config.method.num_directions) * num_steps
     examples = passes * config.privacy.expected_batch_size
     shapes = _tensor_shapes(Path(config.model.path))
     if shapes is None or config.performance.device != "cpu":
@@ -45,7 +49,12 @@ def estimate(config: RunConfig, num_steps: int, concurrent: int) -> Estimate:
     multiplied = sum(math.prod(shape) for name, shape in shapes.items() if "embed" not in name)
     total = sum(math.prod(shape) for shape in shapes.values())
     forward_s = examples * _tokens_per_example(config) * 2 * multiplied / (EFFICIENCY * _flops_per_second())
-    perturbing_s = 1.5 * passes * total * SECONDS_PER_PERTURBED_PARAMETER if config.model.trainable == "full" else 0.0
+    touched = total if config.model.trainable == "full" else 0  # an adapter's parameters are few
+    if first_order:
+        copies = config.privacy.expected_batch_size if METHODS[config.method.name].private else 1.0
+        perturbing_s = num_steps * touched * (1 + copies) * SECONDS_PER_GRADIENT_VALUE
+    else:
+        perturbing_s = 1.5 * passes * touched * SECONDS_PER_PERTURBED_PARAMETER
     overhead_s = passes * SECONDS_PER_PASS / concurrent
     return Estimate(passes, examples, forward_s + perturbing_s + overhead_s)
 

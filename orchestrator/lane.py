@@ -20,7 +20,7 @@ from orchestrator.storage import Storage
 from orchestrator.tuning import PublicRows, open_public_run
 from search_spaces.config import MENU
 from trainers.config import PerformanceConfig, RunConfig
-from trainers.run import Run, Workspace
+from trainers.run import BaseRun, Workspace
 from trainers.workspace import open_workspace
 
 
@@ -46,7 +46,7 @@ class Job:
         key = None if config.data.validation_share is None else Ledger(self.storage.database_url, create=False).key()
         return open_workspace(config, coin_key=key)
 
-    def open(self, workspace: Workspace, values: dict[str, Any], number: int) -> Run:
+    def open(self, workspace: Workspace, values: dict[str, Any], number: int) -> BaseRun:
         """Open trial `number`: with tokens from the ledger, or on public rows with none."""
         trial = self.plan.trial(values)
         folder = self.storage.trial_folder(number)

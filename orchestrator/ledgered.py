@@ -19,8 +19,9 @@ from orchestrator.privacy.renyi_filter import RENYI_UNITS, RenyiFilter
 from orchestrator.reservation import NOT_PRIVATE
 from orchestrator.storage import Storage
 from trainers.config import RunConfig
+from trainers.open_run import open_run
 from trainers.release_log import Kind, num_reserved
-from trainers.run import LOG_NAME, Run, Tokens, Workspace, mechanism_plan
+from trainers.run import LOG_NAME, BaseRun, Tokens, Workspace, mechanism_plan
 from trainers.tokens import TokensExhausted
 
 KINDS_OF_LOG: dict[Kind, str] = {"step": TRAIN_STEP, "score": EVALUATION}
@@ -78,7 +79,7 @@ def open_ledgered_run(
     holder: str,
     folder: Path,
     entry: int | None = None,
-) -> Run:
+) -> BaseRun:
     """Open or reopen a trial under the reservation `storage.name`, and check that the ledger knows of all it drew.
 
     Raises:
@@ -93,7 +94,7 @@ def open_ledgered_run(
         kind: LedgerTokens(TokenDrawer(url, name, draw.kind, holder, draw.price)) for kind, draw in draws.items()
     }
     tokens = Tokens(steps=drawers["step"], scores=drawers.get("score", drawers["step"]))
-    run = Run(workspace, trial, mechanism_plan(trial, trial.privacy.noise_multiplier), tokens, folder)
+    run = open_run(workspace, trial, mechanism_plan(trial, trial.privacy.noise_multiplier), tokens, folder)
     with ExitStack() as if_refused:
         if_refused.callback(run.close)
         recorded = Counter({draws["step"].kind: run.steps_charged})

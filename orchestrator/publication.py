@@ -8,7 +8,8 @@ from pathlib import Path
 from orchestrator.board import TrialRow
 from orchestrator.planning import Plan
 from orchestrator.storage import Storage
-from trainers.run import LOG_NAME, Run, Tokens, Workspace, mechanism_plan
+from trainers.open_run import open_run
+from trainers.run import LOG_NAME, Tokens, Workspace, mechanism_plan
 from trainers.tokens import LocalTokens
 from trainers.workspace import open_workspace
 
@@ -29,7 +30,7 @@ def rebuild(plan: Plan, storage: Storage, trial: TrialRow, folder: Path) -> Path
     config = plan.trial(trial.values)
     evaluator = open_workspace(config, private=False).evaluator
     nothing = LocalTokens(0)
-    replayed = Run(
+    replayed = open_run(
         Workspace([], [], evaluator),
         config,
         mechanism_plan(config, config.privacy.noise_multiplier),

@@ -11,6 +11,7 @@ from orchestrator.privacy.comparison import compare
 from orchestrator.privacy.statement import PrivacyStatement, state
 from orchestrator.reservation import Reserved
 from trainers.config import RunConfig
+from trainers.methods.catalogue import METHODS
 
 SELECTION = (
     "The choice of data.shots: ε speaks of the selection as the data set. Whoever leaves the file lets another example "
@@ -22,6 +23,7 @@ SOFTWARE = ("dpzo", "torch", "transformers")
 def statement_of(plan: Plan, reserved: Reserved) -> PrivacyStatement:
     """Return the privacy statement of a finished run or sweep; its epsilon is that of what was declared."""
     config, ledger, budget = plan.config, reserved.ledger, reserved.budget
+    order = METHODS[config.method.name].order
     own = {entry.kind: entry for entry in ledger.reservations() if entry.name == reserved.name}
     return state(
         plan.rule,
@@ -40,7 +42,8 @@ def statement_of(plan: Plan, reserved: Reserved) -> PrivacyStatement:
         num_units=config.data.num_units,
         public_data=_held_public(config),
         also_not_covered=() if config.data.shots is None else (SELECTION,),
-        versions={name: version(name) for name in SOFTWARE},
+        order=order,
+        versions={name: version(name) for name in (*SOFTWARE, *(("opacus",) if order == "first" else ()))},
     )
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from trainers.config import RunConfig
-from trainers.run import Run, Tokens, Workspace, mechanism_plan
+from trainers.open_run import open_run
+from trainers.run import BaseRun, Tokens, Workspace, mechanism_plan
 from trainers.tasks.sources import stream_records
 
 Config = TypeVar("Config", bound=RunConfig)
@@ -55,7 +56,9 @@ def public_rows(source: str) -> PublicRows:
     return PublicRows(source, count)
 
 
-def open_public_run(workspace: Workspace, config: RunConfig, folder: Path) -> Run:
+def open_public_run(workspace: Workspace, config: RunConfig, folder: Path) -> BaseRun:
     """Open a trial on public rows: the same method and noise, and no ledger."""
     free = FreeTokens()
-    return Run(workspace, config, mechanism_plan(config, config.privacy.noise_multiplier), Tokens(free, free), folder)
+    return open_run(
+        workspace, config, mechanism_plan(config, config.privacy.noise_multiplier), Tokens(free, free), folder
+    )

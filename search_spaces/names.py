@@ -21,6 +21,7 @@ SEARCHABLE = (
     "method.learning_rate",
     "method.num_directions",
     "method.direction",
+    "method.weight_decay",
 )
 FILTERED = ("privacy.noise_multiplier", "privacy.expected_batch_size", "method.num_steps")
 """What enters the event, and may be searched only under a Rényi filter (rule 3): every trial pays its own price."""

@@ -23,6 +23,8 @@ def require_agreement(config: RunConfig, *, private: bool) -> None:
         ValueError: naming the settings, one line.
     """
     _require_batch_fits(config)
+    if config.privacy.noise == "laplace" and METHODS[config.method.name].order == "first":
+        raise ValueError("privacy.noise: laplace is for zeroth-order methods; gradients get gaussian noise")
     _require_split_is_private(config)
     _require_metric_fits(config)
     if config.score.on == "private":

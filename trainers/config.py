@@ -219,7 +219,9 @@ class ModelConfig(Section):
 class MethodConfig(Section):
     """The method and its settings; none of them enters epsilon but num_steps."""
 
-    name: Literal["mezo", "dp-zo", "dp-aggzo"] = Field(default="dp-aggzo", description="A method of the catalogue.")
+    name: Literal["mezo", "dp-zo", "dp-aggzo", "dp-sgd", "dp-adamw", "adamw"] = Field(
+        default="dp-aggzo", description="A method of the catalogue."
+    )
     num_steps: Count = Field(default=1000, description="Steps T of one run (one trial of a sweep).")
     num_directions: Count = Field(
         default=16,
@@ -227,10 +229,14 @@ class MethodConfig(Section):
     )
     smoothing: Positive = Field(default=1e-3, description="Perturbation radius λ, in units of a parameter.")
     clip_norm: Positive = Field(
-        default=5.0, description="L2 bound C on an example's K-vector, nats per parameter unit."
+        default=5.0, description="L2 bound C on an example's K-vector (or gradient), nats per parameter unit."
     )
     learning_rate: Positive = Field(default=1e-5, description="Learning rate η.")
     direction: Literal["gaussian", "rademacher"] = Field(default="gaussian", description="Law of the directions z.")
+    weight_decay: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = Field(
+        default=0.0, description="Of a first-order method: a step takes this share of θ away, times η."
+    )
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(default=0.0, description="Of DP-SGD.")
     seed: int = Field(
         default=0, ge=0, description="PUBLIC key of the directions. Noise and batches never depend on it."
     )
@@ -243,6 +249,18 @@ class MethodConfig(Section):
         if spec is not None and spec.num_directions[0] == spec.num_directions[1]:
             return {"num_directions": spec.num_directions[0], **values}
         return values
+
+    @model_validator(mode="after")
+    def _meaningful_for_its_order(self) -> MethodConfig:
+        spec, fields = METHODS[self.name], type(self).model_fields
+        without = ["weight_decay"] if spec.order == "zeroth" else ["smoothing", "direction"]
+        without += [] if spec.rule == "sgd" else ["momentum"]
+        given = [name for name in without if getattr(self, name) != fields[name].default]
+        if spec.order == "first" and self.num_directions != 1:
+            given.append("num_directions")
+        if given:
+            raise ValueError(f"{spec.title} has no {given[0]}: remove method.{given[0]}")
+        return self
 
     @model_validator(mode="after")
     def _allowed_directions(self) -> MethodConfig:
@@ -330,6 +348,9 @@ class PerformanceConfig(Section):
     micro_batch_tokens: Count = Field(default=4096, description="Largest padded size of one forward pass, tokens.")
     num_threads: Count | None = Field(default=None, description="CPU threads of one run; all cores when absent.")
     device: str = Field(default="cpu", description="torch device, 'cpu' or 'cuda'.")
+    snapshot_steps: Count = Field(
+        default=50, description="Steps between snapshots of a first-order run; a kill loses those after the last one."
+    )
 
 
 class RunConfig(Section):

@@ -15,6 +15,9 @@ Life of a step, and what a kill leaves behind:
 | in the middle of a line                 | the torn last line is cut off; it was not used                      |
 
 Every line carries a hash chained over all lines before it, so that a changed line is noticed.
+
+A first-order run releases whole gradients, of which RELEASE holds a digest, and keeps its place in snapshots, of which
+SNAPSHOT holds the digest.
 """
 
 from __future__ import annotations
@@ -52,6 +55,7 @@ class ReleaseLog:
         self._defaults = defaults or {}
         self.releases: dict[Kind, list[np.ndarray]] = {kind: [] for kind in KINDS}
         self.num_reserved: dict[Kind, int] = dict.fromkeys(KINDS, 0)
+        self.snapshots: list[str] = []
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(path, "a+b")  # noqa: SIM115 - held open, and locked, for the life of the run
         self._chain = b""
@@ -63,7 +67,7 @@ class ReleaseLog:
                 self._read(lines, header)
             else:
                 self._append({"format": FORMAT, "run": header})
-                _fsync_folder(path.parent)
+                fsync_folder(path.parent)
             close_on_error.pop_all()
 
     def num_released(self, kind: Kind) -> int:
@@ -80,6 +84,17 @@ class ReleaseLog:
         assert index == self.num_released(kind) < self.num_reserved[kind], f"{kind} {index} released out of turn"
         self._append({"type": "RELEASE", "kind": kind, "index": index, "units": [int(value) for value in noisy_K]})
         self.releases[kind].append(np.asarray(noisy_K, dtype=np.int64))
+
+    def release_digest(self, kind: Kind, index: int, digest: str) -> None:
+        """Record, durably, that what step number `index` released has this digest; the value is kept elsewhere."""
+        assert index == self.num_released(kind) < self.num_reserved[kind], f"{kind} {index} released out of turn"
+        self._append({"type": "RELEASE", "kind": kind, "index": index, "digest": digest})
+        self.releases[kind].append(np.empty(0, dtype=np.int64))
+
+    def snapshot(self, digest: str) -> None:
+        """Record, durably, that a snapshot with this digest belongs to the run."""
+        self._append({"type": "SNAPSHOT", "digest": digest})
+        self.snapshots.append(digest)
 
     def close(self) -> None:
         """Close the file and give up the lock."""
@@ -121,8 +136,10 @@ class ReleaseLog:
             entry = self._verify(line, number)
             if entry["type"] == "RESERVE":
                 self.num_reserved[entry["kind"]] += 1
+            elif entry["type"] == "SNAPSHOT":
+                self.snapshots.append(entry["digest"])
             else:
-                self.releases[entry["kind"]].append(np.array(entry["units"], dtype=np.int64))
+                self.releases[entry["kind"]].append(np.array(entry.get("units", []), dtype=np.int64))
 
     def _verify(self, line: bytes, number: int) -> dict[str, Any]:
         """Parse a line and check its place in the chain."""
@@ -165,7 +182,8 @@ def _require_same_run(path: Path, found: dict[str, Any], expected: dict[str, Any
         raise ValueError(f"{path} belongs to a run with other settings ({details}). Give this run another name.")
 
 
-def _fsync_folder(folder: Path) -> None:
+def fsync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

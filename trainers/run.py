@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainers.config import RunConfig
 from trainers.evaluators.base import Example, LossEvaluator
@@ -26,6 +27,9 @@ from trainers.sampling import PoissonSampler, Sampler
 from trainers.scoring import PrivateScore, public_metrics
 from trainers.step import StepContext, apply_release, take_step
 from trainers.tokens import StepTokens, TokensExhausted
+
+if TYPE_CHECKING:
+    from trainers.first_order.gradients import UnitGradients
 
 LOGGER = logging.getLogger(__name__)
 LOG_NAME = "release_log.jsonl"
@@ -52,6 +56,7 @@ class Workspace:
     """What runs share: encoded private examples, encoded examples to score on, an evaluator and its rounding (nats).
 
     `users` and `validation_users` say whose each example is, where users are the unit of privacy; they are private.
+    `gradients` is what first-order runs need besides.
     """
 
     examples: list[Example]
@@ -60,6 +65,7 @@ class Workspace:
     rounding: float = 0.0
     users: list[str] | None = None
     validation_users: list[str] | None = None
+    gradients: UnitGradients | None = None
 
 
 @dataclass(frozen=True)
@@ -70,8 +76,8 @@ class Tokens:
     scores: StepTokens
 
 
-class Run:
-    """One private training: its log, its place in it (`steps_taken`, which θ contains), and the steps to come.
+class BaseRun(ABC):
+    """What runs of every order share: the log, the place in it (`steps_taken`, which θ contains), tokens and scores.
 
     `metrics` holds all that the latest score says: the number that counts, and what came with it for the same token.
 
@@ -81,43 +87,29 @@ class Run:
         plan: its mechanism.
         tokens: rights to steps and scores.
         folder: the run's own folder; an existing release log there is taken up.
-        sampler, noise: replaced in tests only; no configuration can name another.
 
     Raises:
-        ValueError: the folder holds the log of another run, or the smoothing is lost in rounding.
+        ValueError: the folder holds the log of another run.
     """
 
     def __init__(
-        self,
-        workspace: Workspace,
-        config: RunConfig,
-        plan: MechanismPlan,
-        tokens: Tokens,
-        folder: Path,
-        *,
-        sampler: Sampler | None = None,
-        noise: Noise | None = None,
+        self, workspace: Workspace, config: RunConfig, plan: MechanismPlan, tokens: Tokens, folder: Path
     ) -> None:
         self.config = config
         self._workspace = workspace
         self._tokens = tokens
-        require_resolved(workspace.rounding, plan, config.method.smoothing)
         workspace.evaluator.reset()
         self.log = ReleaseLog(folder / LOG_NAME, _header(config, plan, workspace.evaluator), _header_defaults())
-        groups = groups_of(workspace.examples, workspace.users)
-        self._context = StepContext(
-            plan=plan,
-            method=method_of(config),
-            evaluator=workspace.evaluator,
-            groups=groups,
-            sampler=sampler or PoissonSampler(plan, len(groups)),
-            noise=noise or ExactNoise(),
-            tokens=tokens.steps,
-            log=self.log,
-            max_examples=config.data.max_examples_per_user,
-        )
         self.steps_taken = 0
         self.metrics: dict[str, float] = {}
+
+    @abstractmethod
+    def replay(self) -> None:
+        """Bring θ to the last place that is on disk, without touching private data."""
+
+    @abstractmethod
+    def _step(self) -> None:
+        """Take one more step."""
 
     @property
     def steps_released(self) -> int:
@@ -162,22 +154,9 @@ class Run:
             LOGGER.warning("%s: ends after %d steps. %s", self.config.name, self.steps_taken, refusal)
         return self.steps_taken
 
-    def replay(self) -> None:
-        """Bring θ to where the log ends, without touching private data."""
-        while self.steps_taken < self.steps_released:
-            self._step()
-
     def close(self) -> None:
         """Close the log; θ stays in the evaluator."""
         self.log.close()
-
-    def _step(self) -> None:
-        """Apply the next release of the log, or where it ends take a fresh step."""
-        if self.steps_taken < self.steps_released:
-            apply_release(self._context, self.steps_taken, self.log.releases["step"][self.steps_taken])
-        else:
-            take_step(self._context, self.steps_taken)
-        self.steps_taken += 1
 
     def _score(self, index: int) -> float | None:
         evaluator, validation = self._workspace.evaluator, self._workspace.validation
@@ -200,6 +179,57 @@ def public_score(config: RunConfig, workspace: Workspace) -> float | None:
     if config.score.on == "private" or config.data.validation is None:
         return None
     return public_metrics(config, workspace.evaluator, workspace.validation)[config.metric]
+
+
+class Run(BaseRun):
+    """One zeroth-order training: the log holds all that was released, and replaying it rebuilds θ.
+
+    Args:
+        workspace, config, plan, tokens, folder: as for every run.
+        sampler, noise: replaced in tests only; no configuration can name another.
+
+    Raises:
+        ValueError: the folder holds the log of another run, or the smoothing is lost in rounding.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        config: RunConfig,
+        plan: MechanismPlan,
+        tokens: Tokens,
+        folder: Path,
+        *,
+        sampler: Sampler | None = None,
+        noise: Noise | None = None,
+    ) -> None:
+        require_resolved(workspace.rounding, plan, config.method.smoothing)
+        super().__init__(workspace, config, plan, tokens, folder)
+        groups = groups_of(workspace.examples, workspace.users)
+        self._context = StepContext(
+            plan=plan,
+            method=method_of(config),
+            evaluator=workspace.evaluator,
+            groups=groups,
+            sampler=sampler or PoissonSampler(plan, len(groups)),
+            noise=noise or ExactNoise(),
+            tokens=tokens.steps,
+            log=self.log,
+            max_examples=config.data.max_examples_per_user,
+        )
+
+    def replay(self) -> None:
+        """Bring θ to where the log ends, without touching private data."""
+        while self.steps_taken < self.steps_released:
+            self._step()
+
+    def _step(self) -> None:
+        """Apply the next release of the log, or where it ends take a fresh step."""
+        if self.steps_taken < self.steps_released:
+            apply_release(self._context, self.steps_taken, self.log.releases["step"][self.steps_taken])
+        else:
+            take_step(self._context, self.steps_taken)
+        self.steps_taken += 1
 
 
 def method_of(config: RunConfig) -> TwoSided:

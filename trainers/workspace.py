@@ -10,11 +10,12 @@ import os
 from collections.abc import Sequence
 from itertools import compress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainers.config import RunConfig
 from trainers.evaluators.base import Example, LossEvaluator
 from trainers.evaluators.proof import prove
+from trainers.methods.catalogue import METHODS
 from trainers.run import Workspace, method_of
 from trainers.tasks.prompts import PromptEncoder, public_examples
 from trainers.tasks.shots import few_shot
@@ -22,6 +23,9 @@ from trainers.tasks.sources import check_source, read_rows, stream_records
 from trainers.tasks.split import identity_of_record, identity_of_user, validates
 from trainers.tasks.templates import text_of
 from trainers.tasks.tokenization import load_tokenizer
+
+if TYPE_CHECKING:
+    from trainers.first_order.gradients import UnitGradients
 
 PROOF_EXAMPLES = 4
 
@@ -71,7 +75,15 @@ def open_workspace(config: RunConfig, *, private: bool = True, coin_key: bytes |
     if private and config.data.validation_share is not None and coin_key is not None:
         train, validation = _split(config, train, coin_key, config.data.validation_share)
     evaluator, rounding = open_evaluator(config, tokenizer)
-    return Workspace(train.examples, validation.examples, evaluator, rounding, train.users, validation.users)
+    return Workspace(
+        train.examples,
+        validation.examples,
+        evaluator,
+        rounding,
+        train.users,
+        validation.users,
+        gradients=_gradients(config, evaluator, tokenizer),
+    )
 
 
 class _Encoded(NamedTuple):
@@ -146,6 +158,17 @@ def open_evaluator(config: RunConfig, tokenizer: Any) -> tuple[LossEvaluator, fl
     examples = public_examples(config.task, tokenizer, PROOF_EXAMPLES)
     probes = method_of(config).propose(0)[:2]
     return evaluator, prove(evaluator, examples, probes, max_tokens=config.task.max_tokens)
+
+
+def _gradients(config: RunConfig, evaluator: Any, tokenizer: Any) -> UnitGradients | None:
+    """Return the gradients of a first-order method, proved on public examples; None for the others."""
+    spec = METHODS[config.method.name]
+    if spec.order == "zeroth":
+        return None
+    from trainers.first_order.proof import open_gradients
+
+    examples = public_examples(config.task, tokenizer, PROOF_EXAMPLES)
+    return open_gradients(evaluator, examples, max_tokens=config.performance.micro_batch_tokens, private=spec.private)
 
 
 def same_source(first: str, second: str | None) -> bool:

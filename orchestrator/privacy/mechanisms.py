@@ -6,6 +6,7 @@ from orchestrator.privacy.best_of import BestOf
 from orchestrator.privacy.composition import EvaluationCap, StepCap, SweepCaps
 from orchestrator.privacy.cost_rule import CostRule
 from orchestrator.privacy.menu import Menu
+from orchestrator.privacy.statement_text import WHAT_IS_CLIPPED, Order
 
 _SCORES = {
     "count": "a count of right answers",
@@ -14,13 +15,15 @@ _SCORES = {
 }
 
 
-def mechanism_of(rule: CostRule) -> str:
+def mechanism_of(rule: CostRule, order: Order) -> str:
     """Return the releases of a rule in a sentence: what is clipped, and which noise is added."""
+    clipped, noised = WHAT_IS_CLIPPED[order]
+    step = f"each step: {clipped}, clipped to norm C for each unit of privacy (of a user, their mean) and summed"
     kinds = _kinds(rule)
     if not kinds:
-        return f"{_STEP}; noise as each trial declares it, by an exact integer sampler; each release pays its own price"
+        return f"{step}; noise as each trial declares it on {noised}; each release pays its own price"
     steps = list(dict.fromkeys(_noise(kind.train_step, "C") for kind in kinds))
-    text = f"{_STEP}; {' or '.join(steps)} on each number of the sum, by an exact integer sampler"
+    text = f"{step}; {' or '.join(steps)} on {noised}"
     scores = list(dict.fromkeys(_score(kind.evaluation) for kind in kinds if kind.evaluation is not None))
     return f"{text}; each score on private rows: {' or '.join(scores)}" if scores else text
 
@@ -30,12 +33,6 @@ def sampler_of(rule: CostRule, unit: str) -> str:
     rates = list(dict.fromkeys(f"{kind.train_step.sampling_prob:.6g}" for kind in _kinds(rule)))
     rate = f"with probability {' or '.join(rates)}" if rates else "at the rate that its trial declares"
     return f"Poisson: each {unit} joins each batch independently {rate}, by operating-system entropy"
-
-
-_STEP = (
-    "each step: loss differences along public directions, clipped to norm C for each unit of privacy (users' after "
-    "averaging) and summed"
-)
 
 
 def _kinds(rule: CostRule) -> tuple[SweepCaps, ...]:

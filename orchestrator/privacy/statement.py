@@ -21,7 +21,7 @@ from orchestrator.privacy.budgets import Budget, Spent
 from orchestrator.privacy.composition import CAP_NOTE
 from orchestrator.privacy.cost_rule import CostRule
 from orchestrator.privacy.mechanisms import mechanism_of, sampler_of
-from orchestrator.privacy.statement_text import NOT_COVERED, NOT_COVERED_WITHOUT_PRIVACY, render
+from orchestrator.privacy.statement_text import NOT_COVERED_WITHOUT_PRIVACY, WHAT_IS_CLIPPED, Order, not_covered, render
 
 ALL_RELEASED = "every trial: its weights, hyperparameters, scores, number of steps, and the log of noisy values"
 BEST_RELEASED = (
@@ -124,6 +124,7 @@ def state(
     num_units: int | None = None,
     public_data: Sequence[str] = (),
     also_not_covered: Sequence[str] = (),
+    order: Order = "zeroth",
     versions: Mapping[str, str] | None = None,
 ) -> PrivacyStatement:
     """Return the statement of a run or sweep, its ε computed here from the rule.
@@ -145,6 +146,7 @@ def state(
         num_units: declared number of records, to judge δ by.
         public_data: what was held public, one phrase each (validation file, base model, label words).
         also_not_covered: sentences to add to the standing list.
+        order: whether loss differences or gradients are clipped and released.
         versions: of the software, by name.
 
     Raises:
@@ -160,7 +162,7 @@ def state(
         "budget": _budget_used(budget, num_reservations),
     }
     if rule is None:
-        return _without_privacy(common, num_steps)
+        return _without_privacy(common, num_steps, order)
     caps = _caps_of(rule)
     for kind, drawn in (tokens_drawn or {}).items():
         if drawn > caps.get(kind, 0):
@@ -176,7 +178,7 @@ def state(
         epsilon_per_trial=epsilon_per_trial if math.isfinite(epsilon_per_trial) else None,
         epsilon_by_other_rules=dict(epsilon_by_other_rules or {}),
         released=BEST_RELEASED if isinstance(rule, BestOf) else ALL_RELEASED,
-        mechanism=mechanism_of(rule),
+        mechanism=mechanism_of(rule, order),
         sampler=sampler_of(rule, unit),
         caps=caps,
         tokens_drawn=None if tokens_drawn is None else {kind: tokens_drawn.get(kind, 0) for kind in caps},
@@ -185,12 +187,12 @@ def state(
             name=f"dp-accounting, {found.method}", version=version("dp-accounting"), discretisation=found.discretisation
         ),
         warnings=tuple(_warnings(delta, total_epsilon, num_units)),
-        not_covered=(*NOT_COVERED, *also_not_covered),
+        not_covered=(*not_covered(order), *also_not_covered),
         **common,
     )
 
 
-def _without_privacy(common: dict, num_steps: int) -> PrivacyStatement:
+def _without_privacy(common: dict, num_steps: int, order: Order) -> PrivacyStatement:
     return PrivacyStatement(
         private=False,
         epsilon_total=None,
@@ -200,7 +202,8 @@ def _without_privacy(common: dict, num_steps: int) -> PrivacyStatement:
         epsilon_per_trial=None,
         epsilon_by_other_rules={},
         released=ALL_RELEASED,
-        mechanism="none: loss differences of private examples enter the updates as they are, without clipping or noise",
+        mechanism=f"none: {WHAT_IS_CLIPPED[order][0]} of private examples enter the updates as they are, without "
+        "clipping or noise",
         sampler="of no consequence: without noise, sampling protects nobody",
         caps={"train_step": num_steps},
         tokens_drawn={},

@@ -9,6 +9,7 @@ from orchestrator.config import SweepConfig
 from orchestrator.planning import Plan
 from orchestrator.records import RunResult, SweepResult
 from orchestrator.report.tables import duration, epsilon_text, facts_table, short, trials_table
+from trainers.config import RunConfig
 from trainers.methods.catalogue import METHODS
 
 STATEMENT_WIDTH = 88
@@ -24,7 +25,7 @@ def plan_summary(plan: Plan) -> RenderableType:
             "total ε",
             f"{epsilon_text(plan.epsilon)} at δ = {config.privacy.delta:g}" if plan.caps else "∞ (not private)",
         ),
-        ("method", f"{method.title}, K = {config.method.num_directions}, {config.method.direction} directions"),
+        ("method", method.title if method.order == "first" else _zeroth_order(config)),
         ("steps", f"{trials}{config.method.num_steps}"),
     ]
     if plan.caps is not None:
@@ -47,6 +48,11 @@ def plan_summary(plan: Plan) -> RenderableType:
     if plan.caps is not None and config.privacy.delta * config.data.num_examples >= 1:
         facts.append(("warning", "δ ≥ 1 / num_examples: publishing one example at random would satisfy it; lower δ"))
     return facts_table(facts)
+
+
+def _zeroth_order(config: RunConfig) -> str:
+    method = config.method
+    return f"{METHODS[method.name].title}, K = {method.num_directions}, {method.direction} directions"
 
 
 def sweep_summary(result: SweepResult, config: SweepConfig, width: int) -> RenderableType:

@@ -6,7 +6,13 @@ from safetensors.numpy import save_file
 
 from orchestrator import estimate as module
 from orchestrator.config import load_run
-from orchestrator.estimate import EFFICIENCY, SECONDS_PER_PASS, SECONDS_PER_PERTURBED_PARAMETER, estimate
+from orchestrator.estimate import (
+    EFFICIENCY,
+    SECONDS_PER_GRADIENT_VALUE,
+    SECONDS_PER_PASS,
+    SECONDS_PER_PERTURBED_PARAMETER,
+    estimate,
+)
 
 TEXTS = ["good food", "very good service", "not good food", "food"]
 SHAPES = {"model.embed_tokens.weight": [100, 8], "model.layers.0.weight": [8, 16], "lm_head.weight": [8, 100]}
@@ -34,6 +40,19 @@ def write(folder, rows) -> str:
 def machine(monkeypatch):
     """A machine whose arithmetic is known."""
     monkeypatch.setattr(module, "_flops_per_second", lambda: 1e6)
+
+
+@pytest.mark.parametrize(("name", "copies"), [("dp-sgd", 1 + 7), ("adamw", 2)])
+def test_a_gradient_counts_as_three_passes(run, name, copies):
+    noise = "" if name == "adamw" else ", noise_multiplier: 1.0"
+    overrides = (f"method={{name: {name}}}", f"privacy={{expected_batch_size: 7{noise}}}")
+    work = estimate(run(*overrides), 10, 1)
+    assert (work.forward_passes, work.examples_forwarded) == (30, 210)
+    without = estimate(run(*overrides, "model.trainable=lora"), 10, 1)
+    assert work.seconds is not None
+    assert without.seconds is not None
+    total = sum(np.prod(shape) for shape in SHAPES.values())
+    assert work.seconds - without.seconds == pytest.approx(10 * total * copies * SECONDS_PER_GRADIENT_VALUE)
 
 
 def test_forward_passes_are_two_for_each_direction_and_step(run):

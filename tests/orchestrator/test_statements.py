@@ -36,6 +36,15 @@ def test_the_stated_epsilon_is_that_of_the_caps_whatever_was_drawn(stated):
     assert (statement.caps, statement.tokens_drawn) == ({"train_step": 12}, {"train_step": 5})
 
 
+@pytest.mark.parametrize(("name", "words"), [("dp-adamw", "loss gradients"), ("dp-zo", "loss differences")])
+def test_a_statement_says_what_was_clipped(stated, name, words):
+    method = f"method={{name: {name}, num_steps: 4}}"
+    plan, statement = stated(method, load=load_run)
+    assert words in statement.mechanism
+    assert ("opacus" in statement.versions) == (name == "dp-adamw")
+    assert statement.epsilon == plan.epsilon
+
+
 def test_private_scores_are_stated_beside_the_steps(stated):
     plan, statement = stated(*PRIVATE_SCORES, evaluation=2)
     assert statement.caps == {"train_step": 12, "evaluation": 6}

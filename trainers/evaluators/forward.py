@@ -19,9 +19,9 @@ import torch
 
 from trainers.config import ModelConfig, PerformanceConfig
 from trainers.evaluators.base import Example
-from trainers.evaluators.batching import rows_of
+from trainers.evaluators.batching import Row, rows_of
 from trainers.evaluators.packing import PackedBatch, can_pack, pack
-from trainers.evaluators.padding import Filling, PaddedBatch, pad, pad_to_fixed_shapes
+from trainers.evaluators.padding import Filling, PaddedBatch, pad, pad_to_fixed_shapes, padded
 from trainers.evaluators.readout import Readout, first_position, layers_of
 
 
@@ -66,6 +66,10 @@ class Forward:
             )
         fill_up = pad_to_fixed_shapes if self._fixed_shapes else pad
         return fill_up(rows, self._filling, max_tokens=self._max_tokens)
+
+    def padded(self, rows: Sequence[Row]) -> PaddedBatch:
+        """Return one padded forward pass over all rows, longest first."""
+        return padded(tuple(rows), self._filling)
 
     def logits(self, batch: PackedBatch | PaddedBatch) -> torch.Tensor:
         """Return the logits of all places that predict, row after row, [places, V]; one place a row for a head."""

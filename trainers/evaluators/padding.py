@@ -67,10 +67,12 @@ def pad(rows: Sequence[Row], filling: Filling, *, max_tokens: int) -> list[Padde
         wasteful = padded - (tokens + len(row.ids)) > MAX_PADDING * padded
         return padded > max_tokens or (wasteful and longest * len(group) >= MIN_SPLIT_TOKENS)
 
-    return [
-        _tensors(group, filling, len(group[0].ids), len(group), max(len(row.places) for row in group))
-        for group in cut(rows, starts_new)
-    ]
+    return [padded(group, filling) for group in cut(rows, starts_new)]
+
+
+def padded(rows: tuple[Row, ...], filling: Filling) -> PaddedBatch:
+    """Return one forward pass over all rows, longest first."""
+    return _tensors(rows, filling, len(rows[0].ids), len(rows), max(len(row.places) for row in rows))
 
 
 def pad_to_fixed_shapes(rows: Sequence[Row], filling: Filling, *, max_tokens: int) -> list[PaddedBatch]:

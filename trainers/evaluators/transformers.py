@@ -7,7 +7,8 @@ logits of every place that predicts nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,14 @@ from transformers import PreTrainedTokenizerBase
 from trainers.config import ModelConfig, PerformanceConfig
 from trainers.directions import Direction
 from trainers.evaluators.base import Example, Probe
+from trainers.evaluators.batching import Row, rows_of
 from trainers.evaluators.forward import Forward
 from trainers.evaluators.generation import generate, standard_attention
 from trainers.evaluators.loading import load_model, rounded_to, trainable_parameters
 from trainers.evaluators.packing import PackedBatch
 from trainers.evaluators.padding import PaddedBatch
 from trainers.evaluators.parameters import Parameters
-from trainers.evaluators.scores import losses_of, row_scores
+from trainers.evaluators.scores import loss_tensor, losses_of, row_scores, score_tensors
 
 
 class TransformersEvaluator:
@@ -158,6 +160,29 @@ class TransformersEvaluator:
             for row, values in zip(batch.rows, row_scores(self._forward.logits(batch), batch.rows), strict=True):
                 found[row.example][row.option] = values
         return [np.concatenate([options[index] for index in sorted(options)]) for options in found]
+
+    @contextmanager
+    def differentiable(self) -> Iterator[tuple[Any, dict[str, torch.nn.Parameter]]]:
+        """Hand out the model at θ, for a while able to differentiate, and name → parameter of what trains."""
+        self.parameters.settle()
+        with standard_attention(self._base):
+            for parameter in self._trained.values():
+                parameter.requires_grad_(True)
+            try:
+                yield self._model, self._trained
+            finally:
+                for parameter in self._trained.values():
+                    parameter.requires_grad_(False)
+                    parameter.grad = None
+
+    def row_losses(self, batch: Sequence[Example]) -> tuple[list[Row], torch.Tensor]:
+        """Return the rows of a batch, longest first, and every example's loss, nats, float64 [len(batch)].
+
+        One padded forward pass, which keeps its graph where it is called under `differentiable`.
+        """
+        rows = rows_of(batch)
+        padded_rows = self._forward.padded(rows)
+        return rows, loss_tensor(score_tensors(self._forward.logits(padded_rows), rows), rows, batch)
 
 
 def _require_ids_fit(tokenizer: PreTrainedTokenizerBase, model: Any) -> None:

@@ -48,6 +48,21 @@ def bare():
     return stated(None, num_steps=3_600)
 
 
+def test_a_first_order_run_claims_no_exact_integers():
+    first = stated(CAPS, order="first")
+    text = " ".join(first.text().split())
+    assert (
+        "each step: loss gradients, clipped to norm C for each unit of privacy (of a user, their mean) and summed"
+        in text
+    )
+    assert "Rounding: the gradients of this baseline, their sum and its noise are floating-point numbers" in text
+    assert "exact integer sampler" not in text
+    assert "Sums and noise are exact integers" not in text
+    assert first.epsilon_total == PLAN.caps().epsilon(1e-5)
+    bare = stated(None, num_steps=1, order="first")
+    assert bare.mechanism.startswith("none: loss gradients of private examples")
+
+
 def test_the_number_is_the_cost_of_the_caps(private):
     assert private.epsilon_total == private.epsilon == private.epsilon_here == CAPS.epsilon(1e-5)
     assert private.epsilon_per_trial == PLAN.trial_caps().epsilon(1e-5) < private.epsilon

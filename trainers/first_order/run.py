@@ -1,0 +1,159 @@
+"""A first-order run: DP-SGD, DP-AdamW, or AdamW without privacy, in place of the zeroth-order step.
+
+Abadi et al. (2016), "Deep Learning with Differential Privacy", arXiv:1607.00133; Li et al. (2022), "Large Language
+Models Can Be Strong Differentially Private Learners", arXiv:2110.05679. Everything around the step is that of every
+run: tokens, Poisson batches, release log, scores. What differs is that a release is a whole noisy gradient: the log
+holds its digest, and the place of the run is in snapshots (`snapshot`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from trainers.config import RunConfig
+from trainers.evaluators.transformers import TransformersEvaluator
+from trainers.first_order.clipping import add_clipped
+from trainers.first_order.gradients import Unit
+from trainers.first_order.noise import GaussianNoise, GradientNoise
+from trainers.first_order.optimizer import Optimizer
+from trainers.first_order.snapshot import Snapshot, read_snapshot, write_snapshot
+from trainers.groups import choose, groups_of
+from trainers.mechanism import MechanismPlan
+from trainers.methods.catalogue import METHODS
+from trainers.run import BaseRun, Tokens, Workspace
+from trainers.sampling import PoissonSampler, Sampler
+
+
+class FirstOrderRun(BaseRun):
+    """One training by gradients.
+
+    Opened, it is where its last snapshot left it; steps that were released after that are lost, and stay charged.
+
+    Args:
+        workspace, config, plan, tokens, folder: as for every run; `workspace.gradients` is needed for fresh steps.
+        sampler, noise: replaced in tests only; no configuration can name another.
+
+    Formal guarantees:
+        With clip and noise in the plan, what a step releases is the Poisson-subsampled Gaussian mechanism of
+        `plan.step_event`, also for an empty batch, up to floating point: gradients are clipped in L2 over all trainable
+        parameters together, so their number and `num_directions` do not enter.
+
+    Raises:
+        ValueError: the folder holds the log of another run or no snapshot of this one, or the plan is not for Gaussian
+            noise.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        config: RunConfig,
+        plan: MechanismPlan,
+        tokens: Tokens,
+        folder: Path,
+        *,
+        sampler: Sampler | None = None,
+        noise: GradientNoise | None = None,
+    ) -> None:
+        _require_gaussian(plan)
+        if not isinstance(workspace.evaluator, TransformersEvaluator):
+            raise ValueError("first-order methods differentiate: they need the transformers evaluator")
+        self._evaluator = workspace.evaluator
+        super().__init__(workspace, config, plan, tokens, folder)
+        self._plan, self._folder = plan, folder
+        self._units: Sequence[Unit] = groups_of(workspace.examples, workspace.users)
+        self._sampler = sampler or PoissonSampler(plan, len(self._units))
+        self._noise = noise or GaussianNoise()
+        self._scores: list[float | None] = []
+        self._saved_steps = -1
+        try:
+            self.replay()
+        except ValueError:
+            self.close()
+            raise
+
+    def replay(self) -> None:
+        """Bring θ to the last snapshot, without touching private data."""
+        method = self.config.method
+        self._evaluator.reset()
+        self._optimizer = Optimizer(
+            METHODS[method.name].rule or "sgd",
+            self._evaluator.parameters.theta(),
+            weight_decay=method.weight_decay,
+            momentum=method.momentum,
+        )
+        snapshot = read_snapshot(self._folder, self.log)
+        if snapshot is not None:
+            self._optimizer.restore(snapshot.tensors)
+            self.steps_taken = self._saved_steps = snapshot.steps
+            self._scores = list(snapshot.scores)
+        self._evaluator.parameters.assign(self._optimizer.theta)
+
+    def _train_until(self, point: int, on_step: Callable[[int], None]) -> int:
+        taken = super()._train_until(point, on_step)
+        if taken <= point:
+            self._save()
+        return min(taken, point)
+
+    def _score(self, index: int) -> float | None:
+        """Return the score of a point; of one that the snapshot lies behind, the score that it had then."""
+        if index >= len(self._scores):
+            self._scores.append(super()._score(index))
+        return self._scores[index]
+
+    def _step(self) -> None:
+        index = self.log.num_released("step")  # counts lost steps too
+        self._tokens.steps.draw(self.steps_taken)
+        self.log.reserve("step", index)
+        total = self._private_sum()
+        if self._plan.clip_norm is not None and self._plan.noise_multiplier is not None:
+            self._noise.add(total, math.nextafter(self._plan.noise_multiplier * self._plan.clip_norm, math.inf))
+        self.log.release_digest("step", index, _digest(total))
+        mean = {name: tensor / self._plan.expected_batch_size for name, tensor in total.items()}
+        self._optimizer.step(mean, self.config.method.learning_rate)
+        self._evaluator.parameters.assign(self._optimizer.theta)
+        self.steps_taken += 1
+        if self.steps_taken % self.config.performance.snapshot_steps == 0:
+            self._save()
+
+    def _private_sum(self) -> dict[str, torch.Tensor]:
+        """Return name → sum of the clipped gradients of a fresh batch, float64. Private."""
+        gradients = self._workspace.gradients
+        assert gradients is not None, "a run without gradients can be replayed, and take no step"
+        most = self.config.data.max_examples_per_user
+        units = [choose(self._units[row], most) for row in self._sampler.draw()]
+        total = {name: torch.zeros_like(theta, dtype=torch.float64) for name, theta in self._optimizer.theta.items()}
+        passes = gradients.total(units) if self._plan.clip_norm is None else gradients(units)
+        add_clipped(total, passes, self._plan.clip_norm)
+        return total
+
+    def _save(self) -> None:
+        if self.steps_taken > self._saved_steps:
+            snapshot = Snapshot(self._optimizer.state(), self.steps_taken, tuple(self._scores))
+            write_snapshot(self._folder, self.log, snapshot)
+            self._saved_steps = self.steps_taken
+
+
+def _require_gaussian(plan: MechanismPlan) -> None:
+    """Refuse a plan whose event is not what a step does."""
+    if plan.noise_multiplier is None:
+        return
+    from dp_accounting import dp_event
+
+    done = dp_event.PoissonSampledDpEvent(plan.sampling_prob, dp_event.GaussianDpEvent(float(plan.noise_multiplier)))
+    if plan.step_event != done:
+        raise ValueError(
+            f"first-order methods add Gaussian noise to gradients: use gaussian noise. The plan says {plan.step_event}."
+        )
+
+
+def _digest(noisy: Mapping[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(noisy.items()):
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.cpu().numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,89 @@
+"""The place of a first-order run on disk: weights, optimizer and scores, in one file.
+
+The noisy gradients themselves are not kept (d numbers a step), so a kill loses the steps after the last snapshot: they
+stay charged, and are taken again with new batches under new tokens, where the run has spare ones.
+
+| killed                                     | on restart                                                            |
+|--------------------------------------------|-----------------------------------------------------------------------|
+| before the file has its name               | the snapshot before it                                                |
+| after that, before the line is in the log  | the snapshot before it: a file that no line names is not looked at    |
+| after the line, before the old one is gone | this snapshot                                                         |
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from trainers.release_log import ReleaseLog, fsync_folder
+
+_PATTERN = "snapshot-*.safetensors"
+_READ_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Where a run is.
+
+    Args:
+        tensors: θ and the optimizer's state, by name.
+        steps: steps that θ contains.
+        scores: those of the score points before this place; None where a point had none.
+    """
+
+    tensors: Mapping[str, torch.Tensor]
+    steps: int
+    scores: tuple[float | None, ...]
+
+
+def write_snapshot(folder: Path, log: ReleaseLog, snapshot: Snapshot) -> None:
+    """Write a snapshot, name it in the log, and remove those before it; a kill leaves one that counts."""
+    path = folder / f"snapshot-{snapshot.steps:08d}.safetensors"
+    temporary = path.with_name(f".{path.name}")
+    place = {"steps": str(snapshot.steps), "scores": json.dumps(snapshot.scores)}
+    save_file({name: tensor.contiguous() for name, tensor in snapshot.tensors.items()}, temporary, metadata=place)
+    with open(temporary, "rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    fsync_folder(folder)
+    log.snapshot(_digest(path))
+    for old in folder.glob(_PATTERN):
+        if old != path:
+            old.unlink()
+
+
+def read_snapshot(folder: Path, log: ReleaseLog) -> Snapshot | None:
+    """Return the run's last snapshot, None before the first.
+
+    Raises:
+        ValueError: the log names snapshots, and no file here is one of them.
+    """
+    if not log.snapshots:
+        return None
+    found = {_digest(path): path for path in folder.glob(_PATTERN)}
+    known = [found[digest] for digest in log.snapshots if digest in found]
+    if not known:
+        raise ValueError(
+            f"{folder}: no snapshot here is one that {log.path.name} names; it is gone, was changed, or belongs to "
+            "another run. Bring it back, or start a new run (the steps taken stay charged)."
+        )
+    with safe_open(known[-1], framework="pt") as file:
+        place = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    return Snapshot(tensors, int(place["steps"]), tuple(json.loads(place["scores"])))
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(_READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,23 @@
+"""Opens the run that a configuration asks for, zeroth-order or first-order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trainers.config import RunConfig
+from trainers.mechanism import MechanismPlan
+from trainers.methods.catalogue import METHODS
+from trainers.run import BaseRun, Run, Tokens, Workspace
+
+
+def open_run(workspace: Workspace, config: RunConfig, plan: MechanismPlan, tokens: Tokens, folder: Path) -> BaseRun:
+    """Open or reopen a run in its folder.
+
+    Raises:
+        ValueError: the folder holds the log of another run, or the method cannot run on the workspace.
+    """
+    if METHODS[config.method.name].order == "zeroth":
+        return Run(workspace, config, plan, tokens, folder)
+    from trainers.first_order.run import FirstOrderRun
+
+    return FirstOrderRun(workspace, config, plan, tokens, folder)
