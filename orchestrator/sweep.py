@@ -29,8 +29,7 @@ from orchestrator.statements import statement_of
 from orchestrator.storage import Storage, storage_of, with_absolute_paths
 from orchestrator.study import METRIC, TruthfulSearch, open_search
 from search_spaces.space import apply
-from trainers.evaluators.proof import require_resolved
-from trainers.run import Run, Tokens, Workspace, mechanism_plan
+from trainers.run import Run, Tokens, Workspace, mechanism_plan, require_resolution
 from trainers.scoring import public_score
 from trainers.tokens import LocalTokens
 from trainers.workspace import check_inputs, open_workspace
@@ -157,10 +156,12 @@ def _zero_shot(sweep: _Sweep) -> float | None:
     """
     config = sweep.config
     workspace = open_workspace(config, private=False)
-    ends = {name: min(parameter.ends) for name, parameter in config.search.space.root.items() if name in RESOLUTION}
+    ends = {
+        name: min(parameter.ends) for name, parameter in config.search.space.root.items() if name.startswith(RESOLUTION)
+    }
     smallest = apply(config, ends)
     mechanism = mechanism_plan(smallest, sweep.plan.noise_multiplier)
-    require_resolved(workspace.rounding, mechanism, smallest.method.smoothing)
+    require_resolution(workspace.rounding, mechanism, smallest)
     return public_score(workspace.evaluator, workspace.validation) if workspace.validation else None
 
 

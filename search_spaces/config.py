@@ -26,4 +26,6 @@ class SearchConfig(Section):
     early_stopping: Literal["none", "asha"] = Field(
         "none", description="'asha' stops trials whose early scores are low; needs score.times of at least 2."
     )
-    space: SearchSpace = Field(description="What varies: dotted names → {low, high, log} or {choices}.")
+    space: SearchSpace = Field(
+        description="What varies: dotted names → {low, high, log} or {choices}; or the name of a paper's grid."
+    )

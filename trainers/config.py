@@ -7,19 +7,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from trainers.methods.catalogue import METHODS
+from trainers.methods.presets import require_kind_of_model
+from trainers.methods.settings import MaskConfig, check, filled
+from trainers.schedules import Schedule
+from trainers.sections import Count, Decay, Positive, Section
 from trainers.tasks.templates import Template
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class Section(BaseModel):
-    """A frozen section that refuses keys it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+__all__ = ["Count", "MethodConfig", "Positive", "RunConfig", "Section"]
 
 
 class DataConfig(Section):
@@ -102,39 +99,69 @@ class ModelConfig(Section):
 class MethodConfig(Section):
     """The method and its settings; none of them enters epsilon but num_steps."""
 
-    name: Literal["mezo", "dp-zo", "dp-aggzo"] = Field(default="dp-aggzo", description="A method of the catalogue.")
+    name: Literal["mezo", "dp-zo", "dpzero", "dp-zoso", "dp-zopo", "dp-aggzo"] = Field(
+        default="dp-aggzo", description="A method of the catalogue."
+    )
     num_steps: Count = Field(default=1000, description="Steps T of one run (one trial of a sweep).")
     num_directions: Count = Field(
         default=16,
-        description="Directions K a step; 2K forward passes of the batch. 1 when absent for a method that takes one.",
+        description="Directions K a step; 2K forward passes of the batch (see difference). 1 when absent for a method "
+        "whose paper takes one.",
     )
-    smoothing: Positive = Field(default=1e-3, description="Perturbation radius λ, in units of a parameter.")
-    clip_norm: Positive = Field(
+    smoothing: Schedule = Field(default=1e-3, description="Perturbation radius λ, in units of a parameter.")
+    clip_norm: Schedule = Field(
         default=5.0, description="L2 bound C on an example's K-vector, nats per parameter unit."
     )
-    learning_rate: Positive = Field(default=1e-5, description="Learning rate η.")
-    direction: Literal["gaussian", "rademacher"] = Field(default="gaussian", description="Law of the directions z.")
+    learning_rate: Schedule = Field(default=1e-5, description="Learning rate η; η_0 of a staged method.")
+    direction: Literal["gaussian", "rademacher", "sphere", "orthonormal", "low-rank"] = Field(
+        default="gaussian",
+        description="Law of the directions z: independent values, uniform on the sphere of radius √d, K orthogonal "
+        "ones of norm √d, or U Vᵀ for each matrix.",
+    )
+    direction_rank: Count = Field(default=1, description="Columns of U and V; used with direction: low-rank.")
+    difference: Literal["two-sided", "one-sided", "centred"] = Field(
+        default="two-sided",
+        description="Two-sided takes 2K forward passes; one-sided K + 1, with one loss at θ for all directions; "
+        "centred K, which are one-sided less their mean over directions.",
+    )
+    stage_steps: Count | None = Field(
+        default=None, description="Steps T_0 of the first stage; each one after it takes twice as many."
+    )
+    proximal: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        default=0.0, description="Pull ρ = 1/γ towards the θ that a stage began with."
+    )
+    mask: MaskConfig | None = Field(default=None, description="Which parameters train, of DP-ZOPO.")
+    shrinkage: Decay | None = Field(
+        default=None, description="Shrink noisy values by their known noise, as estimated over steps with this decay."
+    )
+    momentum: Decay = Field(default=0.0, description="Decay of a running mean of released updates; needs memory of θ.")
+    rms_decay: Decay | None = Field(
+        default=None, description="Divide noisy values by their root mean square over steps, of this decay, as Adam."
+    )
+    preset: str | None = Field(
+        default=None, description="A paper's settings for one model, 'dpzero/roberta-large'; what is given goes first."
+    )
     seed: int = Field(
         default=0, ge=0, description="PUBLIC key of the directions. Noise and batches never depend on it."
     )
 
     @model_validator(mode="before")
     @classmethod
-    def _only_number_of_directions(cls, values: Any) -> Any:
-        """Fill in K for a method that allows one value alone."""
-        spec = METHODS.get(values.get("name", "")) if isinstance(values, dict) else None
-        if spec is not None and spec.num_directions[0] == spec.num_directions[1]:
-            return {"num_directions": spec.num_directions[0], **values}
-        return values
+    def _own_defaults(cls, values: Any) -> Any:
+        """Fill in what the preset and the method settle."""
+        return filled(values) if isinstance(values, dict) else values
 
     @model_validator(mode="after")
-    def _allowed_directions(self) -> MethodConfig:
-        spec = METHODS[self.name]
-        smallest, largest = spec.num_directions
-        if not smallest <= self.num_directions <= largest:
-            wanted = f"{smallest}" if smallest == largest else f"{smallest} to {largest}"
-            raise ValueError(f"{spec.title} takes num_directions {wanted}, not {self.num_directions}")
+    def _settings_agree(self) -> MethodConfig:
+        check(self)
         return self
+
+    @property
+    def num_probes(self) -> int:
+        """Forward passes of the batch in a step."""
+        return {"two-sided": 2 * self.num_directions, "one-sided": self.num_directions + 1}.get(
+            self.difference, self.num_directions
+        )
 
 
 class PrivacyConfig(Section):
@@ -150,6 +177,16 @@ class PrivacyConfig(Section):
         default=0,
         description="Steps a run may repeat after a kill, paid for in advance; an interrupted step stays charged.",
     )
+
+    @field_validator("noise_multiplier", "expected_batch_size", mode="before")
+    @classmethod
+    def _no_schedule(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            raise ValueError(
+                "takes no schedule: σ and q are what a step costs, and the plan counts every step at one price. "
+                "Schedule method.clip_norm, method.smoothing or method.learning_rate, which cost nothing"
+            )
+        return value
 
 
 class ScoreConfig(Section):
@@ -203,6 +240,7 @@ class RunConfig(Section):
                     else "task.label_words or task.target, or head 'sequence-classification'"
                 )
             )
+        require_kind_of_model(self.method.preset, self.model.head, self.model.trainable)
         private = METHODS[self.method.name].private
         given = self.privacy.epsilon is not None or self.privacy.noise_multiplier is not None
         if private and not given:
@@ -210,7 +248,7 @@ class RunConfig(Section):
         if not private and given:
             raise ValueError(
                 f"{METHODS[self.method.name].title} has no privacy (ε = ∞): remove privacy.epsilon and "
-                "privacy.noise_multiplier, or choose a private method (dp-zo, dp-aggzo)"
+                "privacy.noise_multiplier, or choose a private method (such as dp-aggzo)"
             )
         if self.score.on == "private" and not private:
             raise ValueError(

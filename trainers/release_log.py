@@ -1,7 +1,8 @@
 """The release log: what a run took, and what it let out, on disk before anyone uses it.
 
 One JSON object a line. The header says which run this is; RESERVE comes before private data is touched, RELEASE holds
-the noisy integers of the step before they are applied; both are fsynced. Together with the public directions the
+the noisy integers of the step before they are applied, PUBLIC numbers that no private data entered (those of a mask);
+all are fsynced. Together with the public directions the
 releases ARE the checkpoint: replaying them on the base model rebuilds the weights (16 bytes or so a direction and
 step).
 
@@ -50,6 +51,7 @@ class ReleaseLog:
         self.path = path
         self.releases: dict[Kind, list[np.ndarray]] = {kind: [] for kind in KINDS}
         self.num_reserved: dict[Kind, int] = dict.fromkeys(KINDS, 0)
+        self.public_values: list[list[float]] = []
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(path, "a+b")  # noqa: SIM115 - held open, and locked, for the life of the run
         self._chain = b""
@@ -78,6 +80,12 @@ class ReleaseLog:
         assert index == self.num_released(kind) < self.num_reserved[kind], f"{kind} {index} released out of turn"
         self._append({"type": "RELEASE", "kind": kind, "index": index, "units": [int(value) for value in noisy_K]})
         self.releases[kind].append(np.asarray(noisy_K, dtype=np.int64))
+
+    def publish(self, index: int, values: list[float]) -> None:
+        """Record, durably, list number `index` of numbers that no private data entered."""
+        assert index == len(self.public_values), f"public values {index} out of turn"
+        self._append({"type": "PUBLIC", "index": index, "values": values})
+        self.public_values.append(values)
 
     def close(self) -> None:
         """Close the file and give up the lock."""
@@ -119,6 +127,8 @@ class ReleaseLog:
             entry = self._verify(line, number)
             if entry["type"] == "RESERVE":
                 self.num_reserved[entry["kind"]] += 1
+            elif entry["type"] == "PUBLIC":
+                self.public_values.append(entry["values"])
             else:
                 self.releases[entry["kind"]].append(np.array(entry["units"], dtype=np.int64))
 

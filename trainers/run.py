@@ -18,10 +18,11 @@ from trainers.evaluators.base import Example, LossEvaluator
 from trainers.evaluators.proof import require_resolved
 from trainers.mechanism import MechanismPlan
 from trainers.methods.catalogue import METHODS
-from trainers.methods.two_sided import TwoSided
+from trainers.methods.method import Method, smallest_resolution
 from trainers.noise import DiscreteGaussianNoise, Noise
 from trainers.release_log import ReleaseLog
 from trainers.sampling import PoissonSampler, Sampler
+from trainers.schedules import bound, stage_starts
 from trainers.scoring import PrivateScore, public_score, score_plan
 from trainers.step import StepContext, apply_release, take_step
 from trainers.tokens import StepTokens, TokensExhausted
@@ -32,13 +33,15 @@ LOG_NAME = "release_log.jsonl"
 
 def mechanism_plan(config: RunConfig, noise_multiplier: float | None) -> MechanismPlan:
     """Return the run's mechanism; `noise_multiplier` is σ, given or calibrated, None for a method without privacy."""
-    private = METHODS[config.method.name].private
+    method = config.method
+    private = METHODS[method.name].private
+    clip_norm = bound(method.clip_norm, method.num_steps, stage_starts(method.num_steps, method.stage_steps))
     return MechanismPlan(
         sampling_prob=config.sampling_prob,
         expected_batch_size=config.privacy.expected_batch_size,
         num_directions=config.method.num_directions,
         num_steps=config.method.num_steps,
-        clip_norm=config.method.clip_norm if private else None,
+        clip_norm=clip_norm(0) if private else None,
         noise_multiplier=noise_multiplier,
     )
 
@@ -90,12 +93,12 @@ class Run:
         self.config = config
         self._workspace = workspace
         self._tokens = tokens
-        require_resolved(workspace.rounding, plan, config.method.smoothing)
+        require_resolution(workspace.rounding, plan, config)
         workspace.evaluator.reset()
         self.log = ReleaseLog(folder / LOG_NAME, _header(config, plan, workspace.evaluator))
         self._context = StepContext(
             plan=plan,
-            method=method_of(config),
+            method=Method(config.method, plan, workspace.evaluator, self.log),
             evaluator=workspace.evaluator,
             examples=workspace.examples,
             sampler=sampler or PoissonSampler(plan, len(workspace.examples)),
@@ -159,6 +162,7 @@ class Run:
 
     def _step(self) -> None:
         """Apply the next release of the log, or where it ends take a fresh step."""
+        self._context.method.enter(self.steps_taken)
         if self.steps_taken < self.steps_released:
             apply_release(self._context, self.steps_taken, self.log.releases["step"][self.steps_taken])
         else:
@@ -181,10 +185,15 @@ class Run:
             return None
 
 
-def method_of(config: RunConfig) -> TwoSided:
-    """Return the estimator of the configured method."""
-    method = config.method
-    return TwoSided(method.num_directions, method.smoothing, method.learning_rate, method.direction, method.seed)
+def require_resolution(rounding: float, plan: MechanismPlan, config: RunConfig) -> None:
+    """Refuse a configuration whose smallest radius, at some step of its schedules, rounding would rival.
+
+    Raises:
+        ValueError: with the smallest radius that would do.
+    """
+    smoothing, clip_norm = smallest_resolution(config.method)
+    if plan.is_private:
+        require_resolved(rounding, dataclasses.replace(plan, clip_norm=clip_norm), smoothing)
 
 
 def _header(config: RunConfig, plan: MechanismPlan, evaluator: LossEvaluator) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 from trainers.clipping import clipped_sum
 from trainers.evaluators.base import Example, LossEvaluator
 from trainers.mechanism import MechanismPlan
-from trainers.methods.two_sided import TwoSided
+from trainers.methods.method import Method
 from trainers.noise import Noise
 from trainers.release_log import ReleaseLog
 from trainers.sampling import Sampler
@@ -27,7 +27,7 @@ class StepContext:
     """The parts that a step is made of."""
 
     plan: MechanismPlan
-    method: TwoSided
+    method: Method
     evaluator: LossEvaluator
     examples: Sequence[Example]
     sampler: Sampler
@@ -47,15 +47,14 @@ def take_step(context: StepContext, step: int) -> None:
     """
     context.tokens.draw(step)
     context.log.reserve("step", step)
-    noisy_K = _private_sum(context, step) + context.noise.draw(context.plan)
+    noisy_K = _private_sum(context, step) + context.noise.draw(context.method.plan_at(step))
     context.log.release("step", step, noisy_K)
     apply_release(context, step, noisy_K)
 
 
 def apply_release(context: StepContext, step: int, noisy_K: np.ndarray) -> None:
     """Update θ from a release: post-processing, used by a step and by every replay alike."""
-    mean_K = noisy_K * context.plan.unit / context.plan.expected_batch_size
-    context.evaluator.apply(context.method.update(step, mean_K))
+    context.method.update(step, noisy_K)
 
 
 def _private_sum(context: StepContext, step: int) -> np.ndarray:
@@ -64,4 +63,4 @@ def _private_sum(context: StepContext, step: int) -> np.ndarray:
     probes = context.method.propose(step)
     losses_PB = context.evaluator.probe(batch, probes)
     assert losses_PB.shape == (len(probes), len(batch)), "a loss for each probe and each example, never a batch's mean"
-    return clipped_sum(context.method.values(losses_PB), context.plan)
+    return clipped_sum(context.method.values(step, losses_PB), context.method.plan_at(step))

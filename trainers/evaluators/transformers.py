@@ -17,14 +17,15 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from trainers.config import ModelConfig, PerformanceConfig
-from trainers.directions import Direction
-from trainers.evaluators.base import Example, Probe
+from trainers.evaluators.base import Example, Point, Probe, Terms
 from trainers.evaluators.batching import rows_of
 from trainers.evaluators.loading import load_model, trainable_parameters
 from trainers.evaluators.packing import PackedBatch, can_pack, pack
 from trainers.evaluators.padding import PaddedBatch, pad
 from trainers.evaluators.parameters import Parameters
 from trainers.evaluators.scores import losses_of, row_scores
+
+_CONSTANT_TOKENS = 8  # of the input that data-free scores ask about
 
 
 class TransformersEvaluator:
@@ -60,11 +61,18 @@ class TransformersEvaluator:
         base = self._model.get_base_model() if model.trainable == "lora" else self._model
         self._accepts = set(inspect.signature(base.forward).parameters)
         self._packs = self._causal and can_pack(base, self._accepts)
+        special = set(tokenizer.all_special_ids)
+        self._constant_id = next((n for n in range(len(tokenizer)) if n not in special), 0)
 
     @property
     def parameter_count(self) -> int:
         """Number of trainable parameters d."""
         return self.parameters.count
+
+    @property
+    def model_size(self) -> int:
+        """Number of parameters of the whole model, those that do not train included."""
+        return sum(tensor.numel() for tensor in self._model.parameters())
 
     @torch.inference_mode()
     def probe(self, batch: Sequence[Example], probes: Sequence[Probe]) -> np.ndarray:
@@ -73,7 +81,7 @@ class TransformersEvaluator:
         losses_PB = np.empty((len(probes), len(batch)))
         for p, probe in enumerate(probes):
             if prepared:  # an empty batch needs no forward pass
-                self.parameters.perturb(probe.direction, probe.scale)
+                self.parameters.perturb(probe.direction, probe.scale, probe.more)
             losses_PB[p] = losses_of(self.scores(prepared, len(batch)), batch)
         return losses_PB
 
@@ -91,13 +99,24 @@ class TransformersEvaluator:
         return np.array([int(np.argmax(of_example)) for of_example in scores], dtype=np.int64)
 
     @torch.inference_mode()
-    def apply(self, update: Sequence[tuple[Direction, float]]) -> None:
-        """Move θ to θ + Σ coefficient · z(direction), in the order given."""
-        self.parameters.add(update)
+    def apply(self, update: Terms, *, momentum: float = 0.0) -> None:
+        """Move θ to θ + Σ coefficient · z(direction), in the order given, or by the velocity (`Parameters.add`)."""
+        self.parameters.add(update, momentum=momentum)
+
+    @torch.inference_mode()
+    def public_outputs(self, points: Sequence[Point]) -> list[float]:
+        """Return the mean logit for a row of one constant token at each point; θ is unchanged."""
+        ids = torch.full((1, _CONSTANT_TOKENS), self._constant_id, device=self._performance.device)
+        outputs = []
+        for point in points:
+            self.parameters.place(point.terms, magnitudes=point.magnitudes)
+            logits = self._model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+            outputs.append(float(logits.double().mean()))
+        return outputs
 
     @torch.inference_mode()
     def reset(self) -> None:
-        """Set θ back to the base weights."""
+        """Set θ back to the base weights, and forget mask, anchor and velocity."""
         self.parameters.reset()
 
     def state_digest(self) -> str:

@@ -1,29 +1,20 @@
-"""The catalogue: one row a method, as its paper defines it."""
+"""The catalogue: one row a method. A new paper is one file and one row here."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class MethodSpec:
-    """What distinguishes a method from the others of the same kernel.
-
-    Args:
-        title: name in tables and statements.
-        private: whether it clips and adds noise.
-        num_directions: allowed K, smallest and largest.
-        source: the paper.
-    """
-
-    title: str
-    private: bool
-    num_directions: tuple[int, int]
-    source: str
-
+from trainers.methods.dp_aggzo import DP_AGGZO
+from trainers.methods.dp_zo import DP_ZO
+from trainers.methods.dp_zopo import DP_ZOPO
+from trainers.methods.dp_zoso import DP_ZOSO
+from trainers.methods.dpzero import DPZERO
+from trainers.methods.mezo import MEZO
+from trainers.methods.spec import MethodSpec
 
 METHODS: dict[str, MethodSpec] = {
-    "mezo": MethodSpec("MeZO", False, (1, 1), "Malladi et al. (2023), arXiv:2305.17333"),
-    "dp-zo": MethodSpec("DP-ZO", True, (1, 1), "Tang et al. (2024), arXiv:2401.04343"),
-    "dp-aggzo": MethodSpec("DP-AggZO", True, (2, 4096), "Bao et al. (2025), USENIX Security"),
+    "mezo": MEZO,
+    "dp-zo": DP_ZO,
+    "dpzero": DPZERO,
+    "dp-zoso": DP_ZOSO,
+    "dp-zopo": DP_ZOPO,
+    "dp-aggzo": DP_AGGZO,
 }
