@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -99,6 +100,7 @@ class Quadratic:
         return float(self._scale * 0.5 * ((theta - target(number, theta.size)) ** 2).sum())
 
 
+@functools.cache
 def target(number: int, size: int = 8) -> np.ndarray:
     """Return a_x of an example: scattered about 2 in every coordinate."""
     return np.random.default_rng(number).standard_normal(size) + 2.0

@@ -102,7 +102,7 @@ def _low_rank(direction: Direction, name: str, shape: Sequence[int], indices: to
     return values * float(low_rank_scale(direction))
 
 
-@lru_cache(maxsize=4)  # the chunks of one tensor
+@lru_cache(maxsize=64)  # chunks of one tensor, and the probes and update of one step
 def _factors(direction: Direction, name: str, shape: tuple[int, ...], device: torch.device):
     left, right = low_rank_factors(direction, name, shape)
     return torch.from_numpy(left).to(device), torch.from_numpy(right).to(device)

@@ -106,13 +106,17 @@ class TransformersEvaluator:
     @torch.inference_mode()
     def public_outputs(self, points: Sequence[Point]) -> list[float]:
         """Return the mean logit for a row of one constant token at each point; θ is unchanged."""
-        ids = torch.full((1, _CONSTANT_TOKENS), self._constant_id, device=self._performance.device)
+        (constant,) = self.prepare([self._constant_example()])
         outputs = []
         for point in points:
             self.parameters.place(point.terms, magnitudes=point.magnitudes)
-            logits = self._model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
-            outputs.append(float(logits.double().mean()))
+            outputs.append(float(self._logits(constant).double().mean()))
         return outputs
+
+    def _constant_example(self) -> Example:
+        """Return one token, repeated: an input that says nothing."""
+        options = ((self._constant_id,),) if self._causal else ()
+        return Example((self._constant_id,) * _CONSTANT_TOKENS, options, 0)
 
     @torch.inference_mode()
     def reset(self) -> None:
