@@ -73,7 +73,7 @@ class Quadratic:
     def public_outputs(self, points: Sequence[Point]) -> list[float]:
         outputs = []
         for point in points:
-            self.parameters.place(point.terms, magnitudes=point.magnitudes)
+            self.parameters.place(point)
             outputs.append(float((self._values() ** 3).mean()))
         return outputs
 

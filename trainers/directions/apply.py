@@ -81,9 +81,10 @@ def checked_terms(terms: Sequence[tuple[Direction, float]]) -> list[tuple[Direct
 def _by_backend(tensors: Tensors, directions: Sequence[Direction]) -> dict[ModuleType, list[str]]:
     """Return which names go to which backend; those of empty tensors go to none."""
     names: dict[ModuleType, list[str]] = {}
-    in_torch = any(direction.is_low_rank for direction in directions)  # an outer product: no kernel is any faster
+    are_low_rank = any(direction.is_low_rank for direction in directions)  # outer products: no kernel is any faster
     for name, tensor in tensors.items():
         if tensor.numel():
+            in_torch = are_low_rank and tensor.ndim > 1
             names.setdefault(_backend("torch" if in_torch else tensor.device.type), []).append(name)
     return names
 

@@ -61,7 +61,7 @@ def _on_cpu(name: str, directions: Sequence[Direction], start: int, stop: int) -
     from trainers.directions import kernels_cpu
 
     streams = np.array([stream(direction, name) for direction in directions], np.uint64)
-    are_gaussian = np.array([direction.kind == "gaussian" for direction in directions])
+    are_gaussian = np.array([direction.kind != "rademacher" for direction in directions])
     products = np.zeros((len(directions), len(directions)), np.int64)
     kernels_cpu.inner_products(start, stop, streams, are_gaussian, products)
     return products

@@ -20,13 +20,13 @@ Kept = Mapping[str, torch.Tensor]
 
 def values_at(direction: Direction, name: str, shape: Sequence[int], indices: torch.Tensor) -> torch.Tensor:
     """Return z at flat indices, float32 of the same length."""
-    if indices.device.type != "cpu" or direction.is_low_rank:
+    if indices.device.type != "cpu" or (direction.is_low_rank and len(shape) > 1):
         return apply_torch.values_at(direction, name, shape, indices)
     from trainers.directions import kernels_cpu
 
     out = np.empty(indices.numel(), np.float32)
     key = np.array(stream(direction, name), np.uint64)
-    kernels_cpu.gather(0, out.size, indices.numpy(), key, direction.kind == "gaussian", out)
+    kernels_cpu.gather(0, out.size, indices.numpy(), key, direction.kind != "rademacher", out)
     return torch.from_numpy(out)
 
 

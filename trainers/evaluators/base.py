@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -42,10 +42,10 @@ class Probe:
 
 @dataclass(frozen=True)
 class Point:
-    """One place to ask for the answer to the constant input: θ + Σ terms, or |θ| + Σ terms."""
+    """One place to ask for the answer to the constant input: θ + Σ terms on the mask, on all of θ, or |θ| + Σ terms."""
 
     terms: tuple[tuple[Direction, float], ...]
-    magnitudes: bool = False
+    base: Literal["on the mask", "everywhere", "magnitudes"] = "everywhere"
 
 
 class ParameterSpace(Protocol):

@@ -23,7 +23,7 @@ from trainers.directions.apply import add_to_all, checked_terms, write_all
 from trainers.directions.inner import inner_products
 from trainers.directions.masks import choose
 from trainers.directions.sparse import Kept, add_kept, write_kept
-from trainers.evaluators.base import Terms
+from trainers.evaluators.base import Point, Terms
 
 MAX_WAITING = 32  # directions; more would make one pass long, and save little more memory traffic
 
@@ -61,19 +61,23 @@ class Parameters:
             self._update_master()
             write_kept(self._live, self._master, self._kept, checked(((direction, scale), *more)))
         elif more:
-            self.place([(direction, scale), *more])
+            self.place(Point(((direction, scale), *more)))
         else:
             write_all(self._live, self._master, direction, scale, self._waiting)
             self._waiting = ()
         self._live_is_theta = False
 
-    def place(self, terms: Terms, *, magnitudes: bool = False) -> None:
-        """Write θ + Σ terms, or |θ| + Σ terms, into the live weights, on the mask and off it; one tensor at a time."""
-        terms = checked(terms)
+    def place(self, point: Point) -> None:
+        """Write what a point says into the live weights, one tensor at a time."""
+        terms = checked(point.terms)
+        if point.base == "on the mask":
+            (direction, scale), *more = terms
+            self.perturb(direction, scale, more)
+            return
         self._update_master()
         self._live_is_theta = self._live_is_theta_off_mask = False
         for name, live in self._live.items():
-            values = self._master[name].abs() if magnitudes else self._master[name].clone()
+            values = self._master[name].abs() if point.base == "magnitudes" else self._master[name].clone()
             add_to_all({name: values}, terms)
             live.copy_(values)
 

@@ -109,7 +109,7 @@ class TransformersEvaluator:
         (constant,) = self.prepare([self._constant_example()])
         outputs = []
         for point in points:
-            self.parameters.place(point.terms, magnitudes=point.magnitudes)
+            self.parameters.place(point)
             outputs.append(float(self._logits(constant).double().mean()))
         return outputs
 

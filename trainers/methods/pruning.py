@@ -21,16 +21,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
+from trainers.directions import Direction
 from trainers.directions.frames import Law, drawn
 from trainers.evaluators.base import LossEvaluator, Point
 from trainers.methods.settings import MaskConfig
 from trainers.release_log import ReleaseLog
 
 FIRST_INDEX = 4096  # beyond the directions of any step
-_PROOF_SMOOTHING = 1e-2
-
-Terms = tuple[tuple, ...]
 
 
 class Pruning:
@@ -61,7 +60,10 @@ class Pruning:
             drawn(self._law, self._seed, first_step, FIRST_INDEX + k, self._rank)
             for k in range(self._mask.num_directions)
         ]
-        slopes = self._logged_slopes(stage, directions)
+        is_new = stage >= len(self._log.public_values)
+        if is_new:
+            self._log.publish(stage, self._finite_slopes(directions))
+        slopes = self._log.public_values[stage]
         self._evaluator.parameters.restrict(
             [(z, slope / len(directions)) for z, slope in zip(directions, slopes, strict=False)],
             signed=self._mask.scores == "grasp",
@@ -69,23 +71,33 @@ class Pruning:
             per_tensor=self._mask.rank == "tensor",
             nested=self._mask.strategy == "incremental",
         )
+        if is_new:
+            self._require_a_say(directions[0])
 
-    def _logged_slopes(self, stage: int, directions: Sequence) -> list[float]:
-        if stage >= len(self._log.public_values):
-            slopes = self._slopes(directions)
-            if not all(math.isfinite(slope) for slope in slopes):
-                raise ValueError(
-                    "method.mask: the model's output for a constant input is not finite; choose mask.scores: magnitude"
-                )
-            self._log.publish(stage, slopes)
-        return self._log.public_values[stage]
+    def _require_a_say(self, direction: Direction) -> None:
+        """Refuse a mask that the output does not depend on: the run would add up noise."""
+        points = [Point(((direction, sign * self._mask.smoothing),), "on the mask") for sign in (1.0, -1.0)]
+        one, other = self._evaluator.public_outputs(points)
+        if one == other:
+            raise ValueError(
+                "method.mask: the model's output does not depend on the parameters that are kept (of a fresh adapter "
+                "only the first factors, perhaps). Use mask.scores: synflow, mask.rank: tensor, or a larger mask.keep"
+            )
 
-    def _slopes(self, directions: Sequence) -> list[float]:
+    def _finite_slopes(self, directions: Sequence[Direction]) -> list[float]:
+        slopes = self._slopes(directions)
+        if not all(math.isfinite(slope) for slope in slopes):
+            raise ValueError(
+                "method.mask: the model's output for a constant input is not finite; choose mask.scores: magnitude"
+            )
+        return slopes
+
+    def _slopes(self, directions: Sequence[Direction]) -> list[float]:
         if self._mask.scores == "magnitude":
             return []
         if self._mask.scores == "synflow":
-            return self._differences(directions, (), magnitudes=True)
-        gradient = self._differences(directions, (), magnitudes=False)
+            return self._differences(directions, (), "magnitudes")
+        gradient = self._differences(directions, (), "everywhere")
         length = math.sqrt(math.fsum(slope * slope for slope in gradient) / len(directions))
         if not length > 0:
             return gradient
@@ -95,15 +107,20 @@ class Pruning:
             self._differences(
                 directions,
                 tuple((z, sign * far * slope) for z, slope in zip(directions, gradient, strict=True)),
-                magnitudes=False,
+                "everywhere",
             )
             for sign in (1.0, -1.0)
         )
         return [(plus - minus) / (2.0 * far) for plus, minus in zip(ahead, behind, strict=True)]
 
-    def _differences(self, directions: Sequence, shift: tuple, *, magnitudes: bool) -> list[float]:
+    def _differences(
+        self,
+        directions: Sequence[Direction],
+        shift: tuple[tuple[Direction, float], ...],
+        base: Literal["everywhere", "magnitudes"],
+    ) -> list[float]:
         """Return the slope of R along each direction, at θ + shift or |θ|."""
         radius = self._mask.smoothing
-        points = [Point((*shift, (z, sign * radius)), magnitudes) for z in directions for sign in (1.0, -1.0)]
+        points = [Point((*shift, (z, sign * radius)), base) for z in directions for sign in (1.0, -1.0)]
         outputs = self._evaluator.public_outputs(points)
         return [(plus - minus) / (2.0 * radius) for plus, minus in zip(outputs[0::2], outputs[1::2], strict=True)]

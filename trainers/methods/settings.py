@@ -99,6 +99,24 @@ def check(method: MethodConfig) -> None:
         _check_keep(method)
 
 
+def require_kept(method: MethodConfig, parameter_count: int) -> None:
+    """Refuse a mask that would keep none of the parameters at some stage.
+
+    Raises:
+        ValueError: with the smallest share that keeps one.
+    """
+    if method.mask is None:
+        return
+    starts = stage_starts(method.num_steps, method.stage_steps)
+    keep = bound(method.mask.keep, method.num_steps, starts)
+    smallest = min(keep(start) for start in starts)
+    if int(smallest * parameter_count) < 1:
+        raise ValueError(
+            f"method.mask: keep {smallest:g} keeps none of {parameter_count:,} parameters; use at least "
+            f"{1 / parameter_count:.1e}"
+        )
+
+
 def _check_stages(method: MethodConfig, staged: bool, title: str) -> None:
     if staged and method.stage_steps is None:
         raise ValueError(f"{title} runs in stages: give stage_steps, the steps of the first one")
