@@ -45,7 +45,8 @@ class Pruning:
     def __init__(
         self, mask: MaskConfig, law: Law, rank: int, seed: int, evaluator: LossEvaluator, log: ReleaseLog
     ) -> None:
-        self._mask, self._law, self._rank, self._seed = mask, law, rank, seed
+        self._law: Law = law
+        self._mask, self._rank, self._seed = mask, rank, seed
         self._evaluator, self._log = evaluator, log
 
     def enter(self, stage: int, first_step: int, keep: float) -> None:
