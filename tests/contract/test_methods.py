@@ -220,6 +220,20 @@ def test_the_log_replays_to_the_same_bits_from_the_end_and_from_the_middle_of_a_
     assert other.state_digest() == taken_up.state_digest() != part.state_digest()
 
 
+def test_a_run_leaves_nothing_behind_for_the_next_on_the_same_evaluator(case, tmp_path):
+    """Neither mask, anchor nor velocity: a lane hands its evaluator from trial to trial."""
+    digests = []
+    for before in ([], ["dp-zopo-incremental"]):
+        evaluator = quadratic()
+        for name in (*before, case):
+            folder, sampler = tmp_path / f"{name}-{len(before)}", FrozenSampler([range(9)] * 6)
+            if not (folder / "release_log.jsonl").exists():
+                run = open_run(folder, config_of(name), evaluator=evaluator, sampler=sampler, noise=noise())
+                finished(run)
+        digests.append(evaluator.state_digest())
+    assert digests[0] == digests[1]
+
+
 def noise() -> FrozenNoise:
     return FrozenNoise(3)
 

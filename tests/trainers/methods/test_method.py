@@ -260,6 +260,22 @@ def test_a_schedule_of_the_clip_clips_at_the_one_in_force_with_the_same_integers
     np.testing.assert_allclose(steps, [0.05 * 4.0 * 0.5**step / 20 for step in range(6)])
 
 
+def test_a_schedule_of_the_clip_changes_nothing_for_what_stays_inside_it(tmp_path):
+    updates = []
+    for clip_norm in (400.0, {"kind": "geometric", "start": 400.0, "end": 100.0}):
+        evaluator = quadratic()
+        run = opened(
+            tmp_path / str(len(updates)), config_of(name="dp-zo", clip_norm=clip_norm), evaluator, noise=quiet()
+        )
+        thetas(run, evaluator)
+        updates.append([update[0][1] for update in evaluator.updates])
+    np.testing.assert_allclose(updates[0], updates[1], rtol=1e-5)
+
+
+def quiet() -> FrozenNoise:
+    return FrozenNoise(scale=0.0)
+
+
 def test_the_noise_has_the_same_integer_law_whatever_the_clip(tmp_path):
     """FrozenNoise draws from the plan it is given: equal integers at every C of a schedule."""
     logs = []
