@@ -34,14 +34,14 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from tokenizers.trainers import BpeTrainer
 from transformers import OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
 
-from trainers.config import ModelConfig, PerformanceConfig
+from trainers.config import MethodConfig, ModelConfig, PerformanceConfig
 from trainers.directions import Direction
 from trainers.directions.counter import Kind
 from trainers.evaluators.base import Example
 from trainers.evaluators.transformers import TransformersEvaluator
 from trainers.groups import groups_of
 from trainers.mechanism import MechanismPlan
-from trainers.methods.two_sided import TwoSided
+from trainers.methods.method import Method
 from trainers.noise import ExactNoise
 from trainers.release_log import ReleaseLog
 from trainers.step import StepContext, take_step
@@ -90,15 +90,26 @@ def our_context(
         ModelConfig(path=str(folder)), PerformanceConfig(), tokenizer, num_labels=0, seed=0
     )
     plan = MechanismPlan(0.01, float(len(examples)), 1, num_steps, CLIP_NORM, NOISE_MULTIPLIER)
+    log = ReleaseLog(Path(tempfile.mkdtemp(dir=folder)) / f"{kind}.jsonl", {})
+    config = MethodConfig.model_validate(
+        {
+            "name": "dp-zo",
+            "num_steps": num_steps,
+            "smoothing": SMOOTHING,
+            "clip_norm": CLIP_NORM,
+            "learning_rate": LEARNING_RATE,
+            "direction": kind,
+        }
+    )
     return StepContext(
         plan=plan,
-        method=TwoSided(1, SMOOTHING, LEARNING_RATE, kind, seed=0),
+        method=Method(config, plan, evaluator, log),
         evaluator=evaluator,
         groups=groups_of(examples, None),
         sampler=SameBatch(len(examples)),
         noise=ExactNoise(),
         tokens=LocalTokens(num_steps),
-        log=ReleaseLog(Path(tempfile.mkdtemp(dir=folder)) / f"{kind}.jsonl", {}),
+        log=log,
     )
 
 
@@ -162,7 +173,7 @@ def perturbing(context: StepContext) -> Callable[[int], None]:
 
     @torch.inference_mode()
     def passes(number: int) -> None:
-        direction = Direction(1, number, 0, context.method.direction)
+        direction = Direction(1, number, 0, context.method.propose(0)[0].direction.kind)
         evaluator.parameters.perturb(direction, SMOOTHING)
         evaluator.parameters.perturb(direction, -SMOOTHING)
         evaluator.parameters.add([(direction, 1e-9)])

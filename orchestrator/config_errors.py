@@ -15,8 +15,10 @@ from pydantic_core import ErrorDetails
 from orchestrator.config_schema import Place, models_at
 from search_spaces.names import dotted_names
 from search_spaces.parameters import KINDS
+from trainers.schedules import KINDS as SCHEDULE_KINDS
+from trainers.schedules import NUMBER
 
-_MARKS = {"[key]", *KINDS}
+_MARKS = {"[key]", *KINDS, *SCHEDULE_KINDS, NUMBER}
 _LONGEST_SHOWN = 60
 _PLAIN = {
     **dict.fromkeys(("model_type", "dict_type", "mapping_type"), "must be a mapping of keys to values"),
@@ -25,7 +27,7 @@ _PLAIN = {
     "string_type": "must be a text",
     "invalid_key": "keys must be texts",
 }
-_OWN_WORDS = ("value_error", "parameter_form")  # messages written in this project
+_OWN_WORDS = ("value_error", "parameter_form", "schedule_form")  # messages written in this project
 
 
 class ConfigError(ValueError):
@@ -58,8 +60,10 @@ def _without_consequences(problems: list[ErrorDetails]) -> list[ErrorDetails]:
     ]
 
 
-def reasons(error: ValidationError) -> list[str]:
+def reasons(error: ValueError) -> list[str]:
     """Say what is wrong, without the place."""
+    if not isinstance(error, ValidationError):
+        return [str(error)]
     return list(dict.fromkeys(_reason(problem) for problem in error.errors(include_url=False)))
 
 

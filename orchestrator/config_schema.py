@@ -9,7 +9,9 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, RootModel
 
 from search_spaces.parameters import KINDS
+from trainers.schedules import KINDS as SCHEDULE_KINDS
 
+_KINDS = {**KINDS, **SCHEDULE_KINDS}
 Place = Sequence[str | int]
 """Keys from the outermost model inwards, as in pydantic's errors."""
 
@@ -34,8 +36,8 @@ def _kinds_at(model: type[BaseModel], place: Place) -> list[Any]:
 
 def _below(kind: Any, key: str | int) -> Iterator[Any]:
     """Yield the annotations that stand under `key` of one kind of value."""
-    if key in KINDS:  # not a key of the file: pydantic's mark of the kind of a parameter
-        yield KINDS[str(key)]
+    if key in _KINDS:  # not a key of the file: pydantic's mark of the kind of a parameter or schedule
+        yield _KINDS[str(key)]
     elif isinstance(kind, type) and issubclass(kind, RootModel):
         yield from _below(next(iter(_members(kind.model_fields["root"].annotation))), key)
     elif isinstance(kind, type) and issubclass(kind, BaseModel):

@@ -19,6 +19,7 @@ from yaml.composer import ComposerError
 
 from orchestrator.config_errors import ConfigError
 from orchestrator.config_schema import takes_text
+from search_spaces.names import is_searchable
 
 _SPACE = ["search", "space"]
 _NO_TEXT = ("", "~", "null", "Null", "NULL")
@@ -108,7 +109,9 @@ def _parse_override(text: str, model: type[BaseModel]) -> tuple[list[str], Any]:
     if not equals or not all(place):
         raise ValueError("expected key=value with a dotted key, such as method.num_steps=100")
     if place[:2] == _SPACE and len(place) > 3:
-        place = [*_SPACE, ".".join(place[2:4]), *place[4:]]
+        ends = [end for end in range(len(place), 4, -1) if is_searchable(".".join(place[2:end]))]
+        end = ends[0] if ends else 4
+        place = [*_SPACE, ".".join(place[2:end]), *place[end:]]
     bare_text = takes_text(model, place) and value.strip() not in _NO_TEXT and not value.strip().startswith(("'", '"'))
     if bare_text:
         return place, value

@@ -41,7 +41,7 @@ class Estimate:
 def estimate(config: RunConfig, num_steps: int, concurrent: int) -> Estimate:
     """Return the work of `num_steps` steps of the configured method, over all trials, so many of them at once."""
     first_order = METHODS[config.method.name].order == "first"
-    passes = (PASSES_OF_A_GRADIENT if first_order else 2 * config.method.num_directions) * num_steps
+    passes = (PASSES_OF_A_GRADIENT if first_order else config.method.num_probes) * num_steps
     examples = passes * config.privacy.expected_batch_size
     shapes = _tensor_shapes(Path(config.model.path))
     if shapes is None or config.performance.device != "cpu":

@@ -30,8 +30,7 @@ from orchestrator.storage import Storage, storage_of, with_absolute_paths
 from orchestrator.study import METRIC, TruthfulSearch, open_search
 from orchestrator.training import private_workspace, train_private
 from orchestrator.tuning import PublicRows, public_rows
-from trainers.evaluators.proof import require_resolved
-from trainers.run import mechanism_plan, public_score
+from trainers.run import mechanism_plan, public_score, require_resolution
 from trainers.workspace import check_inputs, open_workspace
 
 RESOLUTION = ("method.smoothing", "method.clip_norm")  # what decides whether rounding matters; smaller is worse
@@ -173,8 +172,9 @@ def _zero_shot(sweep: _Sweep) -> float | None:
     """
     config = sweep.config
     workspace = open_workspace(config, private=False)
-    ends = {name: min(parameter.ends) for name, parameter in config.search.space.root.items() if name in RESOLUTION}
+    ends = {
+        name: min(parameter.ends) for name, parameter in config.search.space.root.items() if name.startswith(RESOLUTION)
+    }
     smallest = sweep.plan.trial(ends)
-    mechanism = mechanism_plan(smallest, smallest.privacy.noise_multiplier)
-    require_resolved(workspace.rounding, mechanism, smallest.method.smoothing)
+    require_resolution(workspace.rounding, mechanism_plan(smallest, smallest.privacy.noise_multiplier), smallest)
     return public_score(config, workspace)

@@ -80,7 +80,9 @@ class SearchConfig(Section):
         description="PUBLIC or synthetic examples: trials train on these for nothing, and the best settings then make "
         "one private run.",
     )
-    space: SearchSpace = Field(description="What varies: dotted names → {low, high, log} or {choices}.")
+    space: SearchSpace = Field(
+        description="What varies: dotted names → {low, high, log} or {choices}; or the name of a paper's grid."
+    )
 
     @model_validator(mode="after")
     def _one_way_of_counting(self) -> SearchConfig:

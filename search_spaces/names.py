@@ -2,18 +2,23 @@
 
 A trial may change what leaves the event of the accountant alone (rule 1: the caps on steps and evaluations, with their
 sampling probability and noise multiplier, are fixed before the sweep starts). Everything else is refused by name.
+
+A number inside a schedule or a mask has a longer name, 'method.learning_rate.start', 'method.clip_norm.values.1' or
+'method.mask.keep': what the configuration itself gives there is the frame that a trial's values are put into.
 """
 
 from __future__ import annotations
 
 import functools
+import re
 from difflib import get_close_matches
-from types import NoneType
-from typing import Annotated, Any, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, RootModel
 
 from trainers.config import RunConfig
+from trainers.methods.settings import SCHEDULED, MaskConfig
 
 SEARCHABLE = (
     "method.smoothing",
@@ -22,6 +27,18 @@ SEARCHABLE = (
     "method.num_directions",
     "method.direction",
     "method.weight_decay",
+    "method.direction_rank",
+    "method.difference",
+    "method.stage_steps",
+    "method.proximal",
+    "method.shrinkage",
+    "method.momentum",
+    "method.rms_decay",
+)
+_IN_SCHEDULE = r"((parts\.\d+\.)?(schedule\.)?(start|end|factor|value|every|values\.\d+))"
+_INSIDE = re.compile(
+    rf"method\.({'|'.join(SCHEDULED)})\.{_IN_SCHEDULE}|"
+    rf"method\.mask\.(scores|rank|num_directions|smoothing|keep(\.{_IN_SCHEDULE})?)"
 )
 FILTERED = ("privacy.noise_multiplier", "privacy.expected_batch_size", "method.num_steps")
 """What enters the event, and may be searched only under a Rényi filter (rule 3): every trial pays its own price."""
@@ -41,7 +58,7 @@ def searchable(name: str) -> str:
     Raises:
         ValueError: it may not; says why, and what may have been meant.
     """
-    if name in SEARCHABLE:
+    if is_searchable(name):
         return name
     if name.startswith(_CAPPED) or name in _CAPPED_FIELDS:
         ways_out = _WAYS_OUT if name in FILTERED else ""
@@ -53,6 +70,11 @@ def searchable(name: str) -> str:
     raise ValueError(f"unknown name.{_suggestion(name)} Searchable: {_LISTED}")
 
 
+def is_searchable(name: str) -> bool:
+    """Return whether a sweep may vary a setting."""
+    return name in SEARCHABLE or _INSIDE.fullmatch(name) is not None
+
+
 def filter_searchable(name: str) -> str:
     """Return `name` itself, if a sweep may vary it under a Rényi filter.
 
@@ -61,7 +83,7 @@ def filter_searchable(name: str) -> str:
     """
     if name in FILTERED:
         return name
-    why = "belongs into search.space" if name in SEARCHABLE else "cannot be searched under a filter"
+    why = "belongs into search.space" if is_searchable(name) else "cannot be searched under a filter"
     raise ValueError(f"{why}. search.filter.space takes {', '.join(FILTERED)}")
 
 
@@ -77,14 +99,24 @@ def dotted_names(model: type[BaseModel]) -> tuple[str, ...]:
 
 
 def type_of(name: str) -> Any:
-    """Return the type of a setting of the run configuration; of an optional one, the type that it has when given."""
-    section, field = name.split(".")
+    """Return what a setting takes: float for one that may be a schedule, and for the numbers inside one."""
+    section, field, *inside = name.split(".")
     model: Any = RunConfig.model_fields[section].annotation
-    kind = model.model_fields[field].annotation
-    given = [one for one in get_args(kind) if one is not NoneType]
-    if len(given) == 1 and NoneType in get_args(kind):
-        kind = given[0]
-    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    if field == "mask" and len(inside) == 1 and inside[0] != "keep":
+        return _plain(MaskConfig.model_fields[inside[0]].annotation)
+    if inside:
+        return int if inside[-1] == "every" else float
+    return float if field in SCHEDULED else _plain(model.model_fields[field].annotation)
+
+
+def _plain(annotation: Any) -> Any:
+    """Return an annotation without its marks and without None."""
+    if get_origin(annotation) is Annotated:
+        return _plain(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        (member,) = (member for member in get_args(annotation) if member is not NoneType)
+        return _plain(member)
+    return annotation
 
 
 def _suggestion(name: str) -> str:

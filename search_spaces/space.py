@@ -6,14 +6,15 @@ keys. The only file that knows Optuna's way of asking; it does so through the tr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
-from pydantic import AfterValidator, ConfigDict, RootModel, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, RootModel
 
 from search_spaces.names import FILTERED, filter_searchable, searchable, type_of
 from search_spaces.parameters import Choices, FloatRange, IntRange, Parameter, Value
+from search_spaces.presets import grid_of
 from search_spaces.problems import refuse
 from trainers.config import RunConfig
 
@@ -64,9 +65,15 @@ def _all_fitted(parameters: Mapping[str, Parameter]) -> Mapping[str, Parameter]:
 
 
 class SearchSpace(
-    RootModel[Annotated[Mapping[Annotated[str, AfterValidator(searchable)], Parameter], AfterValidator(_all_fitted)]]
+    RootModel[
+        Annotated[
+            Mapping[Annotated[str, AfterValidator(searchable)], Parameter],
+            BeforeValidator(grid_of),
+            AfterValidator(_all_fitted),
+        ]
+    ]
 ):
-    """What a sweep varies: a mapping of dotted names of the run configuration to distributions.
+    """What a sweep varies: a mapping of dotted names of the run configuration to distributions, or a paper's by name.
 
     Formal guarantees: no name in it enters the event of the accountant, so a trial drawn from it, by whatever rule and
     from whatever was released before, is covered by the caps of its sweep (rule 1 of the accounting).
@@ -130,14 +137,41 @@ def apply(config: RunConfig, values: Mapping[str, Any], *, filtered: bool = Fals
     changed: dict[str, dict[str, Any]] = {}
     for name, value in values.items():
         try:
-            section, field = (name if filtered and name in FILTERED else searchable(name)).split(".")
+            allowed = name if filtered and name in FILTERED else searchable(name)
+            section, *place = allowed.split(".")
+            _put(changed.setdefault(section, sections[section].model_dump(mode="json")), place, value)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
-        changed.setdefault(section, sections[section].model_dump())[field] = value
     return RunConfig.model_validate({**sections, **changed})
 
 
-def refused_ends(space: SearchSpace | FilterSpace, config: RunConfig) -> Iterator[tuple[str, Value, ValidationError]]:
+def _put(values: Any, place: Sequence[str], value: Any) -> None:
+    """Put a value at a place inside a section that is already a mapping or list there.
+
+    Raises:
+        ValueError: the configuration has no such schedule or mask to put it into.
+    """
+    *outer, last = place
+    for key in outer:
+        values = values.get(key) if isinstance(values, dict) else _item(values, key)
+    if not outer:
+        values[last] = value
+    elif isinstance(values, list) and last.isdigit() and int(last) < len(values):
+        values[int(last)] = value
+    elif isinstance(values, dict) and values.get(last) is not None:
+        values[last] = value
+    else:
+        raise ValueError(
+            f"method.{outer[0]} has no {'.'.join([*outer[1:], last])} to vary: write the schedule or mask into the "
+            "method section, and the trials change the value that stands there"
+        )
+
+
+def _item(values: Any, key: str) -> Any:
+    return values[int(key)] if isinstance(values, list) and key.isdigit() and int(key) < len(values) else None
+
+
+def refused_ends(space: SearchSpace | FilterSpace, config: RunConfig) -> Iterator[tuple[str, Value, ValueError]]:
     """Yield ends of ranges, and choices, that a run configuration refuses, each put into `config` on its own.
 
     A setting is valid between two valid ends, so a space without refused ends holds no trial that fails for its values.
@@ -146,5 +180,5 @@ def refused_ends(space: SearchSpace | FilterSpace, config: RunConfig) -> Iterato
         for end in parameter.ends:
             try:
                 apply(config, {name: end}, filtered=isinstance(space, FilterSpace))
-            except ValidationError as error:
+            except ValueError as error:  # pydantic's, or nothing stands at that place
                 yield name, end, error

@@ -1,4 +1,8 @@
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine breaks no test
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -7,25 +7,23 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from trainers.agreement import require_agreement
 from trainers.mechanism import Adjacency, NoiseLaw
 from trainers.methods.catalogue import METHODS
+from trainers.methods.presets import require_kind_of_model
+from trainers.methods.settings import MaskConfig, check, filled
+from trainers.schedules import Schedule
+from trainers.sections import Count, Decay, Positive, Section
 from trainers.tasks.catalogue import filled_in
 from trainers.tasks.shots import refuse_shots, with_declared_size
 from trainers.tasks.templates import MASK, Template
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+__all__ = ["Count", "MethodConfig", "Positive", "RunConfig", "Section"]
+
 Metric = Literal["accuracy", "f1", "precision", "recall", "loss", "likelihood", "exact-match", "token-f1"]
 Head = Literal["causal-lm", "masked-lm", "sequence-classification"]
-
-
-class Section(BaseModel):
-    """A frozen section that refuses keys it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
 class DataConfig(Section):
@@ -219,57 +217,72 @@ class ModelConfig(Section):
 class MethodConfig(Section):
     """The method and its settings; none of them enters epsilon but num_steps."""
 
-    name: Literal["mezo", "dp-zo", "dp-aggzo", "dp-sgd", "dp-adamw", "adamw"] = Field(
+    name: Literal["mezo", "dp-zo", "dpzero", "dp-zoso", "dp-zopo", "dp-aggzo", "dp-sgd", "dp-adamw", "adamw"] = Field(
         default="dp-aggzo", description="A method of the catalogue."
     )
     num_steps: Count = Field(default=1000, description="Steps T of one run (one trial of a sweep).")
     num_directions: Count = Field(
         default=16,
-        description="Directions K a step; 2K forward passes of the batch. 1 when absent for a method that takes one.",
+        description="Directions K a step; 2K forward passes of the batch (see difference). 1 when absent for a method "
+        "whose paper takes one.",
     )
-    smoothing: Positive = Field(default=1e-3, description="Perturbation radius λ, in units of a parameter.")
-    clip_norm: Positive = Field(
+    smoothing: Schedule = Field(default=1e-3, description="Perturbation radius λ, in units of a parameter.")
+    clip_norm: Schedule = Field(
         default=5.0, description="L2 bound C on an example's K-vector (or gradient), nats per parameter unit."
     )
-    learning_rate: Positive = Field(default=1e-5, description="Learning rate η.")
-    direction: Literal["gaussian", "rademacher"] = Field(default="gaussian", description="Law of the directions z.")
-    weight_decay: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = Field(
+    learning_rate: Schedule = Field(default=1e-5, description="Learning rate η; η_0 of a staged method.")
+    direction: Literal["gaussian", "rademacher", "sphere", "orthonormal", "low-rank"] = Field(
+        default="gaussian",
+        description="Law of the directions z: independent values, uniform on the sphere of radius √d, K orthogonal "
+        "ones of norm √d, or U Vᵀ for each matrix.",
+    )
+    direction_rank: Count = Field(default=1, description="Columns of U and V; used with direction: low-rank.")
+    difference: Literal["two-sided", "one-sided", "centred"] = Field(
+        default="two-sided",
+        description="Two-sided takes 2K forward passes; one-sided K + 1, with one loss at θ for all directions; "
+        "centred K, which are one-sided less their mean over directions.",
+    )
+    stage_steps: Count | None = Field(
+        default=None, description="Steps T_0 of the first stage; each one after it takes twice as many."
+    )
+    proximal: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        default=0.0, description="Pull ρ = 1/γ towards the θ that a stage began with."
+    )
+    mask: MaskConfig | None = Field(default=None, description="Which parameters train, of DP-ZOPO.")
+    shrinkage: Decay | None = Field(
+        default=None, description="Shrink noisy values by their known noise, as estimated over steps with this decay."
+    )
+    momentum: Decay = Field(default=0.0, description="Decay of a running mean of released updates; needs memory of θ.")
+    weight_decay: Decay = Field(
         default=0.0, description="Of a first-order method: a step takes this share of θ away, times η."
     )
-    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(default=0.0, description="Of DP-SGD.")
+    rms_decay: Decay | None = Field(
+        default=None, description="Divide noisy values by their root mean square over steps, of this decay, as Adam."
+    )
+    preset: str | None = Field(
+        default=None, description="A paper's settings for one model, 'dpzero/roberta-large'; what is given goes first."
+    )
     seed: int = Field(
         default=0, ge=0, description="PUBLIC key of the directions. Noise and batches never depend on it."
     )
 
     @model_validator(mode="before")
     @classmethod
-    def _only_number_of_directions(cls, values: Any) -> Any:
-        """Fill in K for a method that allows one value alone."""
-        spec = METHODS.get(values.get("name", "")) if isinstance(values, dict) else None
-        if spec is not None and spec.num_directions[0] == spec.num_directions[1]:
-            return {"num_directions": spec.num_directions[0], **values}
-        return values
+    def _own_defaults(cls, values: Any) -> Any:
+        """Fill in what the preset and the method settle."""
+        return filled(values) if isinstance(values, dict) else values
 
     @model_validator(mode="after")
-    def _meaningful_for_its_order(self) -> MethodConfig:
-        spec, fields = METHODS[self.name], type(self).model_fields
-        without = ["weight_decay"] if spec.order == "zeroth" else ["smoothing", "direction"]
-        without += [] if spec.rule == "sgd" else ["momentum"]
-        given = [name for name in without if getattr(self, name) != fields[name].default]
-        if spec.order == "first" and self.num_directions != 1:
-            given.append("num_directions")
-        if given:
-            raise ValueError(f"{spec.title} has no {given[0]}: remove method.{given[0]}")
+    def _settings_agree(self) -> MethodConfig:
+        check(self)
         return self
 
-    @model_validator(mode="after")
-    def _allowed_directions(self) -> MethodConfig:
-        spec = METHODS[self.name]
-        smallest, largest = spec.num_directions
-        if not smallest <= self.num_directions <= largest:
-            wanted = f"{smallest}" if smallest == largest else f"{smallest} to {largest}"
-            raise ValueError(f"{spec.title} takes num_directions {wanted}, not {self.num_directions}")
-        return self
+    @property
+    def num_probes(self) -> int:
+        """Forward passes of the batch in a step."""
+        return {"two-sided": 2 * self.num_directions, "one-sided": self.num_directions + 1}.get(
+            self.difference, self.num_directions
+        )
 
 
 class PrivacyConfig(Section):
@@ -315,6 +328,16 @@ class PrivacyConfig(Section):
                 "noise laplace is accounted under add-or-remove-one only: use that adjacency, or noise: gaussian"
             )
         return self
+
+    @field_validator("noise_multiplier", "expected_batch_size", mode="before")
+    @classmethod
+    def _no_schedule(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            raise ValueError(
+                "takes no schedule: σ and q are what a step costs, and the plan counts every step at one price. "
+                "Schedule method.clip_norm, method.smoothing or method.learning_rate, which cost nothing"
+            )
+        return value
 
 
 class ScoreConfig(Section):
@@ -378,6 +401,7 @@ class RunConfig(Section):
     def _sections_agree(self) -> RunConfig:
         self.task.refuse_head(self.model.head)
         refuse_shots(self.data, self.task)
+        require_kind_of_model(self.method.preset, self.model.head, self.model.trainable)
         private = METHODS[self.method.name].private
         given = self.privacy.epsilon is not None or self.privacy.noise_multiplier is not None
         if private and not given:
@@ -385,7 +409,7 @@ class RunConfig(Section):
         if not private and given:
             raise ValueError(
                 f"{METHODS[self.method.name].title} has no privacy (ε = ∞): remove privacy.epsilon and "
-                "privacy.noise_multiplier, or choose a private method (dp-zo, dp-aggzo)"
+                "privacy.noise_multiplier, or choose a private method (such as dp-aggzo)"
             )
         require_agreement(self, private=private)
         return self

@@ -1,7 +1,8 @@
 """The release log: what a run took, and what it let out, on disk before anyone uses it.
 
 One JSON object a line. The header says which run this is; RESERVE comes before private data is touched, RELEASE holds
-the noisy integers of the step before they are applied; both are fsynced. Together with the public directions the
+the noisy integers of the step before they are applied, PUBLIC numbers that no private data entered (those of a mask);
+all are fsynced. Together with the public directions the
 releases ARE the checkpoint: replaying them on the base model rebuilds the weights (16 bytes or so a direction and
 step).
 
@@ -56,6 +57,7 @@ class ReleaseLog:
         self.releases: dict[Kind, list[np.ndarray]] = {kind: [] for kind in KINDS}
         self.num_reserved: dict[Kind, int] = dict.fromkeys(KINDS, 0)
         self.snapshots: list[str] = []
+        self.public_values: list[list[float]] = []
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(path, "a+b")  # noqa: SIM115 - held open, and locked, for the life of the run
         self._chain = b""
@@ -96,6 +98,12 @@ class ReleaseLog:
         self._append({"type": "SNAPSHOT", "digest": digest})
         self.snapshots.append(digest)
 
+    def publish(self, index: int, values: list[float]) -> None:
+        """Record, durably, list number `index` of numbers that no private data entered."""
+        assert index == len(self.public_values), f"public values {index} out of turn"
+        self._append({"type": "PUBLIC", "index": index, "values": values})
+        self.public_values.append(values)
+
     def close(self) -> None:
         """Close the file and give up the lock."""
         self._file.close()
@@ -131,13 +139,15 @@ class ReleaseLog:
             raise ValueError(
                 f"{self.path} is not a release log of format {FORMAT}: its first line says {first.get('format')!r}."
             )
-        _require_same_run(self.path, {**self._defaults, **first["run"]}, json.loads(_canonical(header)))
+        _require_same_run(self.path, _filled(first["run"], self._defaults), json.loads(_canonical(header)))
         for number, line in enumerate(lines[1:], start=2):
             entry = self._verify(line, number)
             if entry["type"] == "RESERVE":
                 self.num_reserved[entry["kind"]] += 1
             elif entry["type"] == "SNAPSHOT":
                 self.snapshots.append(entry["digest"])
+            elif entry["type"] == "PUBLIC":
+                self.public_values.append(entry["values"])
             else:
                 self.releases[entry["kind"]].append(np.array(entry.get("units", []), dtype=np.int64))
 
@@ -173,6 +183,12 @@ def _next_link(chain: bytes, entry: dict[str, Any]) -> bytes:
 
 def _canonical(entry: dict[str, Any]) -> bytes:
     return json.dumps(entry, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _filled(header: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Return a header with defaults for what it lacks; a setting that holds a whole section is not lacking."""
+    sections = {key.rsplit(".", depth)[0] for key in header for depth in range(1, key.count(".") + 1)}
+    return {**{key: value for key, value in defaults.items() if key not in sections}, **header}
 
 
 def _require_same_run(path: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:

@@ -20,10 +20,11 @@ from trainers.evaluators.proof import require_resolved
 from trainers.groups import groups_of
 from trainers.mechanism import MechanismPlan
 from trainers.methods.catalogue import METHODS
-from trainers.methods.two_sided import TwoSided
+from trainers.methods.method import Method, smallest_resolution
 from trainers.noise import ExactNoise, Noise
 from trainers.release_log import ReleaseLog
 from trainers.sampling import PoissonSampler, Sampler
+from trainers.schedules import bound, stage_starts
 from trainers.scoring import PrivateScore, public_metrics
 from trainers.step import StepContext, apply_release, take_step
 from trainers.tokens import StepTokens, TokensExhausted
@@ -38,13 +39,15 @@ _IDENTIFYING = ("data", "task", "model", "method", "score")
 
 def mechanism_plan(config: RunConfig, noise_multiplier: float | None) -> MechanismPlan:
     """Return the run's mechanism; `noise_multiplier` is σ, given or calibrated, None for a method without privacy."""
-    private = METHODS[config.method.name].private
+    method = config.method
+    private = METHODS[method.name].private
+    clip_norm = bound(method.clip_norm, method.num_steps, stage_starts(method.num_steps, method.stage_steps))
     return MechanismPlan(
         sampling_prob=config.sampling_prob,
         expected_batch_size=config.privacy.expected_batch_size,
         num_directions=config.method.num_directions,
         num_steps=config.method.num_steps,
-        clip_norm=config.method.clip_norm if private else None,
+        clip_norm=clip_norm(0) if private else None,
         noise_multiplier=noise_multiplier,
         noise=config.privacy.noise,
         adjacency=config.privacy.adjacency,
@@ -203,12 +206,12 @@ class Run(BaseRun):
         sampler: Sampler | None = None,
         noise: Noise | None = None,
     ) -> None:
-        require_resolved(workspace.rounding, plan, config.method.smoothing)
+        require_resolution(workspace.rounding, plan, config)
         super().__init__(workspace, config, plan, tokens, folder)
         groups = groups_of(workspace.examples, workspace.users)
         self._context = StepContext(
             plan=plan,
-            method=method_of(config),
+            method=Method(config.method, plan, workspace.evaluator, self.log),
             evaluator=workspace.evaluator,
             groups=groups,
             sampler=sampler or PoissonSampler(plan, len(groups)),
@@ -225,6 +228,7 @@ class Run(BaseRun):
 
     def _step(self) -> None:
         """Apply the next release of the log, or where it ends take a fresh step."""
+        self._context.method.enter(self.steps_taken)
         if self.steps_taken < self.steps_released:
             apply_release(self._context, self.steps_taken, self.log.releases["step"][self.steps_taken])
         else:
@@ -232,10 +236,15 @@ class Run(BaseRun):
         self.steps_taken += 1
 
 
-def method_of(config: RunConfig) -> TwoSided:
-    """Return the estimator of the configured method."""
-    method = config.method
-    return TwoSided(method.num_directions, method.smoothing, method.learning_rate, method.direction, method.seed)
+def require_resolution(rounding: float, plan: MechanismPlan, config: RunConfig) -> None:
+    """Refuse a configuration whose smallest radius, at some step of its schedules, rounding would rival.
+
+    Raises:
+        ValueError: with the smallest radius that would do.
+    """
+    smoothing, clip_norm = smallest_resolution(config.method)
+    if plan.is_private:
+        require_resolved(rounding, dataclasses.replace(plan, clip_norm=clip_norm), smoothing)
 
 
 def _header(config: RunConfig, plan: MechanismPlan, evaluator: LossEvaluator) -> dict[str, Any]:

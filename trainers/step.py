@@ -16,7 +16,7 @@ from trainers.clipping import clipped_sum
 from trainers.evaluators.base import LossEvaluator
 from trainers.groups import Group, choose, group_means
 from trainers.mechanism import MechanismPlan
-from trainers.methods.two_sided import TwoSided
+from trainers.methods.method import Method
 from trainers.noise import Noise
 from trainers.release_log import ReleaseLog
 from trainers.sampling import Sampler
@@ -32,7 +32,7 @@ class StepContext:
     """
 
     plan: MechanismPlan
-    method: TwoSided
+    method: Method
     evaluator: LossEvaluator
     groups: Sequence[Group]
     sampler: Sampler
@@ -53,15 +53,14 @@ def take_step(context: StepContext, step: int) -> None:
     """
     context.tokens.draw(step)
     context.log.reserve("step", step)
-    noisy_K = _private_sum(context, step) + context.noise.draw(context.plan)
+    noisy_K = _private_sum(context, step) + context.noise.draw(context.method.plan_at(step))
     context.log.release("step", step, noisy_K)
     apply_release(context, step, noisy_K)
 
 
 def apply_release(context: StepContext, step: int, noisy_K: np.ndarray) -> None:
     """Update θ from a release: post-processing, used by a step and by every replay alike."""
-    mean_K = noisy_K * context.plan.unit / context.plan.expected_batch_size
-    context.evaluator.apply(context.method.update(step, mean_K))
+    context.method.update(step, noisy_K)
 
 
 def _private_sum(context: StepContext, step: int) -> np.ndarray:
@@ -71,5 +70,5 @@ def _private_sum(context: StepContext, step: int) -> np.ndarray:
     probes = context.method.propose(step)
     losses_PB = context.evaluator.probe(batch, probes)
     assert losses_PB.shape == (len(probes), len(batch)), "a loss for each probe and each example, never a batch's mean"
-    values_BK = context.method.values(losses_PB)
-    return clipped_sum(group_means(values_BK, [len(group) for group in drawn]), context.plan)
+    values_BK = context.method.values(step, losses_PB)
+    return clipped_sum(group_means(values_BK, [len(group) for group in drawn]), context.method.plan_at(step))

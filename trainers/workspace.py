@@ -16,7 +16,11 @@ from trainers.config import RunConfig
 from trainers.evaluators.base import Example, LossEvaluator
 from trainers.evaluators.proof import prove
 from trainers.methods.catalogue import METHODS
-from trainers.run import Workspace, method_of
+from trainers.methods.estimator import proof_probes
+from trainers.methods.method import smallest_resolution
+from trainers.methods.presets import require_size_of_model
+from trainers.methods.settings import require_kept
+from trainers.run import Workspace
 from trainers.tasks.prompts import PromptEncoder, public_examples
 from trainers.tasks.shots import few_shot
 from trainers.tasks.sources import check_source, read_rows, stream_records
@@ -155,8 +159,11 @@ def open_evaluator(config: RunConfig, tokenizer: Any) -> tuple[LossEvaluator, fl
         num_labels=len(config.task.label_names),
         seed=config.method.seed,
     )
+    method = config.method
+    require_size_of_model(method.preset, evaluator.model_size)
+    require_kept(method, evaluator.parameter_count)
     examples = public_examples(config.task, tokenizer, PROOF_EXAMPLES)
-    probes = method_of(config).propose(0)[:2]
+    probes = proof_probes(method.direction, method.seed, method.direction_rank, smallest_resolution(method)[0])
     return evaluator, prove(evaluator, examples, probes, max_tokens=config.task.max_tokens)
 
 

@@ -20,14 +20,18 @@ from orchestrator.privacy.audit import TradeOff, claimed_trade_off
 from orchestrator.privacy.audit_law import Noise, StepLaw
 from orchestrator.privacy.distribution import Adjacency
 from trainers.config import RunConfig
+from trainers.directions import Direction
+from trainers.directions.frames import Terms
 from trainers.mechanism import MechanismPlan
 from trainers.methods.catalogue import METHODS
+from trainers.methods.estimator import Estimator
 from trainers.run import mechanism_plan
 
 SAMPLING_PROB, NOISE_MULTIPLIER, NUM_STEPS, DELTA = 0.5, 1.0, 10, 1e-5
 REPLACE_NOISE_MULTIPLIER = 2.0  # a swap moves the sum by 2C
 MOST_DRAWS = 2_000_000  # noise draws of one method's runs: about two minutes of one core
-_NUM_DIRECTIONS = 2  # where the method allows: the smallest that is a vector
+DIRECTION = "gaussian"
+_NUM_DIRECTIONS = 2  # where the paper takes several: the smallest that is a vector
 _NUM_EXAMPLES = 1000
 _SEED = 20_000  # public, and the same for all runs: noise that depends on it would show
 
@@ -104,6 +108,15 @@ class AuditCase:
             along_K[:] = len(along_K) ** -0.5
         return HUGE * along_K, along_K
 
+    def estimator(self) -> Estimator:
+        """Return how a step finds each example's K-vector."""
+        method = self.config.method
+
+        def combinations(step: int) -> list[Terms]:
+            return [((Direction(method.seed, step, k, DIRECTION), 1.0),) for k in range(method.num_directions)]
+
+        return Estimator(method.num_directions, method.difference, lambda step: SMOOTHING, combinations)
+
     def with_method(self, **changes: Any) -> AuditCase:
         """Return the case with other settings of the method, checked as a configuration is."""
         return AuditCase(_changed(self.config, changes), self.noise_multiplier, self.planned_steps)
@@ -111,7 +124,7 @@ class AuditCase:
 
 def catalogue_cases() -> list[AuditCase]:
     """Return a case for every private method of the catalogue, and for every other law it may use."""
-    private = [name for name, spec in METHODS.items() if spec.private]
+    private = [name for name, spec in METHODS.items() if spec.private and spec.order == "zeroth"]
     return [_catalogue_case(name, {}) for name in private] + [
         _catalogue_case("dp-zo", {"noise": "laplace"}),
         _catalogue_case("dp-zo", {"adjacency": "replace-one", "noise_multiplier": REPLACE_NOISE_MULTIPLIER}),
@@ -127,6 +140,8 @@ def case_of(plan: Plan, runs: int) -> AuditCase:
     method = plan.config.method
     if not METHODS[method.name].private:
         raise ValueError(f"{METHODS[method.name].title} has no privacy (ε = ∞) and claims nothing to be audited.")
+    if METHODS[method.name].order == "first":
+        raise ValueError(f"{METHODS[method.name].title} releases whole gradients; the audit plays zeroth-order steps.")
     if plan.noise_multiplier is None:
         raise ValueError(
             "the trials of this sweep have noise of their own; audit one run with privacy.noise_multiplier."
@@ -139,12 +154,8 @@ def case_of(plan: Plan, runs: int) -> AuditCase:
 
 
 def _catalogue_case(name: str, privacy: dict[str, Any]) -> AuditCase:
-    smallest, largest = METHODS[name].num_directions
-    method = {
-        "name": name,
-        "num_steps": NUM_STEPS,
-        "num_directions": min(max(_NUM_DIRECTIONS, smallest), largest),
-    }
+    num_directions = METHODS[name].defaults.get("num_directions", _NUM_DIRECTIONS)
+    method = {"name": name, "num_steps": NUM_STEPS, "num_directions": num_directions}
     values = {
         "noise_multiplier": NOISE_MULTIPLIER,
         "expected_batch_size": SAMPLING_PROB * _NUM_EXAMPLES,
@@ -155,14 +166,25 @@ def _catalogue_case(name: str, privacy: dict[str, Any]) -> AuditCase:
 
 
 def _run_config(method: dict[str, Any], privacy: dict[str, Any], num_examples: int) -> RunConfig:
-    """Return a run's configuration with a stub's data and model, whose names nothing reads."""
+    """Return a run's configuration with a stub's data and model, whose names nothing reads.
+
+    Neither the law of the directions nor a mask enters the claim; the stub's θ has four parameters, and all are kept.
+    """
+    mask = {"mask": {"keep": 1.0, "scores": "magnitude"}} if METHODS[method["name"]].masked else {}
     return RunConfig.model_validate(
         {
             "name": "audit",
             "data": {"train": "stub", "num_examples": num_examples},
             "task": {"template": "{text}", "label_column": "label", "labels": ["a", "b"]},
             "model": {"path": "stub", "head": "sequence-classification"},
-            "method": {**method, "clip_norm": 1.0, "smoothing": SMOOTHING, "seed": _SEED},
+            "method": {
+                **method,
+                **mask,
+                "clip_norm": 1.0,
+                "smoothing": SMOOTHING,
+                "seed": _SEED,
+                "direction": DIRECTION,
+            },
             "privacy": privacy,
         }
     )

@@ -20,7 +20,7 @@ from orchestrator.audit.stub import HUGE, GivenBatches, LinearLosses, NoNoise, q
 from trainers import step as real_step
 from trainers.mechanism import UNITS_PER_CLIP
 from trainers.methods.catalogue import METHODS
-from trainers.run import Run, Tokens, Workspace, method_of
+from trainers.run import Run, Tokens, Workspace
 from trainers.tokens import LocalTokens
 
 _NUM_QUIET = 6
@@ -130,10 +130,10 @@ def _swaps(
 
 def _shard_findings(case: AuditCase, evaluator: LinearLosses, batches: list[list[int]], canary: int) -> Iterator[str]:
     """Yield an objection where the sum over ranks, each with its shard of a batch, is not the sum of the batch."""
-    method, plan = method_of(case.config), case.plan
+    method, plan = case.estimator(), case.plan
     for step, batch in enumerate(batches):
         rows = [row_example(row) for row in [*batch, canary, canary + 5]]
-        values_BK = method.values(evaluator.probe(rows, method.propose(step)))
+        values_BK = method.values(step, evaluator.probe(rows, method.propose(step)))
         whole_K = real_step.clipped_sum(values_BK, plan)
         for ranks in _RANKS:
             shards_K = sum(real_step.clipped_sum(values_BK[rank::ranks], plan) for rank in range(ranks))

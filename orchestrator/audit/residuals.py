@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from orchestrator.audit.cases import AuditCase
+from orchestrator.audit.cases import DIRECTION, AuditCase
 from orchestrator.audit.result import ResidualResult
 from orchestrator.audit.stub import Killed, LinearLosses, quiet_slopes, row_example
 from orchestrator.privacy.audit_residuals import residual_findings
-from trainers.directions import direction_values
+from trainers.directions import Direction, direction_values
 from trainers.mechanism import UNITS_PER_CLIP
-from trainers.run import Run, Tokens, Workspace, method_of
+from trainers.run import Run, Tokens, Workspace
 from trainers.tokens import LocalTokens
 
 NUM_VALUES = 24_000
@@ -91,10 +91,9 @@ def _public_streams(case: AuditCase) -> dict[str, np.ndarray]:
     """Return what anyone who knows the public seed can compute, by name: float64, one value for each residual."""
     seed, steps, K = case.config.method.seed, case.plan.num_steps, case.plan.num_directions
     count = NUM_RUNS * steps * K
-    method, stdlib = method_of(case.config), random.Random(seed)
-    along = np.array(
-        [direction_values(z, "theta", 1)[0] for step in range(steps) for z in method.directions(step)], dtype=np.float64
-    )
+    stdlib = random.Random(seed)
+    drawn = [Direction(seed, step, k, DIRECTION) for step in range(steps) for k in range(K)]
+    along = np.array([direction_values(z, "theta", 1)[0] for z in drawn], dtype=np.float64)
     return {
         "numpy's generator at the public seed": np.random.default_rng(seed).standard_normal(count),
         "numpy's old generator at the public seed": np.random.RandomState(seed).standard_normal(count),

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainers.directions import Direction
-from trainers.evaluators.base import Example, Probe
+from trainers.evaluators.base import Example, Point, Probe, Terms
 from trainers.mechanism import MechanismPlan
+
+if TYPE_CHECKING:
+    from trainers.evaluators.parameters import Parameters
 
 SMOOTHING = 2.0**-7
 HUGE = 1e6  # of the clip norm
@@ -50,6 +53,7 @@ class LinearLosses:
         self._slopes_NK = slopes_NK * slopes_NK.shape[1]
         self._bases_N = np.zeros(len(slopes_NK)) if bases_N is None else bases_N
         self._killed_at = killed_at
+        self._parameters: Parameters | None = None
 
     @property
     def parameter_count(self) -> int:
@@ -79,7 +83,22 @@ class LinearLosses:
         """Return no text."""
         return [""] * len(batch)
 
-    def apply(self, update: Sequence[tuple[Direction, float]]) -> None:
+    @property
+    def parameters(self) -> Parameters:
+        """A θ for methods that pull it or put a mask on it; no loss depends on it."""
+        if self._parameters is None:
+            import torch
+
+            from trainers.evaluators.parameters import Parameters
+
+            self._parameters = Parameters({"theta": torch.ones(4)})
+        return self._parameters
+
+    def public_outputs(self, points: Sequence[Point]) -> list[float]:
+        """Return an answer that every parameter has a say in."""
+        return [sum(coefficient for _, coefficient in point.terms) for point in points]
+
+    def apply(self, update: Terms, *, momentum: float = 0.0) -> None:
         """Nothing moves."""
 
     def reset(self) -> None:

@@ -23,7 +23,9 @@ import pytest
 
 from orchestrator.config import load_sweep
 from tests.support.project import write_config, write_project
-from trainers.run import method_of
+from trainers.methods.method import Method
+from trainers.release_log import ReleaseLog
+from trainers.run import mechanism_plan
 from trainers.workspace import open_workspace
 
 PLANTED = "zqxjkvbwp"
@@ -98,7 +100,9 @@ def patterns(path: Path) -> list[bytes]:
     """Return the planted string and the private losses at the first step's probes, as text and as float64."""
     config = load_sweep(path)
     workspace = open_workspace(config)
-    losses_PB = workspace.evaluator.probe(workspace.examples, method_of(config).propose(0))
+    log = ReleaseLog(path.parent / "scratch.jsonl", {})
+    method = Method(config.method, mechanism_plan(config, 1.0), workspace.evaluator, log)
+    losses_PB = workspace.evaluator.probe(workspace.examples, method.propose(0))
     losses = {float(loss) for loss in losses_PB.ravel()}
     texts = {repr(loss)[:SIGNIFICANT].encode() for loss in losses}
     return [PLANTED.encode(), *sorted(texts), *sorted(struct.pack("<d", loss) for loss in losses)]

@@ -119,7 +119,10 @@ def test_asha_needs_scores_along_the_way(quickstart):
         ),
         (
             "method.direction={choices: [gaussian, radmacher]}",
-            ["method.direction: 'radmacher' cannot be tried: must be 'gaussian' or 'rademacher'"],
+            [
+                "method.direction: 'radmacher' cannot be tried: must be 'gaussian', 'rademacher', 'sphere', "
+                "'orthonormal' or 'low-rank'"
+            ],
         ),
     ],
 )
@@ -128,10 +131,10 @@ def test_every_end_of_the_space_must_suit_the_run(quickstart, override, lines):
 
 
 def test_directions_of_a_method_with_one_cannot_vary(quickstart):
-    dp_zo = ["method.name=dp-zo", "method.num_directions=1"]
-    assert load_sweep(quickstart, dp_zo).method.name == "dp-zo"
-    assert sweep_lines(quickstart, *dp_zo, f"{SPACE}method.num_directions={{low: 1, high: 4}}") == [
-        "search.space.method.num_directions: 4 cannot be tried: DP-ZO takes num_directions 1, not 4"
+    dpzero = ["method.name=dpzero", "method.num_directions=1"]
+    assert load_sweep(quickstart, dpzero).method.name == "dpzero"
+    assert sweep_lines(quickstart, *dpzero, f"{SPACE}method.num_directions={{low: 1, high: 4}}") == [
+        "search.space.method.num_directions: 4 cannot be tried: DPZero takes num_directions 1, not 4"
     ]
 
 

@@ -124,6 +124,10 @@ def overridden(*overrides, config=None):
             {"search": {"space": {"method.smoothing": {"low": 1e-3, "high": 1e-2, "log": True}}}},
         ),
         ("search.space.method.smoothing.low=1e-4", {"search": {"space": {"method.smoothing": {"low": 1e-4}}}}),
+        (
+            "search.space.method.smoothing.start.low=1e-4",
+            {"search": {"space": {"method.smoothing.start": {"low": 1e-4}}}},
+        ),
         ("search.space.smoothing={choices: [1]}", {"search": {"space": {"smoothing": {"choices": [1]}}}}),
         (
             "search.space={method.smoothing: {choices: [1]}}",

@@ -9,6 +9,33 @@ def test_searchable_settings_exist_in_the_run_configuration():
     assert [type_of(name) for name in SEARCHABLE[:4]] == [float, float, float, int]
 
 
+INSIDE = {
+    "method.learning_rate.start": float,
+    "method.smoothing.end": float,
+    "method.clip_norm.values.1": float,
+    "method.learning_rate.every": int,
+    "method.learning_rate.parts.1.schedule.start": float,
+    "method.mask.keep": float,
+    "method.mask.keep.factor": float,
+    "method.mask.num_directions": int,
+    "method.shrinkage": float,
+}
+
+
+@pytest.mark.parametrize("name", INSIDE)
+def test_numbers_inside_schedules_and_masks_pass_with_their_type(name):
+    assert searchable(name) == name
+    assert type_of(name) is INSIDE[name]
+
+
+@pytest.mark.parametrize(
+    "name", ["method.num_steps.start", "method.smoothing.kind", "method.mask.strategy", "score.x.y"]
+)
+def test_other_places_inside_a_setting_are_refused(name):
+    with pytest.raises(ValueError, match=r"unknown name|fixed before"):
+        searchable(name)
+
+
 @pytest.mark.parametrize("name", SEARCHABLE)
 def test_searchable_names_pass(name):
     assert searchable(name) == name

@@ -66,7 +66,7 @@ def test_whole_ends_become_floats_where_a_float_is_due():
     [
         ("method.num_directions", {"low": 2.0, "high": 8.0}, "takes whole numbers"),
         ("method.clip_norm", {"low": 1, "high": 9, "step": 2}, "step is for settings that are whole numbers"),
-        ("method.direction", {"low": 1, "high": 2}, r"no order.*choices: \['gaussian', 'rademacher'\]"),
+        ("method.direction", {"low": 1, "high": 2}, r"no order.*choices: \['gaussian', 'rademacher', "),
         ("privacy.noise_multiplier", {"low": 1.0, "high": 2.0}, "rule 1 of the accounting"),
         ("method.num_steps", {"choices": [100, 200]}, "rule 1 of the accounting"),
     ],
@@ -190,7 +190,7 @@ def test_refused_ends_names_each_end_that_the_run_would_refuse(config):
         {
             "method.smoothing": {"low": -1.0, "high": 1.0},
             "method.num_directions": {"low": 1, "high": 5000},
-            "method.direction": {"choices": ["gaussian", "sphere"]},
+            "method.direction": {"choices": ["gaussian", "cube"]},
             "method.clip_norm": FORMS["method.clip_norm"],
         }
     )
@@ -198,6 +198,31 @@ def test_refused_ends_names_each_end_that_the_run_would_refuse(config):
         ("method.smoothing", -1.0),
         ("method.num_directions", 1),
         ("method.num_directions", 5000),
-        ("method.direction", "sphere"),
+        ("method.direction", "cube"),
     ]
     assert list(refused_ends(SPACE, config)) == []
+
+
+def test_a_trial_puts_values_into_the_schedule_and_the_mask_of_the_configuration(config):
+    method = {
+        "name": "dp-zopo",
+        "learning_rate": {"kind": "cosine", "start": 1e-2, "end": 1e-4},
+        "clip_norm": {"kind": "stagewise", "values": [3, 2]},
+    }
+    staged = RunConfig.model_validate({**config.model_dump(), "method": method})
+    values = {"method.learning_rate.start": 0.5, "method.clip_norm.values.1": 7.0, "method.mask.keep": 0.25}
+    trial = apply(staged, values).method
+    assert trial.learning_rate.model_dump() == {"kind": "cosine", "start": 0.5, "end": 1e-4}
+    assert trial.clip_norm.values == (3, 7)
+    assert trial.mask.keep == 0.25
+    assert apply(staged, {"method.learning_rate": 0.3}).method.learning_rate.model_dump(exclude_none=True) == {
+        "kind": "stagewise",
+        "start": 0.3,
+        "factor": 0.5,
+    }
+
+
+@pytest.mark.parametrize("name", ["method.learning_rate.start", "method.clip_norm.values.0", "method.mask.keep"])
+def test_a_place_that_the_configuration_does_not_have_is_refused(config, name):
+    with pytest.raises(ValueError, match="to vary: write the schedule or mask into the method section"):
+        apply(config, {name: 0.5})

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from trainers.directions import Direction, direction_values
-from trainers.evaluators.base import Example, Probe
+from trainers.directions import Direction
+from trainers.evaluators.base import Example, Point, Probe, Terms
+from trainers.evaluators.parameters import Parameters
 
-DIMENSION = 8
+SHAPES = {"theta": (8,)}
+MATRICES = {"layer.weight": (6, 5), "head.weight": (4, 6), "head.bias": (4,)}
 
 
 def example(number: int) -> Example:
@@ -20,51 +23,84 @@ def example(number: int) -> Example:
 
 
 class Quadratic:
-    """A `LossEvaluator` over θ ∈ R^8. `losses_of` overrides the loss of chosen examples (NaN, inf, …)."""
+    """A `LossEvaluator` over a few parameters. `losses_of` overrides the loss of chosen examples (NaN, inf, …).
 
-    def __init__(self, losses_of: dict[int, float] | None = None, scale: float = 1.0) -> None:
-        self.theta = np.zeros(DIMENSION)
+    `shapes` names its tensors, and `start` is the value that all of them begin with.
+    """
+
+    def __init__(
+        self,
+        losses_of: dict[int, float] | None = None,
+        scale: float = 1.0,
+        shapes: Mapping[str, tuple[int, ...]] = SHAPES,
+        start: float = 0.0,
+    ) -> None:
+        self._live = {name: torch.full(shape, start) for name, shape in shapes.items()}
+        if start:  # weights that differ, so that scores rank them
+            for number, tensor in enumerate(self._live.values()):
+                generator = torch.Generator().manual_seed(number)
+                tensor.mul_(1.0 + 0.5 * torch.randn(tensor.shape, generator=generator))
+        self.parameters = Parameters(self._live)
         self.updates: list[list[tuple[Direction, float]]] = []
         self._special = losses_of or {}
         self._scale = scale
 
     @property
+    def theta(self) -> np.ndarray:
+        """θ, float64, tensor after tensor in the order of their names."""
+        self.parameters.settle()
+        return self._values()
+
+    @property
     def parameter_count(self) -> int:
-        return DIMENSION
+        return self.parameters.count
 
     def probe(self, batch: Sequence[Example], probes: Sequence[Probe]) -> np.ndarray:
-        points = [self.theta + probe.scale * _z(probe.direction) for probe in probes]
-        return np.array([[self._loss(one, theta, sign) for one in batch] for sign, theta in enumerate(points)]).reshape(
-            len(probes), len(batch)
-        )
+        losses_PB = np.empty((len(probes), len(batch)))
+        for index, probe in enumerate(probes):
+            self.parameters.perturb(probe.direction, probe.scale, probe.more)
+            theta = self._values()
+            losses_PB[index] = [self._loss(one, theta, index) for one in batch]
+        return losses_PB
 
     def losses(self, batch: Sequence[Example]) -> np.ndarray:
-        return np.array([self._loss(one, self.theta, 0) for one in batch])
+        theta = self.theta
+        return np.array([self._loss(one, theta, 0) for one in batch])
 
     def predict(self, batch: Sequence[Example]) -> np.ndarray:
         return np.zeros(len(batch), dtype=np.int64)
 
-    def apply(self, update: Sequence[tuple[Direction, float]]) -> None:
+    def public_outputs(self, points: Sequence[Point]) -> list[float]:
+        outputs = []
+        for point in points:
+            self.parameters.place(point)
+            outputs.append(float((self._values() ** 3).mean()))
+        return outputs
+
+    def apply(self, update: Terms, *, momentum: float = 0.0) -> None:
         self.updates.append(list(update))
-        for direction, coefficient in update:
-            self.theta = self.theta + coefficient * _z(direction)
+        self.parameters.add(update, momentum=momentum)
 
     def reset(self) -> None:
-        self.theta = np.zeros(DIMENSION)
+        self.parameters.reset()
 
     def state_digest(self) -> str:
-        return hashlib.sha256(self.theta.tobytes()).hexdigest()
+        return self.parameters.digest()
 
     def export(self, folder: Path) -> None:
         np.save(folder / "theta.npy", self.theta)
+
+    def _values(self) -> np.ndarray:
+        return np.concatenate([tensor.numpy().ravel() for _, tensor in sorted(self._live.items())]).astype(np.float64)
 
     def _loss(self, one: Example, theta: np.ndarray, probe: int) -> float:
         number = one.prompt_ids[0]
         if number in self._special:
             return self._special[number] * (1 if probe % 2 == 0 else -1)
-        target = np.random.default_rng(number).standard_normal(DIMENSION) + 2.0
-        return float(self._scale * 0.5 * ((theta - target) ** 2).sum())
+        return float(self._scale * 0.5 * ((theta - target(number, theta.size)) ** 2).sum())
 
 
-def _z(direction: Direction) -> np.ndarray:
-    return direction_values(direction, "theta", DIMENSION).astype(np.float64)
+@functools.cache
+def target(number: int, size: int = 8) -> np.ndarray:
+    """Return a_x of an example: scattered about 2 in every coordinate."""
+    return np.random.default_rng(number).standard_normal(size) + 2.0

@@ -2,7 +2,8 @@
 
 `live` is what the model computes with, `master` the float32 weights that only updates move. A probe writes
 live ← master ± λz from scratch and nothing is ever restored by subtraction, so half precision cannot drift. CPU tensors
-go to numba kernels, those of other devices to plain torch operations; both give the bits of `counter`.
+go to numba kernels, those of other devices and low-rank directions to plain torch operations; both give the bits of
+`counter`.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def write_all(
         _check_master(master[name], name)
         _check_live(tensor, master[name], name)
     factor, terms = _float32(scale, "scale"), checked_terms(update)
-    for backend, names in _by_backend(live).items():
+    for backend, names in _by_backend(live, [direction, *(of for of, _ in terms)]).items():
         backend.write_perturbed([(name, live[name], master[name]) for name in names], direction, factor, terms)
 
 
@@ -68,7 +69,7 @@ def add_to_all(master: Tensors, terms: Sequence[tuple[Direction, float]]) -> Non
     for name, tensor in master.items():
         _check_master(tensor, name)
     if checked := checked_terms(terms):
-        for backend, names in _by_backend(master).items():
+        for backend, names in _by_backend(master, [direction for direction, _ in checked]).items():
             backend.add_directions([(name, master[name]) for name in names], checked)
 
 
@@ -77,12 +78,14 @@ def checked_terms(terms: Sequence[tuple[Direction, float]]) -> list[tuple[Direct
     return [(direction, _float32(coefficient, "coefficient")) for direction, coefficient in terms]
 
 
-def _by_backend(tensors: Tensors) -> dict[ModuleType, list[str]]:
+def _by_backend(tensors: Tensors, directions: Sequence[Direction]) -> dict[ModuleType, list[str]]:
     """Return which names go to which backend; those of empty tensors go to none."""
     names: dict[ModuleType, list[str]] = {}
+    are_low_rank = any(direction.is_low_rank for direction in directions)  # outer products: no kernel is any faster
     for name, tensor in tensors.items():
         if tensor.numel():
-            names.setdefault(_backend(tensor.device.type), []).append(name)
+            in_torch = are_low_rank and tensor.ndim > 1
+            names.setdefault(_backend("torch" if in_torch else tensor.device.type), []).append(name)
     return names
 
 

@@ -65,7 +65,7 @@ def _writer(live: torch.Tensor, direction: Direction) -> Callable[..., None]:
 def _arrays(terms: Terms, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return streams uint64 [K, 4], whether each is Gaussian bool [K], and factors float32 [K]."""
     streams = np.array([stream(direction, name) for direction, _ in terms], np.uint64)
-    are_gaussian = np.array([direction.kind == "gaussian" for direction, _ in terms])
+    are_gaussian = np.array([direction.kind != "rademacher" for direction, _ in terms])
     return streams, are_gaussian, np.array([factor for _, factor in terms], np.float32)
 
 

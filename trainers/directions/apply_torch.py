@@ -9,6 +9,7 @@ Work goes by chunks; temporaries stay at a few hundred bytes for each element of
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ from trainers.directions.counter import (
     WORDS_PER_BLOCK,
     Direction,
     Stream,
+    low_rank_factors,
+    low_rank_scale,
     stream,
 )
 
@@ -40,7 +43,7 @@ def write_perturbed(
         add_directions([(name, master)], update)
         target, source = live.view(-1), master.view(-1)
         for start, stop in _chunks(source.numel()):
-            values = direction_chunk(direction, name, start, stop, source.device)
+            values = direction_chunk(direction, name, master.shape, start, stop, source.device)
             target[start:stop] = source[start:stop] + values.mul_(float(scale))
 
 
@@ -51,12 +54,16 @@ def add_directions(masters: Iterable[tuple[str, torch.Tensor]], terms: Terms) ->
         flat = master.view(-1)
         for start, stop in _chunks(flat.numel()):
             for direction, coefficient in terms:
-                values = direction_chunk(direction, name, start, stop, flat.device)
+                values = direction_chunk(direction, name, master.shape, start, stop, flat.device)
                 flat[start:stop] += values.mul_(float(coefficient))
 
 
-def direction_chunk(direction: Direction, name: str, start: int, stop: int, device: torch.device) -> torch.Tensor:
+def direction_chunk(
+    direction: Direction, name: str, shape: Sequence[int], start: int, stop: int, device: torch.device
+) -> torch.Tensor:
     """Return elements start … stop - 1 of z as float32; start is a multiple of 128."""
+    if direction.is_low_rank and len(shape) > 1:
+        return _low_rank(direction, name, shape, torch.arange(start, stop, device=device))
     per_block = BITS_PER_BLOCK if direction.kind == "rademacher" else WORDS_PER_BLOCK
     blocks = torch.arange(start // per_block, -(-stop // per_block), dtype=torch.int64, device=device)
     words = torch.stack(_philox(blocks, stream(direction, name)), dim=-1)
@@ -67,6 +74,38 @@ def direction_chunk(direction: Direction, name: str, start: int, stop: int, devi
         pairs = words.view(-1, 2)
         values = torch.stack(_box_muller(pairs[:, 0], pairs[:, 1]), dim=-1)
     return values.view(-1)[: stop - start]
+
+
+def values_at(direction: Direction, name: str, shape: Sequence[int], indices: torch.Tensor) -> torch.Tensor:
+    """Return the elements of z at flat indices (int64), float32 of the same length."""
+    if direction.is_low_rank and len(shape) > 1:
+        return _low_rank(direction, name, shape, indices)
+    if direction.kind == "rademacher":
+        words = torch.stack(_philox(indices // BITS_PER_BLOCK, stream(direction, name)), dim=-1)
+        within = indices % BITS_PER_BLOCK
+        word = words.gather(1, (within // 32).unsqueeze(1)).squeeze(1)
+        return (2 * ((word >> (within % 32)) & 1) - 1).float()
+    w0, w1, w2, w3 = _philox(indices // WORDS_PER_BLOCK, stream(direction, name))
+    first_pair = indices % WORDS_PER_BLOCK < 2
+    cosine, sine = _box_muller(torch.where(first_pair, w0, w2), torch.where(first_pair, w1, w3))
+    return torch.where(indices % 2 == 0, cosine, sine)
+
+
+def _low_rank(direction: Direction, name: str, shape: Sequence[int], indices: torch.Tensor) -> torch.Tensor:
+    """Return (Σ_r U_ir V_jr) / √rank at flat indices, a rounding after each product and each sum."""
+    left, right = _factors(direction, name, tuple(shape), indices.device)
+    columns = right.shape[0]
+    i, j = indices // columns, indices % columns
+    values = left[i, 0] * right[j, 0]
+    for r in range(1, direction.rank):
+        values = values + left[i, r] * right[j, r]
+    return values * float(low_rank_scale(direction))
+
+
+@lru_cache(maxsize=64)  # chunks of one tensor, and the probes and update of one step
+def _factors(direction: Direction, name: str, shape: tuple[int, ...], device: torch.device):
+    left, right = low_rank_factors(direction, name, shape)
+    return torch.from_numpy(left).to(device), torch.from_numpy(right).to(device)
 
 
 def _chunks(numel: int) -> Iterator[tuple[int, int]]:

@@ -9,12 +9,15 @@ nothing secret may ever come from here.
 Layout of one tensor, in its own C order, with words[b] the four 32-bit words of block b:
     Rademacher  element i is bit i % 32 of words[i // 128][i % 128 // 32]; 1 means +1, 0 means -1.
     Gaussian    elements 4b, 4b+1 are `box_muller(words[b][0], words[b][1])`, 4b+2, 4b+3 that of words 2 and 3.
+    Low-rank    of a tensor with m rows and n = numel / m columns: (Σ_r U_ir V_jr) / √rank, with U [m, rank] and
+                V [n, rank] Gaussian under keys of their own; a tensor with less than two dimensions is Gaussian.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
@@ -22,7 +25,7 @@ import numpy as np
 
 from trainers.directions.gaussian import box_muller
 
-Kind = Literal["gaussian", "rademacher"]
+Kind = Literal["gaussian", "rademacher", "low-rank"]
 KINDS: tuple[str, ...] = get_args(Kind)
 BITS_PER_BLOCK = 128
 WORDS_PER_BLOCK = 4
@@ -41,7 +44,8 @@ class Direction:
     """One public direction over all parameters of a model.
 
     seed: the run's public key, step: training step, index: which of the step's K directions; integers >= 0.
-    kind: "gaussian" (independent N(0, 1) values) or "rademacher" (independent signs).
+    kind: "gaussian" (independent N(0, 1) values), "rademacher" (independent signs) or "low-rank" (variance 1, and of
+    the given rank in each matrix). rank: of low-rank directions, at least 1; 0 for the others.
     Raises ValueError for anything else.
     """
 
@@ -49,12 +53,23 @@ class Direction:
     step: int
     index: int
     kind: Kind
+    rank: int = 0
 
     def __post_init__(self) -> None:
         for field in ("seed", "step", "index"):
             _check_natural(field, getattr(self, field))
         if self.kind not in KINDS:
             raise ValueError(f"Direction kind must be one of {', '.join(KINDS)}; got {self.kind!r}.")
+        _check_natural("rank", self.rank)
+        if (self.kind == "low-rank") != (self.rank > 0):
+            raise ValueError(
+                f"Direction rank is at least 1 for low-rank and 0 otherwise; got {self.rank}, {self.kind}."
+            )
+
+    @property
+    def is_low_rank(self) -> bool:
+        """Whether matrices get a direction of two factors."""
+        return self.kind == "low-rank"
 
 
 class Stream(NamedTuple):
@@ -110,17 +125,42 @@ def words(stream: Stream, first_block: int, num_blocks: int) -> np.ndarray:
     return np.stack(philox(*counter, key0, key1), axis=-1).astype(np.uint32)
 
 
-def direction_values(direction: Direction, name: str, numel: int) -> np.ndarray:
-    """Return z of one parameter, flat in C order: float32, shape (numel,)."""
-    per_block = BITS_PER_BLOCK if direction.kind == "rademacher" else WORDS_PER_BLOCK
-    drawn = words(stream(direction, name), 0, -(-numel // per_block))
+def direction_values(direction: Direction, name: str, shape: int | Sequence[int]) -> np.ndarray:
+    """Return z of one parameter of a shape (or number of elements), flat in C order: float32, shape (numel,)."""
+    sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+    numel = math.prod(sizes)
+    if direction.is_low_rank and len(sizes) > 1:
+        left, right = low_rank_factors(direction, name, sizes)
+        values = left[:, :1] * right[:, :1].T
+        for r in range(1, direction.rank):
+            values = values + left[:, r : r + 1] * right[:, r : r + 1].T
+        return (values * low_rank_scale(direction)).reshape(-1)
     if direction.kind == "rademacher":
+        drawn = words(stream(direction, name), 0, -(-numel // BITS_PER_BLOCK))
         bits = (drawn[:, :, None] >> np.arange(32, dtype=np.uint32)) & np.uint32(1)
-        values = np.where(bits == 1, np.float32(1), np.float32(-1))
-    else:
-        pairs = drawn.reshape(-1, 2)
-        values = np.stack(box_muller(pairs[:, 0], pairs[:, 1]), axis=-1)
-    return values.reshape(-1)[:numel]
+        return np.where(bits == 1, np.float32(1), np.float32(-1)).reshape(-1)[:numel]
+    return _normal_values(stream(direction, name), numel)
+
+
+def low_rank_factors(direction: Direction, name: str, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return U [rows, rank] and V [columns, rank] of one tensor, float32: what an engine takes as an adapter."""
+    sizes = {"left": shape[0], "right": math.prod(shape[1:])}
+    key = (str(direction.seed), str(direction.step), str(direction.index), str(direction.rank), name)
+    left, right = (
+        _normal_values(_hash_stream("dpzo.low-rank.v1", side, *key), size * direction.rank).reshape(-1, direction.rank)
+        for side, size in sizes.items()
+    )
+    return left, right
+
+
+def low_rank_scale(direction: Direction) -> np.float32:
+    """Return 1 / √rank, by which U Vᵀ is multiplied last."""
+    return np.float32(1.0 / math.sqrt(direction.rank))
+
+
+def _normal_values(key: Stream, numel: int) -> np.ndarray:
+    pairs = words(key, 0, -(-numel // WORDS_PER_BLOCK)).reshape(-1, 2)
+    return np.stack(box_muller(pairs[:, 0], pairs[:, 1]), axis=-1).reshape(-1)[:numel]
 
 
 def uniform_values(seed: int, name: str, numel: int, bound: float) -> np.ndarray:

@@ -205,3 +205,43 @@ def add_in_place(start, stop, master, streams, are_gaussian, coefficients):
     for first in range(start, stop, TILE):
         tile = master[first : min(first + TILE, stop)]
         _add(tile, first, streams, are_gaussian, coefficients, words, normals)
+
+
+@_compile
+def gather(start, stop, indices, stream, is_gaussian, out):
+    """out[start:stop] = the elements of z at the flat indices, each hashed by itself."""
+    key0, key1, upper0, upper1 = stream[0], stream[1], stream[2], stream[3]
+    for i in range(start, stop):
+        index = _U64(indices[i])
+        block = index >> _U64(2) if is_gaussian else index >> _U64(7)
+        w0, w1, w2, w3 = _philox(block & _LOW_32, block >> _U64(32), upper0, upper1, key0, key1)
+        if is_gaussian:
+            second = (index & _U64(2)) != _U64(0)
+            r = _radius(_U32(w2) if second else _U32(w0))
+            cosine, sine = _cos_sin(_U32(w3) if second else _U32(w1))
+            out[i] = r * sine if index & _U64(1) else r * cosine
+        else:
+            lane = (index >> _U64(5)) & _U64(3)
+            word = w0 if lane == _U64(0) else w1 if lane == _U64(1) else w2 if lane == _U64(2) else w3
+            out[i] = _F32(1.0) if (word >> (index & _U64(31))) & _U64(1) else _F32(-1.0)
+
+
+@_compile
+def inner_products(start, stop, streams, are_gaussian, products):
+    """Add ⌊z_i z_j · 2³⁶⌋, towards zero, over elements start … stop - 1 to products[i, j], int64 [K, K], j <= i."""
+    words, normals = np.empty(_NORMALS, _U32), np.empty(_NORMALS, _F32)
+    num_directions = are_gaussian.size
+    values = np.empty((num_directions, _NORMALS), _F32)
+    one = np.ones(1, _F32)
+    for first in range(start, stop, _NORMALS):
+        size = min(_NORMALS, stop - first)
+        for k in range(num_directions):
+            row = values[k, :size]
+            row[:] = _F32(0)
+            _add(row, first, streams[k : k + 1], are_gaussian[k : k + 1], one, words, normals)
+        for i in range(num_directions):
+            for j in range(i + 1):
+                total = np.int64(0)
+                for e in range(size):
+                    total += np.int64(np.float64(values[i, e]) * np.float64(values[j, e]) * 68719476736.0)
+                products[i, j] += total

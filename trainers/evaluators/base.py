@@ -16,19 +16,67 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
 from trainers.directions import Direction
 
+Terms = Sequence[tuple[Direction, float]]
+"""(direction, coefficient) pairs that are added up in order."""
+
 
 @dataclass(frozen=True)
 class Probe:
-    """One place to measure the losses at: θ + scale · z(direction)."""
+    """One place to measure the losses at: θ + scale · z(direction), plus the terms of `more` if there are any."""
 
     direction: Direction
     scale: float
+    more: tuple[tuple[Direction, float], ...] = ()
+
+    @property
+    def terms(self) -> tuple[tuple[Direction, float], ...]:
+        """All that is added to θ."""
+        return ((self.direction, self.scale), *self.more)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One place to ask for the answer to the constant input: θ + Σ terms on the mask, on all of θ, or |θ| + Σ terms."""
+
+    terms: tuple[tuple[Direction, float], ...]
+    base: Literal["on the mask", "everywhere", "magnitudes"] = "everywhere"
+
+
+class ParameterSpace(Protocol):
+    """θ as public values: what pulls, masks and frames need to know and to do. Nothing here sees an example."""
+
+    @property
+    def count(self) -> int:
+        """Number of parameters that directions move, d: those of the mask where there is one."""
+        ...
+
+    def inner_products(self, directions: Sequence[Direction]) -> np.ndarray:
+        """Return 〈z_i, z_j〉 over the parameters that move, float64 [K, K], the same on every machine."""
+        ...
+
+    def set_anchor(self) -> None:
+        """Take the θ of now as the place that `pull` draws to."""
+        ...
+
+    def pull(self, share: float) -> None:
+        """Move θ by a share of the way to the anchor: θ ← θ − share · (θ − anchor)."""
+        ...
+
+    def restrict(
+        self, scores: Terms, *, signed: bool, keep: float, per_tensor: bool = False, nested: bool = False
+    ) -> None:
+        """Let directions move only the share `keep` of highest score |θ_i · s_i| (θ_i · s_i if signed), s = Σ terms.
+
+        Without terms the score is |θ_i|. nested: the new mask holds the one of now, or lies in it.
+        Raises ValueError where nothing would be kept.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -65,6 +113,15 @@ class LossEvaluator(Protocol):
         """Number of trainable parameters d."""
         ...
 
+    @property
+    def parameters(self) -> ParameterSpace:
+        """θ as public values."""
+        ...
+
+    def public_outputs(self, points: Sequence[Point]) -> list[float]:
+        """Return the model's mean output for a constant input, which is no example, at each point; θ is unchanged."""
+        ...
+
     def probe(self, batch: Sequence[Example], probes: Sequence[Probe]) -> np.ndarray:
         """Return the loss of every example at every probe, nats, float64 [len(probes), len(batch)]; θ is unchanged."""
         ...
@@ -81,12 +138,15 @@ class LossEvaluator(Protocol):
         """Return each prompt's likeliest continuation at θ, token by token, to the end of its line."""
         ...
 
-    def apply(self, update: Sequence[tuple[Direction, float]]) -> None:
-        """Move θ to θ + Σ coefficient · z(direction), in the order given."""
+    def apply(self, update: Terms, *, momentum: float = 0.0) -> None:
+        """Move θ to θ + Σ coefficient · z(direction), in the order given.
+
+        With `momentum` β, θ moves by v ← β v + Σ coefficient · z(direction) instead; v is 0 after a reset or new mask.
+        """
         ...
 
     def reset(self) -> None:
-        """Set θ back to the base weights."""
+        """Set θ back to the base weights, and forget mask, anchor and velocity."""
         ...
 
     def state_digest(self) -> str:

@@ -5,6 +5,9 @@ alone. Nothing is ever restored by subtraction, so nothing drifts (methods.md, w
 
 Memory bounds these passes, so an update waits for the next probe and moves the master in the same pass. A replay makes
 many updates and no probe: they gather, and move it many at a time. The bits are those of an update made at once.
+
+What costs memory of the parameters' size beyond these two: the base weights (after the first update), an anchor (after
+the first stage) and a velocity, each one float32 copy, and only where they are used.
 """
 
 from __future__ import annotations
@@ -12,10 +15,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 
 from trainers.directions import Direction
 from trainers.directions.apply import add_to_all, checked_terms, write_all
+from trainers.directions.inner import inner_products
+from trainers.directions.masks import choose
+from trainers.directions.sparse import Kept, add_kept, write_kept
+from trainers.evaluators.base import Point, Terms
 
 MAX_WAITING = 32  # directions; more would make one pass long, and save little more memory traffic
 
@@ -35,20 +43,48 @@ class Parameters:
             if exact is not None
             else {name: tensor.detach().to(torch.float32, copy=True) for name, tensor in live.items()}
         )
+        self._live_is_theta = self._live_is_theta_off_mask = True
+        self._forget()
+
+    def _forget(self) -> None:
         self._master = self._base  # shared until the first update: a probe alone needs no third copy
         self._waiting: tuple[tuple[Direction, float], ...] = ()  # θ = master + Σ coefficient · z of these
-        self._live_is_theta = True
+        self._kept: Kept | None = None
+        self._anchor: Mapping[str, torch.Tensor] = self._base
+        self._velocity: dict[str, torch.Tensor] | None = None
 
     @property
     def count(self) -> int:
-        """Number of trainable parameters d."""
-        return sum(tensor.numel() for tensor in self._base.values())
+        """Number of parameters that directions move, d: those of the mask where there is one."""
+        return sum(tensor.numel() for tensor in (self._kept or self._base).values())
 
-    def perturb(self, direction: Direction, scale: float) -> None:
-        """Write θ + scale · z(direction) into the live weights."""
+    def perturb(self, direction: Direction, scale: float, more: Terms = ()) -> None:
+        """Write θ + scale · z(direction), plus the terms of `more`, into the live weights."""
+        if self._kept is not None:
+            if not self._live_is_theta_off_mask:
+                self.settle()
+            self._update_master()
+            write_kept(self._live, self._master, self._kept, checked(((direction, scale), *more)))
+        elif more:
+            self.place(Point(((direction, scale), *more)))
+        else:
+            write_all(self._live, self._master, direction, scale, self._waiting)
+            self._waiting = ()
         self._live_is_theta = False
-        write_all(self._live, self._master, direction, scale, self._waiting)
-        self._waiting = ()
+
+    def place(self, point: Point) -> None:
+        """Write what a point says into the live weights, one tensor at a time."""
+        terms = checked(point.terms)
+        if point.base == "on the mask":
+            (direction, scale), *more = terms
+            self.perturb(direction, scale, more)
+            return
+        self._update_master()
+        self._live_is_theta = self._live_is_theta_off_mask = False
+        for name, live in self._live.items():
+            values = self._master[name].abs() if point.base == "magnitudes" else self._master[name].clone()
+            add_to_all({name: values}, terms)
+            live.copy_(values)
 
     def settle(self) -> None:
         """Write θ into the live weights, if a probe or an update has left something else there."""
@@ -56,23 +92,59 @@ class Parameters:
             self._update_master()
             for name, live in self._live.items():
                 live.copy_(self._master[name])
-            self._live_is_theta = True
+            self._live_is_theta = self._live_is_theta_off_mask = True
 
-    def add(self, update: Sequence[tuple[Direction, float]]) -> None:
-        """Move θ by Σ coefficient · z(direction)."""
-        terms = [(direction, float(coefficient)) for direction, coefficient in checked_terms(update)]
-        if self._master is self._base:
-            self._master = {name: tensor.clone() for name, tensor in self._base.items()}
+    def add(self, update: Terms, *, momentum: float = 0.0) -> None:
+        """Move θ by Σ coefficient · z(direction), or by a velocity v ← momentum · v + Σ coefficient · z(direction)."""
+        terms = checked(update)
+        self._own_master()
         self._live_is_theta = False
+        if momentum:
+            self._add_with_velocity(terms, momentum)
+            return
         if len(self._waiting) + len(terms) > MAX_WAITING:
             self._update_master()
         self._waiting = (*self._waiting, *terms)
 
-    def reset(self) -> None:
-        """Set θ back to the base weights."""
-        self._master = self._base
-        self._waiting = ()
+    def set_anchor(self) -> None:
+        """Take the θ of now as the place that `pull` draws to; a copy, unless θ is still the base."""
+        self._update_master()
+        copies = {name: tensor.clone() for name, tensor in self._master.items() if self._master is not self._base}
+        self._anchor = copies or self._base
+
+    @torch.inference_mode()
+    def pull(self, share: float) -> None:
+        """Move θ by a share of the way to the anchor: θ ← θ − share · (θ − anchor), each operation rounded."""
+        self._own_master()
+        self._update_master()
         self._live_is_theta = False
+        for name, tensor in self._master.items():
+            tensor.sub_((tensor - self._anchor[name]).mul_(float(np.float32(share))))
+
+    def inner_products(self, directions: Sequence[Direction]) -> np.ndarray:
+        """Return 〈z_i, z_j〉 over the parameters that move, float64 [K, K], the same on every machine."""
+        return inner_products(self._base, directions, self._kept)
+
+    def restrict(
+        self, scores: Terms, *, signed: bool, keep: float, per_tensor: bool = False, nested: bool = False
+    ) -> None:
+        """Let directions move only the share `keep` of the parameters with the highest scores.
+
+        The score of a parameter is |θ_i · s_i|, s = Σ terms (θ_i · s_i if signed), and |θ_i| without terms. A tensor of
+        zeros, such as the second factor of a fresh adapter, has no weights to rank by: |s_i| ranks it.
+        nested: the new mask holds the one of now, or lies in it.
+        Raises ValueError where nothing would be kept.
+        """
+        self._update_master()
+        ranked = {name: _scores(name, tensor, checked(scores), signed) for name, tensor in self._master.items()}
+        kept = choose(ranked, keep, per_tensor=per_tensor, previous=self._kept if nested else None)
+        self.settle()
+        self._kept, self._velocity = kept, None
+
+    def reset(self) -> None:
+        """Set θ back to the base weights, and forget mask, anchor and velocity."""
+        self._forget()
+        self._live_is_theta = self._live_is_theta_off_mask = False
 
     def theta(self) -> dict[str, torch.Tensor]:
         """Return name → θ in float32; to be read, and only until the next update."""
@@ -82,7 +154,8 @@ class Parameters:
     def assign(self, values: Mapping[str, torch.Tensor]) -> None:
         """Set θ to float32 tensors, which are kept, not copied: whoever changes them later assigns them again."""
         assert values.keys() == self._base.keys()
-        self._master, self._waiting, self._live_is_theta = dict(values), (), False
+        self._master, self._waiting = dict(values), ()
+        self._live_is_theta = self._live_is_theta_off_mask = False
 
     def digest(self) -> str:
         """Return a SHA-256 over names, shapes and bits of θ."""
@@ -92,7 +165,43 @@ class Parameters:
             digest.update(tensor.detach().cpu().numpy().data)
         return digest.hexdigest()
 
+    def _own_master(self) -> None:
+        if self._master is self._base:
+            self._master = {name: tensor.clone() for name, tensor in self._base.items()}
+
     @torch.inference_mode()  # what clones the master in that mode makes tensors that only it may change
     def _update_master(self) -> None:
-        add_to_all(self._master, self._waiting)
+        self._add_terms(self._master, self._waiting)
         self._waiting = ()
+
+    def _add_terms(self, tensors: Mapping[str, torch.Tensor], terms: Terms) -> None:
+        if self._kept is None:
+            add_to_all(tensors, terms)
+        else:
+            add_kept(tensors, self._kept, terms)
+
+    @torch.inference_mode()
+    def _add_with_velocity(self, terms: Terms, momentum: float) -> None:
+        self._update_master()
+        if self._velocity is None:
+            self._velocity = {name: torch.zeros_like(tensor) for name, tensor in self._master.items()}
+        for velocity in self._velocity.values():
+            velocity.mul_(float(np.float32(momentum)))
+        self._add_terms(self._velocity, terms)
+        for name, tensor in self._master.items():
+            tensor.add_(self._velocity[name])
+
+
+def checked(terms: Terms) -> list[tuple[Direction, float]]:
+    """Return the terms with coefficients rounded to float32; ValueError for one that is not finite."""
+    return [(direction, float(coefficient)) for direction, coefficient in checked_terms(terms)]
+
+
+def _scores(name: str, weights: torch.Tensor, terms: Terms, signed: bool) -> torch.Tensor:
+    if not terms:
+        return weights.abs()
+    slopes = torch.zeros_like(weights)
+    add_to_all({name: slopes}, terms)
+    if not weights.any():
+        return slopes.abs()
+    return weights * slopes if signed else (weights * slopes).abs()

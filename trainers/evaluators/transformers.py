@@ -16,9 +16,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from trainers.config import ModelConfig, PerformanceConfig
-from trainers.directions import Direction
-from trainers.evaluators.base import Example, Probe
+from trainers.config import Head, ModelConfig, PerformanceConfig
+from trainers.evaluators.base import Example, Point, Probe, Terms
 from trainers.evaluators.batching import Row, rows_of
 from trainers.evaluators.forward import Forward
 from trainers.evaluators.generation import generate, standard_attention
@@ -27,6 +26,8 @@ from trainers.evaluators.packing import PackedBatch
 from trainers.evaluators.padding import PaddedBatch
 from trainers.evaluators.parameters import Parameters
 from trainers.evaluators.scores import loss_tensor, losses_of, row_scores, score_tensors
+
+_CONSTANT_TOKENS = 8  # of the input that data-free scores ask about
 
 
 class TransformersEvaluator:
@@ -64,6 +65,7 @@ class TransformersEvaluator:
         self.parameters = Parameters(live, exact if model.dtype != "float32" else None)
         self._base = self._model.get_base_model() if model.trainable == "lora" else self._model
         self._forward = Forward(self._model, self._base, config=model, pad_id=pad_id, performance=performance)
+        self._constant = _constant_example(tokenizer, model.head)
 
     @property
     def parameter_count(self) -> int:
@@ -75,6 +77,11 @@ class TransformersEvaluator:
         """Whether rows are laid end to end without padding."""
         return self._forward.packs
 
+    @property
+    def model_size(self) -> int:
+        """Number of parameters of the whole model, those that do not train included."""
+        return sum(tensor.numel() for tensor in self._model.parameters())
+
     @torch.inference_mode()
     def probe(self, batch: Sequence[Example], probes: Sequence[Probe]) -> np.ndarray:
         """Return the loss of every example at every probe, nats, float64 [len(probes), len(batch)]; θ is unchanged."""
@@ -82,7 +89,7 @@ class TransformersEvaluator:
         losses_PB = np.empty((len(probes), len(batch)))
         for p, probe in enumerate(probes):
             if prepared:  # an empty batch needs no forward pass
-                self.parameters.perturb(probe.direction, probe.scale)
+                self.parameters.perturb(probe.direction, probe.scale, probe.more)
             losses_PB[p] = losses_of(self.scores(prepared, len(batch)), batch)
         return losses_PB
 
@@ -120,13 +127,23 @@ class TransformersEvaluator:
             )
 
     @torch.inference_mode()
-    def apply(self, update: Sequence[tuple[Direction, float]]) -> None:
-        """Move θ to θ + Σ coefficient · z(direction), in the order given."""
-        self.parameters.add(update)
+    def apply(self, update: Terms, *, momentum: float = 0.0) -> None:
+        """Move θ to θ + Σ coefficient · z(direction), in the order given, or by the velocity (`Parameters.add`)."""
+        self.parameters.add(update, momentum=momentum)
+
+    @torch.inference_mode()
+    def public_outputs(self, points: Sequence[Point]) -> list[float]:
+        """Return the mean logit for a row of one constant token at each point; θ is unchanged."""
+        (constant,) = self.prepare([self._constant])
+        outputs = []
+        for point in points:
+            self.parameters.place(point)
+            outputs.append(float(self._forward.logits(constant).double().mean()))
+        return outputs
 
     @torch.inference_mode()
     def reset(self) -> None:
-        """Set θ back to the base weights."""
+        """Set θ back to the base weights, and forget mask, anchor and velocity."""
         self.parameters.reset()
 
     def state_digest(self) -> str:
@@ -193,3 +210,14 @@ def _require_ids_fit(tokenizer: PreTrainedTokenizerBase, model: Any) -> None:
             f"model.path: the tokenizer's ids go up to {largest}, the model's embedding has {rows} rows. Use the "
             "tokenizer that belongs to the model, or resize its embedding."
         )
+
+
+def _constant_example(tokenizer: PreTrainedTokenizerBase, head: Head) -> Example:
+    """Return one token, repeated: an input that says nothing. A masked model is asked at a mask behind it."""
+    special = set(tokenizer.all_special_ids)
+    constant = next((n for n in range(len(tokenizer)) if n not in special), 0)
+    row = (constant,) * _CONSTANT_TOKENS
+    if head == "masked-lm":
+        assert isinstance(tokenizer.mask_token_id, int)  # the prompt encoder sees to it
+        return Example((*row, tokenizer.mask_token_id), ((constant,),), 0, mask_place=_CONSTANT_TOKENS)
+    return Example(row, ((constant,),) if head == "causal-lm" else (), 0)

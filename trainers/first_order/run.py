@@ -27,6 +27,7 @@ from trainers.mechanism import MechanismPlan
 from trainers.methods.catalogue import METHODS
 from trainers.run import BaseRun, Tokens, Workspace
 from trainers.sampling import PoissonSampler, Sampler
+from trainers.schedules import bound
 
 
 class FirstOrderRun(BaseRun):
@@ -65,6 +66,7 @@ class FirstOrderRun(BaseRun):
         self._evaluator = workspace.evaluator
         super().__init__(workspace, config, plan, tokens, folder)
         self._plan, self._folder = plan, folder
+        self._learning_rate = bound(config.method.learning_rate, config.method.num_steps, ())
         self._units: Sequence[Unit] = groups_of(workspace.examples, workspace.users)
         self._sampler = sampler or PoissonSampler(plan, len(self._units))
         self._noise = noise or GaussianNoise()
@@ -114,7 +116,7 @@ class FirstOrderRun(BaseRun):
             self._noise.add(total, math.nextafter(self._plan.noise_multiplier * self._plan.clip_norm, math.inf))
         self.log.release_digest("step", index, _digest(total))
         mean = {name: tensor / self._plan.expected_batch_size for name, tensor in total.items()}
-        self._optimizer.step(mean, self.config.method.learning_rate)
+        self._optimizer.step(mean, self._learning_rate(self.steps_taken))
         self._evaluator.parameters.assign(self._optimizer.theta)
         self.steps_taken += 1
         if self.steps_taken % self.config.performance.snapshot_steps == 0:

@@ -129,7 +129,7 @@ def noise_from_key_and_step(patch):
     def take(context, step):
         class OfStep:
             def draw(self, plan):
-                generator = np.random.default_rng((context.method.seed, step))
+                generator = np.random.default_rng((context.method._config.seed, step))
                 return (generator.standard_normal(plan.num_directions) * plan.noise_scale_units).astype(np.int64)
 
         true_take(dataclasses.replace(context, noise=OfStep()), step)
@@ -153,7 +153,7 @@ FOUND = [
     (noise_times(0.8), "DP-ZO", "residuals", "scale × 0."),
     (noise_times(0.9), "DP-AggZO, K=2", "residuals", "scale × 0."),
     (noise_times(0.5), "DP-ZO", "membership", "told too well"),
-    (clip_at_twice_the_norm, "DP-ZO", "replay", "moved the sum by 2 C, not 1 C"),
+    (clip_at_twice_the_norm, "DP-ZO", "replay", "C, not 1 C at most"),
     (clip_at_twice_the_norm, "DP-AggZO, K=2", "membership", "told too well"),
     (no_clip, "DP-AggZO, K=2", "replay", "moved the sum by"),
     (clip_of_each_coordinate, "DP-AggZO, K=2", "replay", "moved the sum by"),

@@ -291,7 +291,6 @@ def test_settings_come_back_from_their_own_dump():
         ("dp-adamw", "direction", "rademacher"),
         ("adamw", "momentum", 0.5),
         ("dp-zo", "weight_decay", 0.1),
-        ("dp-zo", "momentum", 0.5),
     ],
 )
 def test_a_setting_that_means_nothing_is_refused(name, field, value):

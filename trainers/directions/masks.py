@@ -1,0 +1,71 @@
+"""Choosing a mask: the parameters with the highest scores, as flat indices.
+
+The choice depends on the bits of the scores alone: equal scores are told apart by name and index, so that a replay
+finds the same mask anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from trainers.directions.sparse import Kept
+
+
+def choose(
+    scores: Mapping[str, torch.Tensor], keep: float, *, per_tensor: bool = False, previous: Kept | None = None
+) -> dict[str, torch.Tensor]:
+    """Return the flat indices of the share `keep` with the highest scores.
+
+    Args:
+        scores: parameter name → float32 scores of its shape.
+        keep: share of all parameters, in (0, 1].
+        per_tensor: keep this share of each tensor rather than of all together.
+        previous: a mask to grow or to shrink: the new one holds it, or lies in it, as its size says.
+
+    Raises:
+        ValueError: a score is not finite, or so small a share keeps nothing.
+    """
+    names = sorted(scores)
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in scores.values()):
+        raise ValueError("method.mask: the scores of the parameters are not finite; choose mask.scores: magnitude")
+    before = {name: _flags(scores[name], previous[name] if previous else None) for name in names}
+    groups = [[name] for name in names] if per_tensor else [names]
+    chosen: dict[str, np.ndarray] = {}
+    for group in groups:
+        values = np.concatenate([scores[name].reshape(-1).cpu().numpy() for name in group])
+        flags = _highest(values, keep, np.concatenate([before[name] for name in group]) if previous else None)
+        ends = np.cumsum([scores[name].numel() for name in group])[:-1]
+        chosen |= dict(zip(group, np.split(flags, ends), strict=True))
+    if not any(flags.any() for flags in chosen.values()):
+        total = sum(tensor.numel() for tensor in scores.values())
+        raise ValueError(f"method.mask: keep {keep:g} keeps none of {total:,} parameters. Raise mask.keep")
+    return {name: torch.from_numpy(np.flatnonzero(flags)).to(scores[name].device) for name, flags in chosen.items()}
+
+
+def _flags(tensor: torch.Tensor, indices: torch.Tensor | None) -> np.ndarray:
+    flags = np.zeros(tensor.numel(), dtype=bool)
+    if indices is not None:
+        flags[indices.cpu().numpy()] = True
+    return flags
+
+
+def _highest(values: np.ndarray, keep: float, before: np.ndarray | None) -> np.ndarray:
+    """Return which ⌊keep · size⌋ values are highest; `before` ones come first of all, or are the only candidates."""
+    count = int(keep * values.size)
+    candidates, flags = np.ones(values.size, dtype=bool), np.zeros(values.size, dtype=bool)
+    if before is not None and count >= before.sum():
+        flags, candidates = before.copy(), ~before
+        count -= int(before.sum())
+    elif before is not None:
+        candidates = before
+    places = np.flatnonzero(candidates)
+    if count:
+        order = values[places]
+        threshold = np.partition(order, order.size - count)[order.size - count]
+        flags[places[order > threshold]] = True
+        ties = places[order == threshold]
+        flags[ties[: count - int((order > threshold).sum())]] = True
+    return flags

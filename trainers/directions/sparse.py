@@ -1,0 +1,66 @@
+"""Directions on a mask: only the elements at kept indices are drawn, written and moved.
+
+A counter hash gives any element by itself, so a mask that keeps 1 % of the parameters costs about 1 % of a pass. The
+bits are those of the whole direction at these places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from trainers.directions import apply_torch
+from trainers.directions.counter import Direction, stream
+
+Kept = Mapping[str, torch.Tensor]
+"""Parameter name → flat indices, int64 in rising order, on the parameter's device."""
+
+
+def values_at(direction: Direction, name: str, shape: Sequence[int], indices: torch.Tensor) -> torch.Tensor:
+    """Return z at flat indices, float32 of the same length."""
+    if indices.device.type != "cpu" or (direction.is_low_rank and len(shape) > 1):
+        return apply_torch.values_at(direction, name, shape, indices)
+    from trainers.directions import kernels_cpu
+
+    out = np.empty(indices.numel(), np.float32)
+    key = np.array(stream(direction, name), np.uint64)
+    kernels_cpu.gather(0, out.size, indices.numpy(), key, direction.kind != "rademacher", out)
+    return torch.from_numpy(out)
+
+
+@torch.no_grad()
+def add_kept(master: Mapping[str, torch.Tensor], kept: Kept, terms: Sequence[tuple[Direction, float]]) -> None:
+    """Add Σ_k c_k z_k to master in place at the kept indices, a rounding after each product and each sum."""
+    if not terms:
+        return
+    for name, tensor in master.items():
+        flat, indices = tensor.view(-1), kept[name]
+        flat[indices] = _moved(flat[indices], terms, name, tensor.shape, indices)
+
+
+@torch.no_grad()
+def write_kept(
+    live: Mapping[str, torch.Tensor],
+    master: Mapping[str, torch.Tensor],
+    kept: Kept,
+    terms: Sequence[tuple[Direction, float]],
+) -> None:
+    """Write live ← master + Σ_k c_k z_k at the kept indices, rounded to live's dtype; the rest is not touched."""
+    for name, tensor in live.items():
+        indices = kept[name]
+        values = _moved(master[name].view(-1)[indices], terms, name, tensor.shape, indices)
+        tensor.view(-1)[indices] = values.to(tensor.dtype)
+
+
+def _moved(
+    values: torch.Tensor,
+    terms: Sequence[tuple[Direction, float]],
+    name: str,
+    shape: Sequence[int],
+    indices: torch.Tensor,
+) -> torch.Tensor:
+    for direction, coefficient in terms:
+        values = values + values_at(direction, name, shape, indices).mul_(float(np.float32(coefficient)))
+    return values

@@ -1,0 +1,65 @@
+"""The zeroth-order estimator that all methods share: where losses are measured, and an example's K-vector from them.
+
+Pure functions of public values: no file, no process group, no random number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from trainers.directions.frames import Law, Terms, drawn
+from trainers.evaluators.base import Probe
+
+Difference = Literal["two-sided", "one-sided", "centred"]
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """Differences along K combinations of public directions.
+
+    Args:
+        num_directions: K.
+        difference: two-sided Δ_k = [ℓ(θ+λz_k) − ℓ(θ−λz_k)] / 2λ from 2K probes; one-sided [ℓ(θ+λz_k) − ℓ(θ)] / λ from
+            K + 1; centred, the one-sided less its mean over k, from K, since ℓ(θ) cancels.
+        smoothing: step → λ, in units of a parameter.
+        combinations: step → the K directions.
+    """
+
+    num_directions: int
+    difference: Difference
+    smoothing: Callable[[int], float]
+    combinations: Callable[[int], list[Terms]]
+
+    def propose(self, step: int) -> list[Probe]:
+        """Return the probes of a step: two-sided +λ and −λ of each direction in turn; θ itself first if one-sided."""
+        radius, combinations = self.smoothing(step), self.combinations(step)
+        if self.difference == "two-sided":
+            return [_probe(terms, sign * radius) for terms in combinations for sign in (1.0, -1.0)]
+        base = [Probe(combinations[0][0][0], 0.0)] if self.difference == "one-sided" else []
+        return base + [_probe(terms, radius) for terms in combinations]
+
+    def values(self, step: int, losses_PB: np.ndarray) -> np.ndarray:
+        """Return each example's K-vector v(x) = Δ(x) / K, float64 [B, K], from losses [P, B] in nats."""
+        radius = self.smoothing(step)
+        with np.errstate(invalid="ignore", over="ignore"):  # inf − inf is NaN, which the clip counts as 0
+            if self.difference == "two-sided":
+                return ((losses_PB[0::2] - losses_PB[1::2]) / (2.0 * radius * self.num_directions)).T
+            if self.difference == "one-sided":
+                base_B, moved_KB = losses_PB[0], losses_PB[1:]
+            else:
+                base_B, moved_KB = losses_PB.mean(axis=0), losses_PB
+            return ((moved_KB - base_B) / (radius * self.num_directions)).T
+
+
+def proof_probes(law: Law, seed: int, rank: int, smoothing: float) -> list[Probe]:
+    """Return a probe to each side of θ, by which an evaluator is proved before a run."""
+    return [Probe(drawn(law, seed, 0, 0, rank), sign * smoothing) for sign in (1.0, -1.0)]
+
+
+def _probe(terms: Terms, scale: float) -> Probe:
+    (first, *more) = ((direction, scale * coefficient) for direction, coefficient in terms)
+    return Probe(*first, tuple(more))
