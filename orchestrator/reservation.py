@@ -26,6 +26,7 @@ from trainers.tasks.fingerprint import fingerprint
 
 NOT_PRIVATE = {"law": "not private"}
 NUM_TRIALS = "num_trials"
+FOLDER = "folder"
 
 
 @dataclass(frozen=True)
@@ -51,14 +52,17 @@ def reserve(plan: Plan, storage: Storage) -> Reserved:
     """Enter the plan's caps under its name; the same plan again is the same reservation.
 
     Raises:
-        ValueError: the name is taken by a plan with other caps, or the budget belongs to other data.
+        ValueError: the name is taken by a plan with other caps, or by a search of one winner in another folder; or the
+            budget belongs to other data.
         BudgetExceeded: the budget has no room for it.
         LedgerCorruptError: what was drawn under this name earlier is not what the ledger wrote.
     """
     ledger = Ledger(storage.database_url)
     budget = budget_of(plan.config, ledger)
     reused = _reused(plan, ledger, budget, storage.name)
-    secret = {NUM_TRIALS: plan.rule.number.draw_number()} if isinstance(plan.rule, BestOf) else None
+    secret = None
+    if isinstance(plan.rule, BestOf):
+        secret = {NUM_TRIALS: plan.rule.number.draw_number(), FOLDER: storage.identity()}
     ledger.reserve(
         storage.name,
         caps_of(plan),
@@ -68,6 +72,11 @@ def reserve(plan: Plan, storage: Storage) -> Reserved:
         reused=reused,
         secret=secret,
     )
+    if secret is not None and ledger.secret_of(storage.name).get(FOLDER) != secret[FOLDER]:
+        raise ValueError(
+            f"name: a search of one winner, {storage.name!r}, was begun in another folder than {storage.folder}; from "
+            "two folders two winners could leave, of too many trials. Go on there, or give another name."
+        )
     return Reserved(ledger, budget, storage.name)
 
 

@@ -10,6 +10,7 @@ from orchestrator.reservation import caps_of, reserve
 from orchestrator.storage import storage_of
 
 MEZO = ("method.name=mezo", "method.num_directions=1", "privacy.noise_multiplier=null")
+BEST = ("search.release=best", "search.sampler=random", "search.seed=null")
 PRIVATE_SCORES = ("score.on=private", "score.num_examples=100", "score.times=2")
 
 
@@ -74,3 +75,21 @@ def test_a_ledger_that_was_edited_is_refused(plan):
     database.close()
     with pytest.raises(LedgerCorruptError, match="Draw 1 of 'train_step' of 'test' is not what was written"):
         reserve(made, storage)
+
+
+def test_a_search_of_one_winner_goes_on_in_its_own_folder_only(plan, tmp_path):
+    ledger = f"budget.ledger=sqlite:///{tmp_path / 'shared.db'}"
+    made = plan(*BEST, ledger)
+    storage = storage_of(made.config)
+    number = reserve(made, storage).num_trials()
+    elsewhere = plan(*BEST, ledger, f"storage_path={tmp_path / 'elsewhere'}")
+    with pytest.raises(ValueError, match="'test', was begun in another folder"):
+        reserve(elsewhere, storage_of(elsewhere.config))
+    assert reserve(made, storage).num_trials() == number
+
+
+def test_where_everything_is_released_a_name_may_go_on_elsewhere(plan, tmp_path):
+    ledger = f"budget.ledger=sqlite:///{tmp_path / 'shared.db'}"
+    reserve(plan(ledger), storage_of(plan(ledger).config))
+    elsewhere = plan(ledger, f"storage_path={tmp_path / 'elsewhere'}")
+    assert len(reserve(elsewhere, storage_of(elsewhere.config)).ledger.reservations()) == 1
