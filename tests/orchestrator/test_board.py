@@ -19,7 +19,7 @@ def start(board, *numbers):
 def report(board, number, iteration, score, *, finished=False, charged=None):
     steps = 10 * iteration
     result = {"training_iteration": iteration, "score": score, "steps": steps, "finished": finished}
-    result |= {"steps_charged": steps if charged is None else charged, "epsilon": steps / 8}
+    result |= {"steps_charged": steps if charged is None else charged, "epsilon": steps / 8, "num_steps": 4}
     board.on_trial_result(iteration=0, trials=[], trial=trial(number), result=result)
 
 
@@ -52,7 +52,7 @@ def test_a_result_moves_the_row(board):
     report(board, 0, 1, 0.5)
     report(board, 0, 2, 0.75, charged=22)
     (row,) = board.rows
-    assert row == TrialRow(0, {"method.learning_rate": 1e-3}, "running", 20, 22, [0.5, 0.75], 2.5)
+    assert row == TrialRow(0, {"method.learning_rate": 1e-3}, "running", 20, 22, [0.5, 0.75], 2.5, 4)
     assert row.score == 0.75
 
 
