@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from ray import tune
 
+from orchestrator.privacy.errors import LedgerCorruptError, LedgerUnreachable
+
 State = Literal["running", "complete", "stopped early", "failed"]
 
 
@@ -44,6 +46,12 @@ class TrialRow:
         Its number, the tokens that kills cost it and its `epsilon` with them are no part of what a candidate is.
         """
         return replace(self, number=0, steps_charged=self.steps, epsilon=epsilon)
+
+
+def word_of_the_ledger(error: BaseException | None) -> LedgerUnreachable | LedgerCorruptError | None:
+    """Return what the ledger said, if that is what a trial failed of: to try it again would not help."""
+    cause = getattr(error, "cause", None) or error  # Ray wraps it
+    return cause if isinstance(cause, LedgerUnreachable | LedgerCorruptError) else None
 
 
 class Board(tune.Callback):
@@ -90,6 +98,15 @@ class Board(tune.Callback):
         row = self._row(trial)
         if row.state == "running":
             row.state = "stopped early"
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """End the sweep where the ledger ended a trial: it was away for all its patience, or set back.
+
+        Raises:
+            LedgerUnreachable, LedgerCorruptError: as in the trial.
+        """
+        if (word := word_of_the_ledger(trial.get_pickled_error())) is not None:
+            raise word
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Note a trial that failed for good."""

@@ -154,16 +154,24 @@ class TruthfulSearch(OptunaSearch):
             self._wait_for(lambda trial=self._ot_trials[trial_id]: self._tell(trial, None))
         self._failed.clear()
 
+    def close(self) -> None:
+        """Close this process's connections to the study's database."""
+        assert isinstance(self._storage, optuna.storages.RDBStorage)
+        self._storage.remove_session()
+        self._storage.engine.dispose()
+
     def _tell(self, trial: optuna.trial.Trial, result: dict[str, Any] | None) -> None:
         """Store how a trial ended; again, after an answer that was lost, changes nothing."""
+        if self._study._storage.get_trial(trial._trial_id).state.is_finished():
+            return
         if result is not None:
             self._note(trial, result)
         if result is None or not math.isfinite(result[METRIC]):
-            self._study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+            self._study.tell(trial, state=TrialState.FAIL)
         elif result["finished"]:
-            self._study.tell(trial, result[METRIC], skip_if_finished=True)
+            self._study.tell(trial, result[METRIC])
         else:
-            self._study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
+            self._study.tell(trial, state=TrialState.PRUNED)
 
     def _wait_for(self, ask: Callable[[], Answer]) -> Answer:
         return patiently(partial(_answered, ask), self._patience_s, "The search waited")

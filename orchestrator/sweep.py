@@ -15,12 +15,11 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from rich.console import Console
 
-from orchestrator.board import Board
+from orchestrator.board import Board, word_of_the_ledger
 from orchestrator.config import SweepConfig
 from orchestrator.lane import Job, Lane
 from orchestrator.ledgered import holder_of, require_ledger_knows
 from orchestrator.planning import Plan
-from orchestrator.privacy.errors import LedgerCorruptError, LedgerUnreachable
 from orchestrator.privacy.ledger import Ledger
 from orchestrator.publication import publish_best
 from orchestrator.records import SweepResult, read_result, require_same_settings, write_config, write_result
@@ -137,6 +136,7 @@ def _all_trials(sweep: _Sweep, reserved: Reserved, console: Console) -> Board:
     if to_come > 0:
         with ray_session(config.search.concurrent_trials * sweep.threads), view:
             _run_trials(sweep, search, board, to_come)
+    search.close()
     for row in board.rows if sweep.tune_on is None else []:  # also failed trials, and those that an earlier process ran
         row.steps_charged = reserved.steps_drawn(holder_of(row.number))
         row.epsilon = sweep.plan.epsilon_after(sweep.plan.trial(row.values), row.steps_charged)
@@ -174,8 +174,8 @@ def _run_trials(sweep: _Sweep, search: TruthfulSearch, board: Board, to_come: in
     )
     errors = tuner.fit().errors
     for error in errors:
-        if isinstance(error, LedgerCorruptError | LedgerUnreachable):
-            raise error
+        if (word := word_of_the_ledger(error)) is not None:
+            raise word from None
     search.fail_the_failed()
     if errors and board.best() is None:
         raise RuntimeError(f"no trial finished; the first one that failed said: {errors[0]}")

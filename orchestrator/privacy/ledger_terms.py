@@ -97,7 +97,7 @@ class Terms:
 
 
 def entry_of(kind: str) -> str:
-    """Return which entry of a menu a kind of release belongs to: '2' for 'train_step/2'; without a menu there is one."""
+    """Return which entry of a menu a kind of release belongs to: '2' for 'train_step/2'; '' where there is no menu."""
     return kind.partition("/")[2]
 
 

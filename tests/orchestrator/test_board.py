@@ -2,8 +2,10 @@ import math
 from types import SimpleNamespace
 
 import pytest
+from ray.exceptions import RayTaskError
 
 from orchestrator.board import Board, TrialRow
+from orchestrator.privacy.errors import LedgerCorruptError, LedgerUnreachable
 
 
 def trial(number, rate=1e-3):
@@ -131,3 +133,22 @@ def test_a_trial_that_ends_without_a_score_has_failed(board):
     end(board, 1, 0.6, 0.5)
     assert [row.state for row in board.rows] == ["failed", "complete"]
     assert board.best().number == 1
+
+
+@pytest.mark.parametrize("word", [LedgerUnreachable("away"), LedgerCorruptError("set back")])
+def test_a_trial_that_the_ledger_ended_ends_the_sweep(word):
+    wrapped = RayTaskError("step", "a long traceback", word).as_instanceof_cause()
+    failed = SimpleNamespace(get_pickled_error=lambda: wrapped)
+    with pytest.raises(type(word)) as said:
+        Board().on_trial_recover(iteration=0, trials=[], trial=failed)
+    assert str(said.value) == str(word)
+
+
+@pytest.mark.parametrize("error", [None, ValueError("no"), RayTaskError("step", "a long traceback", ValueError("no"))])
+def test_any_other_trial_is_tried_again(error):
+    Board().on_trial_recover(iteration=0, trials=[], trial=SimpleNamespace(get_pickled_error=lambda: error))
+
+
+def test_a_winner_leaves_as_if_it_had_been_alone():
+    row = TrialRow(7, {"a": 1}, "complete", 10, 13, [0.1, 0.2], 3.0, 10)
+    assert row.as_winner(2.5) == TrialRow(0, {"a": 1}, "complete", 10, 10, [0.1, 0.2], 2.5, 10)
