@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from orchestrator.config import load_run, load_sweep, resolved_json
-from orchestrator.privacy.errors import BudgetExceeded, LedgerCorruptError
+from orchestrator.privacy.errors import BudgetExceeded, LedgerCorruptError, LedgerUnreachable
 from trainers.config import RunConfig
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def clear_errors() -> Iterator[None]:
     except BudgetExceeded as refusal:
         _say(f"Budget refused: {refusal}")
         raise typer.Exit(BUDGET_REFUSED) from None
-    except LedgerCorruptError as refusal:
+    except (LedgerCorruptError, LedgerUnreachable) as refusal:
         _say(f"Ledger refused: {refusal}")
         raise typer.Exit(BUDGET_REFUSED) from None
     except ValueError as error:
@@ -189,7 +189,7 @@ def plan_json(made: Plan) -> str:
 
     values = {
         "name": made.config.name,
-        "private": made.caps is not None,
+        "private": made.rule is not None,
         "epsilon": finite_or_none(made.epsilon),
         "delta": made.config.privacy.delta,
         "trial_epsilon": finite_or_none(made.trial_epsilon),

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from orchestrator.board import TrialRow
 from orchestrator.planning import Plan
+from orchestrator.records import write_whole
 from orchestrator.storage import Storage
+from trainers.methods.catalogue import METHODS
 from trainers.open_run import open_run
+from trainers.release_log import uninterrupted
 from trainers.run import LOG_NAME, Tokens, Workspace, mechanism_plan
 from trainers.tokens import LocalTokens
 from trainers.workspace import open_workspace
 
 
 def publish_best(plan: Plan, storage: Storage, best: TrialRow) -> None:
-    """Export the best trial's model into the run's folder; where trials stay secret, its log too."""
+    """Export the best trial's model into the run's folder; where trials stay secret, what its log released too."""
     log = rebuild(plan, storage, best, storage.model_folder)
-    if not storage.releases_trials:
-        shutil.copyfile(log, storage.folder / LOG_NAME)
+    if not storage.releases_trials and METHODS[plan.config.method.name].order == "zeroth":  # else digests alone
+        write_whole(storage.folder / LOG_NAME, uninterrupted(log))
 
 
 def rebuild(plan: Plan, storage: Storage, trial: TrialRow, folder: Path) -> Path:

@@ -23,7 +23,7 @@ def plan_summary(plan: Plan) -> RenderableType:
     facts = [
         (
             "total ε",
-            f"{epsilon_text(plan.epsilon)} at δ = {config.privacy.delta:g}" if plan.caps else "∞ (not private)",
+            f"{epsilon_text(plan.epsilon)} at δ = {config.privacy.delta:g}" if plan.rule else "∞ (not private)",
         ),
         ("method", method.title if method.order == "first" else _zeroth_order(config)),
         ("steps", f"{trials}{config.method.num_steps}"),
@@ -45,8 +45,9 @@ def plan_summary(plan: Plan) -> RenderableType:
         "unknown before the model is loaded" if work.seconds is None else f"about {duration(work.seconds)} on this CPU"
     )
     facts.append(("time", seconds))
-    if plan.caps is not None and config.privacy.delta * config.data.num_examples >= 1:
-        facts.append(("warning", "δ ≥ 1 / num_examples: publishing one example at random would satisfy it; lower δ"))
+    unit, delta = config.data.unit, config.privacy.delta
+    if plan.rule is not None and delta * config.data.num_units >= 1:
+        facts.append(("warning", f"δ ≥ 1 / num_{unit}s: publishing one {unit} at random would satisfy it; lower δ"))
     return facts_table(facts)
 
 
@@ -59,7 +60,7 @@ def sweep_summary(result: SweepResult, config: SweepConfig, width: int) -> Rende
     """Return the table of trials, what the best one reached, and the privacy statement."""
     best = result.best
     table = trials_table(
-        result.trials, sorted(config.search.space.root), None if best is None else best.number, config.method.num_steps
+        result.trials, sorted(config.search.parameters), None if best is None else best.number, config.method.num_steps
     )
     facts = [] if result.zero_shot is None else [("zero-shot", f"{result.zero_shot:.1%}")]
     if best is not None:

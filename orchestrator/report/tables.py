@@ -32,7 +32,7 @@ def trials_table(rows: Sequence[TrialRow], names: Sequence[str], best: int | Non
         table.add_row(
             str(row.number),
             *(short(row.values.get(name)) for name in names),
-            f"{row.steps}/{num_steps}",
+            f"{row.steps}/{row.num_steps or num_steps}",
             "" if row.score is None else f"{row.score:.1%}",
             "" if row.epsilon is None else epsilon_text(row.epsilon, digits=3),
             f"[{style}]{row.state}[/]" + (" ★" if row.number == best else ""),
