@@ -8,25 +8,18 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from orchestrator import budget_cli
+from orchestrator.cli_output import Format, OutputFormat, clear_errors, print_result, progress_console
 from orchestrator.config import load_run, load_sweep, resolved_json
-from orchestrator.privacy.errors import BudgetExceeded, LedgerCorruptError
 from trainers.config import RunConfig
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from orchestrator.planning import Plan
-
-BAD_CONFIGURATION, BUDGET_REFUSED = 2, 3
 
 app = typer.Typer(
     help="Differentially private zeroth-order fine-tuning, with the search's cost in the reported epsilon.",
@@ -34,20 +27,12 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,  # frames hold private rows
 )
-
-
-class Format(StrEnum):
-    """How results are printed."""
-
-    TEXT = "text"
-    JSON = "json"
-
+app.add_typer(budget_cli.app, name="budget")
 
 ConfigFile = Annotated[Path, typer.Argument(help="YAML or JSON file; see examples/.", show_default=False)]
 Overrides = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as method.num_steps=500.")
 ]
-OutputFormat = Annotated[Format, typer.Option("--format", help="text for people, json for programs.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration and stop.")]
 
 
@@ -79,8 +64,8 @@ def train(
 
         made = make_plan(loaded)
         _announce(made)
-        result = run_training(made, _progress_console())
-        _print(output, lambda: result_json(result), lambda width: run_summary(result, width))
+        result = run_training(made, progress_console())
+        print_result(output, lambda: result_json(result), lambda width: run_summary(result, width))
 
 
 @app.command()
@@ -102,24 +87,8 @@ def sweep(
 
         made = make_plan(loaded)
         _announce(made)
-        result = run_sweep(made, _progress_console())
-        _print(output, lambda: result_json(result), lambda width: sweep_summary(result, loaded, width))
-
-
-@contextmanager
-def clear_errors() -> Iterator[None]:
-    """Turn what a user can mend into one clear message and an exit code; anything else stays a traceback."""
-    try:
-        yield
-    except BudgetExceeded as refusal:
-        _say(f"Budget refused: {refusal}")
-        raise typer.Exit(BUDGET_REFUSED) from None
-    except LedgerCorruptError as refusal:
-        _say(f"Ledger refused: {refusal}")
-        raise typer.Exit(BUDGET_REFUSED) from None
-    except ValueError as error:
-        _say(f"Error: {error}")
-        raise typer.Exit(BAD_CONFIGURATION) from None
+        result = run_sweep(made, progress_console())
+        print_result(output, lambda: result_json(result), lambda width: sweep_summary(result, loaded, width))
 
 
 def main() -> None:
@@ -137,7 +106,7 @@ def _announce(made: Plan) -> None:
     """Show the plan on the error stream before it is carried out, so that standard output holds the result alone."""
     from orchestrator.report.summary import plan_summary
 
-    console = _progress_console()
+    console = progress_console()
     console.print(plan_summary(made))
     console.print()
 
@@ -145,7 +114,7 @@ def _announce(made: Plan) -> None:
 def _print_plan(made: Plan, output: Format) -> None:
     from orchestrator.report.summary import plan_summary
 
-    _print(output, lambda: plan_json(made), lambda _: plan_summary(made))
+    print_result(output, lambda: plan_json(made), lambda _: plan_summary(made))
 
 
 def plan_json(made: Plan) -> str:
@@ -165,19 +134,3 @@ def plan_json(made: Plan) -> str:
         "estimated_seconds": made.estimate.seconds,
     }
     return json.dumps(values, indent=2, allow_nan=False) + "\n"
-
-
-def _print(output: Format, as_json: Callable[[], str], as_text: Callable[[int], RenderableType]) -> None:
-    if output is Format.JSON:
-        sys.stdout.write(as_json())
-    else:
-        console = Console()
-        console.print(as_text(console.width))
-
-
-def _progress_console() -> Console:
-    return Console(stderr=True)
-
-
-def _say(message: str) -> None:
-    Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(message)
