@@ -6,7 +6,6 @@ else.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,12 +36,26 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved conf
 
 
 @app.command()
-def plan(config: ConfigFile, overrides: Overrides = [], output: OutputFormat = Format.TEXT) -> None:  # noqa: B006
-    """Show epsilon, noise, forward passes and time, before anything private is touched."""
+def plan(
+    config: ConfigFile,
+    overrides: Overrides = [],  # noqa: B006
+    output: OutputFormat = Format.TEXT,
+    within: Annotated[
+        float | None, typer.Option("--within", metavar="EPSILON", help="What fits this ε; privacy.epsilon when absent.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="PNG or SVG file: ε against the number of trials.")
+    ] = None,
+    brief: Annotated[
+        bool, typer.Option("--brief", help="Without what other rules would cost, which takes a while.")
+    ] = False,
+) -> None:
+    """Show epsilon, noise and work, every rule side by side and what fits, before anything private is touched."""
     with clear_errors():
         from orchestrator.api import plan as make
+        from orchestrator.plan_command import show_plan
 
-        _print_plan(make(config, overrides), output)
+        show_plan(lambda: make(config, overrides), output, within, plot, brief)
 
 
 @app.command()
@@ -65,7 +78,7 @@ def train(
         made = make_plan(loaded)
         _announce(made)
         result = run_training(made, progress_console())
-        print_result(output, lambda: result_json(result), lambda width: run_summary(result, width))
+        print_result(output, lambda: result_json(result), lambda width: run_summary(result, loaded, width))
 
 
 @app.command()
@@ -109,28 +122,3 @@ def _announce(made: Plan) -> None:
     console = progress_console()
     console.print(plan_summary(made))
     console.print()
-
-
-def _print_plan(made: Plan, output: Format) -> None:
-    from orchestrator.report.summary import plan_summary
-
-    print_result(output, lambda: plan_json(made), lambda _: plan_summary(made))
-
-
-def plan_json(made: Plan) -> str:
-    """Return a plan as JSON; an infinite epsilon is null."""
-    from orchestrator.planning import finite_or_none
-
-    values = {
-        "name": made.config.name,
-        "private": made.caps is not None,
-        "epsilon": finite_or_none(made.epsilon),
-        "delta": made.config.privacy.delta,
-        "trial_epsilon": finite_or_none(made.trial_epsilon),
-        "num_trials": made.num_trials,
-        "caps": made.caps.model_dump() if made.caps else None,
-        "forward_passes": made.estimate.forward_passes,
-        "examples_forwarded": made.estimate.examples_forwarded,
-        "estimated_seconds": made.estimate.seconds,
-    }
-    return json.dumps(values, indent=2, allow_nan=False) + "\n"

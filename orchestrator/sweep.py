@@ -120,6 +120,7 @@ def _all_trials(sweep: _Sweep, reserved: Reserved, console: Console) -> Board:
         sorted(config.search.parameters),
         num_trials=num_trials,
         num_steps=config.method.num_steps,
+        metric=config.metric,
         steps_drawn=reserved.steps_drawn if sweep.tune_on is None else board.steps,
     )
     with ray_session(config.search.concurrent_trials * sweep.threads), view:
