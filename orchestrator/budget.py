@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from orchestrator.budget_view import BudgetView, view_of
 from orchestrator.privacy import budgets
-from orchestrator.privacy.budgets import Adjacency, Composition
+from orchestrator.privacy.budgets import Adjacency, Composition, Unit
 from orchestrator.privacy.errors import LedgerCorruptError
 from orchestrator.privacy.laws import EvaluationCap, StepCap
 from orchestrator.privacy.ledger import Ledger
@@ -84,16 +84,19 @@ class Budget:
         Raises:
             ValueError: terms out of range, other terms or other data under this name, or data that has a budget.
         """
-        if (num_examples is None) == (num_users is None):
+        counted: dict[Unit, int | None] = {"example": num_examples, "user": num_users}
+        given: list[tuple[Unit, int]] = [(unit, number) for unit, number in counted.items() if number is not None]
+        if len(given) != 1:
             raise ValueError("A budget counts examples or users: give num_examples or num_users, one of them.")
+        ((unit, num_units),) = given
         order, limit = _filter_of(epsilon, delta, adjacency, composition, order)
         terms = budgets.Budget(
             name=name,
             epsilon=epsilon,
             delta=delta,
-            num_units=num_users if num_examples is None else num_examples,
+            num_units=num_units,
             adjacency=adjacency,
-            unit="user" if num_examples is None else "example",
+            unit=unit,
             composition=composition,
             order=order,
             renyi_limit=limit,

@@ -49,9 +49,9 @@ def budget_outlook(plan: Plan) -> BudgetOutlook | None:
         LedgerCorruptError, LedgerUnreachable: as for every reading of a ledger.
     """
     config = plan.config
-    name = config.budget.name if isinstance(config, LedgeredConfig) else None
-    if name is None:
+    if not isinstance(config, LedgeredConfig) or config.budget.name is None:
         return None
+    name = config.budget.name
     ledger = _existing_ledger(config)
     if ledger is None:
         return BudgetOutlook(name)

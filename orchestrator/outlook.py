@@ -20,7 +20,6 @@ from orchestrator.privacy.menu import Menu
 from orchestrator.privacy.renyi_filter import UNITS, RenyiFilter, best_order
 
 MOST_TRIALS = 10_000
-_ROUND = (1, 2, 5)
 _SIGMA, _BATCH = "privacy.noise_multiplier", "privacy.expected_batch_size"
 
 
@@ -132,10 +131,10 @@ def compared_rules(plan: Plan) -> tuple[RuleName, ...]:
     return ("disjoint",) if plan.caps is not None and plan.caps.disjoint else ("caps",)
 
 
-def trial_numbers(planned_number: int) -> list[int]:
-    """Return numbers of trials for a table or a plot, evenly on a log axis, around the planned one."""
+def trial_numbers(planned_number: int, digits: Sequence[int] = (1, 2, 5)) -> list[int]:
+    """Return numbers of trials around the planned one, about evenly on a log axis: those that begin with a digit."""
     top = min(MOST_TRIALS, max(100, 10 * planned_number))
-    steps = [digit * 10**power for power in range(5) for digit in _ROUND]
+    steps = [digit * 10**power for power in range(5) for digit in digits]
     return sorted({planned_number, *(number for number in steps if number <= top)})
 
 

@@ -1,4 +1,4 @@
-"""What `dpzo plan` does: the facts at once, and then, with a word on the error stream, what takes the accountant longer."""
+"""What `dpzo plan` does: the facts at once, and then what takes the accountant longer."""
 
 from __future__ import annotations
 

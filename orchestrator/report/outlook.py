@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -37,7 +35,7 @@ def outlook_summary(outlook: Outlook, plan: Plan) -> RenderableType:
     if outlook.menu is not None:
         parts += _menu_parts(outlook.menu, plan, outlook.limit)
     if outlook.filter is not None:
-        parts += _filter_parts(outlook.filter, plan, outlook.limit)
+        parts += _filter_parts(outlook.filter, outlook.limit)
     if outlook.budget is not None:
         parts += [Text(), budget_facts(outlook.budget)]
     return Group(*parts)
@@ -117,7 +115,7 @@ def _menu_parts(menu: MenuOutlook, plan: Plan, limit: float | None) -> list[Rend
     return parts
 
 
-def _filter_parts(filtered: FilterOutlook, plan: Plan, limit: float | None) -> list[RenderableType]:
+def _filter_parts(filtered: FilterOutlook, limit: float | None) -> list[RenderableType]:
     better = filtered.suggested_order
     facts = [
         ("Rényi budget", f"{rounded_down(filtered.capacity)} at order {filtered.order:g}, for ε = {limit:g}"),

@@ -43,7 +43,7 @@ def curves_of(plan: Plan, outlook: Outlook) -> Curves:
     if outlook.menu is not None:
         numbers, totals = zip(*outlook.menu.totals, strict=True)
         return Curves(numbers, {"menu": totals})
-    numbers = trial_numbers(plan.num_trials)
+    numbers = trial_numbers(plan.num_trials, digits=(1, 2, 3, 5, 7))
     if outlook.filter is not None:
         order, delta = outlook.filter.order, privacy.delta
         names = ("the dearest trial", "the cheapest trial") if len(outlook.filter.prices) > 1 else ("filter",)
@@ -56,7 +56,15 @@ def curves_of(plan: Plan, outlook: Outlook) -> Curves:
         }
         return Curves(numbers, converted)
     found = curve(compared(plan), privacy.delta, numbers, privacy.adjacency, compared_rules(plan))
-    return Curves(numbers, {name: values for name, values in found.items() if any(value for value in values)})
+    return Curves(numbers, _merged({name: values for name, values in found.items() if any(values)}))
+
+
+def _merged(found: Mapping[str, Sequence[float | None]]) -> dict[str, Sequence[float | None]]:
+    """Give one curve both names where two rules cost the same."""
+    names: dict[Sequence[float | None], list[str]] = {}
+    for name, values in found.items():
+        names.setdefault(tuple(round(value, 6) if value else value for value in values), []).append(name)
+    return {" = ".join(own): found[own[0]] for own in names.values()}
 
 
 def save_plot(plan: Plan, outlook: Outlook, path: Path) -> None:
@@ -64,17 +72,26 @@ def save_plot(plan: Plan, outlook: Outlook, path: Path) -> None:
     from matplotlib.figure import Figure
 
     curves = curves_of(plan, outlook)
-    figure = Figure(figsize=(8.0, 5.0), layout="constrained")
+    figure = Figure(figsize=(8.5, 5.0))
+    figure.subplots_adjust(left=0.08, right=0.81, bottom=0.11, top=0.92)
     panel = figure.subplots()
     top = _top(curves, plan, outlook)
     for number, (name, values) in enumerate(curves.epsilon.items()):
         shown = [math.nan if value is None else value for value in values]
-        chosen = name == outlook.chosen
+        chosen = outlook.chosen in name.split(" = ")
         style, color = _STYLES[number % len(_STYLES)], _COLORS[number % len(_COLORS)]
-        panel.plot(curves.num_trials, shown, linestyle=style, color=color, linewidth=2.4 if chosen else 1.4)
+        panel.plot(
+            curves.num_trials,
+            shown,
+            linestyle=style,
+            color=color,
+            linewidth=2.4 if chosen else 1.4,
+            zorder=3 if chosen else 2,
+        )
     _label_curves(panel, curves, top, outlook.chosen)
     _mark(panel, plan, outlook)
     panel.set_xscale("log")
+    panel.xaxis.set_major_formatter("{x:,.0f}")
     panel.set_xlim(curves.num_trials[0], curves.num_trials[-1])
     panel.set_ylim(0, top)
     unit = "trials (their mean number where it is secret)" if isinstance(plan.config, SweepConfig) else "such runs"
@@ -112,6 +129,7 @@ def _mark(panel: Axes, plan: Plan, outlook: Outlook) -> None:
         panel.annotate(
             f"this plan: {plan.num_trials}, ε = {plan.epsilon:.3g}", (plan.num_trials, plan.epsilon),
             xytext=(-8, 10), textcoords="offset points", horizontalalignment="right", weight="bold", zorder=6,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
         )  # fmt: skip
 
 
@@ -126,5 +144,5 @@ def _label_curves(panel: Axes, curves: Curves, top: float, chosen: str | None) -
         height = min(share, height - _LEAST_GAP)
         panel.annotate(
             name, (1.01, height), xycoords="axes fraction", color=color, verticalalignment="center",
-            weight="bold" if name == chosen else "normal", annotation_clip=False,
+            weight="bold" if chosen in name.split(" = ") else "normal", annotation_clip=False,
         )  # fmt: skip
