@@ -1,4 +1,4 @@
-"""The command line: `dpzo plan`, `dpzo train`, `dpzo sweep`.
+"""The command line: `dpzo plan`, `dpzo train`, `dpzo sweep`, `dpzo export`, `dpzo budget`.
 
 Exit codes: 0 done, 2 bad configuration or input, 3 the privacy budget or its ledger refuses; 1 anything
 else.
@@ -102,6 +102,21 @@ def sweep(
         _announce(made)
         result = run_sweep(made, progress_console())
         print_result(output, lambda: result_json(result), lambda width: sweep_summary(result, loaded, width))
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="Folder of a finished run or sweep.", show_default=False)],
+    to: Annotated[Path, typer.Option("--to", help="New or empty folder for the model.")],
+    trial: Annotated[int | None, typer.Option("--trial", min=0, help="Of a sweep; the best one when absent.")] = None,
+) -> None:
+    """Rebuild the model of a released trial from its release log; touches no private data."""
+    with clear_errors():
+        from orchestrator.export import export as rebuild
+
+        with progress_console().status("replaying the release log"):
+            rebuild(folder, to, trial)
+        progress_console().print(f"The model is in {to}.", highlight=False, markup=False, soft_wrap=True)
 
 
 def main() -> None:

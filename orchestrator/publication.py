@@ -8,6 +8,7 @@ from pathlib import Path
 from orchestrator.board import TrialRow
 from orchestrator.planning import Plan
 from orchestrator.storage import Storage
+from trainers.config import RunConfig
 from trainers.run import LOG_NAME, Run, Tokens, Workspace, mechanism_plan
 from trainers.tokens import LocalTokens
 from trainers.workspace import open_workspace
@@ -26,7 +27,17 @@ def rebuild(plan: Plan, storage: Storage, trial: TrialRow, folder: Path) -> Path
     Raises:
         ValueError: the log holds fewer steps than the trial has taken.
     """
-    config = plan.trial(trial.values)
+    return rebuild_from(plan.trial(trial.values), storage.trial_folder(trial.number), trial.steps, folder)
+
+
+def rebuild_from(config: RunConfig, log_folder: Path, steps: int, folder: Path) -> Path:
+    """Replay the releases of a run's log on the base model, export it into a folder, and return the path of the log.
+
+    Raises:
+        ValueError: the log is missing, of another run, or holds fewer than `steps` steps.
+    """
+    if not (log_folder / LOG_NAME).is_file():
+        raise ValueError(f"{log_folder / LOG_NAME}: there is no release log, from which the model could be rebuilt")
     evaluator = open_workspace(config, private=False).evaluator
     nothing = LocalTokens(0)
     replayed = Run(
@@ -34,14 +45,14 @@ def rebuild(plan: Plan, storage: Storage, trial: TrialRow, folder: Path) -> Path
         config,
         mechanism_plan(config, config.privacy.noise_multiplier),
         Tokens(nothing, nothing),
-        storage.trial_folder(trial.number),
+        log_folder,
     )
     with replayed.log:
         replayed.replay()
-    if replayed.steps_taken < trial.steps:
+    if replayed.steps_taken < steps:
         raise ValueError(
-            f"{replayed.log.path} holds {replayed.steps_taken} of the {trial.steps} steps that trial {trial.number} "
-            "released: the log was lost or cut. Bring it back, and start the sweep again."
+            f"{replayed.log.path} holds {replayed.steps_taken} of the {steps} steps that were released: the log was "
+            "lost or cut. Bring it back."
         )
     evaluator.export(folder)
     return replayed.log.path

@@ -13,6 +13,7 @@ from orchestrator.outlook import Outlook, compared, compared_rules, trial_number
 from orchestrator.planning import Plan
 from orchestrator.privacy import bounds
 from orchestrator.privacy.comparison import curve
+from orchestrator.report.tables import epsilon_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 ENDINGS = (".png", ".svg")
 _COLORS = ("#0072b2", "#009e73", "#d55e00", "#cc79a7", "#e69f00", "#56b4e9", "#4d4d4d", "#8c6d31")  # colour-blind safe
 _STYLES = ("-", "--", "-.", (0, (5, 1)), (0, (1, 1)), (0, (3, 1, 1, 1)), "-", "--")
+_BEHIND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}  # a label stays readable over curves
 _LEAST_GAP = 0.045  # between two labels, as a share of the axis
 
 
@@ -94,14 +96,21 @@ def save_plot(plan: Plan, outlook: Outlook, path: Path) -> None:
     panel.xaxis.set_major_formatter("{x:,.0f}")
     panel.set_xlim(curves.num_trials[0], curves.num_trials[-1])
     panel.set_ylim(0, top)
-    unit = "trials (their mean number where it is secret)" if isinstance(plan.config, SweepConfig) else "such runs"
+    secret = " (their mean number where it is secret)" if outlook.rules else ""
+    unit = f"trials{secret}" if isinstance(plan.config, SweepConfig) else "such runs"
     panel.set_xlabel(f"number of {unit}")
     panel.set_ylabel(f"total ε at δ = {plan.config.privacy.delta:g}")
-    panel.set_title(f"{plan.config.name}: what a search costs under every rule")
+    panel.set_title(f"{plan.config.name}: {_title(outlook)}")
     panel.grid(visible=True, which="major", color="0.9")
     panel.spines[["top", "right"]].set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
+
+
+def _title(outlook: Outlook) -> str:
+    if outlook.menu is not None:
+        return "what trials from the menu cost"
+    return "what the filter charges" if outlook.filter is not None else "what a search costs under every rule"
 
 
 def _scores(plan: Plan) -> int:
@@ -123,13 +132,14 @@ def _mark(panel: Axes, plan: Plan, outlook: Outlook) -> None:
         panel.annotate(
             f"limit ε = {outlook.limit:g}", (0.01, outlook.limit), xycoords=("axes fraction", "data"),
             xytext=(0, 3), textcoords="offset points", color="0.35",
+            bbox=_BEHIND,
         )  # fmt: skip
     if outlook.filter is None:
         panel.plot([plan.num_trials], [plan.epsilon], marker="o", markersize=8, color="black", zorder=5)
         panel.annotate(
-            f"this plan: {plan.num_trials}, ε = {plan.epsilon:.3g}", (plan.num_trials, plan.epsilon),
+            f"this plan: {plan.num_trials}, ε = {epsilon_text(plan.epsilon)}", (plan.num_trials, plan.epsilon),
             xytext=(-8, 10), textcoords="offset points", horizontalalignment="right", weight="bold", zorder=6,
-            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
+            bbox=_BEHIND,
         )  # fmt: skip
 
 
@@ -140,9 +150,9 @@ def _label_curves(panel: Axes, curves: Curves, top: float, chosen: str | None) -
         last = next((value for value in reversed(values) if value is not None), 0.0)
         ends.append((min(last, top) / top, last, name, _COLORS[number % len(_COLORS)]))
     height = math.inf
-    for share, _, name, color in sorted(ends, key=lambda end: end[:2], reverse=True):
+    for share, last, name, color in sorted(ends, key=lambda end: end[:2], reverse=True):
         height = min(share, height - _LEAST_GAP)
         panel.annotate(
-            name, (1.01, height), xycoords="axes fraction", color=color, verticalalignment="center",
+            f"{name} ↑" if last > top else name, (1.01, height), xycoords="axes fraction", color=color, verticalalignment="center",
             weight="bold" if chosen in name.split(" = ") else "normal", annotation_clip=False,
         )  # fmt: skip
