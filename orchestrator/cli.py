@@ -78,7 +78,7 @@ def train(
         made = make_plan(loaded)
         _announce(made)
         result = run_training(made, progress_console())
-        print_result(output, lambda: result_json(result), lambda width: run_summary(result, loaded, width))
+        print_result(output, lambda: result_json(result), lambda width: run_summary(result, width, loaded.metric))
 
 
 @app.command()

@@ -75,7 +75,7 @@ def _row(storage: Storage, config: SweepConfig, result: dict[str, Any], number: 
 def _replay(
     storage: Storage, config: SweepConfig, row: dict[str, Any], *, private_run: bool
 ) -> tuple[RunConfig, Path, int]:
-    """Return the settings, the folder of the log and the steps of a trial, or of the private run after public tuning."""
+    """Return settings, folder of the log and steps of a trial; of the private run after public tuning, one at least."""
     trial = make_plan(config).trial(row["values"])
     if private_run:
         return trial, storage.folder, 1

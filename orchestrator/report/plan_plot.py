@@ -153,6 +153,7 @@ def _label_curves(panel: Axes, curves: Curves, top: float, chosen: str | None) -
     for share, last, name, color in sorted(ends, key=lambda end: end[:2], reverse=True):
         height = min(share, height - _LEAST_GAP)
         panel.annotate(
-            f"{name} ↑" if last > top else name, (1.01, height), xycoords="axes fraction", color=color, verticalalignment="center",
+            f"{name} ↑" if last > top else name, (1.01, height), xycoords="axes fraction", color=color,
+            verticalalignment="center",
             weight="bold" if chosen in name.split(" = ") else "normal", annotation_clip=False,
         )  # fmt: skip

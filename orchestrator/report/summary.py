@@ -14,7 +14,7 @@ from orchestrator.privacy.menu import Menu
 from orchestrator.privacy.renyi_filter import RenyiFilter
 from orchestrator.records import RunResult, SweepResult
 from orchestrator.report.tables import duration, epsilon_text, facts_table, score_text, short, trials_table
-from trainers.config import RunConfig
+from trainers.config import Metric
 from trainers.methods.catalogue import METHODS
 
 STATEMENT_WIDTH = 88
@@ -101,7 +101,7 @@ def sweep_summary(result: SweepResult, config: SweepConfig, width: int) -> Rende
     return Group(table, Text(), facts_table(facts), Text(), Text(result.statement.text(min(width, STATEMENT_WIDTH))))
 
 
-def run_summary(result: RunResult, config: RunConfig, width: int) -> RenderableType:
+def run_summary(result: RunResult, width: int, metric: Metric = "accuracy") -> RenderableType:
     """Return what a run reached and its privacy statement."""
     interrupted = result.steps_charged - result.steps
     facts = [
@@ -111,8 +111,8 @@ def run_summary(result: RunResult, config: RunConfig, width: int) -> RenderableT
         )
     ]
     if result.zero_shot is not None:
-        facts.append(("zero-shot", score_text(result.zero_shot, config.metric)))
+        facts.append(("zero-shot", score_text(result.zero_shot, metric)))
     if result.score is not None:
-        facts.append(("score", score_text(result.score, config.metric)))
+        facts.append(("score", score_text(result.score, metric)))
     facts += [("model", str(result.model_folder)), ("took", duration(result.seconds))]
     return Group(facts_table(facts), Text(), Text(result.statement.text(min(width, STATEMENT_WIDTH))))

@@ -47,7 +47,7 @@ def facts_table(facts: Sequence[tuple[str, str]]) -> Table:
     """Return two columns: what, and how much."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
-    table.add_column()
+    table.add_column(overflow="fold")
     for name, value in facts:
         table.add_row(name, Text(value))  # as it is: a path may hold brackets, which Rich reads as markup
     return table
