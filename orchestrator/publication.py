@@ -27,17 +27,16 @@ def rebuild(plan: Plan, storage: Storage, trial: TrialRow, folder: Path) -> Path
     Raises:
         ValueError: the log holds fewer steps than the trial has taken.
     """
-    return rebuild_from(plan.trial(trial.values), storage.trial_folder(trial.number), trial.steps, folder)
+    what, config = f"trial {trial.number}", plan.trial(trial.values)
+    return rebuild_from(config, storage.trial_folder(trial.number), trial.steps, folder, what)
 
 
-def rebuild_from(config: RunConfig, log_folder: Path, steps: int, folder: Path) -> Path:
-    """Replay the releases of a run's log on the base model, export it into a folder, and return the path of the log.
+def rebuild_from(config: RunConfig, log_folder: Path, steps: int, folder: Path, what: str) -> Path:
+    """Replay the releases of the log of `what` on the base model, export it, and return the path of the log.
 
     Raises:
-        ValueError: the log is missing, of another run, or holds fewer than `steps` steps.
+        ValueError: the log is of another run, or holds fewer than `steps` steps.
     """
-    if not (log_folder / LOG_NAME).is_file():
-        raise ValueError(f"{log_folder / LOG_NAME}: there is no release log, from which the model could be rebuilt")
     evaluator = open_workspace(config, private=False).evaluator
     nothing = LocalTokens(0)
     replayed = Run(
@@ -51,8 +50,8 @@ def rebuild_from(config: RunConfig, log_folder: Path, steps: int, folder: Path) 
         replayed.replay()
     if replayed.steps_taken < steps:
         raise ValueError(
-            f"{replayed.log.path} holds {replayed.steps_taken} of the {steps} steps that were released: the log was "
-            "lost or cut. Bring it back."
+            f"{replayed.log.path} holds {replayed.steps_taken} of the {steps} steps that {what} "
+            "released: the log was lost or cut. Bring it back, and start again."
         )
     evaluator.export(folder)
     return replayed.log.path

@@ -103,6 +103,6 @@ def test_a_finished_sweep_is_not_run_again(plan):
 def test_the_model_of_a_lost_log_is_not_made_up(plan):
     take_trials(plan, [0.5, 0.9, 0.7])
     (storage_of(plan.config).trial_folder(1) / LOG_NAME).unlink()
-    with pytest.raises(ValueError, match=r"holds 0 of the 4 steps that were released: the log was lost or cut"):
+    with pytest.raises(ValueError, match=r"holds 0 of the 4 steps that trial 1 released: the log was lost or cut"):
         run_sweep(plan, Console(quiet=True))
     assert not storage_of(plan.config).result_file.exists()
