@@ -15,23 +15,24 @@ from orchestrator.report.budget import rounded_down
 from orchestrator.report.tables import epsilon_text, facts_table
 
 NOTES: dict[RuleName, str] = {
-    "caps": "any search; all is published",
-    "disjoint": "as caps; scores: other rows",
-    "menu": "a trial is charged whole",
-    "filter": "free σ, q, T in each trial",
-    "best, geometric": "only the winner leaves",
-    "best, logarithmic": "the same; often few trials",
-    "best, poisson": "the same; maybe no trial",
-    "public tuning": "one private run at the end",
+    "caps": "all is published",
+    "disjoint": "scores: other rows",
+    "menu": "whole trials count",
+    "filter": "σ, q, T are free",
+    "best, geometric": "only the winner",
+    "best, logarithmic": "often few trials",
+    "best, poisson": "maybe no trial",
+    "public tuning": "one private run",
 }
-_MOST = {"num_trials": MOST_TRIALS, "steps_per_trial": 10**7, "evaluations_per_trial": 10**6}
+_SCORES = "evaluations_per_trial"
+_MOST = {"num_trials": MOST_TRIALS, "steps_per_trial": 10**7, _SCORES: 10**6}
 
 
 def outlook_summary(outlook: Outlook, plan: Plan) -> RenderableType:
     """Return the tables that suit the plan's way of counting."""
     parts: list[RenderableType] = []
     if outlook.rules:
-        parts += [Text(_rules_title(outlook, plan), style="italic"), rules_table(outlook)]
+        parts += [Text(_rules_title(outlook, plan), style="italic"), rules_table(outlook, plan)]
     if outlook.menu is not None:
         parts += _menu_parts(outlook.menu, plan, outlook.limit)
     if outlook.filter is not None:
@@ -41,19 +42,20 @@ def outlook_summary(outlook: Outlook, plan: Plan) -> RenderableType:
     return Group(*parts)
 
 
-def rules_table(outlook: Outlook) -> Table:
+def rules_table(outlook: Outlook, plan: Plan) -> Table:
     """Return one row a rule: its ε, and what fits the limit; the rule that counts the plan is marked."""
-    counted = [name for name in _MOST if any(getattr(row, name) is not None for row in outlook.rules)]
-    titles = {"num_trials": "trials", "steps_per_trial": "steps/trial", "evaluations_per_trial": "scores/trial"}
+    scored = plan.caps is not None and plan.caps.evaluations_per_trial > 0
+    counted = [name for name in _MOST if scored or name != _SCORES] if outlook.limit is not None else []
+    titles = {"num_trials": "trials", "steps_per_trial": "steps", _SCORES: "scores"}
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("rule", no_wrap=True)
     table.add_column("total ε", justify="right", no_wrap=True)
-    for name in counted if outlook.limit is not None else ():
+    for name in counted:
         table.add_column(titles[name], justify="right")
-    table.add_column("", style="dim")
+    table.add_column("", style="dim", no_wrap=True)
     for row in outlook.rules:
         chosen = row.rule == outlook.chosen
-        counts = [_count(row, name) for name in counted] if outlook.limit is not None else []
+        counts = [_count(row, name) for name in counted]
         epsilon = "–" if row.epsilon is None else epsilon_text(row.epsilon)
         table.add_row(f"{'→' if chosen else ' '} {row.rule}", epsilon, *counts, NOTES[row.rule], style=_style(chosen))
     return table
@@ -78,10 +80,10 @@ def budget_facts(budget: BudgetOutlook) -> RenderableType:
 
 
 def _rules_title(outlook: Outlook, plan: Plan) -> str:
-    what = f"These {plan.num_trials} trials under every rule" if plan.num_trials > 1 else "What fits"
+    what = f"These {plan.num_trials} trials" if plan.num_trials > 1 else "This run"
     if outlook.limit is None:
         return f"{what} (--within EPSILON tells what would fit)"
-    return f"{what}; each count alone is the most within ε = {outlook.limit:g}"
+    return f"{what}; at most so many trials, or steps of each, fit ε = {outlook.limit:g}"
 
 
 def _style(chosen: bool) -> str:
@@ -91,7 +93,8 @@ def _style(chosen: bool) -> str:
 def _count(row: RuleCost, name: str) -> str:
     count: int | None = getattr(row, name)
     if count is None:
-        return "–"
+        free = row.rule == "public tuning" and name != "steps_per_trial"
+        return "–" if row.epsilon is None or free else "none"
     return f"{count:,}" + ("+" if count >= _MOST[name] else "")
 
 
