@@ -18,6 +18,7 @@ from orchestrator.privacy.ledger_terms import Cap
 from orchestrator.privacy.menu import Menu
 from orchestrator.privacy.renyi_filter import RenyiFilter
 from orchestrator.privacy.repetitions import Repetitions
+from orchestrator.report.budget import rounded_down
 from tests.support.ledgers import tamper
 
 DELTA = 1e-5
@@ -181,6 +182,23 @@ def test_what_is_left_is_exact_and_shown_rounded_down(made, dpzo):
     number = fits(dpzo("show").stdout)[1].split()[6]
     assert float(number) <= view.left.epsilon < float(number) + 1e-3
     fits(dpzo("show", "data").stdout)
+
+
+def test_rounding_never_shows_more_than_is_left():
+    assert [rounded_down(value) for value in (2.35699, 0.99999, 0.00012349, 3.0, 0.0)] == [
+        "2.356",
+        "0.9999",
+        "0.0001234",
+        "3",
+        "0",
+    ]
+
+
+def test_a_budget_that_was_overspent_all_the_same_is_found(made, dpzo, monkeypatch):
+    budget = made(epsilon=0.01)
+    monkeypatch.setattr("orchestrator.privacy.ledger_reservations.require_room", lambda *_: None)
+    reserve(budget, "sweep", CAPS)
+    assert "is reserved, over its limit of 0.01" in dpzo("verify").stderr
 
 
 def test_a_budget_shows_its_reservations_and_what_they_drew(made, dpzo):
