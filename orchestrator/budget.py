@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from orchestrator.budget_view import BudgetView, view_of
+from orchestrator.ledger_place import open_ledger
 from orchestrator.privacy import budgets
 from orchestrator.privacy.budgets import Adjacency, Composition, Unit
 from orchestrator.privacy.errors import LedgerCorruptError
@@ -22,9 +23,7 @@ from orchestrator.privacy.ledger import Ledger
 from orchestrator.privacy.ledger_history import HistoryRow
 from orchestrator.privacy.renyi_filter import UNITS, RenyiFilter, best_order, renyi_limit
 from orchestrator.recomputation import Recomputed, overspending, recompute
-from orchestrator.storage import LEDGER_FILE
 
-DEFAULT_FOLDER = Path("runs")  # storage_path of a configuration that does not say another
 _SMALLEST_DELTA = 1e-12  # of a Rényi filter
 
 # What fine-tuning by DP zeroth-order steps looks like: long runs of fainter and of stronger steps, and a few scores.
@@ -165,38 +164,6 @@ def require_fitting(found: list[Recomputed]) -> None:
 def all_budgets(ledger: Ledger) -> list[Budget]:
     """Return the budgets of a ledger, by name."""
     return [Budget(terms.name, ledger) for terms in ledger.budgets()]
-
-
-def open_ledger(place: str | Path | None = None, create: bool = False) -> Ledger:
-    """Open the ledger at an SQLAlchemy URL, a path of a SQLite file, or a storage folder; `runs` when absent.
-
-    Raises:
-        ValueError: there is none (and `create` is False), or what is there is no ledger.
-        LedgerUnreachable: the database does not answer.
-    """
-    from sqlalchemy.exc import DatabaseError
-
-    url = url_of(place)
-    file = Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None
-    if file is not None and not file.exists() and not create:
-        raise ValueError(
-            f"There is no ledger at {file}. A sweep, a run or `dpzo budget create` makes one; --ledger names another "
-            "place: an SQLAlchemy URL, a SQLite file or a storage folder."
-        )
-    try:
-        return Ledger(url, create=create)
-    except DatabaseError as error:
-        raise ValueError(f"{file or 'The database'} is no ledger: {error.orig}.") from None
-
-
-def url_of(place: str | Path | None) -> str:
-    """Return the SQLAlchemy URL of a place; a path that is no file and has no suffix is a storage folder."""
-    if place is not None and "://" in str(place):
-        return str(place)
-    path = DEFAULT_FOLDER if place is None else Path(place).expanduser()
-    if path.is_dir() or (not path.exists() and not path.suffix):
-        path /= LEDGER_FILE
-    return f"sqlite:///{path.absolute()}"
 
 
 def _filter_of(

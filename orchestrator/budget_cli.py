@@ -139,7 +139,8 @@ def export(
 
 
 def _chosen(name: str | None, ledger: str | None) -> Sequence[Budget]:
-    from orchestrator.budget import Budget, all_budgets, open_ledger
+    from orchestrator.budget import Budget, all_budgets
+    from orchestrator.ledger_place import open_ledger
 
     return all_budgets(open_ledger(ledger)) if name is None else [Budget(name, ledger)]
 

@@ -8,7 +8,8 @@ from rich.text import Text
 
 from orchestrator.budget_outlook import BudgetOutlook
 from orchestrator.budget_view import Left
-from orchestrator.outlook import MOST_TRIALS, FilterOutlook, MenuOutlook, Outlook
+from orchestrator.chosen_trials import MOST_TRIALS, FilterOutlook, MenuOutlook
+from orchestrator.outlook import Outlook
 from orchestrator.planning import Plan
 from orchestrator.privacy.comparison import RuleCost, RuleName
 from orchestrator.report.budget import rounded_down

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.chosen_trials import trial_numbers
 from orchestrator.config import SweepConfig
-from orchestrator.outlook import Outlook, compared, compared_rules, trial_numbers
+from orchestrator.outlook import Outlook, compared, compared_rules
 from orchestrator.planning import Plan
 from orchestrator.privacy import bounds
 from orchestrator.privacy.comparison import curve

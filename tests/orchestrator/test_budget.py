@@ -7,8 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator import Budget
-from orchestrator.budget import all_budgets, open_ledger, url_of
+from orchestrator.budget import all_budgets
 from orchestrator.cli import app
+from orchestrator.ledger_place import open_ledger, url_of
 from orchestrator.privacy.best_of import BestOf
 from orchestrator.privacy.budgets import Cost
 from orchestrator.privacy.composition import SweepCaps

@@ -8,9 +8,10 @@ from matplotlib import rc_context
 from typer.testing import CliRunner
 
 from orchestrator.budget import Budget
+from orchestrator.chosen_trials import trial_numbers
 from orchestrator.cli import app
 from orchestrator.config import load_run, load_sweep
-from orchestrator.outlook import chosen_rule, look, trial_numbers
+from orchestrator.outlook import chosen_rule, look
 from orchestrator.plan_command import plan_json
 from orchestrator.planning import make_plan
 from orchestrator.privacy.comparison import RULE_NAMES
