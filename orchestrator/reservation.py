@@ -57,7 +57,7 @@ def reserve(plan: Plan, storage: Storage) -> Reserved:
     """
     ledger = Ledger(storage.database_url)
     budget = budget_of(plan.config, ledger)
-    reused = _reused(plan, ledger, budget, storage.name)
+    reused = reusable(plan, ledger, budget, storage.name)
     secret = {NUM_TRIALS: plan.rule.number.draw_number()} if isinstance(plan.rule, BestOf) else None
     ledger.reserve(
         storage.name,
@@ -81,7 +81,7 @@ def budget_of(config: RunConfig, ledger: Ledger) -> Budget:
     name = config.budget.name if isinstance(config, LedgeredConfig) else None
     if name is not None:
         budget = ledger.budget(name)
-        _require_agreement(config, budget)
+        require_agreement(config, budget)
         ledger.require_fingerprint(name, found)
         return budget
     budget = ledger.budget_of(found)
@@ -96,7 +96,7 @@ def budget_of(config: RunConfig, ledger: Ledger) -> Budget:
             fingerprint=found,
         )
         ledger.create_budget(budget)
-    _require_agreement(config, budget)
+    require_agreement(config, budget)
     return budget
 
 
@@ -126,7 +126,7 @@ def caps_of(plan: Plan) -> Mapping[str, Cap]:
     return {TRAIN_STEP: Cap(NOT_PRIVATE, num_steps)}
 
 
-def _reused(plan: Plan, ledger: Ledger, budget: Budget, name: str) -> Mapping[str, int]:
+def reusable(plan: Plan, ledger: Ledger, budget: Budget, name: str) -> Mapping[str, int]:
     """Return tokens of the same laws that closed reservations of the budget left: charged then, free now."""
     known = ledger.terms_of(name)
     if known is not None:
@@ -137,7 +137,8 @@ def _reused(plan: Plan, ledger: Ledger, budget: Budget, name: str) -> Mapping[st
     return {kind: count for kind, count in left.items() if count}
 
 
-def _require_agreement(config: RunConfig, budget: Budget) -> None:
+def require_agreement(config: RunConfig, budget: Budget) -> None:
+    """Refuse a budget that counts another unit, relation, or fewer units. ValueError says which."""
     for what, wanted, known in (
         ("privacy.adjacency", config.privacy.adjacency, budget.adjacency),
         ("the unit of privacy", config.data.unit, budget.unit),

@@ -129,6 +129,7 @@ def _all_trials(sweep: _Sweep, reserved: Reserved, console: Console) -> Board:
         sorted(config.search.parameters),
         num_trials=num_trials,
         num_steps=config.method.num_steps,
+        metric=config.metric,
         steps_drawn=reserved.steps_drawn if sweep.tune_on is None else board.steps,
     )
     to_come = num_trials - len(board.rows)

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from orchestrator.board import Board, TrialRow
 from orchestrator.privacy.errors import LedgerUnreachable
 from orchestrator.report.tables import trials_table
+from trainers.config import Metric
 
 
 def steps_bar(console: Console) -> Progress:
@@ -45,6 +46,7 @@ def live_view(
     *,
     num_trials: int,
     num_steps: int,
+    metric: Metric = "accuracy",
     steps_drawn: Callable[[], int],
 ) -> Iterator[None]:
     """Show the trials while the body runs; on a screen that is no terminal, only the last state is printed."""
@@ -59,7 +61,7 @@ def live_view(
             bar.start_task(task)  # the clock of the estimate starts with the first step, not with the loading
         bar.update(task, total=steps_to_come(board.rows, num_trials, num_steps))
         best = board.best()
-        return Group(trials_table(board.rows, names, best.number if best else None, num_steps), bar)
+        return Group(trials_table(board.rows, names, best.number if best else None, num_steps, metric), bar)
 
     with Live(get_renderable=view, console=console, refresh_per_second=2, transient=True):
         yield
