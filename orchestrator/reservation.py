@@ -103,7 +103,7 @@ def budget_of(config: RunConfig, ledger: Ledger) -> Budget:
 def cost_of(plan: Plan, budget: Budget, reused: Mapping[str, int]) -> Cost:
     """Return what a plan takes from its budget: the certified epsilon of what is not left over from before."""
     if plan.rule is None:
-        return Cost(math.inf, 0.0, math.inf if budget.order else None, {"rule": "not private"})
+        return Cost(math.inf, 0.0, None, {"rule": "not private"})
     delta, adjacency = plan.config.privacy.delta, plan.config.privacy.adjacency
     rule = plan.rule
     if reused:
@@ -113,6 +113,11 @@ def cost_of(plan: Plan, budget: Budget, reused: Mapping[str, int]) -> Cost:
             return Cost(0.0, 0.0, 0.0 if budget.order else None, rule.to_json())
         rule = rest
     renyi = rule.renyi(budget.order, adjacency) if budget.order else None
+    if renyi == math.inf:
+        raise ValueError(
+            f"budget {budget.name!r} is a Rényi filter of order {budget.order:g}, and this plan has no finite Rényi ε at "
+            "that order: take more noise, or a budget of composition 'sum'"
+        )
     return Cost(rule.epsilon(delta, adjacency), delta, renyi, rule.to_json())
 
 

@@ -2,9 +2,10 @@ import sqlite3
 
 import pytest
 
-from orchestrator.config import load_sweep
+from orchestrator.config import load_run, load_sweep
 from orchestrator.planning import make_plan
-from orchestrator.privacy.errors import LedgerCorruptError
+from orchestrator.privacy.budgets import Budget
+from orchestrator.privacy.errors import BudgetExceeded, LedgerCorruptError
 from orchestrator.privacy.ledger import Ledger
 from orchestrator.reservation import caps_of, reserve
 from orchestrator.storage import storage_of
@@ -74,3 +75,14 @@ def test_a_ledger_that_was_edited_is_refused(plan):
     database.close()
     with pytest.raises(LedgerCorruptError, match="Draw 1 of 'train_step' of 'test' is not what was written"):
         reserve(made, storage)
+
+
+def test_a_renyi_budget_refuses_what_has_no_finite_divergence(settings):
+    settings["budget"] = {"name": "notes"}
+    del settings["search"]
+    plan = make_plan(load_run(settings, MEZO))
+    storage = storage_of(plan.config)
+    terms = {"composition": "rdp", "order": 8.0, "renyi_limit": 5.0}
+    Ledger(storage.database_url).create_budget(Budget(name="notes", epsilon=8.0, delta=1e-5, num_units=40, **terms))
+    with pytest.raises(BudgetExceeded, match="'test' is not private, and budget 'notes' is limited to ε = 8"):
+        reserve(plan, storage)
