@@ -115,7 +115,7 @@ def cost_of(plan: Plan, budget: Budget, reused: Mapping[str, int]) -> Cost:
     renyi = rule.renyi(budget.order, adjacency) if budget.order else None
     if renyi == math.inf:
         raise ValueError(
-            f"budget {budget.name!r} is a Rényi filter of order {budget.order:g}, and this plan has no finite Rényi ε at "
+            f"budget {budget.name!r} is a Rényi filter of order {budget.order:g}; this plan has no finite Rényi ε at "
             "that order: take more noise, or a budget of composition 'sum'"
         )
     return Cost(rule.epsilon(delta, adjacency), delta, renyi, rule.to_json())
