@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from ray import tune
 
+from orchestrator.privacy.errors import LedgerCorruptError, LedgerUnreachable
+
 State = Literal["running", "complete", "stopped early", "failed"]
 
 
@@ -20,7 +22,8 @@ class TrialRow:
     """One trial: its settings, how far it is, and its scores so far.
 
     `steps_charged` counts every token of its log: also steps that a kill interrupted, and those that a trial had taken
-    before a kill and the scheduler then stopped short of. `epsilon` is that of those steps by themselves.
+    before a kill and the scheduler then stopped short of. `epsilon` is that of those steps by themselves. A complete
+    trial with fewer than `num_steps` ended early because the tokens were gone.
     """
 
     number: int
@@ -30,11 +33,25 @@ class TrialRow:
     steps_charged: int = 0
     scores: list[float] = field(default_factory=list)
     epsilon: float | None = None
+    num_steps: int | None = None
 
     @property
     def score(self) -> float | None:
         """The last score, or None before the first."""
         return self.scores[-1] if self.scores else None
+
+    def as_winner(self, epsilon: float) -> TrialRow:
+        """Return what leaves of the best of a secret number of trials: as if it had been alone and never interrupted.
+
+        Its number, the tokens that kills cost it and its `epsilon` with them are no part of what a candidate is.
+        """
+        return replace(self, number=0, steps_charged=self.steps, epsilon=epsilon)
+
+
+def word_of_the_ledger(error: BaseException | None) -> LedgerUnreachable | LedgerCorruptError | None:
+    """Return what the ledger said, if that is what a trial failed of: to try it again would not help."""
+    cause = getattr(error, "cause", None) or error  # Ray wraps it
+    return cause if isinstance(cause, LedgerUnreachable | LedgerCorruptError) else None
 
 
 class Board(tune.Callback):
@@ -57,14 +74,6 @@ class Board(tune.Callback):
         """Return the steps of all trials."""
         return sum(row.steps for row in self.rows)
 
-    def hiding_losers(self) -> Board:
-        """Return a board with the best trial alone, as number 0: how many others there were is secret.
-
-        Its number, and steps charged for restarts, are no part of what a candidate is.
-        """
-        best = self.best()
-        return Board([] if best is None else [replace(best, steps_charged=best.steps)])
-
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Enter a trial that starts or starts again."""
         self._row(trial).state = "running"
@@ -76,6 +85,7 @@ class Board(tune.Callback):
         row = self._row(trial)
         row.steps = result["steps"]
         row.steps_charged = result["steps_charged"]
+        row.num_steps = result["num_steps"]
         row.epsilon = math.inf if result["epsilon"] is None else result["epsilon"]
         position = result["training_iteration"] - 1
         if math.isfinite(result["score"]):
@@ -88,6 +98,15 @@ class Board(tune.Callback):
         row = self._row(trial)
         if row.state == "running":
             row.state = "stopped early"
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """End the sweep where the ledger ended a trial: it was away for all its patience, or set back.
+
+        Raises:
+            LedgerUnreachable, LedgerCorruptError: as in the trial.
+        """
+        if (word := word_of_the_ledger(trial.get_pickled_error())) is not None:
+            raise word
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Note a trial that failed for good."""

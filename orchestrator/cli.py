@@ -1,4 +1,4 @@
-"""The command line: `dpzo plan`, `dpzo train`, `dpzo sweep`, `dpzo audit`, `dpzo data preview`.
+"""The command line: `dpzo plan`, `train`, `sweep`, `export`, `budget`, `audit` and `data preview`.
 
 Exit codes: 0 done, 2 bad configuration or input, 3 the privacy budget or its ledger refuses, 4 an audit found a
 violation; 1 anything else.
@@ -6,27 +6,21 @@ violation; 1 anything else.
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from orchestrator import budget_cli
+from orchestrator.cli_output import Format, OutputFormat, clear_errors, print_result, progress_console
 from orchestrator.config import load_run, load_sweep, resolved_json
-from orchestrator.privacy.errors import BudgetExceeded, LedgerCorruptError
 from trainers.config import RunConfig
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from orchestrator.planning import Plan
 
-BAD_CONFIGURATION, BUDGET_REFUSED, VIOLATION_FOUND = 2, 3, 4
+VIOLATION_FOUND = 4  # exit code of an audit
 
 app = typer.Typer(
     help="Differentially private zeroth-order fine-tuning, with the search's cost in the reported epsilon.",
@@ -36,30 +30,36 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Look at the data as a model will read it.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
-
-
-class Format(StrEnum):
-    """How results are printed."""
-
-    TEXT = "text"
-    JSON = "json"
-
+app.add_typer(budget_cli.app, name="budget")
 
 ConfigFile = Annotated[Path, typer.Argument(help="YAML or JSON file; see examples/.", show_default=False)]
 Overrides = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as method.num_steps=500.")
 ]
-OutputFormat = Annotated[Format, typer.Option("--format", help="text for people, json for programs.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration and stop.")]
 
 
 @app.command()
-def plan(config: ConfigFile, overrides: Overrides = [], output: OutputFormat = Format.TEXT) -> None:  # noqa: B006
-    """Show epsilon, noise, forward passes and time, before anything private is touched."""
+def plan(
+    config: ConfigFile,
+    overrides: Overrides = [],  # noqa: B006
+    output: OutputFormat = Format.TEXT,
+    within: Annotated[
+        float | None, typer.Option("--within", metavar="EPSILON", help="What fits this ε; privacy.epsilon when absent.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="PNG or SVG file: ε against the number of trials.")
+    ] = None,
+    brief: Annotated[
+        bool, typer.Option("--brief", help="Without what other rules would cost, which takes a while.")
+    ] = False,
+) -> None:
+    """Show epsilon, noise and work, every rule side by side and what fits, before anything private is touched."""
     with clear_errors():
         from orchestrator.api import plan as make
+        from orchestrator.plan_command import show_plan
 
-        _print_plan(make(config, overrides), output)
+        show_plan(lambda: make(config, overrides), output, within, plot, brief)
 
 
 @app.command()
@@ -81,8 +81,8 @@ def train(
 
         made = make_plan(loaded)
         _announce(made)
-        result = run_training(made, _progress_console())
-        _print(output, lambda: result_json(result), lambda width: run_summary(result, width))
+        result = run_training(made, progress_console())
+        print_result(output, lambda: result_json(result), lambda width: run_summary(result, width, loaded.metric))
 
 
 @app.command()
@@ -104,8 +104,8 @@ def sweep(
 
         made = make_plan(loaded)
         _announce(made)
-        result = run_sweep(made, _progress_console())
-        _print(output, lambda: result_json(result), lambda width: sweep_summary(result, loaded, width))
+        result = run_sweep(made, progress_console())
+        print_result(output, lambda: result_json(result), lambda width: sweep_summary(result, loaded, width))
 
 
 @app.command()
@@ -122,8 +122,8 @@ def audit(
         from orchestrator.audit.command import audit_json
         from orchestrator.report.audit import audit_summary
 
-        result = run_audit(config, overrides, runs, folder, _progress_console())
-        _print(output, lambda: audit_json(result), lambda width: audit_summary(result, width))
+        result = run_audit(config, overrides, runs, folder, progress_console())
+        print_result(output, lambda: audit_json(result), lambda width: audit_summary(result, width))
         if result.violations:
             raise typer.Exit(VIOLATION_FOUND)
 
@@ -138,23 +138,22 @@ def preview(
     with clear_errors():
         from orchestrator.report.preview import preview as make
 
-        Console().print(make(load_run(config, overrides), count))
+        print_result(Format.TEXT, str, lambda _: make(load_run(config, overrides), count))
 
 
-@contextmanager
-def clear_errors() -> Iterator[None]:
-    """Turn what a user can mend into one clear message and an exit code; anything else stays a traceback."""
-    try:
-        yield
-    except BudgetExceeded as refusal:
-        _say(f"Budget refused: {refusal}")
-        raise typer.Exit(BUDGET_REFUSED) from None
-    except LedgerCorruptError as refusal:
-        _say(f"Ledger refused: {refusal}")
-        raise typer.Exit(BUDGET_REFUSED) from None
-    except ValueError as error:
-        _say(f"Error: {error}")
-        raise typer.Exit(BAD_CONFIGURATION) from None
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="Folder of a finished run or sweep.", show_default=False)],
+    to: Annotated[Path, typer.Option("--to", help="New or empty folder for the model.")],
+    trial: Annotated[int | None, typer.Option("--trial", min=0, help="Of a sweep; the best one when absent.")] = None,
+) -> None:
+    """Rebuild the model of a released trial from its release log; touches no private data."""
+    with clear_errors():
+        from orchestrator.export import export as rebuild
+
+        with progress_console().status("replaying the release log"):
+            rebuild(folder, to, trial)
+        progress_console().print(f"The model is in {to}.", highlight=False, markup=False, soft_wrap=True)
 
 
 def main() -> None:
@@ -172,47 +171,6 @@ def _announce(made: Plan) -> None:
     """Show the plan on the error stream before it is carried out, so that standard output holds the result alone."""
     from orchestrator.report.summary import plan_summary
 
-    console = _progress_console()
+    console = progress_console()
     console.print(plan_summary(made))
     console.print()
-
-
-def _print_plan(made: Plan, output: Format) -> None:
-    from orchestrator.report.summary import plan_summary
-
-    _print(output, lambda: plan_json(made), lambda _: plan_summary(made))
-
-
-def plan_json(made: Plan) -> str:
-    """Return a plan as JSON; an infinite epsilon is null."""
-    from orchestrator.planning import finite_or_none
-
-    values = {
-        "name": made.config.name,
-        "private": made.caps is not None,
-        "epsilon": finite_or_none(made.epsilon),
-        "delta": made.config.privacy.delta,
-        "trial_epsilon": finite_or_none(made.trial_epsilon),
-        "num_trials": made.num_trials,
-        "caps": made.caps.model_dump() if made.caps else None,
-        "forward_passes": made.estimate.forward_passes,
-        "examples_forwarded": made.estimate.examples_forwarded,
-        "estimated_seconds": made.estimate.seconds,
-    }
-    return json.dumps(values, indent=2, allow_nan=False) + "\n"
-
-
-def _print(output: Format, as_json: Callable[[], str], as_text: Callable[[int], RenderableType]) -> None:
-    if output is Format.JSON:
-        sys.stdout.write(as_json())
-    else:
-        console = Console()
-        console.print(as_text(console.width))
-
-
-def _progress_console() -> Console:
-    return Console(stderr=True)
-
-
-def _say(message: str) -> None:
-    Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(message)

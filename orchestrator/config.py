@@ -18,7 +18,7 @@ from orchestrator.config_source import override, read
 from search_spaces.config import SearchConfig
 from search_spaces.problems import Problem, refuse
 from search_spaces.space import FilterSpace, refused_ends
-from trainers.config import RunConfig, Section
+from trainers.config import Positive, RunConfig, Section
 from trainers.methods.catalogue import METHODS
 
 __all__ = ["BudgetConfig", "ConfigError", "LedgeredConfig", "SweepConfig", "load_run", "load_sweep", "resolved_json"]
@@ -53,6 +53,9 @@ class BudgetConfig(Section):
         default=None,
         description="SQLAlchemy URL of the ledger, postgresql+psycopg://… where several machines share it. A SQLite "
         "file under storage_path when absent.",
+    )
+    patience_s: Positive = Field(
+        default=600.0, description="How long to wait for a ledger that does not answer, seconds; then the run stops."
     )
 
 
@@ -111,8 +114,9 @@ class SweepConfig(LedgeredConfig):
         if search.menu is not None and privacy.noise_multiplier is not None:
             yield ("privacy", "noise_multiplier"), "each entry of search.menu has its own: leave this out"
         for number, entry in enumerate(search.menu or []):
-            if entry.expected_batch_size > self.data.num_examples:
-                what = f"{entry.expected_batch_size:g} exceeds data.num_examples {self.data.num_examples}"
+            if entry.expected_batch_size > self.num_training_units:
+                train = f"{self.num_training_units:g} {self.data.unit}s that train"
+                what = f"{entry.expected_batch_size:g} exceeds the {train}"
                 yield ("search", "menu", str(number), "expected_batch_size"), what
         if privacy.noise == "laplace" and "method.num_directions" in search.space.root:
             what = "the law of a token depends on K under Laplace noise: fix it, or use Gaussian noise"

@@ -15,6 +15,7 @@ from ray import tune
 
 from orchestrator.ledgered import holder_of, open_ledgered_run
 from orchestrator.planning import Plan, finite_or_none
+from orchestrator.privacy.drawer import patiently
 from orchestrator.privacy.ledger import Ledger
 from orchestrator.storage import Storage
 from orchestrator.tuning import PublicRows, open_public_run
@@ -43,7 +44,10 @@ class Job:
     def workspace(self) -> Workspace:
         """Load what all trials of a lane share."""
         config = self._config()
-        key = None if config.data.validation_share is None else Ledger(self.storage.database_url, create=False).key()
+        key = None
+        if config.data.validation_share is not None:
+            url, patience_s = self.storage.database_url, self.storage.patience_s
+            key = patiently(lambda: Ledger(url, create=False).key(), patience_s)
         return open_workspace(config, coin_key=key)
 
     def open(self, workspace: Workspace, values: dict[str, Any], number: int) -> BaseRun:
@@ -53,6 +57,10 @@ class Job:
         if self.tune_on is not None:
             return open_public_run(workspace, self.tune_on.put_into(trial), folder)
         return open_ledgered_run(workspace, self.plan, trial, self.storage, holder_of(number), folder, values.get(MENU))
+
+    def epsilon_after(self, run: BaseRun) -> float:
+        """Return what a trial has cost so far by itself: nothing on public rows."""
+        return 0.0 if self.tune_on is not None else self.plan.epsilon_after(run.config, run.steps_charged)
 
     def _config(self) -> RunConfig:
         config = self.plan.config.model_copy(update={"performance": self.performance})
@@ -79,7 +87,8 @@ class Lane(tune.Trainable):
             "score": math.nan if score is None else score,
             "steps": steps,
             "steps_charged": self._run.steps_charged,
-            "epsilon": finite_or_none(self._job.plan.epsilon_after(self._run.config, self._run.steps_charged)),
+            "num_steps": self._points[-1],
+            "epsilon": finite_or_none(self._job.epsilon_after(self._run)),
             "sweep_epsilon": finite_or_none(self._job.plan.epsilon),
             "finished": finished,
             "done": finished,

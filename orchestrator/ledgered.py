@@ -11,7 +11,7 @@ from typing import NamedTuple
 from orchestrator.counting import planned
 from orchestrator.planning import Plan
 from orchestrator.privacy.composition import EVALUATION, TRAIN_STEP
-from orchestrator.privacy.drawer import TokenDrawer
+from orchestrator.privacy.drawer import TokenDrawer, patiently
 from orchestrator.privacy.errors import BudgetExceeded
 from orchestrator.privacy.ledger import Ledger
 from orchestrator.privacy.menu import Menu, kind_of_entry
@@ -88,10 +88,11 @@ def open_ledgered_run(
     """
     url, name = storage.database_url, storage.name
     draws = draws_of(plan, trial, entry)
-    ledger = Ledger(url, create=False)
-    _require_reserved_laws(ledger, name, draws)
+    ledger = patiently(lambda: Ledger(url, create=False), storage.patience_s)
+    patiently(lambda: _require_reserved_laws(ledger, name, draws), storage.patience_s)
     drawers = {
-        kind: LedgerTokens(TokenDrawer(url, name, draw.kind, holder, draw.price)) for kind, draw in draws.items()
+        kind: LedgerTokens(TokenDrawer(url, name, draw.kind, holder, draw.price, patience_s=storage.patience_s))
+        for kind, draw in draws.items()
     }
     tokens = Tokens(steps=drawers["step"], scores=drawers.get("score", drawers["step"]))
     run = open_run(workspace, trial, mechanism_plan(trial, trial.privacy.noise_multiplier), tokens, folder)
@@ -100,7 +101,7 @@ def open_ledgered_run(
         recorded = Counter({draws["step"].kind: run.steps_charged})
         if "score" in draws:
             recorded[draws["score"].kind] += run.scores_charged
-        _require_drawn(ledger, name, holder, recorded)
+        patiently(lambda: _require_drawn(ledger, name, holder, recorded), storage.patience_s)
         if_refused.pop_all()
     return run
 

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from orchestrator.board import TrialRow
 from orchestrator.planning import Plan
+from orchestrator.records import write_whole
 from orchestrator.storage import Storage
+from trainers.config import RunConfig
+from trainers.methods.catalogue import METHODS
 from trainers.open_run import open_run
+from trainers.release_log import uninterrupted
 from trainers.run import LOG_NAME, Tokens, Workspace, mechanism_plan
 from trainers.tokens import LocalTokens
 from trainers.workspace import open_workspace
 
 
 def publish_best(plan: Plan, storage: Storage, best: TrialRow) -> None:
-    """Export the best trial's model into the run's folder; where trials stay secret, its log too."""
+    """Export the best trial's model into the run's folder; where trials stay secret, what its log released too."""
     log = rebuild(plan, storage, best, storage.model_folder)
-    if not storage.releases_trials:
-        shutil.copyfile(log, storage.folder / LOG_NAME)
+    if not storage.releases_trials and METHODS[plan.config.method.name].order == "zeroth":  # else digests alone
+        write_whole(storage.folder / LOG_NAME, uninterrupted(log))
 
 
 def rebuild(plan: Plan, storage: Storage, trial: TrialRow, folder: Path) -> Path:
@@ -27,7 +30,16 @@ def rebuild(plan: Plan, storage: Storage, trial: TrialRow, folder: Path) -> Path
     Raises:
         ValueError: the log holds fewer steps than the trial has taken.
     """
-    config = plan.trial(trial.values)
+    what, config = f"trial {trial.number}", plan.trial(trial.values)
+    return rebuild_from(config, storage.trial_folder(trial.number), trial.steps, folder, what)
+
+
+def rebuild_from(config: RunConfig, log_folder: Path, steps: int, folder: Path, what: str) -> Path:
+    """Replay the releases of the log of `what` on the base model, export it, and return the path of the log.
+
+    Raises:
+        ValueError: the log is of another run, or holds fewer than `steps` steps.
+    """
     evaluator = open_workspace(config, private=False).evaluator
     nothing = LocalTokens(0)
     replayed = open_run(
@@ -35,14 +47,14 @@ def rebuild(plan: Plan, storage: Storage, trial: TrialRow, folder: Path) -> Path
         config,
         mechanism_plan(config, config.privacy.noise_multiplier),
         Tokens(nothing, nothing),
-        storage.trial_folder(trial.number),
+        log_folder,
     )
     with replayed.log:
         replayed.replay()
-    if replayed.steps_taken < trial.steps:
+    if replayed.steps_taken < steps:
         raise ValueError(
-            f"{replayed.log.path} holds {replayed.steps_taken} of the {trial.steps} steps that trial {trial.number} "
-            "released: the log was lost or cut. Bring it back, and start the sweep again."
+            f"{replayed.log.path} holds {replayed.steps_taken} of the {steps} steps that {what} "
+            "released: the log was lost or cut. Bring it back, and start again."
         )
     evaluator.export(folder)
     return replayed.log.path

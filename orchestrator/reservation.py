@@ -63,7 +63,7 @@ def reserve(plan: Plan, storage: Storage) -> Reserved:
     budget = budget_of(plan.config, ledger)
     if plan.rule is not None:
         _require_public(plan.config, ledger)
-    reused = _reused(plan, ledger, budget, storage.name)
+    reused = reusable(plan, ledger, budget, storage.name)
     secret = None
     if isinstance(plan.rule, BestOf):
         secret = {NUM_TRIALS: plan.rule.number.draw_number(), FOLDER: storage.identity()}
@@ -98,7 +98,7 @@ def budget_of(config: RunConfig, ledger: Ledger, field: str = "data.train") -> B
     name = config.budget.name if isinstance(config, LedgeredConfig) else None
     if name is not None:
         budget = ledger.budget(name)
-        _require_agreement(config, budget)
+        require_agreement(config, budget)
         _require_same_users(config, ledger, budget)
         ledger.require_fingerprint(name, found)
         return budget
@@ -114,7 +114,7 @@ def budget_of(config: RunConfig, ledger: Ledger, field: str = "data.train") -> B
             fingerprint=found,
         )
         ledger.create_budget(budget)
-    _require_agreement(config, budget)
+    require_agreement(config, budget)
     _require_same_users(config, ledger, budget)
     return budget
 
@@ -122,7 +122,7 @@ def budget_of(config: RunConfig, ledger: Ledger, field: str = "data.train") -> B
 def cost_of(plan: Plan, budget: Budget, reused: Mapping[str, int]) -> Cost:
     """Return what a plan takes from its budget: the certified epsilon of what is not left over from before."""
     if plan.rule is None:
-        return Cost(math.inf, 0.0, math.inf if budget.order else None, {"rule": "not private"})
+        return Cost(math.inf, 0.0, None, {"rule": "not private"})
     delta, adjacency = plan.config.privacy.delta, plan.config.privacy.adjacency
     rule = plan.rule
     if reused:
@@ -132,6 +132,11 @@ def cost_of(plan: Plan, budget: Budget, reused: Mapping[str, int]) -> Cost:
             return Cost(0.0, 0.0, 0.0 if budget.order else None, rule.to_json())
         rule = rest
     renyi = rule.renyi(budget.order, adjacency) if budget.order else None
+    if renyi == math.inf:
+        raise ValueError(
+            f"budget {budget.name!r} is a Rényi filter of order {budget.order:g}; this plan has no finite Rényi ε at "
+            "that order: take more noise, or a budget of composition 'sum'"
+        )
     return Cost(rule.epsilon(delta, adjacency), delta, renyi, rule.to_json())
 
 
@@ -145,7 +150,7 @@ def caps_of(plan: Plan) -> Mapping[str, Cap]:
     return {TRAIN_STEP: Cap(NOT_PRIVATE, num_steps)}
 
 
-def _reused(plan: Plan, ledger: Ledger, budget: Budget, name: str) -> Mapping[str, int]:
+def reusable(plan: Plan, ledger: Ledger, budget: Budget, name: str) -> Mapping[str, int]:
     """Return tokens of the same laws that closed reservations of the budget left: charged then, free now."""
     known = ledger.terms_of(name)
     if known is not None:
@@ -156,7 +161,8 @@ def _reused(plan: Plan, ledger: Ledger, budget: Budget, name: str) -> Mapping[st
     return {kind: count for kind, count in left.items() if count}
 
 
-def _require_agreement(config: RunConfig, budget: Budget) -> None:
+def require_agreement(config: RunConfig, budget: Budget) -> None:
+    """Refuse a budget that counts another unit, relation, or fewer units. ValueError says which."""
     for what, wanted, known in (
         ("privacy.adjacency", config.privacy.adjacency, budget.adjacency),
         ("the unit of privacy", config.data.unit, budget.unit),

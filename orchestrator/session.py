@@ -13,6 +13,7 @@ from orchestrator.config import SweepConfig
 
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",  # Tune prints nothing; the live table does
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # they lie in operator-only/; what ends the sweep is said in one line
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",

@@ -51,7 +51,7 @@ def statement_of(plan: Plan, reserved: Reserved) -> PrivacyStatement:
 
 def other_rules(plan: Plan) -> dict[str, float]:
     """Return what the same steps would cost under the rules that were not chosen, where that is comparable."""
-    if plan.caps is None or plan.num_trials == 1:
+    if plan.caps is None or (plan.caps.num_trials == 1 and not isinstance(plan.rule, BestOf)):
         return {}
     privacy, chosen = plan.config.privacy, "caps"
     if isinstance(plan.rule, BestOf):

@@ -2,7 +2,8 @@
 
 What the statement says is released lies in the run's folder; what must stay with the operator lies in `operator-only/`
 below it: Ray Tune's files always (they hold the times of segments, and so hint at the sizes of secret batches), and
-under `release: best` the trials too.
+under `release: best` the trials too. The database stays with the operator as well: it holds every trial's settings and
+score, the ledger's key, and the secret numbers of trials; `Ledger.export` is what may leave of it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.config import LedgeredConfig, SweepConfig
+from orchestrator.config import BudgetConfig, LedgeredConfig, SweepConfig
+from orchestrator.privacy.drawer import PATIENCE_S
 from trainers.config import RunConfig
 
 LEDGER_FILE = "dpzo.db"
@@ -29,6 +31,7 @@ class Storage:
     name: str
     ledger_url: str | None = None
     releases_trials: bool = True
+    patience_s: float = PATIENCE_S
 
     @property
     def folder(self) -> Path:
@@ -37,7 +40,7 @@ class Storage:
 
     @property
     def database_url(self) -> str:
-        """Ledger and Optuna study, readable by optuna-dashboard."""
+        """Ledger and Optuna study, readable by optuna-dashboard; for the operator alone."""
         return self.ledger_url or f"sqlite:///{self.root / LEDGER_FILE}"
 
     @property
@@ -115,9 +118,9 @@ def storage_of(config: RunConfig) -> Storage:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"storage_path: {root} cannot be made a folder: {error.strerror}") from error
-    ledger_url = config.budget.ledger if isinstance(config, LedgeredConfig) else None
+    budget = config.budget if isinstance(config, LedgeredConfig) else BudgetConfig()
     releases_trials = not (isinstance(config, SweepConfig) and config.search.release == "best")
-    return Storage(root, config.name, ledger_url, releases_trials)
+    return Storage(root, config.name, budget.ledger, releases_trials, budget.patience_s)
 
 
 def with_absolute_paths(config: RunConfig) -> RunConfig:

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from rich.console import Console
 
-from orchestrator.board import Board
+from orchestrator.board import Board, word_of_the_ledger
 from orchestrator.config import SweepConfig
 from orchestrator.lane import Job, Lane
 from orchestrator.ledgered import holder_of, require_ledger_knows
 from orchestrator.planning import Plan
-from orchestrator.privacy.errors import LedgerCorruptError, LedgerUnreachable
+from orchestrator.privacy.ledger import Ledger
 from orchestrator.publication import publish_best
 from orchestrator.records import SweepResult, read_result, require_same_settings, write_config, write_result
 from orchestrator.report.live import live_view
@@ -29,11 +30,14 @@ from orchestrator.statements import statement_of
 from orchestrator.storage import Storage, storage_of, with_absolute_paths
 from orchestrator.study import METRIC, TruthfulSearch, open_search
 from orchestrator.training import private_workspace, train_private
-from orchestrator.tuning import PublicRows, public_rows
+from orchestrator.tuning import PublicRows, public_rows, require_public
+from search_spaces.config import MENU, SearchConfig
 from trainers.run import mechanism_plan, public_score, require_resolution
 from trainers.workspace import check_inputs, open_workspace
 
-RESOLUTION = ("method.smoothing", "method.clip_norm")  # what decides whether rounding matters; smaller is worse
+# what decides whether rounding matters (σ plays no part, but a mechanism must have one): which end is worse
+SMALLEST = ("method.smoothing", "method.clip_norm", "method.num_directions", "privacy.noise_multiplier")
+LARGEST = ("privacy.expected_batch_size",)
 MAX_RESTARTS = 3  # of one trial, after its lane died; each goes on from the release log
 
 
@@ -74,11 +78,16 @@ def run_sweep(plan: Plan, console: Console) -> SweepResult:
         elif best is not None:
             publish_best(sweep.plan, storage, best)
         reserved.ledger.close(storage.name)
+        trials = board.rows
+        if not storage.releases_trials:
+            best = best and best.as_winner(sweep.plan.epsilon_after(sweep.plan.trial(best.values), best.steps))
+            trials = [best] if best else []
+            write_config(storage, config)  # anew: from its date on, the search would have taken what it took
         result = SweepResult(
             name=config.name,
             folder=storage.folder,
             model_folder=storage.model_folder if best else None,
-            trials=board.rows if storage.releases_trials else [best] if best else [],
+            trials=trials,
             best=best,
             zero_shot=zero_shot,
             private_score=score,
@@ -103,6 +112,7 @@ def _prepare(plan: Plan) -> _Sweep:
     check_inputs(config)
     tune_on = None if config.search.tune_on is None else public_rows(config.search.tune_on)
     if tune_on is not None:
+        require_public(tune_on, config, Ledger(storage.database_url).key())
         check_inputs(tune_on.put_into(config))
     return _Sweep(replace(plan, config=config), config, storage, threads, tune_on)
 
@@ -111,7 +121,7 @@ def _all_trials(sweep: _Sweep, reserved: Reserved, console: Console) -> Board:
     """Run the trials that have not ended yet, and return all."""
     config, storage = sweep.config, sweep.storage
     num_trials = config.search.num_trials if storage.releases_trials else reserved.num_trials()
-    search = open_search(config.search, config.name, storage.database_url)
+    search = open_search(config.search, config.name, reserved.ledger.url, storage.patience_s)
     board = Board(search.ended_trials())
     view = live_view(
         console,
@@ -119,22 +129,28 @@ def _all_trials(sweep: _Sweep, reserved: Reserved, console: Console) -> Board:
         sorted(config.search.parameters),
         num_trials=num_trials,
         num_steps=config.method.num_steps,
+        metric=config.metric,
         steps_drawn=reserved.steps_drawn if sweep.tune_on is None else board.steps,
     )
-    with ray_session(config.search.concurrent_trials * sweep.threads), view:
-        _run_trials(sweep, search, board, num_trials)
+    to_come = num_trials - len(board.rows)
+    if to_come > 0:
+        with ray_session(config.search.concurrent_trials * sweep.threads), view:
+            _run_trials(sweep, search, board, to_come)
+    search.close()
     for row in board.rows if sweep.tune_on is None else []:  # also failed trials, and those that an earlier process ran
         row.steps_charged = reserved.steps_drawn(holder_of(row.number))
         row.epsilon = sweep.plan.epsilon_after(sweep.plan.trial(row.values), row.steps_charged)
-    return board if storage.releases_trials else board.hiding_losers()
+    return board
 
 
-def _run_trials(sweep: _Sweep, search: TruthfulSearch, board: Board, num_trials: int) -> None:
-    """Run the trials that have not ended yet."""
+def _run_trials(sweep: _Sweep, search: TruthfulSearch, board: Board, to_come: int) -> None:
+    """Run the trials that have not ended yet.
+
+    Raises:
+        LedgerUnreachable: the database was away for too long; the trials that it ended can be taken up again.
+        LedgerCorruptError: the ledger was set back.
+    """
     config, storage = sweep.config, sweep.storage
-    to_come = num_trials - len(board.rows)
-    if to_come <= 0:
-        return
     performance = config.performance.model_copy(update={"num_threads": sweep.threads})
     job = Job(sweep.plan, performance, storage, sweep.tune_on)
     asha = config.search.early_stopping == "asha"
@@ -158,8 +174,9 @@ def _run_trials(sweep: _Sweep, search: TruthfulSearch, board: Board, num_trials:
     )
     errors = tuner.fit().errors
     for error in errors:
-        if isinstance(error, LedgerCorruptError | LedgerUnreachable):
-            raise error
+        if (word := word_of_the_ledger(error)) is not None:
+            raise word from None
+    search.fail_the_failed()
     if errors and board.best() is None:
         raise RuntimeError(f"no trial finished; the first one that failed said: {errors[0]}")
 
@@ -172,9 +189,19 @@ def _zero_shot(sweep: _Sweep) -> float | None:
     """
     config = sweep.config
     workspace = open_workspace(config, private=False)
-    ends = {
-        name: min(parameter.ends) for name, parameter in config.search.space.root.items() if name.startswith(RESOLUTION)
-    }
-    smallest = sweep.plan.trial(ends)
-    require_resolution(workspace.rounding, mechanism_plan(smallest, smallest.privacy.noise_multiplier), smallest)
+    worst = sweep.plan.trial(_worst_ends(config.search))
+    require_resolution(workspace.rounding, mechanism_plan(worst, worst.privacy.noise_multiplier), worst)
     return public_score(config, workspace)
+
+
+def _worst_ends(search: SearchConfig) -> dict[str, Any]:
+    """Return the settings of the trial in which rounding matters most."""
+    parameters = search.parameters
+    worst: dict[str, Any] = {
+        name: min(parameter.ends) for name, parameter in parameters.items() if name.startswith(SMALLEST)
+    }
+    worst |= {name: max(parameters[name].ends) for name in LARGEST if name in parameters}
+    if search.menu is not None:
+        sizes = [entry.expected_batch_size for entry in search.menu]
+        worst[MENU] = sizes.index(max(sizes))
+    return worst

@@ -9,7 +9,9 @@ from typing import TypeVar
 from trainers.config import RunConfig
 from trainers.open_run import open_run
 from trainers.run import BaseRun, Tokens, Workspace, mechanism_plan
+from trainers.tasks.fingerprint import fingerprint
 from trainers.tasks.sources import stream_records
+from trainers.workspace import same_source
 
 Config = TypeVar("Config", bound=RunConfig)
 
@@ -54,6 +56,28 @@ def public_rows(source: str) -> PublicRows:
     if count == 0:
         raise ValueError(f"search.tune_on: {source} has no rows")
     return PublicRows(source, count)
+
+
+def require_public(rows: PublicRows, config: RunConfig, key: bytes) -> None:
+    """Refuse to tune for nothing on the private rows themselves, and on those that trials are scored on.
+
+    Args:
+        rows: what was declared public.
+        config: of the sweep.
+        key: of the ledger, for the fingerprints.
+
+    Raises:
+        ValueError: the rows are those of data.train, whatever the file's name, or of data.validation.
+    """
+    if same_source(rows.source, config.data.train) or fingerprint(rows.source, key) == fingerprint(
+        config.data.train, key
+    ):
+        raise ValueError(
+            "search.tune_on holds the private rows of data.train themselves, and trials on it are not charged. Give "
+            "public or synthetic rows, or leave it out."
+        )
+    if same_source(rows.source, config.data.validation):
+        raise ValueError("search.tune_on is data.validation: trials would be scored on what they train on. Divide it.")
 
 
 def open_public_run(workspace: Workspace, config: RunConfig, folder: Path) -> BaseRun:

@@ -177,6 +177,27 @@ def num_reserved(path: Path, kind: Kind) -> int:
     return sum(entry.get("type") == "RESERVE" and entry["kind"] == kind for entry in entries)
 
 
+def uninterrupted(path: Path) -> str:
+    """Return a log as its run would have written it if nothing had interrupted it: the same releases, and no more."""
+    header, *entries = (
+        json.loads(line) for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")
+    )
+    lines, chain, tokens = [{"format": FORMAT, "run": header["run"]}], b"", dict.fromkeys(KINDS, 0)
+    for entry in entries:
+        if entry["type"] == "PUBLIC":
+            lines.append({key: value for key, value in entry.items() if key != "chain"})
+        elif entry["type"] == "RELEASE":
+            place = {"kind": entry["kind"], "index": entry["index"]}
+            lines.append({"type": "RESERVE", **place, "token": tokens[entry["kind"]]})
+            lines.append({"type": "RELEASE", **place, "units": entry["units"]})
+            tokens[entry["kind"]] += 1
+    text = []
+    for line in lines:
+        chain = _next_link(chain, line)
+        text.append(_canonical({**line, "chain": chain.hex()}).decode() + "\n")
+    return "".join(text)
+
+
 def _next_link(chain: bytes, entry: dict[str, Any]) -> bytes:
     return hashlib.blake2b(chain + _canonical(entry), digest_size=16).digest()
 

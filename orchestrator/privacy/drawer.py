@@ -7,14 +7,17 @@ import os
 import secrets
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from orchestrator.privacy.errors import BudgetExceeded, LedgerUnreachable
 from orchestrator.privacy.ledger import Ledger
 
 LOGGER = logging.getLogger(__name__)
+Answer = TypeVar("Answer")
+PATIENCE_S = 600.0
 
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
@@ -39,7 +42,7 @@ class TokenDrawer:
     holder: str
     price: int = 1
     batch: int = 1
-    patience_s: float = 600.0
+    patience_s: float = PATIENCE_S
     _drawn: deque[int] = field(default_factory=deque, init=False, repr=False, compare=False)  # by which process
 
     def draw(self, step: int) -> None:
@@ -76,23 +79,42 @@ class TokenDrawer:
 
     def _draw(self, step: int, count: int) -> None:
         """Draw; try again until the database answers, always with the nonce of the first attempt."""
-        nonce, start, pause = secrets.token_hex(16), time.monotonic(), _FIRST_PAUSE_S
-        while True:
-            try:
-                ledger = _shared(self.url)
-                ledger.draw(self.name, self.kind, self.holder, step, count=count, price=self.price, nonce=nonce)
-                return
-            except LedgerUnreachable as silence:
-                waited = time.monotonic() - start
-                if waited + pause > self.patience_s:
-                    raise LedgerUnreachable(
-                        f"{silence} {self.holder!r} waited {waited:.0f} s for a token of {self.name!r}. Nothing was "
-                        "released that is not accounted for; when the ledger answers, start the same command again."
-                    ) from None
-                if pause == _FIRST_PAUSE_S:
-                    LOGGER.warning("%s Waiting for up to %.0f s.", silence, self.patience_s)
-                time.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE_S)
+        nonce = secrets.token_hex(16)
+
+        def ask() -> None:
+            ledger = _shared(self.url)
+            ledger.draw(self.name, self.kind, self.holder, step, count=count, price=self.price, nonce=nonce)
+
+        patiently(ask, self.patience_s, f"{self.holder!r} waited", f"for a token of {self.name!r}")
+
+
+def patiently(ask: Callable[[], Answer], patience_s: float, who: str = "This waited", what: str = "") -> Answer:
+    """Return what `ask` returns, asked again for as long as the database does not answer.
+
+    Args:
+        ask: what may be asked twice, if the first answer was lost.
+        patience_s: how long to wait.
+        who: waited, for the last line.
+        what: they waited for, for the last line.
+
+    Raises:
+        LedgerUnreachable: the database did not answer for `patience_s`.
+    """
+    start, pause = time.monotonic(), _FIRST_PAUSE_S
+    while True:
+        try:
+            return ask()
+        except LedgerUnreachable as silence:
+            waited = time.monotonic() - start
+            if waited + pause > patience_s:
+                raise LedgerUnreachable(
+                    f"{silence} {' '.join(filter(None, (who, f'{waited:.0f} s', what)))}. Nothing was released that is "
+                    "not accounted for; when the ledger answers, start the same command again."
+                ) from None
+            if pause == _FIRST_PAUSE_S:
+                LOGGER.warning("%s Waiting for up to %.0f s.", silence, patience_s)
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
 
 
 @lru_cache(maxsize=8)

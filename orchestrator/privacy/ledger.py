@@ -129,7 +129,8 @@ class Ledger:
             caps: by kind of release.
             budget: whose data it spends on.
             cost: of all caps but for reused tokens, certified by the caller.
-            max_holders: how many trials may draw from kinds with a `per_holder` limit; each from one such kind.
+            max_holders: how many trials may draw from kinds with a `per_holder` limit; each from those of one entry
+                of a menu (`entry_of`).
             reused: tokens to take over from closed reservations, by kind (see `leftover`); part of the caps.
             secret: JSON to keep with the reservation, such as the random number of trials of a search.
 

@@ -11,7 +11,7 @@ from orchestrator.privacy import ledger_clock
 from orchestrator.privacy.errors import BudgetExceeded
 from orchestrator.privacy.hash_chain import link
 from orchestrator.privacy.ledger_tables import caps, draws, holders, reservations
-from orchestrator.privacy.ledger_terms import MAX_COUNT, Terms
+from orchestrator.privacy.ledger_terms import MAX_COUNT, Terms, entry_of
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,9 @@ def _admit_holder(connection: Connection, max_holders: int | None, cap: Row[Any]
     mine = {row.kind: row.units for row in rows if row.holder == ask.holder}
     everyone = {row.holder for row in rows}
     spent = mine.get(ask.kind, 0)
-    if max_holders is not None and mine.keys() - {ask.kind}:
-        taken = min(mine.keys() - {ask.kind})
+    others = [kind for kind in sorted(mine) if entry_of(kind) != entry_of(ask.kind)]
+    if max_holders is not None and others:
+        taken = others[0]
         raise BudgetExceeded(
             f"{ask.holder!r} has taken {taken!r} of {ask.name!r} and cannot take {ask.kind!r} too: one entry each.",
             spent=mine[taken],

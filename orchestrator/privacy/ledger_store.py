@@ -197,13 +197,14 @@ def _answering(place: str) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        if not _is_away(error):
+        if not is_away(error):
             raise
         reason = str(error.orig).strip().splitlines()[0]
         raise LedgerUnreachable(f"The ledger at {place} does not answer ({reason}).") from None
 
 
-def _is_away(error: DBAPIError) -> bool:
+def is_away(error: DBAPIError) -> bool:
+    """Return whether the connection, and not the request, is what failed."""
     if isinstance(error.orig, sqlite3.Error):
         return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _SQLITE_AWAY  # the primary code
     return error.connection_invalidated or isinstance(error, OperationalError)

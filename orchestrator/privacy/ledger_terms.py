@@ -60,7 +60,8 @@ class Terms:
         budget: whose data it spends on.
         caps: by kind of release.
         cost: of all caps together, but for the tokens that were reused.
-        max_holders: the most holders (trials) that may draw from kinds with a `per_holder` limit, one kind each.
+        max_holders: the most holders (trials) that may draw from kinds with a `per_holder` limit, one entry each
+            (`entry_of`).
         reused: tokens taken over from closed reservations, by kind; counted in the caps.
         has_secret: whether a secret is kept with it.
     """
@@ -93,6 +94,11 @@ class Terms:
         """Return the terms that `to_json` wrote."""
         caps = {kind: Cap(**cap) for kind, cap in content["caps"].items()}
         return cls(**{**content, "caps": caps, "cost": Cost.of_terms(content["cost"])})
+
+
+def entry_of(kind: str) -> str:
+    """Return which entry of a menu a kind of release belongs to: '2' for 'train_step/2'; '' where there is no menu."""
+    return kind.partition("/")[2]
 
 
 def require_terms(name: str, terms: Terms) -> None:

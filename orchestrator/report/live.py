@@ -6,14 +6,16 @@ Progress is read from the ledger, so it counts every step of every lane at once 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from orchestrator.board import Board, TrialRow
+from orchestrator.privacy.errors import LedgerUnreachable
 from orchestrator.report.tables import trials_table
+from trainers.config import Metric
 
 
 def steps_bar(console: Console) -> Progress:
@@ -44,6 +46,7 @@ def live_view(
     *,
     num_trials: int,
     num_steps: int,
+    metric: Metric = "accuracy",
     steps_drawn: Callable[[], int],
 ) -> Iterator[None]:
     """Show the trials while the body runs; on a screen that is no terminal, only the last state is printed."""
@@ -51,12 +54,14 @@ def live_view(
     task = bar.add_task("sweep", total=num_trials * num_steps, start=False)
 
     def view() -> Group:
-        drawn = steps_drawn()
+        with suppress(LedgerUnreachable):  # who draws waits for it, and says so; the view shows what it knew
+            bar.update(task, completed=steps_drawn())
+        drawn = bar.tasks[task].completed
         if drawn and not bar.tasks[task].started:
             bar.start_task(task)  # the clock of the estimate starts with the first step, not with the loading
-        bar.update(task, completed=drawn, total=steps_to_come(board.rows, num_trials, num_steps))
+        bar.update(task, total=steps_to_come(board.rows, num_trials, num_steps))
         best = board.best()
-        return Group(trials_table(board.rows, names, best.number if best else None, num_steps), bar)
+        return Group(trials_table(board.rows, names, best.number if best else None, num_steps, metric), bar)
 
     with Live(get_renderable=view, console=console, refresh_per_second=2, transient=True):
         yield

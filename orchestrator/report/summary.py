@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from orchestrator.config import SweepConfig
 from orchestrator.planning import Plan
+from orchestrator.privacy.composition import PlannedSweep
+from orchestrator.privacy.menu import Menu
+from orchestrator.privacy.renyi_filter import RenyiFilter
 from orchestrator.records import RunResult, SweepResult
-from orchestrator.report.tables import duration, epsilon_text, facts_table, short, trials_table
-from trainers.config import RunConfig
+from orchestrator.report.tables import duration, epsilon_text, facts_table, score_text, short, trials_table
+from trainers.config import Metric, RunConfig
 from trainers.methods.catalogue import METHODS
 
 STATEMENT_WIDTH = 88
@@ -20,34 +25,54 @@ def plan_summary(plan: Plan) -> RenderableType:
     config, work = plan.config, plan.estimate
     method = METHODS[config.method.name]
     trials = f"{plan.num_trials} trials × " if isinstance(config, SweepConfig) else ""
+    total = f"{epsilon_text(plan.epsilon)} at δ = {config.privacy.delta:g}" if plan.rule else "∞ (not private)"
     facts = [
-        (
-            "total ε",
-            f"{epsilon_text(plan.epsilon)} at δ = {config.privacy.delta:g}" if plan.caps else "∞ (not private)",
-        ),
+        ("total ε", total),
         ("method", method.title if method.order == "first" else _zeroth_order(config)),
-        ("steps", f"{trials}{config.method.num_steps}"),
+        ("steps", _varying(plan) or f"{trials}{config.method.num_steps}"),
     ]
+    if isinstance(config, SweepConfig) and math.isfinite(plan.trial_epsilon):
+        dearest = " (the dearest entry)" if isinstance(plan.rule, Menu) else ""
+        facts.append(("one trial's ε", f"{epsilon_text(plan.trial_epsilon)} by itself{dearest}"))
     if plan.caps is not None:
-        if isinstance(config, SweepConfig):
-            facts.append(("one trial's ε", f"{epsilon_text(plan.trial_epsilon)} by itself"))
-        facts += [
-            ("noise multiplier σ", f"{plan.caps.noise_multiplier:.4g}"),
-            ("sampling", f"Poisson, q = {plan.caps.sampling_prob:.4g} (B = {config.privacy.expected_batch_size:g})"),
-        ]
-        evaluations = plan.caps.caps().evaluation
-        if evaluations is not None:
-            facts.append(("private scores", f"{evaluations.count} at σ = {evaluations.noise_multiplier:g}"))
-    facts.append(
-        ("forward passes", f"{work.forward_passes:,} of the batch, {work.examples_forwarded:,.0f} examples in all")
-    )
+        facts += _noise_facts(plan, plan.caps)
     seconds = (
         "unknown before the model is loaded" if work.seconds is None else f"about {duration(work.seconds)} on this CPU"
     )
-    facts.append(("time", seconds))
-    if plan.caps is not None and config.privacy.delta * config.data.num_examples >= 1:
-        facts.append(("warning", "δ ≥ 1 / num_examples: publishing one example at random would satisfy it; lower δ"))
-    return facts_table(facts)
+    passes = f"{work.forward_passes:,} of the batch, {work.examples_forwarded:,.0f} examples in all"
+    facts += [("forward passes", passes), ("time", seconds)]
+    return facts_table([*facts, *(("warning", warning) for warning in warnings_of(plan))])
+
+
+def warnings_of(plan: Plan) -> list[str]:
+    """Return what is allowed in a plan and hardly ever meant."""
+    data = plan.config.data
+    if plan.rule is None or plan.config.privacy.delta * data.num_units < 1:
+        return []
+    return [
+        f"δ ≥ 1 / num_{data.unit}s: publishing one {data.unit} at random, whole, would satisfy it; lower privacy.delta"
+    ]
+
+
+def _varying(plan: Plan) -> str | None:
+    """Return how many steps trials take that choose it for themselves; None where all take as many."""
+    config = plan.config
+    if isinstance(plan.rule, Menu):
+        return f"{plan.num_trials} trials × one of {len(plan.rule.entries)} entries"
+    if isinstance(plan.rule, RenyiFilter):
+        return f"{plan.num_trials} trials × at most {config.method.num_steps}, until ε is spent"
+    return None
+
+
+def _noise_facts(plan: Plan, caps: PlannedSweep) -> list[tuple[str, str]]:
+    facts = [
+        ("noise multiplier σ", f"{caps.noise_multiplier:.4g}"),
+        ("sampling", f"Poisson, q = {caps.sampling_prob:.4g} (B = {plan.config.privacy.expected_batch_size:g})"),
+    ]
+    evaluations = caps.caps().evaluation
+    if evaluations is not None:
+        facts.append(("private scores", f"{evaluations.count} at σ = {evaluations.noise_multiplier:g}"))
+    return facts
 
 
 def _zeroth_order(config: RunConfig) -> str:
@@ -59,21 +84,29 @@ def sweep_summary(result: SweepResult, config: SweepConfig, width: int) -> Rende
     """Return the table of trials, what the best one reached, and the privacy statement."""
     best = result.best
     table = trials_table(
-        result.trials, sorted(config.search.space.root), None if best is None else best.number, config.method.num_steps
+        result.trials,
+        sorted(config.search.parameters),
+        None if best is None else best.number,
+        config.method.num_steps,
+        config.metric,
     )
-    facts = [] if result.zero_shot is None else [("zero-shot", f"{result.zero_shot:.1%}")]
-    if best is not None:
+    facts = [] if result.zero_shot is None else [("zero-shot", score_text(result.zero_shot, config.metric))]
+    if best is not None and best.score is not None:
         chosen = ", ".join(f"{name.removeprefix('method.')} {short(value)}" for name, value in best.values.items())
-        facts += [("best trial", f"{best.number}: {best.score:.1%} ({chosen})"), ("model", str(result.model_folder))]
+        facts += [
+            ("best trial", f"{best.number}: {score_text(best.score, config.metric)} ({chosen})"),
+            ("model", str(result.model_folder)),
+        ]
     if result.private_score is not None:
-        facts.append(("private run", f"{result.private_score:.1%} with these settings on the private data"))
+        private = score_text(result.private_score, config.metric)
+        facts.append(("private run", f"{private} with these settings on the private data"))
     facts.append(("results", str(result.folder)))
     if result.seconds is not None:
         facts.append(("took", duration(result.seconds)))
     return Group(table, Text(), facts_table(facts), Text(), Text(result.statement.text(min(width, STATEMENT_WIDTH))))
 
 
-def run_summary(result: RunResult, width: int) -> RenderableType:
+def run_summary(result: RunResult, width: int, metric: Metric = "accuracy") -> RenderableType:
     """Return what a run reached and its privacy statement."""
     interrupted = result.steps_charged - result.steps
     facts = [
@@ -83,8 +116,8 @@ def run_summary(result: RunResult, width: int) -> RenderableType:
         )
     ]
     if result.zero_shot is not None:
-        facts.append(("zero-shot", f"{result.zero_shot:.1%}"))
+        facts.append(("zero-shot", score_text(result.zero_shot, metric)))
     if result.score is not None:
-        facts.append(("score", f"{result.score:.1%}"))
+        facts.append(("score", score_text(result.score, metric)))
     facts += [("model", str(result.model_folder)), ("took", duration(result.seconds))]
     return Group(facts_table(facts), Text(), Text(result.statement.text(min(width, STATEMENT_WIDTH))))

@@ -13,11 +13,14 @@ from orchestrator.privacy.display import round_up
 
 if TYPE_CHECKING:
     from orchestrator.board import TrialRow
+    from trainers.config import Metric
 
 STATE_STYLES = {"running": "cyan", "complete": "green", "stopped early": "yellow", "failed": "red"}
 
 
-def trials_table(rows: Sequence[TrialRow], names: Sequence[str], best: int | None, num_steps: int) -> Table:
+def trials_table(
+    rows: Sequence[TrialRow], names: Sequence[str], best: int | None, num_steps: int, metric: Metric = "accuracy"
+) -> Table:
     """Return one row a trial: settings under their short names, steps, score, its own epsilon and state."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("#", justify="right")
@@ -32,8 +35,8 @@ def trials_table(rows: Sequence[TrialRow], names: Sequence[str], best: int | Non
         table.add_row(
             str(row.number),
             *(short(row.values.get(name)) for name in names),
-            f"{row.steps}/{num_steps}",
-            "" if row.score is None else f"{row.score:.1%}",
+            f"{row.steps}/{row.num_steps or num_steps}",
+            "" if row.score is None else score_text(row.score, metric),
             "" if row.epsilon is None else epsilon_text(row.epsilon, digits=3),
             f"[{style}]{row.state}[/]" + (" ★" if row.number == best else ""),
         )
@@ -44,10 +47,15 @@ def facts_table(facts: Sequence[tuple[str, str]]) -> Table:
     """Return two columns: what, and how much."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
-    table.add_column()
+    table.add_column(overflow="fold")
     for name, value in facts:
         table.add_row(name, Text(value))  # as it is: a path may hold brackets, which Rich reads as markup
     return table
+
+
+def score_text(score: float, metric: Metric) -> str:
+    """Return a score as people say it: a share as a percentage, minus a loss in nats as a number."""
+    return f"{score:.3f}" if metric == "loss" else f"{score:.1%}"
 
 
 def epsilon_text(epsilon: float, digits: int = 4) -> str:

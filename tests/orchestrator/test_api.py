@@ -15,7 +15,7 @@ from trainers.run import LOG_NAME
 
 
 def test_what_a_program_imports():
-    assert set(orchestrator.__all__) == {"ConfigError", "Sweep", "SweepConfig", "plan", "train"}
+    assert set(orchestrator.__all__) == {"Budget", "ConfigError", "Sweep", "SweepConfig", "plan", "train"}
 
 
 def test_a_sweep_is_made_from_a_file_a_mapping_or_a_configuration(settings, tmp_path):

@@ -2,8 +2,10 @@ import math
 from types import SimpleNamespace
 
 import pytest
+from ray.exceptions import RayTaskError
 
 from orchestrator.board import Board, TrialRow
+from orchestrator.privacy.errors import LedgerCorruptError, LedgerUnreachable
 
 
 def trial(number, rate=1e-3):
@@ -19,7 +21,7 @@ def start(board, *numbers):
 def report(board, number, iteration, score, *, finished=False, charged=None):
     steps = 10 * iteration
     result = {"training_iteration": iteration, "score": score, "steps": steps, "finished": finished}
-    result |= {"steps_charged": steps if charged is None else charged, "epsilon": steps / 8}
+    result |= {"steps_charged": steps if charged is None else charged, "epsilon": steps / 8, "num_steps": 4}
     board.on_trial_result(iteration=0, trials=[], trial=trial(number), result=result)
 
 
@@ -52,7 +54,7 @@ def test_a_result_moves_the_row(board):
     report(board, 0, 1, 0.5)
     report(board, 0, 2, 0.75, charged=22)
     (row,) = board.rows
-    assert row == TrialRow(0, {"method.learning_rate": 1e-3}, "running", 20, 22, [0.5, 0.75], 2.5)
+    assert row == TrialRow(0, {"method.learning_rate": 1e-3}, "running", 20, 22, [0.5, 0.75], 2.5, 4)
     assert row.score == 0.75
 
 
@@ -131,3 +133,22 @@ def test_a_trial_that_ends_without_a_score_has_failed(board):
     end(board, 1, 0.6, 0.5)
     assert [row.state for row in board.rows] == ["failed", "complete"]
     assert board.best().number == 1
+
+
+@pytest.mark.parametrize("word", [LedgerUnreachable("away"), LedgerCorruptError("set back")])
+def test_a_trial_that_the_ledger_ended_ends_the_sweep(word):
+    wrapped = RayTaskError("step", "a long traceback", word).as_instanceof_cause()
+    failed = SimpleNamespace(get_pickled_error=lambda: wrapped)
+    with pytest.raises(type(word)) as said:
+        Board().on_trial_recover(iteration=0, trials=[], trial=failed)
+    assert str(said.value) == str(word)
+
+
+@pytest.mark.parametrize("error", [None, ValueError("no"), RayTaskError("step", "a long traceback", ValueError("no"))])
+def test_any_other_trial_is_tried_again(error):
+    Board().on_trial_recover(iteration=0, trials=[], trial=SimpleNamespace(get_pickled_error=lambda: error))
+
+
+def test_a_winner_leaves_as_if_it_had_been_alone():
+    row = TrialRow(7, {"a": 1}, "complete", 10, 13, [0.1, 0.2], 3.0, 10)
+    assert row.as_winner(2.5) == TrialRow(0, {"a": 1}, "complete", 10, 10, [0.1, 0.2], 2.5, 10)

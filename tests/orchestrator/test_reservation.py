@@ -5,10 +5,11 @@ from pathlib import Path
 import dp_accounting as dp
 import pytest
 
-from orchestrator.config import load_sweep
+from orchestrator.config import load_run, load_sweep
 from orchestrator.planning import make_plan
 from orchestrator.privacy.accountant import epsilon
-from orchestrator.privacy.errors import LedgerCorruptError
+from orchestrator.privacy.budgets import Budget
+from orchestrator.privacy.errors import BudgetExceeded, LedgerCorruptError
 from orchestrator.privacy.ledger import Ledger
 from orchestrator.reservation import caps_of, reserve
 from orchestrator.storage import storage_of
@@ -178,3 +179,14 @@ def test_tokens_for_a_selection_of_rows_are_not_left_to_the_whole_file(plan):
     assert Ledger(storage.database_url).terms_of(storage.name).caps["train_step"].count == 12
     reserve(whole, storage_of(whole.config))
     assert Ledger(storage.database_url).terms_of("whole").reused == {}
+
+
+def test_a_renyi_budget_refuses_what_has_no_finite_divergence(settings):
+    settings["budget"] = {"name": "notes"}
+    del settings["search"]
+    plan = make_plan(load_run(settings, MEZO))
+    storage = storage_of(plan.config)
+    terms = {"composition": "rdp", "order": 8.0, "renyi_limit": 5.0}
+    Ledger(storage.database_url).create_budget(Budget(name="notes", epsilon=8.0, delta=1e-5, num_units=40, **terms))
+    with pytest.raises(BudgetExceeded, match="'test' is not private, and budget 'notes' is limited to ε = 8"):
+        reserve(plan, storage)

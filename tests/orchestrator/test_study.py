@@ -46,6 +46,7 @@ def trials(url) -> list[optuna.trial.FrozenTrial]:
 def result(iteration, score, *, steps=10, finished=False) -> dict[str, object]:
     """One result of a lane, as Tune hands it on."""
     counts = {"training_iteration": iteration, "steps": steps, "steps_charged": steps + 1, "epsilon": steps / 8}
+    counts["num_steps"] = 4
     return {METRIC: score, "finished": finished, "done": finished, **counts}
 
 
@@ -104,6 +105,8 @@ def test_a_trial_that_died_has_failed(search, url):
     search.on_trial_complete("a", error=True)
     search.suggest("b")
     search.on_trial_complete("b", None, error=True)
+    assert [trial.state for trial in trials(url)] == [TrialState.RUNNING] * 2  # could still be taken up
+    search.fail_the_failed()
     assert [(trial.state, trial.value) for trial in trials(url)] == [(TrialState.FAIL, None)] * 2
 
 
@@ -154,6 +157,7 @@ def test_trials_that_ended_earlier_come_as_rows(search, url):
     search.on_trial_complete("a", result(2, 0.6, steps=20, finished=True))
     search.on_trial_complete("b", error=True)
     search.on_trial_complete("c", result(2, 0.4, steps=20))
+    search.fail_the_failed()
     rows = open_again(url).ended_trials()  # the fourth was running
     found = [(row.number, row.state, row.scores, row.steps, row.steps_charged, row.epsilon) for row in rows]
     assert found == [

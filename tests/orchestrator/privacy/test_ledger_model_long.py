@@ -18,7 +18,7 @@ from tests.support.ledgers import budget
 
 LIMIT = 10  # tenths of ε
 LAWS = ({"law": "a"}, {"law": "b"})
-KINDS = ("x", "y")
+KINDS = ("x/0", "y/0", "x/1")
 HOLDERS = ("t0", "t1", "t2")
 
 law_numbers = st.sampled_from((0, 1))
@@ -53,7 +53,7 @@ class Reserved:
             return False
         limited = {name: e.by_holder for name, e in self.entries.items() if e.per_holder is not None}
         if self.max_holders is not None:
-            if any(by[holder] for name, by in limited.items() if name != kind):
+            if any(by[holder] for name, by in limited.items() if name[-1] != kind[-1]):  # of another entry
                 return True
             everyone = {who for by in limited.values() for who in by} | {holder}
             if len(everyone) > self.max_holders:

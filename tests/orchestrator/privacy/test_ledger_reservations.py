@@ -13,7 +13,12 @@ from orchestrator.privacy.ledger import Cap
 from tests.support.ledgers import LAW, budget, reserve
 
 OTHER_LAW = {**LAW, "noise_multiplier": 3.0}
-MENU = {"small": Cap(LAW, 100, per_holder=3), "large": Cap(OTHER_LAW, 100, per_holder=5), "evaluation": Cap(LAW, 4)}
+MENU = {
+    "step/0": Cap(LAW, 100, per_holder=3),
+    "score/0": Cap(LAW, 100, per_holder=1),
+    "step/1": Cap(OTHER_LAW, 100, per_holder=5),
+    "evaluation": Cap(LAW, 4),
+}
 
 
 def test_a_holder_has_its_own_part(any_ledger):
@@ -31,25 +36,31 @@ def test_a_holder_has_its_own_part(any_ledger):
 
 def test_a_trial_takes_one_entry_of_a_menu_and_there_are_only_so_many_trials(any_ledger):
     reserve(any_ledger, "a", MENU, max_holders=2)
-    any_ledger.draw("a", "small", "t0")
+    any_ledger.draw("a", "step/0", "t0")
+    any_ledger.draw("a", "score/0", "t0")  # the same entry
     any_ledger.draw("a", "evaluation", "t0")  # no entry of the menu
-    with pytest.raises(BudgetExceeded, match="'t0' has taken 'small' of 'a' and cannot take 'large' too"):
-        any_ledger.draw("a", "large", "t0")
-    any_ledger.draw("a", "large", "t1", count=5)
-    for kind in ("small", "large"):
+    with pytest.raises(BudgetExceeded, match="'t0' has taken 'score/0' of 'a' and cannot take 'step/1' too"):
+        any_ledger.draw("a", "step/1", "t0")
+    any_ledger.draw("a", "step/1", "t1", count=5)
+    for kind in ("step/0", "step/1"):
         with pytest.raises(BudgetExceeded, match="'a' is reserved for 2 trials, and 't2' would be one more"):
             any_ledger.draw("a", kind, "t2")
     any_ledger.draw("a", "evaluation", "t2")
-    any_ledger.draw("a", "small", "t0", count=2)
-    assert {r.kind: r.drawn for r in any_ledger.reservations()} == {"evaluation": 2, "large": 5, "small": 3}
+    any_ledger.draw("a", "step/0", "t0", count=2)
+    assert {r.kind: r.drawn for r in any_ledger.reservations()} == {
+        "evaluation": 2,
+        "score/0": 1,
+        "step/0": 3,
+        "step/1": 5,
+    }
     any_ledger.verify("a")
 
 
 def test_without_a_bound_on_holders_one_may_draw_from_several_kinds(any_ledger):
     reserve(any_ledger, "a", MENU)
     for trial in range(3):
-        any_ledger.draw("a", "small", f"t{trial}")
-        any_ledger.draw("a", "large", f"t{trial}")
+        any_ledger.draw("a", "step/0", f"t{trial}")
+        any_ledger.draw("a", "step/1", f"t{trial}")
     any_ledger.verify("a")
 
 
