@@ -25,12 +25,22 @@ METRICS: Mapping[str, Metric] = {
     "loss": "clipped_mean_loss",
 }
 
+SELECTION = "selection"
+
 
 def num_private_trials(config: RunConfig) -> int:
     """Return how many trials train on private rows: those of a sweep, or the one run."""
     if not isinstance(config, SweepConfig) or config.search.tune_on is not None:
         return 1
     return config.search.num_trials
+
+
+def units_of(config: RunConfig) -> str | None:
+    """Return what a record is, in words that tell two kinds apart; None for a row of the file."""
+    data = config.data
+    if data.user_column is not None:
+        return f"users of column {data.user_column!r}"
+    return None if data.shots is None else f"{SELECTION} of {data.shots} rows a label, key {data.shots_seed}"
 
 
 def planned(config: RunConfig, noise_multiplier: float) -> PlannedSweep:
@@ -45,6 +55,7 @@ def planned(config: RunConfig, noise_multiplier: float) -> PlannedSweep:
         "spare_steps": config.privacy.spare_steps,
         "noise": mechanism.noise,
         "num_coordinates": mechanism.num_directions,
+        "units": units_of(config),
     }
     if config.score.on == "private":
         score = score_plan(config)
@@ -72,7 +83,8 @@ def rule_of(config: RunConfig, noise_multipliers: Mapping[int | None, float]) ->
     if search.filter is not None:
         assert config.privacy.epsilon is not None  # SweepConfig requires it
         order = search.filter.order
-        return RenyiFilter(order=order, epsilon_limit=config.privacy.epsilon, delta=config.privacy.delta)
+        limit, delta = config.privacy.epsilon, config.privacy.delta
+        return RenyiFilter(order=order, epsilon_limit=limit, delta=delta, units=units_of(config))
     if search.menu is not None:
         entries = tuple(
             one_trial(with_entry(config, entry), noise_multipliers[number]) for number, entry in enumerate(search.menu)

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from orchestrator.config import LedgeredConfig
-from orchestrator.counting import num_private_trials
+from orchestrator.config import BudgetConfig, LedgeredConfig, SweepConfig
+from orchestrator.counting import num_private_trials, units_of
 from orchestrator.planning import Plan
 from orchestrator.privacy.best_of import BestOf
 from orchestrator.privacy.budgets import Budget, Cost
@@ -26,6 +26,8 @@ from trainers.tasks.fingerprint import fingerprint
 
 NOT_PRIVATE = {"law": "not private"}
 NUM_TRIALS = "num_trials"
+FOLDER = "folder"
+SCORES = "/scores"  # after the name of a run, whose own name has no slash
 
 
 @dataclass(frozen=True)
@@ -51,14 +53,20 @@ def reserve(plan: Plan, storage: Storage) -> Reserved:
     """Enter the plan's caps under its name; the same plan again is the same reservation.
 
     Raises:
-        ValueError: the name is taken by a plan with other caps, or the budget belongs to other data.
+        ValueError: the name is taken by a plan with other caps, or by a search of one winner in another folder; or the
+            budget belongs to other data.
+        ValueError: rows that were declared public have a budget that protects them.
         BudgetExceeded: the budget has no room for it.
         LedgerCorruptError: what was drawn under this name earlier is not what the ledger wrote.
     """
     ledger = Ledger(storage.database_url)
     budget = budget_of(plan.config, ledger)
+    if plan.rule is not None:
+        _require_public(plan.config, ledger)
     reused = reusable(plan, ledger, budget, storage.name)
-    secret = {NUM_TRIALS: plan.rule.number.draw_number()} if isinstance(plan.rule, BestOf) else None
+    secret = None
+    if isinstance(plan.rule, BestOf):
+        secret = {NUM_TRIALS: plan.rule.number.draw_number(), FOLDER: storage.identity()}
     ledger.reserve(
         storage.name,
         caps_of(plan),
@@ -68,20 +76,30 @@ def reserve(plan: Plan, storage: Storage) -> Reserved:
         reused=reused,
         secret=secret,
     )
+    if secret is not None and ledger.secret_of(storage.name).get(FOLDER) != secret[FOLDER]:
+        raise ValueError(
+            f"name: a search of one winner, {storage.name!r}, was begun in another folder than {storage.folder}; from "
+            "two folders two winners could leave, of too many trials. Go on there, or give another name."
+        )
+    if plan.config.score.on == "private" and plan.config.data.validation is not None:
+        _reserve_scores(plan, ledger, budget, storage.name)
     return Reserved(ledger, budget, storage.name)
 
 
-def budget_of(config: RunConfig, ledger: Ledger) -> Budget:
+def budget_of(config: RunConfig, ledger: Ledger, field: str = "data.train") -> Budget:
     """Return the budget of a configuration's data, made without a limit where there is none.
+
+    `field` is the place of data.train in the configuration that people wrote.
 
     Raises:
         ValueError: the named budget is unknown or belongs to other data, or it counts another unit or relation.
     """
-    found = fingerprint(config.data.train, ledger.key())
+    found = fingerprint(config.data.train, ledger.key(), field)
     name = config.budget.name if isinstance(config, LedgeredConfig) else None
     if name is not None:
         budget = ledger.budget(name)
         require_agreement(config, budget)
+        _require_same_users(config, ledger, budget)
         ledger.require_fingerprint(name, found)
         return budget
     budget = ledger.budget_of(found)
@@ -97,6 +115,7 @@ def budget_of(config: RunConfig, ledger: Ledger) -> Budget:
         )
         ledger.create_budget(budget)
     require_agreement(config, budget)
+    _require_same_users(config, ledger, budget)
     return budget
 
 
@@ -160,9 +179,67 @@ def require_agreement(config: RunConfig, budget: Budget) -> None:
         )
 
 
+def units_counted(ledger: Ledger, budget: Budget) -> set[str]:
+    """Return what records were to those who reserved from a budget, where they were not rows of the file."""
+    caps = (entry.cap for entry in ledger.reservations() if entry.budget == budget.name)
+    return {str(cap.parameters["record"]) for cap in caps if "record" in cap.parameters}
+
+
+def _require_same_users(config: RunConfig, ledger: Ledger, budget: Budget) -> None:
+    known = units_counted(ledger, budget) - {units_of(config)}
+    if config.data.unit == "user" and known:
+        raise ValueError(
+            f"data.user_column: budget {budget.name!r} of this data counts {known.pop()}, now it would count "
+            f"{units_of(config)}; costs of the two do not add up. Use the budget's."
+        )
+
+
 def _free_name(source: str, ledger: Ledger) -> str:
     """Return a name for a data set: that of its file, with a number where that is taken."""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source.removeprefix("hub:")).stem).strip("-.") or "data"
     taken = {budget.name for budget in ledger.budgets()}
     names = [stem, *(f"{stem}-{number}" for number in range(2, len(taken) + 3))]
     return next(name for name in names if name not in taken)
+
+
+def _reserve_scores(plan: Plan, ledger: Ledger, budget: Budget, name: str) -> None:
+    """Charge private rows that are scored on, where they are not those that train, to the budget of their own.
+
+    Its tokens are never drawn (the run's own are), and it is never closed, so that nobody takes them over.
+    """
+    assert plan.rule is not None  # only a private method has private scores
+    own = budget_of(_scored_rows(plan.config), ledger, "data.validation")
+    if own.name == budget.name:
+        return
+    rule = plan.rule
+    if isinstance(rule, SweepCaps):  # what steps see, they do not show of rows that only scores look at
+        rule = rule.without({TRAIN_STEP: rule.train_step.num_steps})
+    scores = replace(plan, rule=rule)
+    assert scores.rule is not None  # there are scores
+    ledger.reserve(
+        name + SCORES,
+        caps_of(scores),
+        budget=own.name,
+        cost=cost_of(scores, own, {}),
+        max_holders=scores.rule.max_holders,
+    )
+
+
+def _scored_rows(config: RunConfig) -> RunConfig:
+    """Return a configuration whose data are the rows to score on, on the budget that they have."""
+    number = config.score.num_examples
+    changes = {"train": config.data.validation, "num_examples": number, "num_users": config.data.num_users and number}
+    return config.model_copy(update={"data": config.data.model_copy(update=changes), "budget": BudgetConfig()})
+
+
+def _require_public(config: RunConfig, ledger: Ledger) -> None:
+    """Refuse to use rows for nothing that this ledger protects, whatever their file is called."""
+    tune_on = config.search.tune_on if isinstance(config, SweepConfig) else None
+    validation = config.data.validation if config.score.on == "public" else None
+    for field, source in (("data.validation", validation), ("search.tune_on", tune_on)):
+        known = ledger.budget_of(fingerprint(source, ledger.key(), field)) if source is not None else None
+        if known is not None and ledger.spent(known.name).epsilon < math.inf:
+            raise ValueError(
+                f"{field} holds rows that budget {known.name!r} protects, and what is learnt from public rows is not "
+                "charged. Give other rows, or for validation score.on: private."
+            )

@@ -5,11 +5,13 @@ from __future__ import annotations
 from importlib.metadata import version
 
 from orchestrator.config import SweepConfig
+from orchestrator.counting import SELECTION as SELECTED
 from orchestrator.planning import Plan
 from orchestrator.privacy.best_of import BestOf
 from orchestrator.privacy.comparison import compare
+from orchestrator.privacy.display import round_up
 from orchestrator.privacy.statement import PrivacyStatement, state
-from orchestrator.reservation import Reserved
+from orchestrator.reservation import SCORES, Reserved, units_counted
 from trainers.config import RunConfig
 from trainers.methods.catalogue import METHODS
 
@@ -41,7 +43,7 @@ def statement_of(plan: Plan, reserved: Reserved) -> PrivacyStatement:
         num_steps=plan.num_trials * config.method.num_steps,
         num_units=config.data.num_units,
         public_data=_held_public(config),
-        also_not_covered=() if config.data.shots is None else (SELECTION,),
+        also_not_covered=(*_selections(reserved), *_rows_apart(reserved)),
         order=order,
         versions={name: version(name) for name in (*SOFTWARE, *(("opacus",) if order == "first" else ()))},
     )
@@ -69,6 +71,24 @@ def _search(config: RunConfig) -> str:
         return f"{search.num_trials} trials on public rows, {how}{stops}, over {names}; then one private run"
     number = "a secret number of" if search.release == "best" else str(search.num_trials)
     return f"{number} trials, {how}{stops}, over {names}"
+
+
+def _selections(reserved: Reserved) -> list[str]:
+    """Return what is to be said where this run, or another one that the total adds up, chose rows by data.shots."""
+    chosen = [units for units in units_counted(reserved.ledger, reserved.budget) if units.startswith(SELECTED)]
+    return [SELECTION] if chosen else []
+
+
+def _rows_apart(reserved: Reserved) -> list[str]:
+    """Return what is to be said of private rows that are scored on and have a budget of their own."""
+    terms = reserved.ledger.terms_of(reserved.name + SCORES)
+    if terms is None:
+        return []
+    spent = reserved.ledger.spent(terms.budget)
+    return [
+        f"The private rows that are scored on and not trained on: they are another data set, of which budget "
+        f"{terms.budget!r} counts ε = {round_up(spent.epsilon, 4):g} at δ = {round_up(spent.delta, 4):g} in all."
+    ]
 
 
 def _held_public(config: RunConfig) -> list[str]:

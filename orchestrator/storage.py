@@ -9,6 +9,8 @@ score, the ledger's key, and the secret numbers of trials; `Ledger.export` is wh
 from __future__ import annotations
 
 import fcntl
+import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -82,6 +84,22 @@ class Storage:
                     f"name: {self.name!r} is running in another process; wait, or give another name."
                 ) from None
             yield
+
+    def identity(self) -> str:
+        """Return what tells this run's folder from every other one: random, made when first asked for; for operators.
+
+        Paths do not: two machines that share a ledger may both call their own folder the same.
+        """
+        path = self.operator_folder / ".identity"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f".identity.{os.getpid()}")
+            with open(temporary, "w", encoding="ascii") as file:
+                file.write(secrets.token_hex(16))
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        return path.read_text(encoding="ascii")
 
     @property
     def model_folder(self) -> Path:

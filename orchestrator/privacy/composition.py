@@ -37,6 +37,7 @@ class SweepCaps(CostRule):
         evaluation: the cap on scores that look at private rows.
         disjoint: whether a keyed coin for each record, flipped without looking at the others, puts it either into
             training or into validation, so that steps never touch what scores touch.
+        units: what a record is, where it is not a row of the file: the column that names users, or a selection of rows.
 
     Formal guarantees:
         Each token is a release whose pair of laws (with a record, without it) is dominated by a fixed pair, whatever
@@ -53,6 +54,7 @@ class SweepCaps(CostRule):
     train_step: StepCap
     evaluation: EvaluationCap | None = None
     disjoint: bool = False
+    units: str | None = None
 
     def event(self) -> dp.DpEvent:
         """Return the composition of all tokens of all caps: with disjoint records, more than any record sees."""
@@ -78,9 +80,10 @@ class SweepCaps(CostRule):
     def tokens(self) -> dict[str, Cap]:
         """Return what to reserve in the ledger before the sweep: one cap for each kind of release.
 
-        The law of a token says whether records are disjoint: left over, it is no token for records of both sides.
+        The law of a token says whether records are disjoint: left over, it is no token for records of both sides; and
+        what a record is: left over, it is no token for users of another column.
         """
-        split: dict[str, str] = {"records": "disjoint"} if self.disjoint else {}
+        split = ({"records": "disjoint"} if self.disjoint else {}) | ({"record": self.units} if self.units else {})
         tokens = {TRAIN_STEP: Cap(self.train_step.law() | split, self.train_step.num_steps)}
         if self.evaluation is not None:
             tokens[EVALUATION] = Cap(self.evaluation.law() | split, self.evaluation.count)
@@ -142,6 +145,7 @@ class PlannedSweep(Frozen):
     evaluation_metric: Metric = "count"
     evaluation_coordinates: Annotated[int, Field(ge=1)] = 1
     disjoint: bool = False
+    units: str | None = None
 
     @model_validator(mode="after")
     def _evaluations_are_noisy(self) -> Self:
@@ -175,7 +179,7 @@ class PlannedSweep(Frozen):
             num_coordinates=self.num_coordinates,
         )
         if num_evaluations == 0:
-            return SweepCaps(train_step=steps)
+            return SweepCaps(train_step=steps, units=self.units)
         assert self.evaluation_noise_multiplier is not None
         evaluations = EvaluationCap(
             noise_multiplier=self.evaluation_noise_multiplier,
@@ -184,4 +188,4 @@ class PlannedSweep(Frozen):
             noise=self.noise,
             num_coordinates=self.evaluation_coordinates,
         )
-        return SweepCaps(train_step=steps, evaluation=evaluations, disjoint=self.disjoint)
+        return SweepCaps(train_step=steps, evaluation=evaluations, disjoint=self.disjoint, units=self.units)

@@ -35,6 +35,7 @@ class RenyiFilter(CostRule):
         order: α above 1, fixed before any data is touched; `suggest_order` finds a good one.
         epsilon_limit: the budget's ε.
         delta: the δ at which that ε is said.
+        units: what a record is, as in `SweepCaps`.
 
     Formal guarantees:
         If each release is charged at least its Rényi ε at `order` before it is made and the charges never exceed
@@ -47,6 +48,7 @@ class RenyiFilter(CostRule):
     order: Annotated[float, Field(gt=1, allow_inf_nan=False)]
     epsilon_limit: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     delta: Annotated[float, Field(ge=1e-12, lt=1)]
+    units: str | None = None
 
     @model_validator(mode="after")
     def _there_is_a_budget(self) -> Self:
@@ -92,7 +94,8 @@ class RenyiFilter(CostRule):
 
     def tokens(self) -> dict[str, Cap]:
         """Return the budget as one cap in units; a release draws its `price`."""
-        return {RENYI_UNITS: Cap({"law": "renyi filter", "order": self.order, "units": UNITS}, self.capacity())}
+        law: dict[str, str | float | int] = {"law": "renyi filter", "order": self.order, "units": UNITS}
+        return {RENYI_UNITS: Cap(law | ({"record": self.units} if self.units else {}), self.capacity())}
 
     def describe(self) -> str:
         """Return one sentence for the statement."""

@@ -186,7 +186,7 @@ def state(
         accountant=AccountantUsed(
             name=f"dp-accounting, {found.method}", version=version("dp-accounting"), discretisation=found.discretisation
         ),
-        warnings=tuple(_warnings(delta, total_epsilon, num_units)),
+        warnings=tuple(_warnings(max(delta, total_delta or 0.0), total_epsilon, num_units)),
         not_covered=(*not_covered(order), *also_not_covered),
         **common,
     )

@@ -5,7 +5,7 @@ import pytest
 from orchestrator.config import load_run, load_sweep
 from orchestrator.planning import make_plan
 from orchestrator.reservation import reserve
-from orchestrator.statements import statement_of
+from orchestrator.statements import SELECTION, statement_of
 from orchestrator.storage import storage_of
 
 MEZO = ("method.name=mezo", "method.num_directions=1", "privacy.noise_multiplier=null")
@@ -84,3 +84,18 @@ def test_a_method_without_privacy_says_so(stated):
 def test_the_software_is_named_with_its_versions(stated):
     _, statement = stated()
     assert statement.versions == {name: version(name) for name in ("dpzo", "torch", "transformers")}
+
+
+def test_a_total_that_adds_up_a_selection_says_what_it_is_of(stated):
+    shots = ("data.shots=10", "data.num_examples=null")
+    for name, overrides in (("chosen", shots), ("whole", ("data.num_examples=20",))):
+        _, statement = stated(f"name={name}", *overrides)
+        assert SELECTION in statement.not_covered
+    assert statement.budget.num_reservations == 2
+
+
+def test_rows_that_are_only_scored_on_are_said_to_be_another_data_set(stated):
+    _, alone = stated()
+    assert not any("another data set" in sentence for sentence in alone.not_covered)
+    _, scored = stated("name=scored", *PRIVATE_SCORES)
+    assert any("are another data set, of which budget 'public' counts ε = " in said for said in scored.not_covered)

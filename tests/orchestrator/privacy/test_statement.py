@@ -208,6 +208,12 @@ def test_a_delta_that_one_published_record_would_satisfy_is_warned_of(delta, war
     assert any("publishing one record" in warning for warning in found.warnings) == warned
 
 
+def test_many_small_deltas_are_warned_of_where_their_sum_is_too_large():
+    others = tuple(Cost(0.1, 1e-4) for _ in range(9))
+    assert not stated(CAPS, 1e-4, num_units=999).warnings
+    assert any("publishing one record" in found for found in stated(CAPS, 1e-4, others=others, num_units=1001).warnings)
+
+
 TRIAL = PLAN.changed(num_trials=1, spare_steps=0).caps()
 
 
