@@ -101,7 +101,7 @@ def _prepare(plan: Plan) -> _Sweep:
             f"another name, such as --set name={config.name}-2."
         )
     check_inputs(config)
-    tune_on = None if config.search.tune_on is None else public_rows(config.search.tune_on)
+    tune_on = None if config.search.tune_on is None else public_rows(config.search.tune_on, config.data.train)
     if tune_on is not None:
         check_inputs(tune_on.put_into(config))
     return _Sweep(replace(plan, config=config), config, storage, threads, tune_on)

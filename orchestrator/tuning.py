@@ -9,7 +9,7 @@ from typing import TypeVar
 from trainers.config import RunConfig
 from trainers.open_run import open_run
 from trainers.run import BaseRun, Tokens, Workspace, mechanism_plan
-from trainers.tasks.sources import stream_records
+from trainers.tasks.sources import same_source, stream_records
 
 Config = TypeVar("Config", bound=RunConfig)
 
@@ -44,12 +44,17 @@ class PublicRows:
         return config.model_copy(update={"data": data, "privacy": privacy})
 
 
-def public_rows(source: str) -> PublicRows:
-    """Count the rows of a public source.
+def public_rows(source: str, private: str) -> PublicRows:
+    """Count the rows of a public source, beside the private one.
 
     Raises:
-        ValueError: it cannot be read, or is empty.
+        ValueError: it cannot be read, is empty, or is the private one, on which no trial is free.
     """
+    if same_source(private, source, "search.tune_on"):
+        raise ValueError(
+            "search.tune_on is data.train itself, and trials on public rows are not charged. Give public or synthetic "
+            "rows, or leave it out: then every trial is counted"
+        )
     count = sum(1 for _ in stream_records(source, "search.tune_on"))
     if count == 0:
         raise ValueError(f"search.tune_on: {source} has no rows")
