@@ -9,6 +9,7 @@ to probe made-up public examples, alone and together, and look.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -94,4 +95,4 @@ def _coupling(evaluator: LossEvaluator, examples: Sequence[Example], probes: Seq
 def _drawn_out(example: Example, max_tokens: int) -> Example:
     """Return the example with its prompt repeated to the longest that a run may meet."""
     times = -(-max_tokens // len(example.prompt_ids))
-    return Example((example.prompt_ids * times)[:max_tokens], example.option_ids, example.label)
+    return replace(example, prompt_ids=(example.prompt_ids * times)[:max_tokens])  # the place of its mask stays
