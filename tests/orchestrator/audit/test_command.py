@@ -190,7 +190,6 @@ def test_a_configuration_of_users_is_audited_at_the_rate_of_users(settings):
 
 
 def test_a_preset_for_another_kind_of_model_than_the_stub_is_audited(settings):
-    settings["method"] = {"preset": "dpzero/roberta-large", "num_steps": 4}
-    settings["task"] |= {"template": "{text} It was [MASK].", "label_words": {"0": "bad", "1": "good"}}
-    settings["model"] |= {"head": "masked-lm"}
-    assert case_of(plan(settings), 5000).plan.num_steps == 4
+    settings["method"] = {"preset": "dp-aggzo/opt-1.3b", "num_steps": 4}
+    settings["task"] |= {"template": "{text} It was", "label_words": {"0": " bad", "1": " good"}}
+    assert case_of(plan(settings), 5000).plan.num_directions == 64
