@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainers.config import RunConfig
 from trainers.evaluators.base import Example, LossEvaluator
-from trainers.evaluators.proof import prove
+from trainers.evaluators.proof import prove, require_room
 from trainers.methods.catalogue import METHODS
 from trainers.methods.estimator import proof_probes
 from trainers.methods.method import smallest_resolution
@@ -79,6 +79,7 @@ def open_workspace(config: RunConfig, *, private: bool = True, coin_key: bytes |
     if private and config.data.validation_share is not None and coin_key is not None:
         train, validation = _split(config, train, coin_key, config.data.validation_share)
     evaluator, rounding = open_evaluator(config, tokenizer)
+    require_room(evaluator, [*train.examples, *validation.examples])
     return Workspace(
         train.examples,
         validation.examples,

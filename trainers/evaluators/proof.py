@@ -72,6 +72,30 @@ def require_resolved(rounding: float, plan: MechanismPlan, smoothing: float) -> 
         )
 
 
+def require_room(evaluator: LossEvaluator, examples: Sequence[Example]) -> None:
+    """Check that the longest row, prompt and continuation together, has a place in the model.
+
+    A run that found out when it draws that row would end there, and by that tell who was drawn. What is evaluated is a
+    made-up row of that length.
+
+    Raises:
+        ValueError: it has none; how long it is is not told.
+    """
+    lengths = {(len(of.prompt_ids), max(map(len, of.option_ids), default=0)) for of in examples}
+    if not lengths:
+        return
+    prompt, option = max(lengths, key=sum)
+    token = (examples[0].prompt_ids[0],)
+    made_up = Example(token * prompt, (token * option,) if option else (), 0)
+    try:
+        evaluator.losses([made_up])
+    except (IndexError, RuntimeError) as error:
+        raise ValueError(
+            "task.max_tokens: the longest row, a prompt and its continuation of so many tokens at most each, does not "
+            "fit the model (more positions than it has?). Lower task.max_tokens."
+        ) from error
+
+
 def _coupling(evaluator: LossEvaluator, examples: Sequence[Example], probes: Sequence[Probe], max_tokens: int) -> float:
     """Return the largest difference between an example's loss alone and in a batch of unequal lengths."""
     try:
