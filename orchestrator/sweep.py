@@ -110,7 +110,7 @@ def _prepare(plan: Plan) -> _Sweep:
             f"another name, such as --set name={config.name}-2."
         )
     check_inputs(config)
-    tune_on = None if config.search.tune_on is None else public_rows(config.search.tune_on)
+    tune_on = None if config.search.tune_on is None else public_rows(config.search.tune_on, config.data.train)
     if tune_on is not None:
         require_public(tune_on, config, Ledger(storage.database_url).key())
         check_inputs(tune_on.put_into(config))

@@ -10,8 +10,7 @@ from trainers.config import RunConfig
 from trainers.open_run import open_run
 from trainers.run import BaseRun, Tokens, Workspace, mechanism_plan
 from trainers.tasks.fingerprint import fingerprint
-from trainers.tasks.sources import stream_records
-from trainers.workspace import same_source
+from trainers.tasks.sources import same_source, stream_records
 
 Config = TypeVar("Config", bound=RunConfig)
 
@@ -46,12 +45,17 @@ class PublicRows:
         return config.model_copy(update={"data": data, "privacy": privacy})
 
 
-def public_rows(source: str) -> PublicRows:
-    """Count the rows of a public source.
+def public_rows(source: str, private: str) -> PublicRows:
+    """Count the rows of a public source, beside the private one.
 
     Raises:
-        ValueError: it cannot be read, or is empty.
+        ValueError: it cannot be read, is empty, or is the private one, on which no trial is free.
     """
+    if same_source(private, source, "search.tune_on"):
+        raise ValueError(
+            "search.tune_on is data.train itself, and trials on public rows are not charged. Give public or synthetic "
+            "rows, or leave it out: then every trial is counted"
+        )
     count = sum(1 for _ in stream_records(source, "search.tune_on"))
     if count == 0:
         raise ValueError(f"search.tune_on: {source} has no rows")
@@ -69,14 +73,13 @@ def require_public(rows: PublicRows, config: RunConfig, key: bytes) -> None:
     Raises:
         ValueError: the rows are those of data.train, whatever the file's name, or of data.validation.
     """
-    if same_source(rows.source, config.data.train) or fingerprint(rows.source, key) == fingerprint(
-        config.data.train, key
-    ):
+    if fingerprint(rows.source, key, "search.tune_on") == fingerprint(config.data.train, key):
         raise ValueError(
             "search.tune_on holds the private rows of data.train themselves, and trials on it are not charged. Give "
             "public or synthetic rows, or leave it out."
         )
-    if same_source(rows.source, config.data.validation):
+    validation = config.data.validation
+    if validation is not None and same_source(validation, rows.source, "search.tune_on"):
         raise ValueError("search.tune_on is data.validation: trials would be scored on what they train on. Divide it.")
 
 

@@ -20,6 +20,7 @@ from trainers.mechanism import UNITS_PER_CLIP, MechanismPlan, NoiseLaw
 
 _SATURATION = 2**48  # units of a coordinate without a clip: a batch of 2**14 examples cannot overflow int64
 _SHRINK = 1.0 - 2.0**-40
+_MOST_REPAIRS = 16  # each takes a unit from every coordinate; roundings of float64 need one
 
 
 def clip_to_grid(values_BK: np.ndarray, plan: MechanismPlan) -> np.ndarray:
@@ -28,6 +29,9 @@ def clip_to_grid(values_BK: np.ndarray, plan: MechanismPlan) -> np.ndarray:
     Formal guarantees:
         Of every returned row the sum of squares is at most (2**30)**2 under Gaussian noise, the sum of absolute values
         at most 2**30 under Laplace noise; checked in integers, whatever the input.
+
+    Raises:
+        RuntimeError: the floating-point clip left more than a rounding to mend, which no input makes it do.
     """
     finite_BK = np.where(np.isfinite(values_BK), values_BK, 0.0).astype(np.float64)
     if plan.clip_norm is None:
@@ -35,9 +39,11 @@ def clip_to_grid(values_BK: np.ndarray, plan: MechanismPlan) -> np.ndarray:
         return np.rint(np.clip(finite_BK, -bound, bound) / plan.unit).astype(np.int64)
     scaled_BK = _clip_rows(finite_BK, plan.clip_norm, plan.noise)
     units_BK = np.trunc(scaled_BK * UNITS_PER_CLIP).astype(np.int64)
-    while (outside_B := _outside(units_BK, plan.noise)).any():  # a rounding above the bound
-        units_BK[outside_B] = np.trunc(units_BK[outside_B] * _SHRINK).astype(np.int64)
-    return units_BK
+    for _ in range(_MOST_REPAIRS):
+        if not (outside_B := _outside(units_BK, plan.noise)).any():
+            return units_BK
+        units_BK[outside_B] = np.trunc(units_BK[outside_B] * _SHRINK).astype(np.int64)  # a rounding above the bound
+    raise RuntimeError("a clipped example lies outside the clip: the clip is wrong, and nothing may be released.")
 
 
 def clipped_sum(values_BK: np.ndarray, plan: MechanismPlan) -> np.ndarray:
@@ -68,7 +74,12 @@ def _clip_rows(values_BK: np.ndarray, clip_norm: float, noise: NoiseLaw) -> np.n
 
 
 def _outside(units_BK: np.ndarray, noise: NoiseLaw) -> np.ndarray:
-    """Return which rows exceed the bound, exact in int64: every |unit| is at most 2**30."""
-    if noise == "laplace":
-        return np.abs(units_BK).sum(axis=1, dtype=np.int64) > UNITS_PER_CLIP
-    return (units_BK * units_BK).sum(axis=1, dtype=np.int64) > UNITS_PER_CLIP**2
+    """Return which rows exceed the bound: in floats where they are far out and would overflow, else exact in int64."""
+    sizes_BK, bound = np.abs(units_BK), UNITS_PER_CLIP
+    if noise == "gaussian":
+        far_B = (sizes_BK.astype(np.float64) ** 2).sum(axis=1) > 2.0 * bound**2
+        sizes_BK, bound = np.where(far_B[:, None], 0, sizes_BK) ** 2, bound**2
+    else:
+        far_B = sizes_BK.astype(np.float64).sum(axis=1) > 2.0 * bound
+        sizes_BK = np.where(far_B[:, None], 0, sizes_BK)
+    return far_B | (sizes_BK.sum(axis=1, dtype=np.int64) > bound)

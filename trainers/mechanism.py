@@ -13,6 +13,7 @@ scale. No floating point stands between the clip and the release.
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -25,6 +26,7 @@ WORD_RANGE = 2**32
 NoiseLaw = Literal["gaussian", "laplace"]
 Adjacency = Literal["add-or-remove-one", "replace-one"]
 
+_MOST_NOISE = 2.0**28
 _UNDERSTATED = 1.0 - 2.0**-40  # far more than the rounding of exp and of a division, far less than anybody would see
 
 
@@ -95,6 +97,13 @@ class MechanismPlan:
         if self.clip_norm is not None and self.noise_multiplier is not None:
             _positive("clip_norm", self.clip_norm)
             _positive("noise_multiplier", self.noise_multiplier)
+            if self.unit < sys.float_info.min:
+                raise ValueError(f"clip_norm {self.clip_norm} has no unit of C / 2**30 in floating point; raise it.")
+            if self.noise_multiplier > _MOST_NOISE:
+                raise ValueError(
+                    f"noise_multiplier must be at most 2**28, so that noise in units fits 64 bits, not "
+                    f"{self.noise_multiplier}."
+                )
             object.__setattr__(self, "noise_multiplier", self.noise_scale_units / UNITS_PER_CLIP)
 
     @property

@@ -9,12 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from itertools import compress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainers.config import RunConfig
 from trainers.evaluators.base import Example, LossEvaluator
-from trainers.evaluators.proof import prove
+from trainers.evaluators.proof import prove, require_room
 from trainers.methods.catalogue import METHODS
 from trainers.methods.estimator import proof_probes
 from trainers.methods.method import smallest_resolution
@@ -23,7 +22,7 @@ from trainers.methods.settings import require_kept
 from trainers.run import Workspace
 from trainers.tasks.prompts import PromptEncoder, public_examples
 from trainers.tasks.shots import few_shot
-from trainers.tasks.sources import check_source, read_rows, stream_records
+from trainers.tasks.sources import check_source, read_rows, same_source, stream_records
 from trainers.tasks.split import identity_of_record, identity_of_user, validates
 from trainers.tasks.templates import text_of
 from trainers.tasks.tokenization import load_tokenizer
@@ -42,7 +41,8 @@ def check_inputs(config: RunConfig) -> None:
     """
     for field, source, columns in _sources(config):
         check_source(source, columns, field)
-    if config.score.on == "public" and same_source(config.data.train, config.data.validation):
+    validation = config.data.validation
+    if config.score.on == "public" and validation and same_source(config.data.train, validation, "data.validation"):
         raise ValueError(
             "data.validation is the private file itself, and scores on public data are not charged. Give another file, "
             "or score.on: private with score.num_examples, or data.validation_share."
@@ -79,6 +79,7 @@ def open_workspace(config: RunConfig, *, private: bool = True, coin_key: bytes |
     if private and config.data.validation_share is not None and coin_key is not None:
         train, validation = _split(config, train, coin_key, config.data.validation_share)
     evaluator, rounding = open_evaluator(config, tokenizer)
+    require_room(evaluator, [*train.examples, *validation.examples])
     return Workspace(
         train.examples,
         validation.examples,
@@ -176,12 +177,3 @@ def _gradients(config: RunConfig, evaluator: Any, tokenizer: Any) -> UnitGradien
 
     examples = public_examples(config.task, tokenizer, PROOF_EXAMPLES)
     return open_gradients(evaluator, examples, max_tokens=config.performance.micro_batch_tokens, private=spec.private)
-
-
-def same_source(first: str, second: str | None) -> bool:
-    """Return whether two sources are the same file, also through links, or the same name on the hub."""
-    if second is None:
-        return False
-    if Path(first).exists() and Path(second).exists():
-        return Path(first).samefile(second)
-    return first == second

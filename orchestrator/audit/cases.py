@@ -147,9 +147,10 @@ def case_of(plan: Plan, runs: int) -> AuditCase:
             "the trials of this sweep have noise of their own; audit one run with privacy.noise_multiplier."
         )
     steps = min(method.num_steps, max(1, MOST_DRAWS // (2 * runs * method.num_directions)))
-    kept = plan.config.privacy.model_dump(include={"expected_batch_size", "delta", "noise", "adjacency"})
-    privacy = {**kept, "noise_multiplier": plan.noise_multiplier}
-    config = _run_config(method.model_dump(), privacy, plan.config.data.num_examples)
+    kept = plan.config.privacy.model_dump(include={"delta", "noise", "adjacency"})
+    batch_size = plan.config.sampling_prob * _NUM_EXAMPLES  # q is what counts, of examples or users that train
+    privacy = {**kept, "expected_batch_size": batch_size, "noise_multiplier": plan.noise_multiplier}
+    config = _run_config({**method.model_dump(), "preset": None}, privacy)
     return AuditCase(_changed(config, {"num_steps": steps}), plan.noise_multiplier, method.num_steps)
 
 
@@ -162,10 +163,10 @@ def _catalogue_case(name: str, privacy: dict[str, Any]) -> AuditCase:
         "delta": DELTA,
         **privacy,
     }
-    return AuditCase(_run_config(method, values, _NUM_EXAMPLES), values["noise_multiplier"], NUM_STEPS)
+    return AuditCase(_run_config(method, values), values["noise_multiplier"], NUM_STEPS)
 
 
-def _run_config(method: dict[str, Any], privacy: dict[str, Any], num_examples: int) -> RunConfig:
+def _run_config(method: dict[str, Any], privacy: dict[str, Any]) -> RunConfig:
     """Return a run's configuration with a stub's data and model, whose names nothing reads.
 
     Neither the law of the directions nor a mask enters the claim; the stub's θ has four parameters, and all are kept.
@@ -174,7 +175,7 @@ def _run_config(method: dict[str, Any], privacy: dict[str, Any], num_examples: i
     return RunConfig.model_validate(
         {
             "name": "audit",
-            "data": {"train": "stub", "num_examples": num_examples},
+            "data": {"train": "stub", "num_examples": _NUM_EXAMPLES},
             "task": {"template": "{text}", "label_column": "label", "labels": ["a", "b"]},
             "model": {"path": "stub", "head": "sequence-classification"},
             "method": {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from trainers.config import LoraConfig, ModelConfig, PerformanceConfig
 from trainers.directions import Direction, direction_values
 from trainers.evaluators import packing
 from trainers.evaluators.base import Example, Probe
-from trainers.evaluators.proof import prove, require_resolved
+from trainers.evaluators.proof import _drawn_out, prove, require_resolved, require_room
 from trainers.evaluators.transformers import TransformersEvaluator
 from trainers.mechanism import MechanismPlan
 
@@ -187,6 +188,26 @@ def test_proof_refuses_prompts_longer_than_the_model(folders, architecture, head
     evaluator = of_architecture(folders, architecture, head)
     with pytest.raises(ValueError, match=r"task\.max_tokens: a prompt of 100 tokens .* does not fit"):
         prove(evaluator, EXAMPLES[head], PROBES, max_tokens=100)
+
+
+@pytest.mark.parametrize(("architecture", "head"), [of for of in HEADS if of[0] not in ("llama", "qwen2")])
+def test_rows_that_the_model_has_no_place_for_are_refused_before_a_run(folders, architecture, head):
+    evaluator = of_architecture(folders, architecture, head)
+    require_room(evaluator, [])
+    require_room(evaluator, EXAMPLES[head])
+    example = EXAMPLES[head][0]
+    long = replace(example, prompt_ids=example.prompt_ids[:1] * 100)
+    if head == "causal-lm":  # a prompt that fits, and a continuation that does not any more
+        long = replace(example, prompt_ids=example.prompt_ids[:1] * 50, option_ids=(example.prompt_ids[:1] * 50,))
+    with pytest.raises(ValueError, match=r"task\.max_tokens: the longest row"):
+        require_room(evaluator, [*EXAMPLES[head], long])
+
+
+def test_proof_draws_an_example_of_any_head_out_to_one_of_its_kind():
+    for examples in EXAMPLES.values():
+        drawn = _drawn_out(examples[0], 60)
+        assert len(drawn.prompt_ids) == 60
+        assert drawn.mask_place == examples[0].mask_place
 
 
 def test_proof_refuses_a_model_that_couples_the_examples_of_a_batch(folders, monkeypatch):

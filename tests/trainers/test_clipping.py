@@ -110,3 +110,12 @@ def test_without_a_clip_values_are_only_rounded():
 def test_a_batch_mean_has_the_wrong_shape(shape):
     with pytest.raises(ValueError, match="per example"):
         clipped_sum(np.zeros(shape), plan(3))
+
+
+@pytest.mark.parametrize("noise", ["gaussian", "laplace"])
+@pytest.mark.parametrize("factor", [2.0, 2.0**20])  # squares of the larger overflow int64
+def test_a_wrong_clip_fails_and_neither_hangs_nor_passes(noise, factor, monkeypatch):
+    true_clip = trainers.clipping._clip_rows
+    monkeypatch.setattr("trainers.clipping._clip_rows", lambda *given: true_clip(*given) * factor)
+    with pytest.raises(RuntimeError, match="outside the clip"):
+        clip_to_grid(np.full((3, 64), 100.0), plan(64, noise=noise))

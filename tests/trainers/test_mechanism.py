@@ -108,3 +108,11 @@ def test_without_privacy_the_event_is_not_private():
     plan = MechanismPlan(**{**GOOD, "clip_norm": None, "noise_multiplier": None})
     assert not plan.is_private
     assert plan.step_event == dp_event.NonPrivateDpEvent()
+
+
+def test_extremes_that_floats_or_64_bits_do_not_hold_are_refused():
+    with pytest.raises(ValueError, match="clip_norm 5e-324 has no unit"):  # C / sqrt(3) rounds to C: no clip at all
+        MechanismPlan(**{**GOOD, "clip_norm": 5e-324})
+    with pytest.raises(ValueError, match=r"noise_multiplier must be at most 2\*\*28"):
+        MechanismPlan(**{**GOOD, "noise_multiplier": 1e10})
+    MechanismPlan(**{**GOOD, "clip_norm": 1e-290, "noise_multiplier": 2.0**28})

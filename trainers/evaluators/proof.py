@@ -9,6 +9,7 @@ to probe made-up public examples, alone and together, and look.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -71,6 +72,30 @@ def require_resolved(rounding: float, plan: MechanismPlan, smoothing: float) -> 
         )
 
 
+def require_room(evaluator: LossEvaluator, examples: Sequence[Example]) -> None:
+    """Check that the longest row, prompt and continuation together, has a place in the model.
+
+    A run that found out when it draws that row would end there, and by that tell who was drawn. What is evaluated is a
+    made-up row of that length.
+
+    Raises:
+        ValueError: it has none; how long it is is not told.
+    """
+    lengths = {(len(of.prompt_ids), max(map(len, of.option_ids), default=0)) for of in examples}
+    if not lengths:
+        return
+    prompt, option = max(lengths, key=sum)
+    token = (examples[0].prompt_ids[0],)
+    made_up = Example(token * prompt, (token * option,) if option else (), 0)
+    try:
+        evaluator.losses([made_up])
+    except (IndexError, RuntimeError) as error:
+        raise ValueError(
+            "task.max_tokens: the longest row, a prompt and its continuation of so many tokens at most each, does not "
+            "fit the model (more positions than it has?). Lower task.max_tokens."
+        ) from error
+
+
 def _coupling(evaluator: LossEvaluator, examples: Sequence[Example], probes: Sequence[Probe], max_tokens: int) -> float:
     """Return the largest difference between an example's loss alone and in a batch of unequal lengths."""
     try:
@@ -94,4 +119,4 @@ def _coupling(evaluator: LossEvaluator, examples: Sequence[Example], probes: Seq
 def _drawn_out(example: Example, max_tokens: int) -> Example:
     """Return the example with its prompt repeated to the longest that a run may meet."""
     times = -(-max_tokens // len(example.prompt_ids))
-    return Example((example.prompt_ids * times)[:max_tokens], example.option_ids, example.label)
+    return replace(example, prompt_ids=(example.prompt_ids * times)[:max_tokens])  # the place of its mask stays

@@ -62,9 +62,7 @@ class Pruning:
             for k in range(self._mask.num_directions)
         ]
         is_new = stage >= len(self._log.public_values)
-        if is_new:
-            self._log.publish(stage, self._finite_slopes(directions))
-        slopes = self._log.public_values[stage]
+        slopes = self._finite_slopes(directions) if is_new else self._log.public_values[stage]
         self._evaluator.parameters.restrict(
             [(z, slope / len(directions)) for z, slope in zip(directions, slopes, strict=False)],
             signed=self._mask.scores == "grasp",
@@ -72,8 +70,9 @@ class Pruning:
             per_tensor=self._mask.rank == "tensor",
             nested=self._mask.strategy == "incremental",
         )
-        if is_new:
+        if is_new:  # written when it is known to serve: a run that was refused is refused again
             self._require_a_say(directions[0])
+            self._log.publish(stage, slopes)
 
     def _require_a_say(self, direction: Direction) -> None:
         """Refuse a mask that the output does not depend on: the run would add up noise."""

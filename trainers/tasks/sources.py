@@ -9,7 +9,7 @@
 | `hub:<name>[:<split>]`                       | a data set without a configuration: `hub:imdb:train`            |
 | `hub:<owner>/<name>[/<config>][:<split>]`    | `hub:stanfordnlp/imdb`, `hub:nyu-mll/glue/sst2:train[:1000]`    |
 
-Without a split, `data.train` reads the split 'train' and `data.validation` the split 'validation'. The `datasets`
+Without a split, `data.validation` reads the split 'validation', and everything else 'train'. The `datasets`
 library keeps a copy of what it downloads in its cache folder; local files are read without it (see files.py).
 """
 
@@ -84,6 +84,19 @@ def check_source(source: str, columns: Sequence[str], field: str = "data.train")
         raise ValueError(f"{field}: {name} holds no rows")
 
 
+def same_source(private: str, other: str, field: str) -> bool:
+    """Return whether `other`, given in `field`, holds rows of data.train's `private`, as far as names tell.
+
+    The same file, also through links; or a data set of the hub of which both read a part of the same split.
+    """
+    one, two = _hub_source(private, "data.train"), _hub_source(other, field)
+    if one is None or two is None:
+        first, second = Path(private).expanduser(), Path(other).expanduser()
+        return one is two and first.exists() and second.exists() and first.samefile(second)
+    splits = [{part.partition("[")[0] for part in source.split.split("+")} for source in (one, two)]
+    return one[:2] == two[:2] and ("all" in set.union(*splits) or not splits[0].isdisjoint(splits[1]))
+
+
 def _open(source: str, field: str) -> tuple[Table, str]:
     """Return the opened source and what errors call it."""
     hub = _hub_source(source, field)
@@ -146,7 +159,8 @@ def _hub_source(source: str, field: str) -> HubSource | None:
             f"{field}: {source!r} would be read from the local {name}, and copied into a cache folder. Name a file "
             "there instead, or start elsewhere to mean the hub"
         )
-    return HubSource(name, config, found["split"] or field.rpartition(".")[2])
+    usual = "validation" if field == "data.validation" else "train"
+    return HubSource(name, config, found["split"] or usual)
 
 
 def _open_hub(source: HubSource, where: str) -> Table:

@@ -180,3 +180,16 @@ def test_a_configuration_from_file_to_verdict(settings, tmp_path):
     assert (case["method"], case["membership"]["runs"]) == ("dp-aggzo", 20)
     assert case["replay"]["findings"] == case["residuals"]["findings"] == []
     assert case["residuals"]["values"] >= 20_000
+
+
+def test_a_configuration_of_users_is_audited_at_the_rate_of_users(settings):
+    settings["data"] |= {"user_column": "text", "max_examples_per_user": 1, "num_users": 12}
+    settings["privacy"]["expected_batch_size"] = 6
+    made = plan(settings)
+    assert case_of(made, 5000).plan.sampling_prob == pytest.approx(made.config.sampling_prob) == pytest.approx(0.5)
+
+
+def test_a_preset_for_another_kind_of_model_than_the_stub_is_audited(settings):
+    settings["method"] = {"preset": "dp-aggzo/opt-1.3b", "num_steps": 4}
+    settings["task"] |= {"template": "{text} It was", "label_words": {"0": " bad", "1": " good"}}
+    assert case_of(plan(settings), 5000).plan.num_directions == 64

@@ -234,6 +234,9 @@ def test_masks_that_keep_nothing_or_nothing_that_counts_are_refused(tmp_path):
     run = opened(tmp_path / "deaf", config_of(**zopo()), deaf)
     with pytest.raises(ValueError, match="does not depend on the parameters that are kept"), run.log:
         run._step()
+    again = opened(tmp_path / "deaf", config_of(**zopo()), deaf)
+    with pytest.raises(ValueError, match="does not depend on the parameters that are kept"), again.log:
+        again._step()
     deaf.public_outputs = lambda points: [float("nan") for _ in points]  # pyright: ignore[reportAttributeAccessIssue]
     run = opened(tmp_path / "nan", config_of(**zopo()), deaf)
     with pytest.raises(ValueError, match="output for a constant input is not finite"), run.log:

@@ -9,7 +9,7 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Value, load_dataset
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
-from trainers.tasks.sources import check_source, read_rows
+from trainers.tasks.sources import check_source, read_rows, same_source
 
 SECRET = "Wachtelkoenig"
 
@@ -203,3 +203,25 @@ def test_sst2_is_read_whole(sst2):
     assert {row["label"] for row in rows} == {"0", "1"}
     assert rows[0] == {"sentence": "when are bears bears and ", "label": "1"}
     assert len(read_rows(str(sst2 / "validation.tsv"), ["sentence", "label"])) == 872
+
+
+@pytest.mark.parametrize(
+    ("private", "other", "same"),
+    [
+        ("hub:a/b", "hub:a/b", False),  # the splits train and validation
+        ("hub:a/b", "hub:a/b:train", True),
+        ("hub:a/b:train[:100]", "hub:a/b:validation+train[100:]", True),
+        ("hub:a/b:all", "hub:a/b:test", True),
+        ("hub:a/b/one", "hub:a/b/two:train", False),
+        ("hub:a/b", "hub:a/c:train", False),
+        ("hub:a/b", "reviews.tsv", False),
+        ("reviews.tsv", "./reviews.tsv", True),
+        ("gone.tsv", "reviews.tsv", False),
+    ],
+)
+def test_the_same_rows_are_known_by_file_or_split(reviews, private, other, same):
+    assert same_source(private, other, "data.validation") is same
+
+
+def test_rows_to_tune_on_are_those_of_train_where_no_split_is_given():
+    assert same_source("hub:a/b", "hub:a/b", "search.tune_on")
