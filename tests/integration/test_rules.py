@@ -176,6 +176,16 @@ def test_a_sweep_waits_for_its_database_and_stops_without_it(away):
     assert result["statement"]["epsilon_total"] == Sweep({**config}).plan().epsilon
 
 
+@pytest.mark.parametrize("verb", ["train", "sweep"])
+def test_a_ledger_that_does_not_answer_is_one_line(settings, tmp_path, verb):
+    settings["budget"] = {"ledger": f"postgresql://somebody@/nothing?host={tmp_path}"}
+    done = CliRunner().invoke(app, [verb, str(write_config(tmp_path, settings))])
+    assert (done.exit_code, done.stdout) == (3, "")
+    line = done.stderr.rstrip("\n").splitlines()[-1]
+    assert line.startswith("Ledger refused: The ledger at postgresql+psycopg://somebody@/nothing?host=")
+    assert "does not answer" in line
+
+
 @pytest.fixture
 def settings(project, tmp_path):
     from tests.support.settings import quick_settings

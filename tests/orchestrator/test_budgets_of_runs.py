@@ -177,6 +177,22 @@ def test_what_is_left_serves_no_other_law_and_no_open_sweep_gives_it(plan, ledge
     assert ledger.terms_of("batch").reused == {}
 
 
+@pytest.mark.parametrize(
+    "search",
+    [
+        ("search.menu=[{num_steps: 4, expected_batch_size: 8, noise_multiplier: 4}]", "privacy.epsilon=8"),
+        ("search.release=best", "search.sampler=random", "search.seed=null", "privacy.noise_multiplier=4"),
+    ],
+)
+def test_what_is_left_serves_no_search_that_is_counted_otherwise(plan, ledger, search):
+    first = plan("name=first")
+    reserved(first)
+    ledger.close("first")
+    second = plan("name=second", "privacy.noise_multiplier=null", *search)
+    assert stated(second).epsilon_total == pytest.approx(first.epsilon + second.epsilon)
+    assert ledger.terms_of("second").reused == {}
+
+
 def test_all_tokens_left_over_cost_nothing_more_and_are_kept_on_a_second_start(plan, ledger):
     first = plan("name=first")
     reserved(first)

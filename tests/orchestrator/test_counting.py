@@ -209,6 +209,11 @@ def test_tokens_for_disjoint_records_are_left_to_nobody(plan):
     statement = statement_of(second, reserve(second, storage_of(second.config)))
     assert ledger.terms_of("second").reused == {}
     assert statement.epsilon_total == pytest.approx(2 * first.epsilon)
+    ledger.close("second")
+    same = plan("name=same", f"privacy.expected_batch_size={8 / 30 * 40!r}")  # on all records, at the very same rate
+    assert same.rule.train_step.law() == first.rule.train_step.law()
+    reserve(same, storage_of(same.config))
+    assert ledger.terms_of("same").reused == {}
 
 
 def test_a_trial_draws_the_law_that_was_reserved(plan):

@@ -207,6 +207,18 @@ def test_a_filter_counts_what_is_released_at_its_order(plan):
     assert PlannedSweep(steps_per_trial=2 * steps, **known).caps().epsilon(1e-5) > 2
 
 
+def test_prices_are_renyi_divergences_at_the_declared_order(plan):
+    """Of a Gaussian with a shift of 1/σ: α/(2σ²), in units of 2^-40; so is a batch of everyone."""
+    made = plan(*FILTER, *PRIVATE_SCORES, "score.noise_multiplier=7")
+    everyone = {"privacy.noise_multiplier": 3.0, "privacy.expected_batch_size": 40.0, "method.num_steps": 2}
+    draws = draws_of(made, made.trial(everyone))
+    assert draws["score"].price == pytest.approx(16 / (2 * 7**2) * 2**40, rel=1e-6)
+    assert draws["step"].price == pytest.approx(16 / (2 * 3**2) * 2**40, rel=1e-6)
+    half = draws_of(made, made.trial(everyone | {"privacy.expected_batch_size": 20.0}))
+    assert half["step"].price < 0.9 * draws["step"].price
+    assert {draw.kind for draw in draws.values()} == {RENYI_UNITS}
+
+
 @pytest.fixture
 def tuned(settings, tmp_path):
     """A sweep that tunes on a public file."""
