@@ -79,7 +79,7 @@ def _released_trial(storage: Storage, config: SweepConfig, result: dict[str, Any
         return Replay(settings, storage.folder if alone else storage.trial_folder(row["number"]), row["steps"])
     if trial is None:  # the private run with the best settings, of which only the log knows how far it came
         return Replay(settings, storage.folder, 1)
-    public = public_rows(config.search.tune_on).put_into(settings)
+    public = public_rows(config.search.tune_on, config.data.train).put_into(settings)
     return Replay(public, storage.trial_folder(row["number"]), row["steps"])
 
 
