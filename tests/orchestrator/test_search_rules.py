@@ -162,7 +162,7 @@ def test_each_trial_under_a_filter_pays_its_own_price(plan, next_sweep):
         assert found["mechanism.num_steps"] == steps
         assert found["mechanism.noise_multiplier"] == pytest.approx(values["privacy.noise_multiplier"])
         assert found["mechanism.sampling_prob"] == pytest.approx(values["privacy.expected_batch_size"] / 40)
-    (cap,) = ledger.reservations()
+    (cap,) = [cap for cap in ledger.reservations() if cap.name == "test"]
     assert (cap.kind, cap.drawn, len(prices)) == (RENYI_UNITS, expected, 4)
     assert expected < cap.cap.count
     assert result.statement.epsilon == made.epsilon == pytest.approx(5, abs=1e-6)
@@ -296,7 +296,7 @@ def linked(settings, tmp_path) -> str:
 def test_private_rows_are_not_tuned_on_for_nothing(settings, tmp_path, next_sweep, disguise):
     made = make_plan(load_sweep(settings, [f"search.tune_on={disguise(settings, tmp_path)}"]))
     inline = next_sweep()
-    with pytest.raises(ValueError, match=r"search\.tune_on holds the private rows of data\.train themselves"):
+    with pytest.raises(ValueError, match=r"search\.tune_on (holds the private rows of|is) data\.train (themselves|itself)"):
         run_sweep(made, QUIET)
     assert inline.taken == []
 
