@@ -247,7 +247,13 @@ def test_a_delta_that_promises_nothing_is_warned_of_with_the_reason(plan, load):
         "δ = 0.03 is at least 1 / 40: publishing one record, chosen at random, would satisfy it. Take a δ well below."
     )
     assert "δ = 0.03 is at least 1 / 40" in " ".join(stated(made).text().split())
-    assert stated(plan("privacy.delta=0.02", "name=other", load=load)).warnings == ()
+
+
+@pytest.mark.parametrize("load", [load_run, load_sweep])
+def test_the_delta_of_everything_is_judged(plan, load):
+    assert stated(plan("privacy.delta=0.02", "name=first", load=load)).warnings == ()
+    (warning,) = stated(plan("privacy.delta=0.02", "name=second", "privacy.noise_multiplier=5", load=load)).warnings
+    assert warning.startswith("δ = 0.04 is at least 1 / 40")
 
 
 def test_the_statement_names_the_budget_and_its_limit(plan, budget, next_sweep):
