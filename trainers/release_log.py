@@ -27,6 +27,7 @@ import fcntl
 import hashlib
 import json
 import os
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
@@ -37,6 +38,7 @@ FORMAT = "dpzo.release-log.v1"
 
 Kind = Literal["step", "score"]
 KINDS: tuple[Kind, ...] = ("step", "score")
+PATIENCE_S = 10.0  # for the lane of a driver that was killed: it lives a few seconds longer, and holds its log
 
 
 class ReleaseLog:
@@ -115,13 +117,22 @@ class ReleaseLog:
         self.close()
 
     def _lock(self) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        last_try = time.monotonic() + PATIENCE_S
+        while not self._locked():
+            if time.monotonic() < last_try:
+                time.sleep(0.2)
+                continue
             raise ValueError(
                 f"{self.path} is being written by another process; one run has one writer. Wait for it, or give this "
                 "run another name."
-            ) from None
+            )
+
+    def _locked(self) -> bool:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def _complete_lines(self) -> list[bytes]:
         """Read the lines that ended; cut off what a kill left of an unfinished one."""
