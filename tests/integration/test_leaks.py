@@ -100,9 +100,9 @@ def patterns(path: Path) -> list[bytes]:
     """Return the planted string and the private losses at the first step's probes, as text and as float64."""
     config = load_sweep(path)
     workspace = open_workspace(config)
-    log = ReleaseLog(path.parent / "scratch.jsonl", {})
-    method = Method(config.method, mechanism_plan(config, 1.0), workspace.evaluator, log)
-    losses_PB = workspace.evaluator.probe(workspace.examples, method.propose(0))
+    with ReleaseLog(path.parent / "scratch.jsonl", {}) as log:
+        method = Method(config.method, mechanism_plan(config, 1.0), workspace.evaluator, log)
+        losses_PB = workspace.evaluator.probe(workspace.examples, method.propose(0))
     losses = {float(loss) for loss in losses_PB.ravel()}
     texts = {repr(loss)[:SIGNIFICANT].encode() for loss in losses}
     return [PLANTED.encode(), *sorted(texts), *sorted(struct.pack("<d", loss) for loss in losses)]

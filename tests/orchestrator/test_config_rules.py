@@ -65,7 +65,7 @@ def test_a_filter_searches_what_enters_the_event(quickstart):
         ),
         (
             ["search.menu=[{num_steps: 10, expected_batch_size: 5000, epsilon: 1}]"],
-            "search.menu.0.expected_batch_size: 5000 exceeds data.num_examples 4000",
+            "search.menu.0.expected_batch_size: 5000 exceeds the 4000 examples that train",
         ),
         (
             [MENU, "privacy.noise_multiplier=2"],

@@ -83,7 +83,7 @@ def settings(folder: Path, name: str) -> Any:
         privacy__spare_scores=SPARE,
     )
     values = base.model_dump() | {"name": name, "storage_path": str(folder)}
-    values["data"]["train"] = str(folder / "private.jsonl")
+    values["data"] |= {"train": str(folder / "private.jsonl"), "validation": str(folder / "private-validation.jsonl")}
     return LedgeredConfig.model_validate(values)
 
 
@@ -134,7 +134,8 @@ class Torn:
 def main(folder: Path, num_kills: int, seed: int) -> None:
 
     assert make_plan(settings(folder, "any")).epsilon < float("inf")  # certified once; the children inherit the answer
-    (folder / "private.jsonl").write_text('{"text": "a"}\n')  # the ledger knows a data set by its fingerprint
+    for name in ("private", "private-validation"):  # the ledger knows a data set by its fingerprint
+        (folder / f"{name}.jsonl").write_text(json.dumps({"text": name}) + "\n")
     rng = random.Random(seed)
     kills: Counter[str] = Counter()
     runs = 0
