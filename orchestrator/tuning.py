@@ -38,6 +38,7 @@ class PublicRows:
                 "user_column": None,
                 "max_examples_per_user": None,
                 "num_users": None,
+                "shots": None,
             }
         )
         batch_size = min(config.privacy.expected_batch_size, float(self.count))

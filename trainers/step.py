@@ -69,6 +69,7 @@ def _private_sum(context: StepContext, step: int) -> np.ndarray:
     batch = [example for group in drawn for example in group]
     probes = context.method.propose(step)
     losses_PB = context.evaluator.probe(batch, probes)
-    assert losses_PB.shape == (len(probes), len(batch)), "a loss for each probe and each example, never a batch's mean"
+    if losses_PB.shape != (len(probes), len(batch)):  # the sizes are not told: that of the batch is secret
+        raise RuntimeError("the evaluator gave no loss for each probe and each example; a batch's mean is never clipped")
     values_BK = context.method.values(step, losses_PB)
     return clipped_sum(group_means(values_BK, [len(group) for group in drawn]), context.method.plan_at(step))

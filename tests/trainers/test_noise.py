@@ -70,7 +70,8 @@ def test_the_plan_says_which_law_is_drawn():
 def test_coordinates_are_independent_and_never_repeat(law):
     plan = MechanismPlan(0.5, 4.0, 50, 1, 1.0, 1.0, law)
     noise = np.array([ExactNoise().draw(plan) for _ in range(200)], dtype=np.float64)
-    assert len(np.unique(noise)) == noise.size
+    repeated = noise.size - len(np.unique(noise))  # by chance: 10^8 / 2 pairs of which one in 2√π · 2^30 is equal
+    assert repeated <= 3
     correlation = np.corrcoef(noise[:, :-1].ravel(), noise[:, 1:].ravel())[0, 1]
     assert abs(correlation) < 4.5 / np.sqrt(noise.size)
 
