@@ -18,8 +18,9 @@ from orchestrator.config_source import override, read
 from search_spaces.config import SearchConfig
 from search_spaces.problems import Problem, refuse
 from search_spaces.space import FilterSpace, refused_ends
-from trainers.config import Positive, RunConfig, Section
+from trainers.config import RunConfig
 from trainers.methods.catalogue import METHODS
+from trainers.sections import Positive, Section
 
 __all__ = ["BudgetConfig", "ConfigError", "LedgeredConfig", "SweepConfig", "load_run", "load_sweep", "resolved_json"]
 

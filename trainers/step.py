@@ -70,6 +70,6 @@ def _private_sum(context: StepContext, step: int) -> np.ndarray:
     probes = context.method.propose(step)
     losses_PB = context.evaluator.probe(batch, probes)
     if losses_PB.shape != (len(probes), len(batch)):  # the sizes are not told: that of the batch is secret
-        raise RuntimeError("the evaluator gave no loss for each probe and each example; a batch's mean is never clipped")
+        raise RuntimeError("the evaluator gave no loss for each probe and each example; a mean is never clipped")
     values_BK = context.method.values(step, losses_PB)
     return clipped_sum(group_means(values_BK, [len(group) for group in drawn]), context.method.plan_at(step))

@@ -1,0 +1,37 @@
+"""Which model, which of its parameters train, and in which type of number."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from trainers.sections import Count, Section
+
+Head = Literal["causal-lm", "masked-lm", "sequence-classification"]
+
+
+class LoraConfig(Section):
+    """A low-rank adapter (Hu et al., 2021, arXiv:2106.09685); defaults of the MeZO paper."""
+
+    rank: Count = Field(default=8, description="Rank r.")
+    alpha: Count = Field(default=16, description="Scale: the adapter is multiplied by alpha / r.")
+    target_modules: list[str] | None = Field(
+        default=None, description="Modules that get one; PEFT's choice when absent."
+    )
+
+
+class ModelConfig(Section):
+    """Which model, and which of its parameters train."""
+
+    path: str = Field(description="A folder, or a name on the Hugging Face hub.")
+    head: Head = Field(
+        default="causal-lm",
+        description="Which loss it computes: of a continuation, of a word at [MASK], or of a class.",
+    )
+    trainable: Literal["full", "lora"] = Field(default="full", description="All parameters, or a LoRA adapter.")
+    lora: LoraConfig = Field(default_factory=LoraConfig, description="Used with trainable: lora.")
+    dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32",
+        description="What it computes in. Parameters that train are kept and moved in float32 either way.",
+    )

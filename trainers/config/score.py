@@ -1,0 +1,35 @@
+"""How a run is judged."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from trainers.config.task import Metric
+from trainers.sections import Count, Positive, Section
+
+
+class ScoreConfig(Section):
+    """How a run is judged: on public examples for nothing, or on private ones for tokens of their own."""
+
+    on: Literal["public", "private"] = Field(default="public", description="What data.validation is.")
+    metric: Metric | None = Field(
+        default=None,
+        description="What a score is; larger is better. f1, precision and recall are of the second of two labels, of "
+        "more labels the plain mean; loss is minus the mean loss; likelihood, on public examples, is a target token's "
+        "mean probability. When absent accuracy, or likelihood for a target text.",
+    )
+    loss_bound: Positive | None = Field(
+        default=None, description="With metric loss: each example's loss is cut to [0, loss_bound] nats."
+    )
+    times: Count = Field(default=1, description="Scores of one run, evenly spaced; the last one at its end.")
+    noise_multiplier: Positive = Field(
+        default=20.0,
+        description="On private examples: standard deviation (or Laplace scale) of the noise, in multiples of what one "
+        "example can change: a right answer, a cell of the confusion matrix, loss_bound.",
+    )
+    num_examples: Count | None = Field(
+        default=None,
+        description="On private examples: their declared number, public (of users, where they are the unit).",
+    )
