@@ -21,7 +21,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
-from orchestrator.privacy.errors import LedgerUnreachable
+from orchestrator.privacy.errors import LedgerCorruptError, LedgerUnreachable
 from orchestrator.privacy.ledger_tables import create_tables, key_of
 from orchestrator.privacy.network_disk import network_file_system
 
@@ -36,6 +36,7 @@ _SQLITE_AWAY = {
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_FULL,
 }
+_SQLITE_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 @dataclass(frozen=True)
@@ -193,18 +194,29 @@ def _writes(connection: Connection) -> bool:
 
 @contextmanager
 def _answering(place: str) -> Iterator[None]:
-    """Say it in one line if the connection, and not the request, is what failed."""
+    """Say it in one line if the connection or the file, and not the request, is what failed."""
     try:
         yield
     except DBAPIError as error:
-        if not is_away(error):
-            raise
         reason = str(error.orig).strip().splitlines()[0]
-        raise LedgerUnreachable(f"The ledger at {place} does not answer ({reason}).") from None
+        if is_away(error):
+            raise LedgerUnreachable(f"The ledger at {place} does not answer ({reason}).") from None
+        if _sqlite_code(error) in _SQLITE_DAMAGED:
+            raise LedgerCorruptError(
+                f"The ledger at {place} cannot be read ({reason}). Restore it from a backup that is no older than the "
+                "last release, or count what the release logs say as spent; nothing more is released without it."
+            ) from None
+        raise
 
 
 def is_away(error: DBAPIError) -> bool:
     """Return whether the connection, and not the request, is what failed."""
     if isinstance(error.orig, sqlite3.Error):
-        return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _SQLITE_AWAY  # the primary code
+        return _sqlite_code(error) in _SQLITE_AWAY
     return error.connection_invalidated or isinstance(error, OperationalError)
+
+
+def _sqlite_code(error: DBAPIError) -> int | None:
+    """Return the primary code; None of another database, or where the driver itself refused."""
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF

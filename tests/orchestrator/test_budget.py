@@ -266,7 +266,7 @@ def test_a_file_that_is_no_ledger_is_one_line(place):
     place.mkdir()
     (place / "dpzo.db").write_text("no ledger " * 100, encoding="utf-8")
     result = CliRunner().invoke(app, ["budget", "show", "--ledger", str(place)])
-    assert "is no ledger" in one_line(result, 2)
+    assert "cannot be read (file is not a database)" in one_line(result, 3)
 
 
 def test_a_ledger_that_does_not_answer_has_exit_code_3(dpzo, made, monkeypatch):

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from orchestrator.privacy import ledger_store, network_disk
-from orchestrator.privacy.errors import LedgerUnreachable
+from orchestrator.privacy.errors import LedgerCorruptError, LedgerUnreachable
 from orchestrator.privacy.ledger import Ledger
 from tests.support.ledgers import LAW, budget, reserve, tamper
 
@@ -111,6 +111,20 @@ def test_a_folder_that_cannot_be_opened_is_said_in_one_line(tmp_path):
     (tmp_path / "ledger.db").mkdir()
     with pytest.raises(LedgerUnreachable, match="unable to open database file"):
         Ledger(f"sqlite:///{tmp_path}/ledger.db")
+
+
+def test_a_damaged_file_is_said_in_one_line_even_by_a_ledger_that_is_open(tmp_path):
+    file = tmp_path / "ledger.db"
+    with Ledger(f"sqlite:///{file}") as ledger:
+        reserve(ledger, "run", 10)
+    ledger = Ledger(f"sqlite:///{file}", create=False)
+    ledger._store.close()  # its pages are not in memory any more
+    with file.open("r+b") as pages:
+        pages.seek(4096)
+        pages.write(b"\xff" * (file.stat().st_size - 4096))
+    with pytest.raises(LedgerCorruptError, match="cannot be read") as refusal:
+        ledger.draw("run", "train_step", "trial-0", 0)
+    assert "\n" not in str(refusal.value)
 
 
 def test_an_error_of_ours_is_not_called_silence(any_ledger):
