@@ -15,10 +15,11 @@ _SCORES = {
 }
 
 
-def mechanism_of(rule: CostRule, order: Order) -> str:
+def mechanism_of(rule: CostRule, order: Order, unit: str) -> str:
     """Return the releases of a rule in a sentence: what is clipped, and which noise is added."""
     clipped, noised = WHAT_IS_CLIPPED[order]
-    step = f"each step: {clipped}, clipped to norm C for each unit of privacy (of a user, their mean) and summed"
+    of_whom = "each example" if unit == "example" else f"each {unit} (the mean of theirs)"
+    step = f"each step: {clipped}, clipped to norm C for {of_whom} and summed"
     kinds = _kinds(rule)
     if not kinds:
         return f"{step}; noise as each trial declares it on {noised}; each release pays its own price"

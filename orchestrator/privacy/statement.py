@@ -178,7 +178,7 @@ def state(
         epsilon_per_trial=epsilon_per_trial if math.isfinite(epsilon_per_trial) else None,
         epsilon_by_other_rules=dict(epsilon_by_other_rules or {}),
         released=BEST_RELEASED if isinstance(rule, BestOf) else ALL_RELEASED,
-        mechanism=mechanism_of(rule, order),
+        mechanism=mechanism_of(rule, order, unit),
         sampler=sampler_of(rule, unit),
         caps=caps,
         tokens_drawn=None if tokens_drawn is None else {kind: tokens_drawn.get(kind, 0) for kind in caps},

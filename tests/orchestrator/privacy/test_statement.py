@@ -51,10 +51,7 @@ def bare():
 def test_a_first_order_run_claims_no_exact_integers():
     first = stated(CAPS, order="first")
     text = " ".join(first.text().split())
-    assert (
-        "each step: loss gradients, clipped to norm C for each unit of privacy (of a user, their mean) and summed"
-        in text
-    )
+    assert "each step: loss gradients, clipped to norm C for each example and summed" in text
     assert "Rounding: the gradients of this baseline, their sum and its noise are floating-point numbers" in text
     assert "exact integer sampler" not in text
     assert "Sums and noise are exact integers" not in text
