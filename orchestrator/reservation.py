@@ -194,9 +194,23 @@ def _require_same_users(config: RunConfig, ledger: Ledger, budget: Budget) -> No
         )
 
 
+def namesakes(ledger: Ledger, budget: Budget, source: str) -> list[Budget]:
+    """Return the other budgets that were named after a file of this name, and are spent from: an earlier state of it?
+
+    One row more or less is another data set to a fingerprint, and to most people who are in it the same one.
+    """
+    named = re.compile(re.escape(_stem(source)) + r"(-\d+)?")
+    others = [other for other in ledger.budgets() if other.name != budget.name and named.fullmatch(other.name)]
+    return [other for other in others if ledger.spent(other.name).epsilon > 0]
+
+
+def _stem(source: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source.removeprefix("hub:")).stem).strip("-.") or "data"
+
+
 def _free_name(source: str, ledger: Ledger) -> str:
     """Return a name for a data set: that of its file, with a number where that is taken."""
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source.removeprefix("hub:")).stem).strip("-.") or "data"
+    stem = _stem(source)
     taken = {budget.name for budget in ledger.budgets()}
     names = [stem, *(f"{stem}-{number}" for number in range(2, len(taken) + 3))]
     return next(name for name in names if name not in taken)

@@ -11,7 +11,7 @@ from orchestrator.privacy.best_of import BestOf
 from orchestrator.privacy.comparison import compare
 from orchestrator.privacy.display import round_up
 from orchestrator.privacy.statement import PrivacyStatement, state
-from orchestrator.reservation import SCORES, Reserved, units_counted
+from orchestrator.reservation import SCORES, Reserved, namesakes, units_counted
 from trainers.config import RunConfig
 from trainers.methods.catalogue import METHODS
 
@@ -43,7 +43,7 @@ def statement_of(plan: Plan, reserved: Reserved) -> PrivacyStatement:
         num_steps=plan.num_trials * config.method.num_steps,
         num_units=config.data.num_units,
         public_data=_held_public(config),
-        also_not_covered=(*_selections(reserved), *_rows_apart(reserved)),
+        also_not_covered=(*_selections(reserved), *_rows_apart(reserved), *_namesakes(plan, reserved)),
         order=order,
         versions={name: version(name) for name in (*SOFTWARE, *(("opacus",) if order == "first" else ()))},
     )
@@ -89,6 +89,19 @@ def _rows_apart(reserved: Reserved) -> list[str]:
         f"The private rows that are scored on and not trained on: they are another data set, of which budget "
         f"{terms.budget!r} counts ε = {round_up(spent.epsilon, 4):g} at δ = {round_up(spent.delta, 4):g} in all."
     ]
+
+
+def _namesakes(plan: Plan, reserved: Reserved) -> list[str]:
+    """Return what is to be said where a file of this name had other rows when something was released about it."""
+    said = []
+    for other in namesakes(reserved.ledger, reserved.budget, plan.config.data.train):
+        spent = reserved.ledger.spent(other.name)
+        said.append(
+            f"Budget {other.name!r}: data of the same file name and other rows, of which ε = "
+            f"{round_up(spent.epsilon, 4):g} at δ = {round_up(spent.delta, 4):g} is counted. For whoever is in both, "
+            "it adds to this one; a budget created by name (dpzo budget create) stays that of the people."
+        )
+    return said
 
 
 def _held_public(config: RunConfig) -> list[str]:

@@ -1,4 +1,5 @@
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -99,3 +100,15 @@ def test_rows_that_are_only_scored_on_are_said_to_be_another_data_set(stated):
     assert not any("another data set" in sentence for sentence in alone.not_covered)
     _, scored = stated("name=scored", *PRIVATE_SCORES)
     assert any("are another data set, of which budget 'public' counts ε = " in said for said in scored.not_covered)
+
+
+def test_an_earlier_state_of_the_same_file_is_named(stated, settings, tmp_path):
+    first, statement = stated()
+    assert not any("same file name" in line for line in statement.not_covered)
+    train = Path(settings["data"]["train"])
+    other = tmp_path / "copy" / train.name
+    other.parent.mkdir()
+    other.write_text("".join(train.read_text().splitlines(keepends=True)[:-1]))
+    _, statement = stated(f"data.train={other}", "name=test-2")
+    assert statement.epsilon == first.epsilon
+    assert any(f"'{train.stem}'" in line and "same file name" in line for line in statement.not_covered)

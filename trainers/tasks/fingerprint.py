@@ -1,9 +1,10 @@
 """The fingerprint of a data set: tells whether two sources hold the same records, and nothing else.
 
 A ledger keeps it to refuse another data set under the same name. It is keyed, so that nobody without the key can test a
-guess of the data against it, and it does not depend on the order of rows or on the file format: the MACs of the rows
-are added modulo 2**256 (an incremental hash of a multiset; Bellare & Micciancio, 1997), which also lets it be computed
-in one pass without holding the rows.
+guess of the data against it. It does not depend on the order of rows: their MACs are added modulo 2**256 (an
+incremental hash of a multiset; Bellare & Micciancio, 1997), which also lets it be computed in one pass without holding
+them. Nor does it depend on the file format, but for types that a format does not know: the number 3 of a JSONL file is
+the text "3" in a CSV file, which is another record.
 """
 
 from __future__ import annotations
