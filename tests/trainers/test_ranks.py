@@ -69,7 +69,11 @@ def log_of(folder: Path, size: int, group_size: int, settings, **how) -> str:
 )
 def test_any_number_of_ranks_writes_the_log_of_one(tmp_path, changes):
     settings = config(**changes)
-    how = {"users": USERS, "batches": [[row for row in one if row < 15] for one in BATCHES]} if changes is OF_USERS else {}
+    how = (
+        {"users": USERS, "batches": [[row for row in one if row < 15] for one in BATCHES]}
+        if changes is OF_USERS
+        else {}
+    )
     logs = [log_of(tmp_path / str(number), *layout, settings, **how) for number, layout in enumerate(LAYOUTS)]
     assert len(set(logs)) == 1
 
