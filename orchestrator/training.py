@@ -54,14 +54,8 @@ def run_training(plan: Plan, console: Console) -> RunResult:
     check_inputs(config)
     with storage.lock():
         require_same_settings(storage, config)
-        if config.resources.is_distributed:
-            trained = train_on_workers(plan, {}, storage)
-            reserved = reserve(plan, storage)  # as rank 0 did
-        else:
-            workspace = private_workspace(config, storage)  # before the reservation: a broken model must not leave one
-            reserved = reserve(plan, storage)
-            write_config(storage, config)
-            trained = train_private(workspace, plan, {}, storage, console)
+        trained = take_private_run(plan, {}, storage, console)
+        reserved = reserve(plan, storage)  # which stands already
         reserved.ledger.close(storage.name)
         result = RunResult(
             name=config.name,
@@ -77,6 +71,13 @@ def run_training(plan: Plan, console: Console) -> RunResult:
         )
         write_result(storage, result)
     return result
+
+
+def take_private_run(plan: Plan, values: Mapping[str, Any], storage: Storage, console: Console) -> Trained:
+    """Reserve the plan and take its private run: in this process, or on the workers that `resources` asks for."""
+    if plan.config.resources.is_distributed:
+        return train_on_workers(plan, values, storage)
+    return PrivateTraining(plan, values, storage).take(console)
 
 
 def private_workspace(config: RunConfig, storage: Storage, ranks: Ranks | None = None) -> Workspace:
@@ -112,21 +113,30 @@ def train_private(
 
 @dataclass(frozen=True)
 class PrivateTraining:
-    """The private run as an errand of several workers; rank 0 reserves it, when the model is loaded."""
+    """The private run of a plan, in this process or as an errand of several workers."""
 
     plan: Plan
     values: Mapping[str, Any]
     storage: Storage
 
-    def __call__(self, ranks: Ranks, desk: Any) -> Trained:
-        """Take it together with the other ranks."""
-        from trainers.ray_worker import of_one_worker
-
-        workspace = private_workspace(of_one_worker(self.plan.config), self.storage, ranks)
-        if ranks.leads:
+    def take(self, console: Console, ranks: Ranks | None = None) -> Trained:
+        """Reserve the plan when the model is loaded (one that is broken must leave no reservation), and train."""
+        workspace = private_workspace(self._config(ranks), self.storage, ranks)
+        if ranks is None or ranks.leads:
             reserve(self.plan, self.storage)
             write_config(self.storage, self.plan.config)
-        return train_private(workspace, self.plan, self.values, self.storage, Console(quiet=True), ranks)
+        return train_private(workspace, self.plan, self.values, self.storage, console, ranks)
+
+    def __call__(self, ranks: Ranks, desk: Any) -> Trained:
+        """Take it together with the other ranks."""
+        return self.take(Console(quiet=True), ranks)
+
+    def _config(self, ranks: Ranks | None) -> RunConfig:
+        if ranks is None:
+            return self.plan.config
+        from trainers.ray_worker import of_one_worker
+
+        return of_one_worker(self.plan.config)
 
 
 def train_on_workers(plan: Plan, values: Mapping[str, Any], storage: Storage) -> Trained:
