@@ -13,7 +13,6 @@ from threading import Thread
 from typing import Any
 
 import ray
-from ray.actor import ActorHandle
 from ray.exceptions import RayTaskError
 
 from orchestrator.lane import Job, Trial
@@ -30,7 +29,7 @@ class TakeTrials:
 
     job: Job
 
-    def __call__(self, ranks: Ranks, desk: ActorHandle) -> None:
+    def __call__(self, ranks: Ranks, desk: Any) -> None:
         """Take them together with the other ranks."""
         workspace = self.job.workspace(ranks)
         at_work, trial, reports = None, None, []

@@ -12,12 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from torch.distributed import Store
 
 MEETING = timedelta(minutes=15)  # until every rank is there: each loads its model after that, not before
 PATIENCE = timedelta(hours=2)  # for the slowest rank of a step; a dead one closes its connections and is known at once
@@ -95,17 +92,18 @@ class Gloo:
     """
 
     def __init__(
-        self, store: Store, name: str, rank: int, size: int, address: str, patience: timedelta = PATIENCE
+        self, store: Any, name: str, rank: int, size: int, address: str, patience: timedelta = PATIENCE
     ) -> None:
-        from torch.distributed import PrefixStore, ProcessGroupGloo
+        from torch.distributed import PrefixStore, ProcessGroupGloo  # pyright: ignore[reportPrivateImportUsage]
 
         self.rank, self.size = rank, size
         self._store, self._address, self._patience = store, address, patience
-        options = ProcessGroupGloo._Options()
-        options._devices = [ProcessGroupGloo.create_device(hostname=address)]
+        gloo: Any = ProcessGroupGloo
+        options = gloo._Options()
+        options._devices = [gloo.create_device(hostname=address)]
         options._timeout = MEETING
         with _peers_may_be_lost():
-            self._group: Any = ProcessGroupGloo(PrefixStore(name, store), rank, size, options)
+            self._group: Any = gloo(PrefixStore(name, store), rank, size, options)
 
     def part(self, name: str, ranks: Sequence[int]) -> Gloo:
         """Return the group of some ranks, which this one is among; all of them ask for it."""
@@ -118,8 +116,8 @@ class Gloo:
         """
         from torch.distributed import ReduceOp, ReduceOptions
 
-        tensor, options = _tensor(values), ReduceOptions()
-        options.rootRank, options.reduceOp = 0, ReduceOp.SUM
+        options: Any = ReduceOptions()
+        tensor, options.rootRank, options.reduceOp = _tensor(values), 0, ReduceOp.SUM
         self._wait(lambda: self._group.reduce([tensor], options), self._patience, options)
         return tensor.numpy() if self.rank == 0 else np.zeros_like(values)
 
