@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 
 import ray
 
@@ -69,6 +70,7 @@ def ray_session(num_cpus: int) -> Iterator[None]:
         available = int(ray.cluster_resources().get("CPU", 0))
         if available < num_cpus:
             raise ValueError(f"the trials at once want {num_cpus} CPUs; the Ray cluster at {address} has {available}.")
-        yield
+        with redirect_stdout(sys.stderr):  # what Ray says of a lost worker: standard output holds results
+            yield
     finally:
         ray.shutdown()
