@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 
 import ray
 
@@ -21,20 +23,31 @@ QUIET = {
 
 
 def threads_per_trial(config: SweepConfig) -> int:
-    """Return the CPU threads of one trial: as configured, or an even share of this machine's cores.
+    """Return the CPU threads of one trial, or of one of its workers: as configured, or an even share of the cores.
 
     Raises:
         ValueError: the trials at once want more cores than there are.
     """
     cores = os.cpu_count() or 1
-    concurrent = config.search.concurrent_trials
-    threads = config.performance.num_threads or max(1, cores // concurrent)
-    if "RAY_ADDRESS" not in os.environ and concurrent * threads > cores:
+    concurrent, workers = config.search.concurrent_trials, config.resources.most_workers
+    given = config.resources.cpus_per_worker if config.resources.is_distributed else None
+    threads = int(given or 0) or config.performance.num_threads or max(1, cores // (concurrent * workers))
+    wanted = cpus_at_once(config, threads)
+    if "RAY_ADDRESS" not in os.environ and wanted > cores:
+        of_workers = f" × {workers} workers" if workers > 1 else ""
         raise ValueError(
-            f"{concurrent} trials at once × {threads} threads want {concurrent * threads} CPU cores; this machine has "
-            f"{cores}. Lower search.concurrent_trials or performance.num_threads."
+            f"{concurrent} trials at once{of_workers} × {threads} threads want {wanted} CPU cores; this machine has "
+            f"{cores}. Lower search.concurrent_trials{', resources.workers' if workers > 1 else ''} or "
+            "performance.num_threads."
         )
     return threads
+
+
+def cpus_at_once(config: SweepConfig, threads: int) -> int:
+    """Return the CPU cores that all trials at once take, where each (or each of its workers) has so many threads."""
+    resources = config.resources
+    each = (resources.cpus_per_worker if resources.is_distributed else None) or threads
+    return math.ceil(config.search.concurrent_trials * resources.most_workers * each)
 
 
 @contextmanager
@@ -57,6 +70,7 @@ def ray_session(num_cpus: int) -> Iterator[None]:
         available = int(ray.cluster_resources().get("CPU", 0))
         if available < num_cpus:
             raise ValueError(f"the trials at once want {num_cpus} CPUs; the Ray cluster at {address} has {available}.")
-        yield
+        with redirect_stdout(sys.stderr):  # what Ray says of a lost worker: standard output holds results
+            yield
     finally:
         ray.shutdown()

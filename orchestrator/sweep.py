@@ -17,7 +17,7 @@ from rich.console import Console
 
 from orchestrator.board import Board, word_of_the_ledger
 from orchestrator.config import SweepConfig
-from orchestrator.lane import Job, Lane
+from orchestrator.lane import Job, Lane, lane_needs
 from orchestrator.ledgered import holder_of, require_ledger_knows
 from orchestrator.planning import Plan
 from orchestrator.privacy.ledger import Ledger
@@ -25,11 +25,11 @@ from orchestrator.publication import publish_best
 from orchestrator.records import SweepResult, read_result, require_same_settings, write_config, write_result
 from orchestrator.report.live import live_view
 from orchestrator.reservation import Reserved, reserve
-from orchestrator.session import ray_session, threads_per_trial
+from orchestrator.session import cpus_at_once, ray_session, threads_per_trial
 from orchestrator.statements import statement_of
 from orchestrator.storage import Storage, storage_of, with_absolute_paths
 from orchestrator.study import METRIC, TruthfulSearch, open_search
-from orchestrator.training import private_workspace, train_private
+from orchestrator.training import take_private_run
 from orchestrator.tuning import PublicRows, public_rows, require_public
 from search_spaces.config import MENU, SearchConfig
 from trainers.run import mechanism_plan, public_score, require_resolution
@@ -73,8 +73,7 @@ def run_sweep(plan: Plan, console: Console) -> SweepResult:
         best = board.best()
         score = None
         if best is not None and sweep.tune_on is not None:
-            workspace = private_workspace(config, storage)
-            score = train_private(workspace, sweep.plan, best.values, storage, console).score
+            score = take_private_run(sweep.plan, best.values, storage, console).score
         elif best is not None:
             publish_best(sweep.plan, storage, best)
         reserved.ledger.close(storage.name)
@@ -134,7 +133,7 @@ def _all_trials(sweep: _Sweep, reserved: Reserved, console: Console) -> Board:
     )
     to_come = num_trials - len(board.rows)
     if to_come > 0:
-        with ray_session(config.search.concurrent_trials * sweep.threads), view:
+        with ray_session(cpus_at_once(config, sweep.threads)), view:
             _run_trials(sweep, search, board, to_come)
     search.close()
     for row in board.rows if sweep.tune_on is None else []:  # also failed trials, and those that an earlier process ran
@@ -155,7 +154,7 @@ def _run_trials(sweep: _Sweep, search: TruthfulSearch, board: Board, to_come: in
     job = Job(sweep.plan, performance, storage, sweep.tune_on)
     asha = config.search.early_stopping == "asha"
     tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(Lane, job=job), {"CPU": sweep.threads}),
+        tune.with_resources(tune.with_parameters(Lane, job=job), lane_needs(config, sweep.threads)),
         tune_config=tune.TuneConfig(
             search_alg=search,
             scheduler=ASHAScheduler(metric=METRIC, mode="max", max_t=config.score.times) if asha else None,

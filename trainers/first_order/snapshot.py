@@ -23,7 +23,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from trainers.release_log import ReleaseLog, fsync_folder
+from trainers.release_log import Transcript, fsync_folder
 
 _PATTERN = "snapshot-*.safetensors"
 _READ_BYTES = 2**20
@@ -44,7 +44,7 @@ class Snapshot:
     scores: tuple[float | None, ...]
 
 
-def write_snapshot(folder: Path, log: ReleaseLog, snapshot: Snapshot) -> None:
+def write_snapshot(folder: Path, log: Transcript, snapshot: Snapshot) -> None:
     """Write a snapshot, name it in the log, and remove those before it; a kill leaves one that counts."""
     path = folder / f"snapshot-{snapshot.steps:08d}.safetensors"
     temporary = path.with_name(f".{path.name}")
@@ -60,7 +60,7 @@ def write_snapshot(folder: Path, log: ReleaseLog, snapshot: Snapshot) -> None:
             old.unlink()
 
 
-def read_snapshot(folder: Path, log: ReleaseLog) -> Snapshot | None:
+def read_snapshot(folder: Path, log: Transcript) -> Snapshot | None:
     """Return the run's last snapshot, None before the first.
 
     Raises:
