@@ -8,15 +8,19 @@ no step is released twice, and an interrupted one stays charged.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import ray
 from ray import tune
 
 from orchestrator.ledgered import holder_of, open_ledgered_run
+from orchestrator.metrics import Metrics
 from orchestrator.planning import Plan, finite_or_none
 from orchestrator.privacy.drawer import patiently
 from orchestrator.privacy.ledger import Ledger
+from orchestrator.progress import Pulse
 from orchestrator.storage import Storage
 from orchestrator.tuning import PublicRows, open_public_run
 from search_spaces.config import MENU
@@ -58,6 +62,20 @@ class Job:
             return open_public_run(workspace, self.tune_on.put_into(trial), folder)
         return open_ledgered_run(workspace, self.plan, trial, self.storage, holder_of(number), folder, values.get(MENU))
 
+    def metrics(self, number: int) -> Metrics | None:
+        """Return what tells Ray of trial `number`; None where trials stay secret, and outside a cluster."""
+        if not self.storage.releases_trials or not ray.is_initialized():
+            return None
+        return Metrics(self.storage.name, holder_of(number))
+
+    def pulse(self, run: BaseRun, number: int, metrics: Metrics | None) -> Callable[[int], None]:
+        """Return what takes note of each step of trial `number`: nothing where trials stay secret."""
+        if not self.storage.releases_trials:
+            return lambda step: None
+        listeners = [metrics.progressed] if metrics else []
+        folder, num_steps = self.storage.progress_folder, run.config.method.num_steps
+        return Pulse(folder, holder_of(number), num_steps, run.steps_released, *listeners)
+
     def epsilon_after(self, run: BaseRun) -> float:
         """Return what a trial has cost so far by itself: nothing on public rows."""
         return 0.0 if self.tune_on is not None else self.plan.epsilon_after(run.config, run.steps_charged)
@@ -79,16 +97,19 @@ class Lane(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Train to the next score and report it; `finished` says that it was the last."""
         steps, score = next(self._segments)
+        epsilon = finite_or_none(self._job.epsilon_after(self._run))
         finished = steps == self._points[-1] or steps < self._points[self._num_segments]
         self._num_segments += 1
         if finished:
             self._run.close()  # whoever exports the best model opens the log
+        if self._metrics is not None:
+            self._metrics.scored(score, epsilon)
         return {
             "score": math.nan if score is None else score,
             "steps": steps,
             "steps_charged": self._run.steps_charged,
             "num_steps": self._points[-1],
-            "epsilon": finite_or_none(self._job.epsilon_after(self._run)),
+            "epsilon": epsilon,
             "sweep_epsilon": finite_or_none(self._job.plan.epsilon),
             "finished": finished,
             "done": finished,
@@ -116,4 +137,5 @@ class Lane(tune.Trainable):
         self._run = self._job.open(self._workspace, values, number)
         self._points = self._run.score_points()
         self._num_segments = 0
-        self._segments = self._run.segments()
+        self._metrics = self._job.metrics(number)
+        self._segments = self._run.segments(self._job.pulse(self._run, number, self._metrics))

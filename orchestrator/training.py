@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from orchestrator.ledgered import open_ledgered_run
+from orchestrator.ledgered import RUN_HOLDER, open_ledgered_run
 from orchestrator.planning import Plan
 from orchestrator.privacy.ledger import Ledger
+from orchestrator.progress import Pulse
 from orchestrator.records import RunResult, require_same_settings, write_config, write_result
 from orchestrator.report.live import steps_bar
 from orchestrator.reservation import reserve
@@ -20,8 +21,6 @@ from orchestrator.storage import Storage, storage_of, with_absolute_paths
 from trainers.config import RunConfig
 from trainers.run import Workspace, public_score
 from trainers.workspace import check_inputs, open_workspace
-
-HOLDER = "run"
 
 
 class Trained(NamedTuple):
@@ -85,9 +84,15 @@ def train_private(
     """Take the private run of a reservation, with the settings of a search where there was one, and export it."""
     config = plan.trial(values)
     zero_shot = public_score(config, workspace)
-    run = open_ledgered_run(workspace, plan, config, storage, HOLDER, storage.folder)
+    run = open_ledgered_run(workspace, plan, config, storage, RUN_HOLDER, storage.folder)
+    pulse = Pulse(storage.progress_folder, RUN_HOLDER, config.method.num_steps, run.steps_released)
     with run.log, steps_bar(console) as bar:
         task = bar.add_task(config.name, total=config.method.num_steps, completed=run.steps_taken)
-        scores = [score for _, score in run.segments(lambda taken: bar.update(task, completed=taken))]
+
+        def on_step(taken: int) -> None:
+            pulse(taken)
+            bar.update(task, completed=taken)
+
+        scores = [score for _, score in run.segments(on_step)]
     workspace.evaluator.export(storage.model_folder)
     return Trained(run.steps_taken, run.steps_charged, zero_shot, scores)
