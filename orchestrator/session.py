@@ -1,15 +1,24 @@
-"""The Ray session of a sweep: a cluster that is there already, or this machine; with the arithmetic checked before."""
+"""The Ray session of a sweep: a cluster that is there already, or this machine; with the arithmetic checked before.
+
+On a cluster (RAY_ADDRESS) the driver may sit on a head without the model's hardware: what needs the model runs as a
+task with the resources of a worker (`where_it_fits`). On one machine it runs in this process.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import ray
+from ray.exceptions import AuthenticationError, RayError, RayTaskError
 
 from orchestrator.config import SweepConfig
+from orchestrator.preflight import Demand, require_resources, require_shared, require_state_api
+from orchestrator.storage import Storage
+from trainers.config import RunConfig
 
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",  # Tune prints nothing; the live table does
@@ -18,6 +27,13 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+ADDRESS = "RAY_ADDRESS"
+Answer = TypeVar("Answer")
+
+
+def on_a_cluster() -> bool:
+    """Return whether RAY_ADDRESS names a cluster that is there already."""
+    return ADDRESS in os.environ
 
 
 def threads_per_trial(config: SweepConfig) -> int:
@@ -29,7 +45,7 @@ def threads_per_trial(config: SweepConfig) -> int:
     cores = os.cpu_count() or 1
     concurrent = config.search.concurrent_trials
     threads = config.performance.num_threads or max(1, cores // concurrent)
-    if "RAY_ADDRESS" not in os.environ and concurrent * threads > cores:
+    if not on_a_cluster() and concurrent * threads > cores:
         raise ValueError(
             f"{concurrent} trials at once × {threads} threads want {concurrent * threads} CPU cores; this machine has "
             f"{cores}. Lower search.concurrent_trials or performance.num_threads."
@@ -37,26 +53,92 @@ def threads_per_trial(config: SweepConfig) -> int:
     return threads
 
 
+def demand_of(config: SweepConfig, threads: int) -> Demand:
+    """Return what the trials at once need of a cluster."""
+    concurrent = config.search.concurrent_trials
+    return Demand(concurrent, threads, what=f"{concurrent} trials at once")
+
+
 @contextmanager
-def ray_session(num_cpus: int) -> Iterator[None]:
-    """Connect to the cluster at RAY_ADDRESS, or start Ray on this machine for as long as the body runs.
+def cluster_session(config: RunConfig, demand: Demand, storage: Storage) -> Iterator[None]:
+    """Connect to the cluster at RAY_ADDRESS for as long as the body runs, and check it; without one, do nothing.
 
     Raises:
-        ValueError: the cluster has fewer CPUs than the sweep wants at once; its trials would wait for ever.
+        ValueError: it does not answer, is too small, has no dashboard, or does not see the storage and the inputs.
     """
-    os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
-    address = os.environ.get("RAY_ADDRESS")
-    ray.init(
-        address=address,
-        num_cpus=None if address else num_cpus,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        include_dashboard=None if address else True,
-    )
+    address = os.environ.get(ADDRESS)
+    if address is None or ray.is_initialized():
+        yield
+        return
+    dashboard_url = _connect(address)
     try:
-        available = int(ray.cluster_resources().get("CPU", 0))
-        if available < num_cpus:
-            raise ValueError(f"the trials at once want {num_cpus} CPUs; the Ray cluster at {address} has {available}.")
+        nodes = ray.nodes()
+        require_resources(demand, nodes)
+        require_state_api(dashboard_url)
+        require_shared(storage, nodes, _inputs(config))
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def ray_session(num_cpus: int) -> Iterator[None]:
+    """Start Ray on this machine for as long as the body runs, unless this process is connected already."""
+    if ray.is_initialized():
+        yield
+        return
+    _be_quiet()
+    ray.init(num_cpus=num_cpus, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=True)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def where_it_fits(demand: Demand, function: Callable[..., Answer], *arguments: object) -> Answer:
+    """Call a function that loads the model: on a cluster as a task with a worker's resources, else right here.
+
+    Raises:
+        What the function raises; RuntimeError where its process died, for want of memory perhaps.
+    """
+    if not on_a_cluster():
+        return function(*arguments)
+    task = ray.remote(num_cpus=demand.cpus, num_gpus=demand.gpus, resources=dict(demand.others or {}), max_retries=1)(
+        function
+    )
+    try:
+        return ray.get(task.remote(*arguments))
+    except RayTaskError as error:
+        raise error.cause from None
+    except RayError as error:
+        raise RuntimeError(f"the process that loads the model on the cluster died: {error}") from None
+
+
+def _connect(address: str) -> str | None:
+    """Connect, and return where the dashboard is."""
+    _be_quiet()
+    try:
+        return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR).dashboard_url
+    except (ConnectionError, AuthenticationError):
+        mode = os.environ.get("RAY_AUTH_MODE", "not set")
+        raise ValueError(
+            f"{ADDRESS}: no Ray cluster answers at {address}. If it runs, it may want another authentication than this "
+            f"process has (RAY_AUTH_MODE is {mode} here): set RAY_AUTH_MODE, and with 'token' also RAY_AUTH_TOKEN or "
+            "~/.ray/auth_token, to what they are on its nodes."
+        ) from None
+
+
+def _be_quiet() -> None:
+    os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
+
+
+def _inputs(config: RunConfig) -> dict[str, str]:
+    """Return the local files and folders that workers read; a path that is not here is a hub's name."""
+    tune_on = config.search.tune_on if isinstance(config, SweepConfig) else None
+    named = {
+        "data.train": config.data.train,
+        "data.validation": config.data.validation,
+        "model.path": config.model.path,
+        "search.tune_on": tune_on,
+    }
+    return {setting: path for setting, path in named.items() if path is not None and os.path.exists(path)}

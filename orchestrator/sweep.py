@@ -20,16 +20,18 @@ from orchestrator.config import SweepConfig
 from orchestrator.lane import Job, Lane
 from orchestrator.ledgered import holder_of, require_ledger_knows
 from orchestrator.planning import Plan
+from orchestrator.preflight import Demand
 from orchestrator.privacy.ledger import Ledger
 from orchestrator.publication import publish_best
 from orchestrator.records import SweepResult, read_result, require_same_settings, write_config, write_result
 from orchestrator.report.live import live_view
 from orchestrator.reservation import Reserved, reserve
-from orchestrator.session import ray_session, threads_per_trial
+from orchestrator.session import cluster_session, demand_of, on_a_cluster, ray_session, threads_per_trial, where_it_fits
 from orchestrator.statements import statement_of
 from orchestrator.storage import Storage, storage_of, with_absolute_paths
 from orchestrator.study import METRIC, TruthfulSearch, open_search
-from orchestrator.training import private_workspace, train_private
+from orchestrator.training import Trained, private_workspace, train_private
+from orchestrator.trial_row import TrialRow
 from orchestrator.tuning import PublicRows, public_rows, require_public
 from search_spaces.config import MENU, SearchConfig
 from trainers.run import mechanism_plan, public_score, require_resolution
@@ -51,6 +53,11 @@ class _Sweep:
     threads: int
     tune_on: PublicRows | None
 
+    @property
+    def demand(self) -> Demand:
+        """What its trials need at once."""
+        return demand_of(self.config, self.threads)
+
 
 def run_sweep(plan: Plan, console: Console) -> SweepResult:
     """Run all trials of a plan and export the best model.
@@ -61,10 +68,11 @@ def run_sweep(plan: Plan, console: Console) -> SweepResult:
     """
     started = time.monotonic()
     sweep = _prepare(plan)
-    config, storage = sweep.config, sweep.storage
-    with storage.lock():
+    config, storage, demand = sweep.config, sweep.storage, sweep.demand
+    with storage.lock(), cluster_session(config, demand, storage):
         require_same_settings(storage, config)
-        zero_shot = _zero_shot(sweep)  # before the reservation: a model that does not load must not leave one
+        # before the reservation: a model that does not load must not leave one
+        zero_shot = where_it_fits(demand, _zero_shot, sweep)
         reserved = reserve(sweep.plan, storage)
         if sweep.tune_on is None:
             require_ledger_knows(reserved.ledger, storage)
@@ -73,10 +81,9 @@ def run_sweep(plan: Plan, console: Console) -> SweepResult:
         best = board.best()
         score = None
         if best is not None and sweep.tune_on is not None:
-            workspace = private_workspace(config, storage)
-            score = train_private(workspace, sweep.plan, best.values, storage, console).score
+            score = where_it_fits(demand, _private_run, sweep, best, None if on_a_cluster() else console).score
         elif best is not None:
-            publish_best(sweep.plan, storage, best)
+            where_it_fits(demand, publish_best, sweep.plan, storage, best)
         reserved.ledger.close(storage.name)
         trials = board.rows
         if not storage.releases_trials:
@@ -179,6 +186,12 @@ def _run_trials(sweep: _Sweep, search: TruthfulSearch, board: Board, to_come: in
     search.fail_the_failed()
     if errors and board.best() is None:
         raise RuntimeError(f"no trial finished; the first one that failed said: {errors[0]}")
+
+
+def _private_run(sweep: _Sweep, best: TrialRow, console: Console | None) -> Trained:
+    """Take the one private run of a sweep whose trials trained on public rows, with the best settings."""
+    workspace = private_workspace(sweep.config, sweep.storage)
+    return train_private(workspace, sweep.plan, best.values, sweep.storage, console or Console(quiet=True))
 
 
 def _zero_shot(sweep: _Sweep) -> float | None:
