@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -28,6 +29,7 @@ QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 ADDRESS = "RAY_ADDRESS"
+CONNECT_S = 10.0
 Answer = TypeVar("Answer")
 
 
@@ -116,16 +118,31 @@ def where_it_fits(demand: Demand, function: Callable[..., Answer], *arguments: o
 
 def _connect(address: str) -> str | None:
     """Connect, and return where the dashboard is."""
+    _require_somebody(address)
     _be_quiet()
     try:
         return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR).dashboard_url
     except (ConnectionError, AuthenticationError):
         mode = os.environ.get("RAY_AUTH_MODE", "not set")
         raise ValueError(
-            f"{ADDRESS}: no Ray cluster answers at {address}. If it runs, it may want another authentication than this "
-            f"process has (RAY_AUTH_MODE is {mode} here): set RAY_AUTH_MODE, and with 'token' also RAY_AUTH_TOKEN or "
-            "~/.ray/auth_token, to what they are on its nodes."
+            f"{ADDRESS}: the Ray cluster at {address} does not let this process in. RAY_AUTH_MODE is {mode} here: set "
+            "it, and with 'token' also RAY_AUTH_TOKEN or ~/.ray/auth_token, to what they are on the cluster's nodes."
         ) from None
+
+
+def _require_somebody(address: str) -> None:
+    """Refuse an address where nothing listens: Ray would ask there again and again for minutes."""
+    host, _, port = address.rpartition(":")
+    if "//" in address or (address != "auto" and not (host and port.isdigit())):
+        raise ValueError(
+            f"{ADDRESS}: got {address!r}; expected host:port of the head, or auto, with this process on one of its nodes."
+        )
+    if address == "auto":
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+    except OSError as error:
+        raise ValueError(f"{ADDRESS}: no Ray cluster answers at {address}: {error.strerror or error}.") from None
 
 
 def _be_quiet() -> None:

@@ -67,5 +67,5 @@ def test_a_sqlite_ledger_is_refused_on_several_machines(tmp_path):
 
 
 def test_a_storage_that_cannot_be_written_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="storage_path: .*nowhere cannot be written: No such file"):
+    with pytest.raises(ValueError, match=r"storage_path: .*nowhere cannot be written: No such file"):
         require_shared(Storage(tmp_path / "nowhere", "test"), [node("a")], {})
