@@ -43,6 +43,7 @@ from trainers.groups import groups_of
 from trainers.mechanism import MechanismPlan
 from trainers.methods.method import Method
 from trainers.noise import ExactNoise
+from trainers.ranks import Ranks
 from trainers.release_log import ReleaseLog
 from trainers.step import StepContext, take_step
 from trainers.tokens import LocalTokens
@@ -110,6 +111,7 @@ def our_context(
         noise=ExactNoise(),
         tokens=LocalTokens(num_steps),
         log=log,
+        ranks=Ranks(),
     )
 
 

@@ -20,9 +20,10 @@ from orchestrator.reservation import NOT_PRIVATE
 from orchestrator.storage import Storage
 from trainers.config import RunConfig
 from trainers.open_run import open_run
+from trainers.ranks import Ranks
 from trainers.release_log import Kind, num_reserved
 from trainers.run import LOG_NAME, BaseRun, Tokens, Workspace, mechanism_plan
-from trainers.tokens import TokensExhausted
+from trainers.tokens import LocalTokens, TokensExhausted
 
 RUN_HOLDER = "run"  # who draws the tokens of a single run
 KINDS_OF_LOG: dict[Kind, str] = {"step": TRAIN_STEP, "score": EVALUATION}
@@ -80,13 +81,20 @@ def open_ledgered_run(
     holder: str,
     folder: Path,
     entry: int | None = None,
+    ranks: Ranks | None = None,
 ) -> BaseRun:
     """Open or reopen a trial under the reservation `storage.name`, and check that the ledger knows of all it drew.
+
+    Where several ranks take it, rank 0 alone has to do with the ledger.
 
     Raises:
         ValueError: the folder holds the log of another run, or the reservation is for another law of noise or sampling.
         LedgerCorruptError: the release log has seen more draws than the ledger: the ledger was set back.
     """
+    mechanism = mechanism_plan(trial, trial.privacy.noise_multiplier)
+    if ranks is not None and not ranks.leads:
+        nothing = LocalTokens(0)
+        return open_run(workspace, trial, mechanism, Tokens(nothing, nothing), folder, ranks)
     url, name = storage.database_url, storage.name
     draws = draws_of(plan, trial, entry)
     ledger = patiently(lambda: Ledger(url, create=False), storage.patience_s)
@@ -96,7 +104,7 @@ def open_ledgered_run(
         for kind, draw in draws.items()
     }
     tokens = Tokens(steps=drawers["step"], scores=drawers.get("score", drawers["step"]))
-    run = open_run(workspace, trial, mechanism_plan(trial, trial.privacy.noise_multiplier), tokens, folder)
+    run = open_run(workspace, trial, mechanism, tokens, folder, ranks)
     with ExitStack() as if_refused:
         if_refused.callback(run.close)
         recorded = Counter({draws["step"].kind: run.steps_charged})

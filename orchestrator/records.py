@@ -19,7 +19,7 @@ from trainers.run import flat
 if TYPE_CHECKING:
     from orchestrator.trial_row import TrialRow
 
-_PLACE_AND_SPEED = ("storage_path", "performance.", "search.concurrent_trials", "budget.patience_s")
+_PLACE_AND_SPEED = ("storage_path", "performance.", "resources.", "search.concurrent_trials", "budget.patience_s")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ task with the resources of a worker (`where_it_fits`). On one machine it runs in
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -39,26 +40,45 @@ def on_a_cluster() -> bool:
 
 
 def threads_per_trial(config: SweepConfig) -> int:
-    """Return the CPU threads of one trial: as configured, or an even share of this machine's cores.
+    """Return the CPU threads of one trial, or of one of its workers: as configured, or an even share of the cores.
 
     Raises:
         ValueError: the trials at once want more cores than there are.
     """
     cores = os.cpu_count() or 1
-    concurrent = config.search.concurrent_trials
-    threads = config.performance.num_threads or max(1, cores // concurrent)
-    if not on_a_cluster() and concurrent * threads > cores:
+    concurrent, workers = config.search.concurrent_trials, config.resources.most_workers
+    given = config.resources.cpus_per_worker if config.resources.is_distributed else None
+    threads = int(given or 0) or config.performance.num_threads or max(1, cores // (concurrent * workers))
+    wanted = cpus_at_once(config, threads)
+    if not on_a_cluster() and wanted > cores:
+        of_workers = f" × {workers} workers" if workers > 1 else ""
         raise ValueError(
-            f"{concurrent} trials at once × {threads} threads want {concurrent * threads} CPU cores; this machine has "
-            f"{cores}. Lower search.concurrent_trials or performance.num_threads."
+            f"{concurrent} trials at once{of_workers} × {threads} threads want {wanted} CPU cores; this machine has "
+            f"{cores}. Lower search.concurrent_trials{', resources.workers' if workers > 1 else ''} or "
+            "performance.num_threads."
         )
     return threads
 
 
-def demand_of(config: SweepConfig, threads: int) -> Demand:
-    """Return what the trials at once need of a cluster."""
-    concurrent = config.search.concurrent_trials
-    return Demand(concurrent, threads, what=f"{concurrent} trials at once")
+def cpus_at_once(config: SweepConfig, threads: int) -> int:
+    """Return the CPU cores that all trials at once take, where each (or each of its workers) has so many threads."""
+    resources = config.resources
+    each = (resources.cpus_per_worker if resources.is_distributed else None) or threads
+    return math.ceil(config.search.concurrent_trials * resources.most_workers * each)
+
+
+def demand_of(config: RunConfig, threads: int | None = None) -> Demand:
+    """Return what a run, or the trials at once of a sweep, need of a cluster, where each has so many threads."""
+    resources = config.resources
+    concurrent = config.search.concurrent_trials if isinstance(config, SweepConfig) else 1
+    cpus = (resources.cpus_per_worker if resources.is_distributed else None) or threads
+    return Demand(
+        concurrent * resources.workers,
+        cpus or config.performance.num_threads or 1,
+        resources.gpus_per_worker,
+        what=f"{concurrent} trials at once" + (f" × {resources.workers} workers" if resources.workers > 1 else ""),
+        mend="search.concurrent_trials, resources.workers or performance.num_threads",
+    )
 
 
 @contextmanager
@@ -85,12 +105,15 @@ def cluster_session(config: RunConfig, demand: Demand, storage: Storage) -> Iter
 
 @contextmanager
 def ray_session(num_cpus: int) -> Iterator[None]:
-    """Start Ray on this machine for as long as the body runs, unless this process is connected already."""
+    """Start Ray on this machine, or connect to RAY_ADDRESS, for as long as the body runs, unless that is done."""
     if ray.is_initialized():
         yield
         return
-    _be_quiet()
-    ray.init(num_cpus=num_cpus, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=True)
+    if on_a_cluster():
+        _connect(os.environ[ADDRESS])
+    else:
+        _be_quiet()
+        ray.init(num_cpus=num_cpus, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=True)
     try:
         yield
     finally:
@@ -134,9 +157,7 @@ def _require_somebody(address: str) -> None:
     """Refuse an address where nothing listens: Ray would ask there again and again for minutes."""
     host, _, port = address.rpartition(":")
     if "//" in address or (address != "auto" and not (host and port.isdigit())):
-        raise ValueError(
-            f"{ADDRESS}: got {address!r}; expected host:port of the head, or auto, with this process on one of its nodes."
-        )
+        raise ValueError(f"{ADDRESS}: got {address!r}; expected host:port of the head, or auto, on one of its nodes.")
     if address == "auto":
         return
     try:

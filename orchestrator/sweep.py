@@ -17,7 +17,7 @@ from rich.console import Console
 
 from orchestrator.board import Board, word_of_the_ledger
 from orchestrator.config import SweepConfig
-from orchestrator.lane import Job, Lane
+from orchestrator.lane import Job, Lane, lane_needs
 from orchestrator.ledgered import holder_of, require_ledger_knows
 from orchestrator.planning import Plan
 from orchestrator.preflight import Demand
@@ -26,12 +26,11 @@ from orchestrator.publication import publish_best
 from orchestrator.records import SweepResult, read_result, require_same_settings, write_config, write_result
 from orchestrator.report.live import live_view
 from orchestrator.reservation import Reserved, reserve
-from orchestrator.session import cluster_session, demand_of, on_a_cluster, ray_session, threads_per_trial, where_it_fits
+from orchestrator.session import cluster_session, cpus_at_once, demand_of, ray_session, threads_per_trial, where_it_fits
 from orchestrator.statements import statement_of
 from orchestrator.storage import Storage, storage_of, with_absolute_paths
 from orchestrator.study import METRIC, TruthfulSearch, open_search
-from orchestrator.training import Trained, private_workspace, train_private
-from orchestrator.trial_row import TrialRow
+from orchestrator.training import take_private_run
 from orchestrator.tuning import PublicRows, public_rows, require_public
 from search_spaces.config import MENU, SearchConfig
 from trainers.run import mechanism_plan, public_score, require_resolution
@@ -81,7 +80,7 @@ def run_sweep(plan: Plan, console: Console) -> SweepResult:
         best = board.best()
         score = None
         if best is not None and sweep.tune_on is not None:
-            score = where_it_fits(demand, _private_run, sweep, best, None if on_a_cluster() else console).score
+            score = take_private_run(sweep.plan, best.values, storage, console).score
         elif best is not None:
             where_it_fits(demand, publish_best, sweep.plan, storage, best)
         reserved.ledger.close(storage.name)
@@ -141,7 +140,7 @@ def _all_trials(sweep: _Sweep, reserved: Reserved, console: Console) -> Board:
     )
     to_come = num_trials - len(board.rows)
     if to_come > 0:
-        with ray_session(config.search.concurrent_trials * sweep.threads), view:
+        with ray_session(cpus_at_once(config, sweep.threads)), view:
             _run_trials(sweep, search, board, to_come)
     search.close()
     for row in board.rows if sweep.tune_on is None else []:  # also failed trials, and those that an earlier process ran
@@ -162,7 +161,7 @@ def _run_trials(sweep: _Sweep, search: TruthfulSearch, board: Board, to_come: in
     job = Job(sweep.plan, performance, storage, sweep.tune_on)
     asha = config.search.early_stopping == "asha"
     tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(Lane, job=job), {"CPU": sweep.threads}),
+        tune.with_resources(tune.with_parameters(Lane, job=job), lane_needs(config, sweep.threads)),
         tune_config=tune.TuneConfig(
             search_alg=search,
             scheduler=ASHAScheduler(metric=METRIC, mode="max", max_t=config.score.times) if asha else None,
@@ -186,12 +185,6 @@ def _run_trials(sweep: _Sweep, search: TruthfulSearch, board: Board, to_come: in
     search.fail_the_failed()
     if errors and board.best() is None:
         raise RuntimeError(f"no trial finished; the first one that failed said: {errors[0]}")
-
-
-def _private_run(sweep: _Sweep, best: TrialRow, console: Console | None) -> Trained:
-    """Take the one private run of a sweep whose trials trained on public rows, with the best settings."""
-    workspace = private_workspace(sweep.config, sweep.storage)
-    return train_private(workspace, sweep.plan, best.values, sweep.storage, console or Console(quiet=True))
 
 
 def _zero_shot(sweep: _Sweep) -> float | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from rich.console import Console
@@ -16,9 +17,11 @@ from orchestrator.progress import Pulse
 from orchestrator.records import RunResult, require_same_settings, write_config, write_result
 from orchestrator.report.live import steps_bar
 from orchestrator.reservation import reserve
+from orchestrator.session import cluster_session, demand_of, on_a_cluster, ray_session, where_it_fits
 from orchestrator.statements import statement_of
 from orchestrator.storage import Storage, storage_of, with_absolute_paths
 from trainers.config import RunConfig
+from trainers.ranks import Ranks
 from trainers.run import Workspace, public_score
 from trainers.workspace import check_inputs, open_workspace
 
@@ -49,12 +52,10 @@ def run_training(plan: Plan, console: Console) -> RunResult:
     plan = replace(plan, config=config)
     storage = storage_of(config)
     check_inputs(config)
-    with storage.lock():
+    with storage.lock(), cluster_session(config, demand_of(config), storage):
         require_same_settings(storage, config)
-        workspace = private_workspace(config, storage)  # before the reservation: a broken model must not leave one
-        reserved = reserve(plan, storage)
-        write_config(storage, config)
-        trained = train_private(workspace, plan, {}, storage, console)
+        trained = take_private_run(plan, {}, storage, console)
+        reserved = reserve(plan, storage)  # which stands already
         reserved.ledger.close(storage.name)
         result = RunResult(
             name=config.name,
@@ -72,27 +73,87 @@ def run_training(plan: Plan, console: Console) -> RunResult:
     return result
 
 
-def private_workspace(config: RunConfig, storage: Storage) -> Workspace:
-    """Load data and model of a private run; the coin that splits the data is the ledger's."""
-    key = None if config.data.validation_share is None else Ledger(storage.database_url).key()
-    return open_workspace(config, coin_key=key)
+def take_private_run(plan: Plan, values: Mapping[str, Any], storage: Storage, console: Console) -> Trained:
+    """Reserve the plan and take its private run: here, where a cluster has room, or on the workers of `resources`."""
+    if plan.config.resources.is_distributed:
+        return train_on_workers(plan, values, storage)
+    training = PrivateTraining(plan, values, storage)
+    if on_a_cluster():
+        return where_it_fits(demand_of(plan.config), training.take, Console(quiet=True))
+    return training.take(console)
+
+
+def private_workspace(config: RunConfig, storage: Storage, ranks: Ranks | None = None) -> Workspace:
+    """Load data and model of a private run; the coin that splits the data is the ledger's, which rank 0 asks."""
+    if config.data.validation_share is None:
+        return open_workspace(config)
+    key = (ranks or Ranks()).told(lambda: Ledger(storage.database_url).key().hex())
+    return open_workspace(config, coin_key=bytes.fromhex(key))
 
 
 def train_private(
-    workspace: Workspace, plan: Plan, values: Mapping[str, Any], storage: Storage, console: Console
+    workspace: Workspace,
+    plan: Plan,
+    values: Mapping[str, Any],
+    storage: Storage,
+    console: Console,
+    ranks: Ranks | None = None,
 ) -> Trained:
-    """Take the private run of a reservation, with the settings of a search where there was one, and export it."""
-    config = plan.trial(values)
-    zero_shot = public_score(config, workspace)
-    run = open_ledgered_run(workspace, plan, config, storage, RUN_HOLDER, storage.folder)
-    pulse = Pulse(storage.progress_folder, RUN_HOLDER, config.method.num_steps, run.steps_released)
+    """Take the private run of a reservation, with the settings of a search where there was one, and export it.
+
+    Where several ranks take it, rank 0 scores and exports.
+    """
+    config, leads = plan.trial(values), ranks is None or ranks.leads
+    zero_shot = public_score(config, workspace) if leads else None
+    run = open_ledgered_run(workspace, plan, config, storage, RUN_HOLDER, storage.folder, ranks=ranks)
+    pulse = Pulse(storage.progress_folder, RUN_HOLDER, config.method.num_steps, run.steps_released) if leads else None
     with run.log, steps_bar(console) as bar:
         task = bar.add_task(config.name, total=config.method.num_steps, completed=run.steps_taken)
 
         def on_step(taken: int) -> None:
-            pulse(taken)
             bar.update(task, completed=taken)
+            if pulse is not None:
+                pulse(taken)
 
         scores = [score for _, score in run.segments(on_step)]
-    workspace.evaluator.export(storage.model_folder)
+    if leads:
+        workspace.evaluator.export(storage.model_folder)
     return Trained(run.steps_taken, run.steps_charged, zero_shot, scores)
+
+
+@dataclass(frozen=True)
+class PrivateTraining:
+    """The private run of a plan, in this process or as an errand of several workers."""
+
+    plan: Plan
+    values: Mapping[str, Any]
+    storage: Storage
+
+    def take(self, console: Console, ranks: Ranks | None = None) -> Trained:
+        """Reserve the plan when the model is loaded (one that is broken must leave no reservation), and train."""
+        workspace = private_workspace(self._config(ranks), self.storage, ranks)
+        if ranks is None or ranks.leads:
+            reserve(self.plan, self.storage)
+            write_config(self.storage, self.plan.config)
+        return train_private(workspace, self.plan, self.values, self.storage, console, ranks)
+
+    def __call__(self, ranks: Ranks, desk: Any) -> Trained:
+        """Take it together with the other ranks."""
+        return self.take(Console(quiet=True), ranks)
+
+    def _config(self, ranks: Ranks | None) -> RunConfig:
+        if ranks is None:
+            return self.plan.config
+        from trainers.ray_worker import of_one_worker
+
+        return of_one_worker(self.plan.config)
+
+
+def train_on_workers(plan: Plan, values: Mapping[str, Any], storage: Storage) -> Trained:
+    """Take the private run on workers of Ray Train; it goes on when some are lost."""
+    from trainers.ray_worker import Desk, run_workers, worker_needs
+
+    config = plan.config
+    with ray_session(math.ceil(config.resources.most_workers * worker_needs(config)["CPU"])):
+        errand = PrivateTraining(plan, values, storage)
+        return run_workers(errand, config, storage.name, storage.operator_folder / "train", Desk.remote())

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from trainers.config import RunConfig
 from trainers.open_run import open_run
+from trainers.ranks import Ranks
 from trainers.run import BaseRun, Tokens, Workspace, mechanism_plan
 from trainers.tasks.fingerprint import fingerprint
 from trainers.tasks.sources import same_source, stream_records
@@ -84,9 +85,9 @@ def require_public(rows: PublicRows, config: RunConfig, key: bytes) -> None:
         raise ValueError("search.tune_on is data.validation: trials would be scored on what they train on. Divide it.")
 
 
-def open_public_run(workspace: Workspace, config: RunConfig, folder: Path) -> BaseRun:
+def open_public_run(workspace: Workspace, config: RunConfig, folder: Path, ranks: Ranks | None = None) -> BaseRun:
     """Open a trial on public rows: the same method and noise, and no ledger."""
     free = FreeTokens()
     return open_run(
-        workspace, config, mechanism_plan(config, config.privacy.noise_multiplier), Tokens(free, free), folder
+        workspace, config, mechanism_plan(config, config.privacy.noise_multiplier), Tokens(free, free), folder, ranks
     )

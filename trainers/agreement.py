@@ -23,6 +23,7 @@ def require_agreement(config: RunConfig, *, private: bool) -> None:
         ValueError: naming the settings, one line.
     """
     _require_batch_fits(config)
+    _require_workers_fit(config)
     if config.privacy.noise == "laplace" and METHODS[config.method.name].order == "first":
         raise ValueError("privacy.noise: laplace is for zeroth-order methods; gradients get gaussian noise")
     _require_split_is_private(config)
@@ -43,6 +44,22 @@ def _require_batch_fits(config: RunConfig) -> None:
         f"privacy.expected_batch_size {config.privacy.expected_batch_size:g} exceeds {declared}: the sampling "
         "probability would be above 1"
     )
+
+
+def _require_workers_fit(config: RunConfig) -> None:
+    resources = config.resources
+    if not resources.is_distributed:
+        return
+    if METHODS[config.method.name].order == "first":
+        raise ValueError(
+            f"resources.workers {resources.most_workers}: a first-order run takes one; its gradients are as large as "
+            "the model, and not exchanged here"
+        )
+    if (config.performance.device == "cpu") != (resources.gpus_per_worker == 0):
+        raise ValueError(
+            f"performance.device {config.performance.device} and resources.gpus_per_worker "
+            f"{resources.gpus_per_worker:g} disagree: workers on GPUs need device cuda and a share of one each"
+        )
 
 
 def _require_split_is_private(config: RunConfig) -> None:

@@ -7,6 +7,7 @@ moves by at most C. A mean and not a sum, so that the clip does not depend on ho
 
 from __future__ import annotations
 
+import random
 import secrets
 from collections.abc import Sequence
 
@@ -34,15 +35,15 @@ def groups_of(examples: Sequence[Example], users: Sequence[str] | None) -> list[
     return [tuple(of_user) for of_user in owned.values()]
 
 
-def choose(group: Group, most: int | None) -> Group:
-    """Return at most `most` examples of a group, drawn without replacement from the operating system's entropy.
+def choose(group: Group, most: int | None, entropy: random.Random = _ENTROPY) -> Group:
+    """Return at most `most` examples of a group, drawn without replacement from the system's (or shared) entropy.
 
     Formal guarantees:
         Every subset of that size is equally likely, independently of every other choice.
     """
     if most is None or len(group) <= most:
         return group
-    return tuple(_ENTROPY.sample(group, most))
+    return tuple(entropy.sample(group, most))
 
 
 def group_means(values_BK: np.ndarray, sizes: Sequence[int]) -> np.ndarray:

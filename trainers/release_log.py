@@ -30,7 +30,7 @@ import os
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -41,8 +41,67 @@ KINDS: tuple[Kind, ...] = ("step", "score")
 PATIENCE_S = 10.0  # for the lane of a driver that was killed: it lives a few seconds longer, and holds its log
 
 
-class ReleaseLog:
-    """An append-only log of one run, open for one writer.
+class Transcript:
+    """What a run took and let out, as the ranks that do not write the log know it: the same values, in memory alone.
+
+    Args:
+        path: file of the log that rank 0 writes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.releases: dict[Kind, list[np.ndarray]] = {kind: [] for kind in KINDS}
+        self.num_reserved: dict[Kind, int] = dict.fromkeys(KINDS, 0)
+        self.snapshots: list[str] = []
+        self.public_values: list[list[float]] = []
+
+    def num_released(self, kind: Kind) -> int:
+        """Return the number of releases of a kind that are on disk."""
+        return len(self.releases[kind])
+
+    def reserve(self, kind: Kind, index: int) -> None:
+        """Record that step or score number `index` is about to touch private data."""
+        self._append({"type": "RESERVE", "kind": kind, "index": index, "token": self.num_reserved[kind]})
+        self.num_reserved[kind] += 1
+
+    def release(self, kind: Kind, index: int, noisy_K: np.ndarray) -> None:
+        """Record the noisy integers of step or score number `index`; int64 [K]."""
+        assert index == self.num_released(kind) < self.num_reserved[kind], f"{kind} {index} released out of turn"
+        self._append({"type": "RELEASE", "kind": kind, "index": index, "units": [int(value) for value in noisy_K]})
+        self.releases[kind].append(np.asarray(noisy_K, dtype=np.int64))
+
+    def release_digest(self, kind: Kind, index: int, digest: str) -> None:
+        """Record that what step number `index` released has this digest; the value is kept elsewhere."""
+        assert index == self.num_released(kind) < self.num_reserved[kind], f"{kind} {index} released out of turn"
+        self._append({"type": "RELEASE", "kind": kind, "index": index, "digest": digest})
+        self.releases[kind].append(np.empty(0, dtype=np.int64))
+
+    def snapshot(self, digest: str) -> None:
+        """Record that a snapshot with this digest belongs to the run."""
+        self._append({"type": "SNAPSHOT", "digest": digest})
+        self.snapshots.append(digest)
+
+    def publish(self, index: int, values: list[float]) -> None:
+        """Record list number `index` of numbers that no private data entered."""
+        assert index == len(self.public_values), f"public values {index} out of turn"
+        self._append({"type": "PUBLIC", "index": index, "values": values})
+        self.public_values.append(values)
+
+    def close(self) -> None:
+        """Let go of what is held open."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        """Note an entry where it lasts."""
+
+
+class ReleaseLog(Transcript):
+    """An append-only log of one run, open for one writer. What it records is durable when the call returns.
 
     Args:
         path: file of the log; it is created with its folder, or opened and verified.
@@ -54,12 +113,8 @@ class ReleaseLog:
     """
 
     def __init__(self, path: Path, header: dict[str, Any], defaults: dict[str, Any] | None = None) -> None:
-        self.path = path
+        super().__init__(path)
         self._defaults = defaults or {}
-        self.releases: dict[Kind, list[np.ndarray]] = {kind: [] for kind in KINDS}
-        self.num_reserved: dict[Kind, int] = dict.fromkeys(KINDS, 0)
-        self.snapshots: list[str] = []
-        self.public_values: list[list[float]] = []
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(path, "a+b")  # noqa: SIM115 - held open, and locked, for the life of the run
         self._chain = b""
@@ -74,47 +129,9 @@ class ReleaseLog:
                 fsync_folder(path.parent)
             close_on_error.pop_all()
 
-    def num_released(self, kind: Kind) -> int:
-        """Return the number of releases of a kind that are on disk."""
-        return len(self.releases[kind])
-
-    def reserve(self, kind: Kind, index: int) -> None:
-        """Record, durably, that step or score number `index` is about to touch private data."""
-        self._append({"type": "RESERVE", "kind": kind, "index": index, "token": self.num_reserved[kind]})
-        self.num_reserved[kind] += 1
-
-    def release(self, kind: Kind, index: int, noisy_K: np.ndarray) -> None:
-        """Record, durably, the noisy integers of step or score number `index`; int64 [K]."""
-        assert index == self.num_released(kind) < self.num_reserved[kind], f"{kind} {index} released out of turn"
-        self._append({"type": "RELEASE", "kind": kind, "index": index, "units": [int(value) for value in noisy_K]})
-        self.releases[kind].append(np.asarray(noisy_K, dtype=np.int64))
-
-    def release_digest(self, kind: Kind, index: int, digest: str) -> None:
-        """Record, durably, that what step number `index` released has this digest; the value is kept elsewhere."""
-        assert index == self.num_released(kind) < self.num_reserved[kind], f"{kind} {index} released out of turn"
-        self._append({"type": "RELEASE", "kind": kind, "index": index, "digest": digest})
-        self.releases[kind].append(np.empty(0, dtype=np.int64))
-
-    def snapshot(self, digest: str) -> None:
-        """Record, durably, that a snapshot with this digest belongs to the run."""
-        self._append({"type": "SNAPSHOT", "digest": digest})
-        self.snapshots.append(digest)
-
-    def publish(self, index: int, values: list[float]) -> None:
-        """Record, durably, list number `index` of numbers that no private data entered."""
-        assert index == len(self.public_values), f"public values {index} out of turn"
-        self._append({"type": "PUBLIC", "index": index, "values": values})
-        self.public_values.append(values)
-
     def close(self) -> None:
         """Close the file and give up the lock."""
         self._file.close()
-
-    def __enter__(self) -> ReleaseLog:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _lock(self) -> None:
         last_try = time.monotonic() + PATIENCE_S

@@ -22,10 +22,12 @@ from trainers.mechanism import MechanismPlan
 from trainers.methods.catalogue import METHODS
 from trainers.methods.method import Method, smallest_resolution
 from trainers.noise import ExactNoise, Noise
-from trainers.release_log import ReleaseLog
+from trainers.ranks import Ranks
+from trainers.release_log import Transcript
 from trainers.sampling import PoissonSampler, Sampler
 from trainers.schedules import bound, stage_starts
 from trainers.scoring import PrivateScore, public_metrics
+from trainers.shared_log import open_log
 from trainers.step import StepContext, apply_release, take_step
 from trainers.tokens import StepTokens, TokensExhausted
 
@@ -90,19 +92,28 @@ class BaseRun(ABC):
         plan: its mechanism.
         tokens: rights to steps and scores.
         folder: the run's own folder; an existing release log there is taken up.
+        ranks: who else takes the steps. Rank 0 has the folder, the tokens and the scores; the others need none of them.
 
     Raises:
-        ValueError: the folder holds the log of another run.
+        ValueError: the folder holds the log of another run, or the ranks disagree on data, weights or settings.
     """
 
     def __init__(
-        self, workspace: Workspace, config: RunConfig, plan: MechanismPlan, tokens: Tokens, folder: Path
+        self,
+        workspace: Workspace,
+        config: RunConfig,
+        plan: MechanismPlan,
+        tokens: Tokens,
+        folder: Path,
+        ranks: Ranks | None = None,
     ) -> None:
         self.config = config
         self._workspace = workspace
         self._tokens = tokens
+        self.ranks = ranks or Ranks()
         workspace.evaluator.reset()
-        self.log = ReleaseLog(folder / LOG_NAME, _header(config, plan, workspace.evaluator), _header_defaults())
+        header = _header(config, plan, workspace.evaluator)
+        self.log: Transcript = open_log(self.ranks, folder / LOG_NAME, header, _header_defaults())
         self.steps_taken = 0
         self.metrics: dict[str, float] = {}
 
@@ -163,7 +174,7 @@ class BaseRun(ABC):
 
     def _score(self, index: int) -> float | None:
         evaluator, validation = self._workspace.evaluator, self._workspace.validation
-        if not self.config.data.has_validation:
+        if not self.config.data.has_validation or not self.ranks.leads:
             return None
         if self.config.score.on == "public":
             self.metrics = public_metrics(self.config, evaluator, validation)
@@ -188,11 +199,13 @@ class Run(BaseRun):
     """One zeroth-order training: the log holds all that was released, and replaying it rebuilds θ.
 
     Args:
-        workspace, config, plan, tokens, folder: as for every run.
+        workspace, config, plan, tokens, folder, ranks: as for every run.
         sampler, noise: replaced in tests only; no configuration can name another.
 
     Raises:
-        ValueError: the folder holds the log of another run, or the smoothing is lost in rounding.
+        ValueError: as for every run, or the smoothing is lost in rounding.
+        PeerLost: another rank is gone; the run goes on when all are started again.
+        RuntimeError: a rank's weights differ from the others' again, after they were rebuilt from the log.
     """
 
     def __init__(
@@ -202,22 +215,27 @@ class Run(BaseRun):
         plan: MechanismPlan,
         tokens: Tokens,
         folder: Path,
+        ranks: Ranks | None = None,
         *,
         sampler: Sampler | None = None,
         noise: Noise | None = None,
     ) -> None:
         require_resolution(workspace.rounding, plan, config)
-        super().__init__(workspace, config, plan, tokens, folder)
-        groups = groups_of(workspace.examples, workspace.users)
+        groups, ranks = groups_of(workspace.examples, workspace.users), ranks or Ranks()
+        ranks.require_same("examples, in the same order", lambda: repr(groups).encode())
+        super().__init__(workspace, config, plan, tokens, folder, ranks)
+        own = ranks.own(groups)
+        self._rebuilt: set[int] = set()
         self._context = StepContext(
             plan=plan,
-            method=Method(config.method, plan, workspace.evaluator, self.log),
+            method=Method(config.method, plan, workspace.evaluator, self.log, ranks),
             evaluator=workspace.evaluator,
-            groups=groups,
-            sampler=sampler or PoissonSampler(plan, len(groups)),
+            groups=own,
+            sampler=sampler or PoissonSampler(plan, len(own), ranks.entropy),
             noise=noise or ExactNoise(),
             tokens=tokens.steps,
             log=self.log,
+            ranks=ranks,
             max_examples=config.data.max_examples_per_user,
         )
 
@@ -229,11 +247,48 @@ class Run(BaseRun):
     def _step(self) -> None:
         """Apply the next release of the log, or where it ends take a fresh step."""
         self._context.method.enter(self.steps_taken)
-        if self.steps_taken < self.steps_released:
-            apply_release(self._context, self.steps_taken, self.log.releases["step"][self.steps_taken])
-        else:
+        fresh = self.steps_taken == self.steps_released
+        if fresh:
             take_step(self._context, self.steps_taken)
+        else:
+            apply_release(self._context, self.steps_taken, self.log.releases["step"][self.steps_taken])
         self.steps_taken += 1
+        every, last = self.config.resources.check_steps, self.config.method.num_steps
+        if fresh and (self.steps_taken % every == 0 or self.steps_taken == last):
+            self._require_same_weights()
+
+    def _require_same_weights(self) -> None:
+        """Rebuild the weights of the ranks that differ from most: the log says what they are."""
+        strays = self._strays()
+        if not strays:
+            return
+        if not self._rebuilt.intersection(strays):
+            LOGGER.warning(
+                "%s: after %d steps the weights of rank %s differ, and are rebuilt from the release log",
+                self.config.name,
+                self.steps_taken,
+                ", ".join(map(str, strays)),
+            )
+            self._rebuilt.update(strays)
+            if self.ranks.rank in strays:
+                self._rebuild()
+            strays = self._strays()
+        if strays:
+            raise RuntimeError(
+                f"{self.config.name}: after {self.steps_taken} steps the weights of rank {', '.join(map(str, strays))} "
+                "differ again: a device computes wrongly, or the workers' machines differ. All releases are in the log."
+            )
+
+    def _strays(self) -> list[int]:
+        return self.ranks.strays(lambda: self._workspace.evaluator.state_digest().encode())
+
+    def _rebuild(self) -> None:
+        evaluator, context = self._workspace.evaluator, self._context
+        evaluator.reset()
+        method = Method(self.config.method, context.plan, evaluator, self.log, self.ranks)
+        self._context = dataclasses.replace(context, method=method)
+        self.steps_taken = 0
+        self.replay()
 
 
 def require_resolution(rounding: float, plan: MechanismPlan, config: RunConfig) -> None:

@@ -27,7 +27,7 @@ from trainers.evaluators.base import Example, LossEvaluator
 from trainers.groups import Group, group_means
 from trainers.mechanism import MechanismPlan
 from trainers.noise import ExactNoise, Noise
-from trainers.release_log import ReleaseLog
+from trainers.release_log import Transcript
 from trainers.tasks.answers import TEXT_METRICS, mean_score
 from trainers.tasks.metrics import confusion_cells, confusion_scores, right_answers
 from trainers.tokens import StepTokens
@@ -75,7 +75,7 @@ class PrivateScore:
     config: RunConfig
     groups: Sequence[Group]
     tokens: StepTokens
-    log: ReleaseLog
+    log: Transcript
     noise: Noise = field(default_factory=ExactNoise)
 
     def __call__(self, evaluator: LossEvaluator, index: int) -> dict[str, float]:

@@ -50,8 +50,11 @@ def test_a_lane_trains_from_score_to_score(begin):
     assert [result["steps_charged"] for result in results] == [2, 4]
     assert [(result["finished"], result["done"]) for result in results] == [(False, False), (True, True)]
     assert all(0 <= result["score"] <= 1 for result in results)
-    plan = lane._job.plan
-    assert [result["epsilon"] for result in results] == [plan.epsilon_after(lane._run.config, 2), plan.trial_epsilon]
+    plan = lane._crew._job.plan
+    assert [result["epsilon"] for result in results] == [
+        plan.epsilon_after(lane._crew.trial.run.config, 2),
+        plan.trial_epsilon,
+    ]
     assert all(result["sweep_epsilon"] == plan.epsilon for result in results)
     assert ledger.drawn("test", "train_step", "trial-000") == 4
 
@@ -97,7 +100,7 @@ def test_a_trial_whose_tokens_are_gone_is_finished_early(begin):
 
 def test_a_lane_without_a_score_reports_no_number(begin, monkeypatch):
     lane, _, _ = begin(0)
-    monkeypatch.setattr(lane._run, "_score", lambda index: None)
+    monkeypatch.setattr(lane._crew.trial.run, "_score", lambda index: None)
     assert math.isnan(lane.step()["score"])
 
 

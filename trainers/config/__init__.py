@@ -1,6 +1,6 @@
 """The configuration of one run, as frozen models that need neither torch nor ray to be read: one file a section.
 
-`performance` can change neither the mechanism nor its event; everything that can stands in the other sections.
+`performance` and `resources` can change neither the mechanism nor its event; everything that can stands in the others.
 """
 
 from trainers.config.data import DataConfig
@@ -8,6 +8,7 @@ from trainers.config.method import MethodConfig
 from trainers.config.model import Head, LoraConfig, ModelConfig
 from trainers.config.performance import PerformanceConfig
 from trainers.config.privacy import PrivacyConfig
+from trainers.config.resources import ResourcesConfig
 from trainers.config.run import RunConfig
 from trainers.config.score import ScoreConfig
 from trainers.config.task import Metric, TaskConfig
@@ -21,6 +22,7 @@ __all__ = [
     "ModelConfig",
     "PerformanceConfig",
     "PrivacyConfig",
+    "ResourcesConfig",
     "RunConfig",
     "ScoreConfig",
     "TaskConfig",

@@ -12,6 +12,7 @@ from trainers.config.method import MethodConfig
 from trainers.config.model import ModelConfig
 from trainers.config.performance import PerformanceConfig
 from trainers.config.privacy import PrivacyConfig
+from trainers.config.resources import ResourcesConfig
 from trainers.config.score import ScoreConfig
 from trainers.config.task import Metric, TaskConfig
 from trainers.methods.catalogue import METHODS
@@ -35,6 +36,7 @@ class RunConfig(Section):
     privacy: PrivacyConfig = Field(default_factory=PrivacyConfig)
     score: ScoreConfig = Field(default_factory=ScoreConfig)
     performance: PerformanceConfig = Field(default_factory=PerformanceConfig)
+    resources: ResourcesConfig = Field(default_factory=ResourcesConfig)
 
     @model_validator(mode="before")
     @classmethod

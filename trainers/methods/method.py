@@ -19,7 +19,8 @@ from trainers.mechanism import MechanismPlan
 from trainers.methods.estimator import Estimator
 from trainers.methods.pruning import Pruning
 from trainers.methods.released import ReleasedValues
-from trainers.release_log import ReleaseLog
+from trainers.ranks import Ranks
+from trainers.release_log import Transcript
 from trainers.schedules import bound, stage_starts
 
 
@@ -31,13 +32,21 @@ class Method:
         plan: the run's mechanism; its clip_norm is that of step 0.
         evaluator: holds θ.
         log: takes the public numbers of a mask.
+        ranks: which rank 0 tells them to.
 
     Formal guarantees:
         `plan_at` changes the clip norm alone; σ is a multiple of the clip in force and the grid has 2**30 units a clip,
         so the event and the integer law of the noise are those of `plan` at every step.
     """
 
-    def __init__(self, config: MethodConfig, plan: MechanismPlan, evaluator: LossEvaluator, log: ReleaseLog) -> None:
+    def __init__(
+        self,
+        config: MethodConfig,
+        plan: MechanismPlan,
+        evaluator: LossEvaluator,
+        log: Transcript,
+        ranks: Ranks | None = None,
+    ) -> None:
         self._config, self._plan, self._evaluator = config, plan, evaluator
         self._starts = stage_starts(config.num_steps, config.stage_steps)
         schedule = partial(bound, num_steps=config.num_steps, starts=self._starts)
@@ -49,7 +58,9 @@ class Method:
         self._frame: tuple[int, list[Terms]] | None = None
         if config.mask is not None:
             self._keep = schedule(config.mask.keep)
-            self._pruning = Pruning(config.mask, config.direction, config.direction_rank, config.seed, evaluator, log)
+            self._pruning = Pruning(
+                config.mask, config.direction, config.direction_rank, config.seed, evaluator, log, ranks or Ranks()
+            )
 
     def enter(self, step: int) -> None:
         """Begin a step: at the first one of a stage, set the anchor and make the mask. No private data is read."""

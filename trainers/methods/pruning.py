@@ -21,13 +21,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 from trainers.directions import Direction
 from trainers.directions.frames import Law, drawn
 from trainers.evaluators.base import LossEvaluator, Point
 from trainers.methods.settings import MaskConfig
-from trainers.release_log import ReleaseLog
+from trainers.ranks import Ranks
+from trainers.release_log import Transcript
 
 FIRST_INDEX = 4096  # beyond the directions of any step
 
@@ -40,14 +42,22 @@ class Pruning:
         law, rank, seed: of the run's directions.
         evaluator: asked for the answer to its constant input.
         log: where the measured numbers are written, and read when they are there.
+        ranks: which rank 0 tells what it measured, so that all of them make one mask.
     """
 
     def __init__(
-        self, mask: MaskConfig, law: Law, rank: int, seed: int, evaluator: LossEvaluator, log: ReleaseLog
+        self,
+        mask: MaskConfig,
+        law: Law,
+        rank: int,
+        seed: int,
+        evaluator: LossEvaluator,
+        log: Transcript,
+        ranks: Ranks,
     ) -> None:
         self._law: Law = law
         self._mask, self._rank, self._seed = mask, rank, seed
-        self._evaluator, self._log = evaluator, log
+        self._evaluator, self._log, self._ranks = evaluator, log, ranks
 
     def enter(self, stage: int, first_step: int, keep: float) -> None:
         """Make the mask of a stage, if its strategy makes one there.
@@ -62,7 +72,8 @@ class Pruning:
             for k in range(self._mask.num_directions)
         ]
         is_new = stage >= len(self._log.public_values)
-        slopes = self._finite_slopes(directions) if is_new else self._log.public_values[stage]
+        measure = partial(self._finite_slopes, directions)
+        slopes = self._ranks.told(measure) if is_new else self._log.public_values[stage]
         self._evaluator.parameters.restrict(
             [(z, slope / len(directions)) for z, slope in zip(directions, slopes, strict=False)],
             signed=self._mask.scores == "grasp",

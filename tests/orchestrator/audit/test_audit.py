@@ -105,8 +105,8 @@ def rounding_away_from_zero(patch):
 
 def twice_the_sampling_prob(patch):
     class Eager(PoissonSampler):
-        def __init__(self, plan, num_examples):
-            super().__init__(dataclasses.replace(plan, sampling_prob=min(1.0, 2 * plan.sampling_prob)), num_examples)
+        def __init__(self, plan, *rest):
+            super().__init__(dataclasses.replace(plan, sampling_prob=min(1.0, 2 * plan.sampling_prob)), *rest)
 
     patch.setattr(trainers.run, "PoissonSampler", Eager)
 

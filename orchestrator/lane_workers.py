@@ -1,0 +1,104 @@
+"""The workers of a lane: one group of Ray Train that lives through many trials, and is told what to do next.
+
+Starting a group takes many seconds, a trial may take one. The lane leaves an order on the desk (which trial, and up to
+which score), rank 0 takes it and tells the others, all of them train, rank 0 leaves the report. Orders and reports are
+settings and public (or released) scores. A group that was started again after a loss finds the latest order, and the
+trial's release log: it replays what was released, and goes on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from threading import Thread
+from typing import Any
+
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import RayTaskError
+
+from orchestrator.lane import Job, Trial
+from trainers.ranks import Ranks
+from trainers.ray_worker import Desk, run_workers
+
+_LOOK_S = 1.0  # how often a lane that waits looks whether its workers still live
+_GOODBYE_S = 20.0
+
+
+@dataclass(frozen=True)
+class TakeTrials:
+    """The errand: trials as the desk orders them, until it orders none."""
+
+    job: Job
+
+    def __call__(self, ranks: Ranks, desk: ActorHandle) -> None:
+        """Take them together with the other ranks."""
+        workspace = self.job.workspace(ranks)
+        at_work, trial, reports = None, None, []
+        number = 0
+        while True:
+            done = number
+            number, order = ranks.told(lambda: ray.get(desk.next_order.remote(done)))  # noqa: B023 - called at once
+            if trial is not None and (order is None or order["trial"] != at_work):
+                trial.close()
+            if order is None:
+                return
+            if order["trial"] != at_work:
+                at_work, trial, reports = order["trial"], Trial(self.job, workspace, order["values"], ranks), []
+            assert trial is not None
+            while len(reports) <= order["segment"]:
+                reports.append(trial.report())
+            if ranks.leads:
+                ray.get(desk.answer.remote(number, reports[order["segment"]]))
+
+
+class Workers:
+    """A group of workers, started at once and dismissed by `close`."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._desk = Desk.remote()
+        self._trial, self._segment, self._values = 0, 0, {}
+        self._lost: BaseException | None = None
+        self._thread = Thread(target=self._live, daemon=True)
+        self._thread.start()
+
+    def begin(self, values: dict[str, Any]) -> None:
+        """Take the next trial; the workers hear of it with its first order."""
+        self._trial, self._segment, self._values = self._trial + 1, 0, values
+
+    def report(self) -> dict[str, Any]:
+        """Order the next segment, and return its report.
+
+        Raises:
+            Exception: what the trial failed of.
+            RuntimeError: the workers were lost too often.
+        """
+        order = {"trial": self._trial, "values": self._values, "segment": self._segment}
+        number = ray.get(self._desk.order.remote(order))
+        self._segment += 1
+        answer = self._desk.answer_to.remote(number)
+        while not ray.wait([answer], timeout=_LOOK_S)[0]:
+            if not self._thread.is_alive():
+                raise RuntimeError("the workers of a lane were lost, and Ray Train gave them up") from self._lost
+        try:
+            return ray.get(answer)
+        except RayTaskError as error:
+            raise error.cause from None
+
+    def close(self) -> None:
+        """Dismiss the workers; those that do not go by themselves go with the lane's process."""
+        ray.get(self._desk.order.remote(None))
+        self._thread.join(_GOODBYE_S)
+
+    def _live(self) -> None:
+        storage = self._job.storage
+        try:
+            run_workers(
+                TakeTrials(self._job),
+                self._job.config,
+                f"{storage.name}-lane",
+                storage.operator_folder / "train",
+                self._desk,
+            )
+        except Exception as error:  # noqa: BLE001 - the lane raises it, when it next asks
+            self._lost = error

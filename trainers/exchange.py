@@ -1,0 +1,170 @@
+"""What the ranks of a run tell each other, and how: whole numbers, over a process group of their own.
+
+`Alone` is a run in one process: it sends nothing. `Gloo` is a group of torch's gloo apart from any default group, so
+that an engine in the same process, which makes its own, finds torch.distributed untouched.
+
+What travels here is private until the noise is added. It goes from worker to worker only, in the clear: the network
+between the workers of one run must be trusted, or encrypted below (a VPN, WireGuard, a cloud's private network).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch.distributed import Store
+
+MEETING = timedelta(minutes=15)  # until every rank is there: each loads its model after that, not before
+PATIENCE = timedelta(hours=2)  # for the slowest rank of a step; a dead one closes its connections and is known at once
+LONG_PATIENCE = timedelta(days=7)  # for rank 0, which scores, waits for the ledger, or waits for its next trial
+
+
+class PeerLost(ConnectionError):  # noqa: N818 - what happened, named after it
+    """Another rank died or went silent; nothing of this step was or will be released."""
+
+
+class Exchange(Protocol):
+    """The ranks of one run, or of a part of it. Every rank calls the same methods in the same order."""
+
+    @property
+    def rank(self) -> int:
+        """Number of this process, from 0."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Number of processes."""
+        ...
+
+    def total(self, values: np.ndarray) -> np.ndarray:
+        """Return the exact sum over all ranks of int64 arrays of one shape, at rank 0; zeros elsewhere."""
+        ...
+
+    def told(self, values: np.ndarray, *, patiently: bool = False) -> np.ndarray:
+        """Return what rank 0 gave, int64, on every rank; the others give an array of the same shape."""
+        ...
+
+    def gathered(self, values: np.ndarray) -> list[np.ndarray]:
+        """Return every rank's int64 array of one shape, by rank, at rank 0; nothing elsewhere."""
+        ...
+
+    def close(self) -> None:
+        """Leave; whoever still waits for this rank is told that it is lost."""
+        ...
+
+
+class Alone:
+    """One process: what it says it says to itself."""
+
+    rank = 0
+    size = 1
+
+    def total(self, values: np.ndarray) -> np.ndarray:
+        """Return the values."""
+        return values
+
+    def told(self, values: np.ndarray, *, patiently: bool = False) -> np.ndarray:
+        """Return the values."""
+        return values
+
+    def gathered(self, values: np.ndarray) -> list[np.ndarray]:
+        """Return the values."""
+        return [values]
+
+    def close(self) -> None:
+        """Leave nobody."""
+
+
+class Gloo:
+    """The ranks of a gloo process group.
+
+    Args:
+        store: where the ranks meet (a torch.distributed store that all of them see).
+        name: of this group among those that meet there.
+        rank, size: place of this process in it, and the number of processes.
+        address: host name or IP address under which this machine is known to the others.
+        patience: how long a rank waits for the slowest one of a step.
+
+    Raises:
+        PeerLost: another rank is not there, here and in every method.
+    """
+
+    def __init__(
+        self, store: Store, name: str, rank: int, size: int, address: str, patience: timedelta = PATIENCE
+    ) -> None:
+        from torch.distributed import PrefixStore, ProcessGroupGloo
+
+        self.rank, self.size = rank, size
+        self._store, self._address, self._patience = store, address, patience
+        options = ProcessGroupGloo._Options()
+        options._devices = [ProcessGroupGloo.create_device(hostname=address)]
+        options._timeout = MEETING
+        with _peers_may_be_lost():
+            self._group: Any = ProcessGroupGloo(PrefixStore(name, store), rank, size, options)
+
+    def part(self, name: str, ranks: Sequence[int]) -> Gloo:
+        """Return the group of some ranks, which this one is among; all of them ask for it."""
+        return Gloo(self._store, name, ranks.index(self.rank), len(ranks), self._address, self._patience)
+
+    def total(self, values: np.ndarray) -> np.ndarray:
+        """Return the exact sum over all ranks of int64 arrays of one shape, at rank 0; zeros elsewhere.
+
+        Only rank 0 learns the sum: what gloo leaves in the others' arrays is a part of it, and is dropped.
+        """
+        from torch.distributed import ReduceOp, ReduceOptions
+
+        tensor, options = _tensor(values), ReduceOptions()
+        options.rootRank, options.reduceOp = 0, ReduceOp.SUM
+        self._wait(lambda: self._group.reduce([tensor], options), self._patience, options)
+        return tensor.numpy() if self.rank == 0 else np.zeros_like(values)
+
+    def told(self, values: np.ndarray, *, patiently: bool = False) -> np.ndarray:
+        """Return what rank 0 gave, int64, on every rank; the others give an array of the same shape."""
+        from torch.distributed import BroadcastOptions
+
+        tensor, options = _tensor(values), BroadcastOptions()
+        options.rootRank, options.rootTensor = 0, 0
+        patience = LONG_PATIENCE if patiently else self._patience
+        self._wait(lambda: self._group.broadcast([tensor], options), patience, options)
+        return tensor.numpy()
+
+    def gathered(self, values: np.ndarray) -> list[np.ndarray]:
+        """Return every rank's int64 array of one shape, by rank, at rank 0; nothing elsewhere."""
+        from torch.distributed import GatherOptions
+
+        tensor, options = _tensor(values), GatherOptions()
+        options.rootRank = 0
+        received = [tensor.new_empty(tensor.shape) for _ in range(self.size)] if self.rank == 0 else []
+        outputs = [received] if received else []
+        self._wait(lambda: self._group.gather(outputs, [tensor], options), self._patience, options)
+        return [one.numpy() for one in received]
+
+    def close(self) -> None:
+        """Leave; whoever still waits for this rank is told that it is lost."""
+        self._group = None
+
+    def _wait(self, start: Callable[[], Any], patience: timedelta, options: Any) -> None:
+        options.timeout = patience
+        with _peers_may_be_lost():
+            start().wait(patience)
+
+
+@contextmanager
+def _peers_may_be_lost() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # gloo's own words name a connection, and no value
+        raise PeerLost(f"another worker of this run is gone: {str(error).splitlines()[0]}") from error
+
+
+def _tensor(values: np.ndarray) -> Any:
+    """Return a copy that gloo may write into."""
+    import torch
+
+    assert values.dtype == np.int64, "ranks exchange int64 only: sums of floats depend on their order"
+    return torch.from_numpy(np.array(values, order="C", copy=True))
