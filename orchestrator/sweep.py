@@ -33,6 +33,7 @@ from orchestrator.study import METRIC, TruthfulSearch, open_search
 from orchestrator.training import take_private_run
 from orchestrator.tuning import PublicRows, public_rows, require_public
 from search_spaces.config import MENU, SearchConfig
+from trainers.replay_state import remove_states
 from trainers.run import mechanism_plan, public_score, require_resolution
 from trainers.workspace import check_inputs, open_workspace
 
@@ -101,6 +102,8 @@ def run_sweep(plan: Plan, console: Console) -> SweepResult:
             statement=statement_of(sweep.plan, reserved),
         )
         write_result(storage, result)
+        for folder in (storage.folder, *storage.trials_folder.glob("*")):
+            remove_states(folder)
     return result
 
 

@@ -22,6 +22,7 @@ from orchestrator.statements import statement_of
 from orchestrator.storage import Storage, storage_of, with_absolute_paths
 from trainers.config import RunConfig
 from trainers.ranks import Ranks
+from trainers.replay_state import remove_states
 from trainers.run import Workspace, public_score
 from trainers.workspace import check_inputs, open_workspace
 
@@ -70,6 +71,7 @@ def run_training(plan: Plan, console: Console) -> RunResult:
             statement=statement_of(plan, reserved),
         )
         write_result(storage, result)
+        remove_states(storage.folder)
     return result
 
 
