@@ -7,45 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from ray import tune
 
 from orchestrator.privacy.errors import LedgerCorruptError, LedgerUnreachable
-
-State = Literal["running", "complete", "stopped early", "failed"]
-
-
-@dataclass
-class TrialRow:
-    """One trial: its settings, how far it is, and its scores so far.
-
-    `steps_charged` counts every token of its log: also steps that a kill interrupted, and those that a trial had taken
-    before a kill and the scheduler then stopped short of. `epsilon` is that of those steps by themselves. A complete
-    trial with fewer than `num_steps` ended early because the tokens were gone.
-    """
-
-    number: int
-    values: dict[str, Any]
-    state: State = "running"
-    steps: int = 0
-    steps_charged: int = 0
-    scores: list[float] = field(default_factory=list)
-    epsilon: float | None = None
-    num_steps: int | None = None
-
-    @property
-    def score(self) -> float | None:
-        """The last score, or None before the first."""
-        return self.scores[-1] if self.scores else None
-
-    def as_winner(self, epsilon: float) -> TrialRow:
-        """Return what leaves of the best of a secret number of trials: as if it had been alone and never interrupted.
-
-        Its number, the tokens that kills cost it and its `epsilon` with them are no part of what a candidate is.
-        """
-        return replace(self, number=0, steps_charged=self.steps, epsilon=epsilon)
+from orchestrator.trial_row import TrialRow, best_of
 
 
 def word_of_the_ledger(error: BaseException | None) -> LedgerUnreachable | LedgerCorruptError | None:
@@ -67,8 +34,7 @@ class Board(tune.Callback):
 
     def best(self) -> TrialRow | None:
         """Return the complete trial with the highest last score (the first of equals), or None."""
-        complete = [row for row in self.rows if row.state == "complete" and row.score is not None]
-        return max(complete, key=lambda row: row.score or 0.0, default=None)
+        return best_of(self.rows)
 
     def steps(self) -> int:
         """Return the steps of all trials."""

@@ -1,4 +1,4 @@
-"""The command line: `dpzo plan`, `train`, `sweep`, `export`, `budget`, `audit` and `data preview`.
+"""The command line: `dpzo plan`, `train`, `sweep`, `resume`, `status`, `export`, `budget`, `audit` and `data preview`.
 
 Exit codes: 0 done, 2 bad configuration or input, 3 the privacy budget or its ledger refuses, 4 an audit found a
 violation; 1 anything else.
@@ -14,7 +14,7 @@ import typer
 
 from orchestrator import budget_cli
 from orchestrator.cli_output import Format, OutputFormat, clear_errors, print_result, progress_console
-from orchestrator.config import load_run, load_sweep, resolved_json
+from orchestrator.config import SweepConfig, load_run, load_sweep, resolved_json
 from trainers.config import RunConfig
 
 if TYPE_CHECKING:
@@ -72,17 +72,8 @@ def train(
     """Take one run to its end; started again after a kill, it goes on."""
     with clear_errors():
         loaded = load_run(config, overrides)
-        if _dry(loaded, dry_run):
-            return
-        from orchestrator.planning import make_plan
-        from orchestrator.records import result_json
-        from orchestrator.report.summary import run_summary
-        from orchestrator.training import run_training
-
-        made = make_plan(loaded)
-        _announce(made)
-        result = run_training(made, progress_console())
-        print_result(output, lambda: result_json(result), lambda width: run_summary(result, width, loaded.metric))
+        if not _dry(loaded, dry_run):
+            _carry_out(loaded, output)
 
 
 @app.command()
@@ -95,17 +86,35 @@ def sweep(
     """Search over private runs; started again after a kill, it goes on."""
     with clear_errors():
         loaded = load_sweep(config, overrides)
-        if _dry(loaded, dry_run):
-            return
-        from orchestrator.planning import make_plan
-        from orchestrator.records import result_json
-        from orchestrator.report.summary import sweep_summary
-        from orchestrator.sweep import run_sweep
+        if not _dry(loaded, dry_run):
+            _carry_out(loaded, output)
 
-        made = make_plan(loaded)
-        _announce(made)
-        result = run_sweep(made, progress_console())
-        print_result(output, lambda: result_json(result), lambda width: sweep_summary(result, loaded, width))
+
+@app.command()
+def resume(
+    place: Annotated[str, typer.Argument(metavar="FOLDER|NAME", help="Of a run or sweep.", show_default=False)],
+    output: OutputFormat = Format.TEXT,
+) -> None:
+    """Go on with a killed run or sweep, by the configuration in its folder."""
+    with clear_errors():
+        from orchestrator.resume import to_resume
+
+        _carry_out(to_resume(place), output)
+
+
+@app.command()
+def status(
+    place: Annotated[
+        str, typer.Argument(metavar="[FOLDER|NAME]", help="Of a run, a sweep, or a storage folder with many.")
+    ] = "runs",
+    output: OutputFormat = Format.TEXT,
+    watch: Annotated[bool, typer.Option("--watch", help="Again and again until it ends, or Ctrl-C.")] = False,
+) -> None:
+    """Show how far runs and sweeps are, how fast, and what they spend; running, killed or finished."""
+    with clear_errors():
+        from orchestrator.status_command import show_status
+
+        show_status(place, output, watch)
 
 
 @app.command()
@@ -165,6 +174,26 @@ def _dry(config: RunConfig, dry_run: bool) -> bool:
     if dry_run:
         sys.stdout.write(resolved_json(config))
     return dry_run
+
+
+def _carry_out(config: RunConfig, output: Format) -> None:
+    """Plan a run or sweep, say so, take it to its end, and print the result."""
+    from orchestrator.planning import make_plan
+    from orchestrator.records import result_json
+    from orchestrator.report.summary import run_summary, sweep_summary
+
+    made = make_plan(config)
+    _announce(made)
+    if isinstance(config, SweepConfig):
+        from orchestrator.sweep import run_sweep
+
+        result = run_sweep(made, progress_console())
+        print_result(output, lambda: result_json(result), lambda width: sweep_summary(result, config, width))
+    else:
+        from orchestrator.training import run_training
+
+        done = run_training(made, progress_console())
+        print_result(output, lambda: result_json(done), lambda width: run_summary(done, width, config.metric))
 
 
 def _announce(made: Plan) -> None:

@@ -9,15 +9,19 @@ lane keeps them instead of a model (lane_workers.py).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import ray
 from ray import tune
 
 from orchestrator.ledgered import holder_of, open_ledgered_run
+from orchestrator.metrics import Metrics
 from orchestrator.planning import Plan, finite_or_none
 from orchestrator.privacy.drawer import patiently
 from orchestrator.privacy.ledger import Ledger
+from orchestrator.progress import Pulse
 from orchestrator.storage import Storage
 from orchestrator.tuning import PublicRows, open_public_run
 from search_spaces.config import MENU
@@ -65,6 +69,20 @@ class Job:
         holder = holder_of(number)
         return open_ledgered_run(workspace, self.plan, trial, self.storage, holder, folder, values.get(MENU), ranks)
 
+    def metrics(self, number: int) -> Metrics | None:
+        """Return what tells Ray of trial `number`; None where trials stay secret, and outside a cluster."""
+        if not self.storage.releases_trials or not ray.is_initialized():
+            return None
+        return Metrics(self.storage.name, holder_of(number))
+
+    def pulse(self, run: BaseRun, number: int, metrics: Metrics | None) -> Callable[[int], None]:
+        """Return what takes note of each step of trial `number`, on rank 0: nothing where trials stay secret."""
+        if not self.storage.releases_trials or not run.ranks.leads:
+            return lambda step: None
+        listeners = [metrics.progressed] if metrics else []
+        folder, num_steps = self.storage.progress_folder, run.config.method.num_steps
+        return Pulse(folder, holder_of(number), num_steps, run.steps_released, *listeners)
+
     def epsilon_after(self, run: BaseRun) -> float:
         """Return what a trial has cost so far by itself: nothing on public rows."""
         return 0.0 if self.tune_on is not None else self.plan.epsilon_after(run.config, run.steps_charged)
@@ -91,7 +109,8 @@ class Trial:
         self.run = job.open(workspace, values, number, ranks)
         self._points = self.run.score_points()
         self._num_segments = 0
-        self._segments = self.run.segments()
+        self._metrics = job.metrics(number)
+        self._segments = self.run.segments(job.pulse(self.run, number, self._metrics))
 
     def report(self) -> dict[str, Any]:
         """Train to the next score and return it; `finished` says that it was the last. Rank 0 alone has a score."""
@@ -102,12 +121,15 @@ class Trial:
             self.close()  # whoever exports the best model opens the log
         if not self.run.ranks.leads:
             return {}
+        epsilon = finite_or_none(self._job.epsilon_after(self.run))
+        if self._metrics is not None:
+            self._metrics.scored(score, epsilon)
         return {
             "score": math.nan if score is None else score,
             "steps": steps,
             "steps_charged": self.run.steps_charged,
             "num_steps": self._points[-1],
-            "epsilon": finite_or_none(self._job.epsilon_after(self.run)),
+            "epsilon": epsilon,
             "sweep_epsilon": finite_or_none(self._job.plan.epsilon),
             "finished": finished,
             "done": finished,
@@ -198,5 +220,6 @@ class Lane(tune.Trainable):
 def lane_needs(config: RunConfig, threads: int) -> dict[str, float]:
     """Return what Tune sets aside for a lane: its threads, or next to nothing where its workers have their own."""
     if not config.resources.is_distributed:
-        return {"CPU": threads}
+        gpus = config.resources.gpus_per_worker
+        return {"CPU": threads} | ({"GPU": gpus} if gpus else {})
     return {"node:__internal_head__": 0.001}  # every head has it, and it takes no CPU from the workers

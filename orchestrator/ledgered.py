@@ -25,6 +25,7 @@ from trainers.release_log import Kind, num_reserved
 from trainers.run import LOG_NAME, BaseRun, Tokens, Workspace, mechanism_plan
 from trainers.tokens import LocalTokens, TokensExhausted
 
+RUN_HOLDER = "run"  # who draws the tokens of a single run
 KINDS_OF_LOG: dict[Kind, str] = {"step": TRAIN_STEP, "score": EVALUATION}
 
 

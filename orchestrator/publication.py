@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from orchestrator.board import TrialRow
 from orchestrator.planning import Plan
 from orchestrator.records import write_whole
 from orchestrator.storage import Storage
+from orchestrator.trial_row import TrialRow
 from trainers.config import RunConfig
 from trainers.methods.catalogue import METHODS
 from trainers.open_run import open_run

@@ -17,7 +17,7 @@ from trainers.config import RunConfig
 from trainers.run import flat
 
 if TYPE_CHECKING:
-    from orchestrator.board import TrialRow
+    from orchestrator.trial_row import TrialRow
 
 _PLACE_AND_SPEED = ("storage_path", "performance.", "resources.", "search.concurrent_trials", "budget.patience_s")
 

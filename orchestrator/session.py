@@ -1,17 +1,27 @@
-"""The Ray session of a sweep: a cluster that is there already, or this machine; with the arithmetic checked before."""
+"""The Ray session of a sweep: a cluster that is there already, or this machine; with the arithmetic checked before.
+
+On a cluster (RAY_ADDRESS) the driver may sit on a head without the model's hardware: what needs the model runs as a
+task with the resources of a worker (`where_it_fits`). On one machine it runs in this process.
+"""
 
 from __future__ import annotations
 
 import logging
 import math
 import os
+import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from typing import TypeVar
 
 import ray
+from ray.exceptions import AuthenticationError, RayError, RayTaskError
 
 from orchestrator.config import SweepConfig
+from orchestrator.preflight import Demand, require_resources, require_shared, require_state_api
+from orchestrator.storage import Storage
+from trainers.config import RunConfig
 
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",  # Tune prints nothing; the live table does
@@ -20,6 +30,14 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+ADDRESS = "RAY_ADDRESS"
+CONNECT_S = 10.0
+Answer = TypeVar("Answer")
+
+
+def on_a_cluster() -> bool:
+    """Return whether RAY_ADDRESS names a cluster that is there already."""
+    return ADDRESS in os.environ
 
 
 def threads_per_trial(config: SweepConfig) -> int:
@@ -33,7 +51,7 @@ def threads_per_trial(config: SweepConfig) -> int:
     given = config.resources.cpus_per_worker if config.resources.is_distributed else None
     threads = int(given or 0) or config.performance.num_threads or max(1, cores // (concurrent * workers))
     wanted = cpus_at_once(config, threads)
-    if "RAY_ADDRESS" not in os.environ and wanted > cores:
+    if not on_a_cluster() and wanted > cores:
         of_workers = f" × {workers} workers" if workers > 1 else ""
         raise ValueError(
             f"{concurrent} trials at once{of_workers} × {threads} threads want {wanted} CPU cores; this machine has "
@@ -50,27 +68,118 @@ def cpus_at_once(config: SweepConfig, threads: int) -> int:
     return math.ceil(config.search.concurrent_trials * resources.most_workers * each)
 
 
+def demand_of(config: RunConfig, threads: int | None = None) -> Demand:
+    """Return what a run, or the trials at once of a sweep, need of a cluster, where each has so many threads."""
+    resources = config.resources
+    concurrent = config.search.concurrent_trials if isinstance(config, SweepConfig) else 1
+    cpus = (resources.cpus_per_worker if resources.is_distributed else None) or threads
+    return Demand(
+        concurrent * resources.workers,
+        cpus or config.performance.num_threads or 1,
+        resources.gpus_per_worker,
+        what=f"{concurrent} trials at once" + (f" × {resources.workers} workers" if resources.workers > 1 else ""),
+        mend="search.concurrent_trials, resources.workers or performance.num_threads",
+    )
+
+
 @contextmanager
-def ray_session(num_cpus: int) -> Iterator[None]:
-    """Connect to the cluster at RAY_ADDRESS, or start Ray on this machine for as long as the body runs.
+def cluster_session(config: RunConfig, demand: Demand, storage: Storage) -> Iterator[None]:
+    """Connect to the cluster at RAY_ADDRESS for as long as the body runs, and check it; without one, do nothing.
 
     Raises:
-        ValueError: the cluster has fewer CPUs than the sweep wants at once; its trials would wait for ever.
+        ValueError: it does not answer, is too small, has no dashboard, or does not see the storage and the inputs.
     """
-    os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
-    address = os.environ.get("RAY_ADDRESS")
-    ray.init(
-        address=address,
-        num_cpus=None if address else num_cpus,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        include_dashboard=None if address else True,
-    )
+    address = os.environ.get(ADDRESS)
+    if address is None or ray.is_initialized():
+        yield
+        return
+    dashboard_url = _connect(address)
     try:
-        available = int(ray.cluster_resources().get("CPU", 0))
-        if available < num_cpus:
-            raise ValueError(f"the trials at once want {num_cpus} CPUs; the Ray cluster at {address} has {available}.")
+        nodes = ray.nodes()
+        require_resources(demand, nodes)
+        require_state_api(dashboard_url)
+        require_shared(storage, nodes, _inputs(config))
         with redirect_stdout(sys.stderr):  # what Ray says of a lost worker: standard output holds results
             yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def ray_session(num_cpus: int) -> Iterator[None]:
+    """Start Ray on this machine, or connect to RAY_ADDRESS, for as long as the body runs, unless that is done."""
+    if ray.is_initialized():
+        yield
+        return
+    if on_a_cluster():
+        _connect(os.environ[ADDRESS])
+    else:
+        _be_quiet()
+        ray.init(num_cpus=num_cpus, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=True)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        ray.shutdown()
+
+
+def where_it_fits(demand: Demand, function: Callable[..., Answer], *arguments: object) -> Answer:
+    """Call a function that loads the model: on a cluster as a task with a worker's resources, else right here.
+
+    Raises:
+        What the function raises; RuntimeError where its process died, for want of memory perhaps.
+    """
+    if not on_a_cluster():
+        return function(*arguments)
+    task = ray.remote(num_cpus=demand.cpus, num_gpus=demand.gpus, resources=dict(demand.others or {}), max_retries=1)(
+        function
+    )
+    try:
+        return ray.get(task.remote(*arguments))
+    except RayTaskError as error:
+        raise error.cause from None
+    except RayError as error:
+        raise RuntimeError(f"the process that loads the model on the cluster died: {error}") from None
+
+
+def _connect(address: str) -> str | None:
+    """Connect, and return where the dashboard is."""
+    _require_somebody(address)
+    _be_quiet()
+    try:
+        return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR).dashboard_url
+    except (ConnectionError, AuthenticationError):
+        mode = os.environ.get("RAY_AUTH_MODE", "not set")
+        raise ValueError(
+            f"{ADDRESS}: the Ray cluster at {address} does not let this process in. RAY_AUTH_MODE is {mode} here: set "
+            "it, and with 'token' also RAY_AUTH_TOKEN or ~/.ray/auth_token, to what they are on the cluster's nodes."
+        ) from None
+
+
+def _require_somebody(address: str) -> None:
+    """Refuse an address where nothing listens: Ray would ask there again and again for minutes."""
+    host, _, port = address.rpartition(":")
+    if "//" in address or (address != "auto" and not (host and port.isdigit())):
+        raise ValueError(f"{ADDRESS}: got {address!r}; expected host:port of the head, or auto, on one of its nodes.")
+    if address == "auto":
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+    except OSError as error:
+        raise ValueError(f"{ADDRESS}: no Ray cluster answers at {address}: {error.strerror or error}.") from None
+
+
+def _be_quiet() -> None:
+    os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
+
+
+def _inputs(config: RunConfig) -> dict[str, str]:
+    """Return the local files and folders that workers read; a path that is not here is a hub's name."""
+    tune_on = config.search.tune_on if isinstance(config, SweepConfig) else None
+    named = {
+        "data.train": config.data.train,
+        "data.validation": config.data.validation,
+        "model.path": config.model.path,
+        "search.tune_on": tune_on,
+    }
+    return {setting: path for setting, path in named.items() if path is not None and os.path.exists(path)}

@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from orchestrator.config import BudgetConfig, LedgeredConfig, SweepConfig
 from orchestrator.privacy.drawer import PATIENCE_S
 from trainers.config import RunConfig
 
-LEDGER_FILE = "dpzo.db"
+LEDGER_FILE, CONFIG_FILE = "dpzo.db", "config.json"
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,17 @@ class Storage:
     @property
     def database_url(self) -> str:
         """Ledger and Optuna study, readable by optuna-dashboard; for the operator alone."""
-        return self.ledger_url or f"sqlite:///{self.root / LEDGER_FILE}"
+        return self.ledger_url or f"sqlite:///{self.ledger_file}"
+
+    @property
+    def ledger_file(self) -> Path:
+        """The database where no URL names another one."""
+        return self.root / LEDGER_FILE
 
     @property
     def config_file(self) -> Path:
         """The resolved configuration."""
-        return self.folder / "config.json"
+        return self.folder / CONFIG_FILE
 
     @property
     def result_file(self) -> Path:
@@ -76,14 +82,38 @@ class Storage:
     def lock(self) -> Iterator[None]:
         """Hold the run's folder for one process; a second one is refused."""
         self.operator_folder.mkdir(parents=True, exist_ok=True)
-        with open(self.operator_folder / ".lock", "w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ValueError(
-                    f"name: {self.name!r} is running in another process; wait, or give another name."
-                ) from None
+        with open(self._lock_file, "w") as file:
+            for pause in (0.05, 0.2, None):  # whoever only looks (`is_held`) holds it for a moment
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if pause is None:
+                        raise ValueError(
+                            f"name: {self.name!r} is running in another process; wait, or give another name."
+                        ) from None
+                    time.sleep(pause)
             yield
+
+    def is_held(self) -> bool:
+        """Return whether a live process holds the run's folder."""
+        if not self._lock_file.exists():
+            return False
+        with open(self._lock_file) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    @property
+    def progress_folder(self) -> Path:
+        """How far each trial is; it tells times, and so stays with the operator."""
+        return self.operator_folder / "progress"
+
+    @property
+    def _lock_file(self) -> Path:
+        return self.operator_folder / ".lock"
 
     def identity(self) -> str:
         """Return what tells this run's folder from every other one: random, made when first asked for; for operators.
@@ -118,9 +148,14 @@ def storage_of(config: RunConfig) -> Storage:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"storage_path: {root} cannot be made a folder: {error.strerror}") from error
+    return storage_in(root, config, config.name)
+
+
+def storage_in(root: Path, config: RunConfig, name: str) -> Storage:
+    """Return the paths of a configuration in a root folder, wherever the configuration says that it was."""
     budget = config.budget if isinstance(config, LedgeredConfig) else BudgetConfig()
     releases_trials = not (isinstance(config, SweepConfig) and config.search.release == "best")
-    return Storage(root, config.name, budget.ledger, releases_trials, budget.patience_s)
+    return Storage(root, name, budget.ledger, releases_trials, budget.patience_s)
 
 
 def with_absolute_paths(config: RunConfig) -> RunConfig:

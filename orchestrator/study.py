@@ -19,20 +19,16 @@ from ray.tune.search.optuna import OptunaSearch
 from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 
-from orchestrator.board import State, TrialRow
 from orchestrator.privacy.drawer import PATIENCE_S, patiently
 from orchestrator.privacy.errors import LedgerUnreachable
 from orchestrator.privacy.ledger_store import is_away
+from orchestrator.trial_row import TrialRow, row_of_study
 from search_spaces.config import SearchConfig
 from search_spaces.space import define_by_run
 
 METRIC = "score"
 Answer = TypeVar("Answer")
-STATES: dict[TrialState, State] = {
-    TrialState.COMPLETE: "complete",
-    TrialState.PRUNED: "stopped early",
-    TrialState.FAIL: "failed",
-}
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
 def open_search(
@@ -103,20 +99,8 @@ class TruthfulSearch(OptunaSearch):
 
     def ended_trials(self) -> list[TrialRow]:
         """Return the trials that had ended before this process began."""
-        ended = self._wait_for(lambda: self._study.get_trials(states=tuple(STATES)))
-        return [
-            TrialRow(
-                number=trial.number,
-                values=trial.params,
-                state=STATES[trial.state],
-                steps=trial.user_attrs.get("steps", 0),
-                steps_charged=trial.user_attrs.get("steps_charged", 0),
-                epsilon=trial.user_attrs.get("epsilon"),
-                num_steps=trial.user_attrs.get("num_steps"),
-                scores=[trial.intermediate_values[step] for step in sorted(trial.intermediate_values)],
-            )
-            for trial in ended
-        ]
+        ended = self._wait_for(lambda: self._study.get_trials(states=ENDED))
+        return [row_of_study(trial) for trial in ended]
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the next trial's values, flat, with its number."""

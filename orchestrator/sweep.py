@@ -20,18 +20,20 @@ from orchestrator.config import SweepConfig
 from orchestrator.lane import Job, Lane, lane_needs
 from orchestrator.ledgered import holder_of, require_ledger_knows
 from orchestrator.planning import Plan
+from orchestrator.preflight import Demand
 from orchestrator.privacy.ledger import Ledger
 from orchestrator.publication import publish_best
 from orchestrator.records import SweepResult, read_result, require_same_settings, write_config, write_result
 from orchestrator.report.live import live_view
 from orchestrator.reservation import Reserved, reserve
-from orchestrator.session import cpus_at_once, ray_session, threads_per_trial
+from orchestrator.session import cluster_session, cpus_at_once, demand_of, ray_session, threads_per_trial, where_it_fits
 from orchestrator.statements import statement_of
 from orchestrator.storage import Storage, storage_of, with_absolute_paths
 from orchestrator.study import METRIC, TruthfulSearch, open_search
 from orchestrator.training import take_private_run
 from orchestrator.tuning import PublicRows, public_rows, require_public
 from search_spaces.config import MENU, SearchConfig
+from trainers.replay_state import remove_states
 from trainers.run import mechanism_plan, public_score, require_resolution
 from trainers.workspace import check_inputs, open_workspace
 
@@ -51,6 +53,11 @@ class _Sweep:
     threads: int
     tune_on: PublicRows | None
 
+    @property
+    def demand(self) -> Demand:
+        """What its trials need at once."""
+        return demand_of(self.config, self.threads)
+
 
 def run_sweep(plan: Plan, console: Console) -> SweepResult:
     """Run all trials of a plan and export the best model.
@@ -61,10 +68,11 @@ def run_sweep(plan: Plan, console: Console) -> SweepResult:
     """
     started = time.monotonic()
     sweep = _prepare(plan)
-    config, storage = sweep.config, sweep.storage
-    with storage.lock():
+    config, storage, demand = sweep.config, sweep.storage, sweep.demand
+    with storage.lock(), cluster_session(config, demand, storage):
         require_same_settings(storage, config)
-        zero_shot = _zero_shot(sweep)  # before the reservation: a model that does not load must not leave one
+        # before the reservation: a model that does not load must not leave one
+        zero_shot = where_it_fits(demand, _zero_shot, sweep)
         reserved = reserve(sweep.plan, storage)
         if sweep.tune_on is None:
             require_ledger_knows(reserved.ledger, storage)
@@ -75,7 +83,7 @@ def run_sweep(plan: Plan, console: Console) -> SweepResult:
         if best is not None and sweep.tune_on is not None:
             score = take_private_run(sweep.plan, best.values, storage, console).score
         elif best is not None:
-            publish_best(sweep.plan, storage, best)
+            where_it_fits(demand, publish_best, sweep.plan, storage, best)
         reserved.ledger.close(storage.name)
         trials = board.rows
         if not storage.releases_trials:
@@ -94,6 +102,8 @@ def run_sweep(plan: Plan, console: Console) -> SweepResult:
             statement=statement_of(sweep.plan, reserved),
         )
         write_result(storage, result)
+        for folder in (storage.folder, *storage.trials_folder.glob("*")):
+            remove_states(folder)
     return result
 
 

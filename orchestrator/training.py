@@ -10,20 +10,21 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from orchestrator.ledgered import open_ledgered_run
+from orchestrator.ledgered import RUN_HOLDER, open_ledgered_run
 from orchestrator.planning import Plan
 from orchestrator.privacy.ledger import Ledger
+from orchestrator.progress import Pulse
 from orchestrator.records import RunResult, require_same_settings, write_config, write_result
 from orchestrator.report.live import steps_bar
 from orchestrator.reservation import reserve
+from orchestrator.session import cluster_session, demand_of, on_a_cluster, ray_session, where_it_fits
 from orchestrator.statements import statement_of
 from orchestrator.storage import Storage, storage_of, with_absolute_paths
 from trainers.config import RunConfig
 from trainers.ranks import Ranks
+from trainers.replay_state import remove_states
 from trainers.run import Workspace, public_score
 from trainers.workspace import check_inputs, open_workspace
-
-HOLDER = "run"
 
 
 class Trained(NamedTuple):
@@ -52,7 +53,7 @@ def run_training(plan: Plan, console: Console) -> RunResult:
     plan = replace(plan, config=config)
     storage = storage_of(config)
     check_inputs(config)
-    with storage.lock():
+    with storage.lock(), cluster_session(config, demand_of(config), storage):
         require_same_settings(storage, config)
         trained = take_private_run(plan, {}, storage, console)
         reserved = reserve(plan, storage)  # which stands already
@@ -70,14 +71,18 @@ def run_training(plan: Plan, console: Console) -> RunResult:
             statement=statement_of(plan, reserved),
         )
         write_result(storage, result)
+        remove_states(storage.folder)
     return result
 
 
 def take_private_run(plan: Plan, values: Mapping[str, Any], storage: Storage, console: Console) -> Trained:
-    """Reserve the plan and take its private run: in this process, or on the workers that `resources` asks for."""
+    """Reserve the plan and take its private run: here, where a cluster has room, or on the workers of `resources`."""
     if plan.config.resources.is_distributed:
         return train_on_workers(plan, values, storage)
-    return PrivateTraining(plan, values, storage).take(console)
+    training = PrivateTraining(plan, values, storage)
+    if on_a_cluster():
+        return where_it_fits(demand_of(plan.config), training.take, Console(quiet=True))
+    return training.take(console)
 
 
 def private_workspace(config: RunConfig, storage: Storage, ranks: Ranks | None = None) -> Workspace:
@@ -102,10 +107,17 @@ def train_private(
     """
     config, leads = plan.trial(values), ranks is None or ranks.leads
     zero_shot = public_score(config, workspace) if leads else None
-    run = open_ledgered_run(workspace, plan, config, storage, HOLDER, storage.folder, ranks=ranks)
+    run = open_ledgered_run(workspace, plan, config, storage, RUN_HOLDER, storage.folder, ranks=ranks)
+    pulse = Pulse(storage.progress_folder, RUN_HOLDER, config.method.num_steps, run.steps_released) if leads else None
     with run.log, steps_bar(console) as bar:
         task = bar.add_task(config.name, total=config.method.num_steps, completed=run.steps_taken)
-        scores = [score for _, score in run.segments(lambda taken: bar.update(task, completed=taken))]
+
+        def on_step(taken: int) -> None:
+            bar.update(task, completed=taken)
+            if pulse is not None:
+                pulse(taken)
+
+        scores = [score for _, score in run.segments(on_step)]
     if leads:
         workspace.evaluator.export(storage.model_folder)
     return Trained(run.steps_taken, run.steps_charged, zero_shot, scores)
@@ -141,7 +153,6 @@ class PrivateTraining:
 
 def train_on_workers(plan: Plan, values: Mapping[str, Any], storage: Storage) -> Trained:
     """Take the private run on workers of Ray Train; it goes on when some are lost."""
-    from orchestrator.session import ray_session
     from trainers.ray_worker import Desk, run_workers, worker_needs
 
     config = plan.config

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainers.config import RunConfig
-from trainers.evaluators.base import Example, LossEvaluator
+from trainers.evaluators.base import Example, LossEvaluator, Restorable
 from trainers.evaluators.proof import require_resolved
 from trainers.groups import groups_of
 from trainers.mechanism import MechanismPlan
@@ -24,6 +24,7 @@ from trainers.methods.method import Method, smallest_resolution
 from trainers.noise import ExactNoise, Noise
 from trainers.ranks import Ranks
 from trainers.release_log import Transcript
+from trainers.replay_state import ReplayState, read_state, write_state
 from trainers.sampling import PoissonSampler, Sampler
 from trainers.schedules import bound, stage_starts
 from trainers.scoring import PrivateScore, public_metrics
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger(__name__)
 LOG_NAME = "release_log.jsonl"
+SNAPSHOT_STEPS = 1000  # between snapshots, where the configuration says nothing
 _IDENTIFYING = ("data", "task", "model", "method", "score")
 
 
@@ -112,9 +114,10 @@ class BaseRun(ABC):
         self._tokens = tokens
         self.ranks = ranks or Ranks()
         workspace.evaluator.reset()
-        header = _header(config, plan, workspace.evaluator)
-        self.log: Transcript = open_log(self.ranks, folder / LOG_NAME, header, _header_defaults())
+        self._folder, self._header = folder, _header(config, plan, workspace.evaluator)
+        self.log: Transcript = open_log(self.ranks, folder / LOG_NAME, self._header, _header_defaults())
         self.steps_taken = 0
+        self._scores: list[float | None] = []
         self.metrics: dict[str, float] = {}
 
     @abstractmethod
@@ -166,13 +169,19 @@ class BaseRun(ABC):
                 on_step(self.steps_taken)
         except TokensExhausted as refusal:
             LOGGER.warning("%s: ends after %d steps. %s", self.config.name, self.steps_taken, refusal)
-        return self.steps_taken
+        return min(self.steps_taken, point)  # a snapshot may lie behind the point
 
     def close(self) -> None:
         """Close the log; θ stays in the evaluator."""
         self.log.close()
 
     def _score(self, index: int) -> float | None:
+        """Return the score of a point; of one that a snapshot lies behind, the score that it had then."""
+        if index == len(self._scores):
+            self._scores.append(self._new_score(index))
+        return self._scores[index]
+
+    def _new_score(self, index: int) -> float | None:
         evaluator, validation = self._workspace.evaluator, self._workspace.validation
         if not self.config.data.has_validation or not self.ranks.leads:
             return None
@@ -226,6 +235,7 @@ class Run(BaseRun):
         super().__init__(workspace, config, plan, tokens, folder, ranks)
         own = ranks.own(groups)
         self._rebuilt: set[int] = set()
+        self._is_warned = False
         self._context = StepContext(
             plan=plan,
             method=Method(config.method, plan, workspace.evaluator, self.log, ranks),
@@ -238,6 +248,7 @@ class Run(BaseRun):
             ranks=ranks,
             max_examples=config.data.max_examples_per_user,
         )
+        self._restore()
 
     def replay(self) -> None:
         """Bring θ to where the log ends, without touching private data."""
@@ -254,8 +265,38 @@ class Run(BaseRun):
             apply_release(self._context, self.steps_taken, self.log.releases["step"][self.steps_taken])
         self.steps_taken += 1
         every, last = self.config.resources.check_steps, self.config.method.num_steps
-        if fresh and (self.steps_taken % every == 0 or self.steps_taken == last):
+        due = self.steps_taken % (self.config.performance.snapshot_steps or SNAPSHOT_STEPS) == 0
+        if fresh and (self.steps_taken % every == 0 or self.steps_taken == last or due):
             self._require_same_weights()
+        if fresh and due and self.ranks.leads:
+            self._save()
+
+    def _save(self) -> None:
+        """Write where the run is; without it a replay takes longer, so that a full disk is no end."""
+        parameters = self._workspace.evaluator.parameters
+        if not isinstance(parameters, Restorable):
+            return
+        from safetensors import SafetensorError
+
+        method = self._context.method.state()
+        state = ReplayState(self.steps_taken, parameters.state(), method, tuple(self._scores))
+        try:
+            write_state(self._folder, self._header, self.log, state)
+        except (OSError, SafetensorError) as error:
+            if not self._is_warned:
+                LOGGER.warning("%s: no snapshot can be written (%s); a replay will take longer", self._folder, error)
+            self._is_warned = True
+
+    def _restore(self) -> None:
+        """Go on from the last snapshot of the releases that are in the log, if there is one."""
+        parameters = self._workspace.evaluator.parameters
+        if not isinstance(parameters, Restorable):
+            return
+        state = read_state(self._folder, self._header, self.log)
+        if state is not None:
+            parameters.restore(state.tensors)
+            self._context.method.restore(state.method)
+            self.steps_taken, self._scores = state.steps, list(state.scores)
 
     def _require_same_weights(self) -> None:
         """Rebuild the weights of the ranks that differ from most: the log says what they are."""

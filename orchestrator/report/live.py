@@ -12,9 +12,10 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from orchestrator.board import Board, TrialRow
+from orchestrator.board import Board
 from orchestrator.privacy.errors import LedgerUnreachable
 from orchestrator.report.tables import trials_table
+from orchestrator.trial_row import steps_to_come
 from trainers.config import Metric
 
 
@@ -30,12 +31,6 @@ def steps_bar(console: Console) -> Progress:
         TimeRemainingColumn(elapsed_when_finished=False),
         console=console,
     )
-
-
-def steps_to_come(rows: Sequence[TrialRow], num_trials: int, num_steps: int) -> int:
-    """Return how many steps the whole sweep will take, as far as is known: ended trials count what they took."""
-    ended = [row.steps_charged for row in rows if row.state in ("stopped early", "failed")]
-    return sum(ended) + (num_trials - len(ended)) * num_steps
 
 
 @contextmanager

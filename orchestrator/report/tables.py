@@ -12,10 +12,16 @@ from rich.text import Text
 from orchestrator.privacy.display import round_up
 
 if TYPE_CHECKING:
-    from orchestrator.board import TrialRow
+    from orchestrator.trial_row import TrialRow
     from trainers.config import Metric
 
-STATE_STYLES = {"running": "cyan", "complete": "green", "stopped early": "yellow", "failed": "red"}
+STATE_STYLES = {
+    "running": "cyan",
+    "interrupted": "magenta",
+    "complete": "green",
+    "stopped early": "yellow",
+    "failed": "red",
+}
 
 
 def trials_table(

@@ -1,11 +1,15 @@
+import socket
 import subprocess
 import sys
 
 import pytest
+from ray.exceptions import AuthenticationError
 
 from orchestrator import session
 from orchestrator.config import load_sweep
-from orchestrator.session import threads_per_trial
+from orchestrator.preflight import Demand
+from orchestrator.session import cluster_session, threads_per_trial, where_it_fits
+from orchestrator.storage import Storage
 
 
 @pytest.fixture
@@ -54,3 +58,38 @@ def test_importing_the_session_starts_no_cluster():
     code = "import ray, orchestrator.session; print(ray.is_initialized())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("address", "word"),
+    [
+        ("127.0.0.1:9", "no Ray cluster answers at 127.0.0.1:9: Connection refused"),
+        ("ray://head:10001", "expected host:port of the head, or auto"),
+        ("head", "expected host:port of the head, or auto"),
+    ],
+)
+def test_an_address_where_nobody_answers_is_no_hang(sweep, tmp_path, monkeypatch, address, word):
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(ValueError, match=word), cluster_session(sweep(), Demand(1, 1), Storage(tmp_path, "test")):
+        pass
+
+
+@pytest.mark.parametrize("refusal", [ConnectionError("no"), AuthenticationError("no")])
+def test_another_authentication_is_said_with_what_to_set(sweep, tmp_path, monkeypatch, refusal):
+    def refuse(**_):
+        raise refusal
+
+    monkeypatch.setattr(session.ray, "init", refuse)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{listening.getsockname()[1]}")
+        with (
+            pytest.raises(ValueError, match="does not let this process in. RAY_AUTH_MODE is disabled here"),
+            cluster_session(sweep(), Demand(1, 1), Storage(tmp_path, "test")),
+        ):
+            pass
+
+
+def test_without_a_cluster_the_model_is_loaded_right_here(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert where_it_fits(Demand(1, 1), lambda one, other: one + other, 1, 2) == 3

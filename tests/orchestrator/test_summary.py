@@ -8,10 +8,11 @@ from orchestrator.board import Board, TrialRow
 from orchestrator.config import load_run, load_sweep
 from orchestrator.planning import make_plan
 from orchestrator.records import RunResult, SweepResult
-from orchestrator.report.live import live_view, steps_to_come
+from orchestrator.report.live import live_view
 from orchestrator.report.summary import plan_summary, run_summary, sweep_summary
 from orchestrator.report.tables import duration, epsilon_text, facts_table, short, trials_table
 from orchestrator.storage import Storage
+from orchestrator.trial_row import steps_to_come
 from tests.support.statements import stated
 
 WIDTH = 80

@@ -13,6 +13,8 @@ class PerformanceConfig(Section):
     micro_batch_tokens: Count = Field(default=4096, description="Largest padded size of one forward pass, tokens.")
     num_threads: Count | None = Field(default=None, description="CPU threads of one run; all cores when absent.")
     device: str = Field(default="cpu", description="torch device, 'cpu' or 'cuda'.")
-    snapshot_steps: Count = Field(
-        default=50, description="Steps between snapshots of a first-order run; a kill loses those after the last one."
+    snapshot_steps: Count | None = Field(
+        default=None,
+        description="Steps between snapshots of the weights. Of a first-order run a kill loses the steps after the "
+        "last one (50 when absent); a zeroth-order run only replays its log the faster (1000 when absent).",
     )

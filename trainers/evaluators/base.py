@@ -13,14 +13,17 @@ every implementation to the same promises:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
 from trainers.directions import Direction
+
+if TYPE_CHECKING:
+    import torch
 
 Terms = Sequence[tuple[Direction, float]]
 """(direction, coefficient) pairs that are added up in order."""
@@ -76,6 +79,19 @@ class ParameterSpace(Protocol):
         Without terms the score is |θ_i|. nested: the new mask holds the one of now, or lies in it.
         Raises ValueError where nothing would be kept.
         """
+        ...
+
+
+@runtime_checkable
+class Restorable(Protocol):
+    """A `ParameterSpace` that can be put where it was; runs over others replay their whole log instead."""
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return θ, mask, anchor and velocity as tensors by name; to be read, and only until the next update."""
+        ...
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Go on from a state of the same parameters, bit for bit."""
         ...
 
 

@@ -157,6 +157,24 @@ class Parameters:
         self._master, self._waiting = dict(values), ()
         self._live_is_theta = self._live_is_theta_off_mask = False
 
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return θ, mask, anchor and velocity as tensors by name; to be read, and only until the next update."""
+        self._update_master()
+        anchor = self._anchor if self._anchor is not self._base else {}
+        parts = {"theta": self._master, "kept": self._kept or {}, "anchor": anchor, "velocity": self._velocity or {}}
+        return {f"{part}/{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Go on from a state of the same parameters, bit for bit."""
+        parts: dict[str, dict[str, torch.Tensor]] = {"theta": {}, "kept": {}, "anchor": {}, "velocity": {}}
+        for key, tensor in state.items():
+            part, _, name = key.partition("/")
+            parts[part][name] = tensor.to(self._base[name].device, copy=True)
+        self._forget()
+        self._master, self._kept = parts["theta"], parts["kept"] or None
+        self._anchor, self._velocity = parts["anchor"] or self._base, parts["velocity"] or None
+        self._live_is_theta = self._live_is_theta_off_mask = False
+
     def digest(self) -> str:
         """Return a SHA-256 over names, shapes and bits of θ."""
         digest = hashlib.sha256()

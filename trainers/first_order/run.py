@@ -29,6 +29,8 @@ from trainers.run import BaseRun, Tokens, Workspace
 from trainers.sampling import PoissonSampler, Sampler
 from trainers.schedules import bound
 
+SNAPSHOT_STEPS = 50  # between snapshots, where the configuration says nothing: what a kill may lose
+
 
 class FirstOrderRun(BaseRun):
     """One training by gradients.
@@ -70,7 +72,6 @@ class FirstOrderRun(BaseRun):
         self._units: Sequence[Unit] = groups_of(workspace.examples, workspace.users)
         self._sampler = sampler or PoissonSampler(plan, len(self._units))
         self._noise = noise or GaussianNoise()
-        self._scores: list[float | None] = []
         self._saved_steps = -1
         try:
             self.replay()
@@ -97,15 +98,9 @@ class FirstOrderRun(BaseRun):
 
     def _train_until(self, point: int, on_step: Callable[[int], None]) -> int:
         taken = super()._train_until(point, on_step)
-        if taken <= point:
+        if self.steps_taken <= point:
             self._save()
-        return min(taken, point)
-
-    def _score(self, index: int) -> float | None:
-        """Return the score of a point; of one that the snapshot lies behind, the score that it had then."""
-        if index >= len(self._scores):
-            self._scores.append(super()._score(index))
-        return self._scores[index]
+        return taken
 
     def _step(self) -> None:
         index = self.log.num_released("step")  # counts lost steps too
@@ -119,7 +114,7 @@ class FirstOrderRun(BaseRun):
         self._optimizer.step(mean, self._learning_rate(self.steps_taken))
         self._evaluator.parameters.assign(self._optimizer.theta)
         self.steps_taken += 1
-        if self.steps_taken % self.config.performance.snapshot_steps == 0:
+        if self.steps_taken % (self.config.performance.snapshot_steps or SNAPSHOT_STEPS) == 0:
             self._save()
 
     def _private_sum(self) -> dict[str, torch.Tensor]:

@@ -12,21 +12,18 @@ stay charged, and are taken again with new batches under new tokens, where the r
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 
-from trainers.release_log import Transcript, fsync_folder
+from trainers.release_log import Transcript
+from trainers.tensor_file import digest_of_file, write_tensors
 
 _PATTERN = "snapshot-*.safetensors"
-_READ_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -46,15 +43,10 @@ class Snapshot:
 
 def write_snapshot(folder: Path, log: Transcript, snapshot: Snapshot) -> None:
     """Write a snapshot, name it in the log, and remove those before it; a kill leaves one that counts."""
-    path = folder / f"snapshot-{snapshot.steps:08d}.safetensors"
-    temporary = path.with_name(f".{path.name}")
     place = {"steps": str(snapshot.steps), "scores": json.dumps(snapshot.scores)}
-    save_file({name: tensor.contiguous() for name, tensor in snapshot.tensors.items()}, temporary, metadata=place)
-    with open(temporary, "rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    fsync_folder(folder)
-    log.snapshot(_digest(path))
+    name = f"snapshot-{snapshot.steps:08d}.safetensors"
+    path = write_tensors(snapshot.tensors, place, lambda _: folder / name, folder)
+    log.snapshot(digest_of_file(path))
     for old in folder.glob(_PATTERN):
         if old != path:
             old.unlink()
@@ -68,7 +60,7 @@ def read_snapshot(folder: Path, log: Transcript) -> Snapshot | None:
     """
     if not log.snapshots:
         return None
-    found = {_digest(path): path for path in folder.glob(_PATTERN)}
+    found = {digest_of_file(path): path for path in folder.glob(_PATTERN)}
     known = [found[digest] for digest in log.snapshots if digest in found]
     if not known:
         raise ValueError(
@@ -79,11 +71,3 @@ def read_snapshot(folder: Path, log: Transcript) -> Snapshot | None:
         place = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     return Snapshot(tensors, int(place["steps"]), tuple(json.loads(place["scores"])))
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(_READ_BYTES):
-            digest.update(block)
-    return digest.hexdigest()

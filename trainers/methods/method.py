@@ -8,6 +8,7 @@ through the same states, and a run that is taken up in the middle of a stage fin
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -70,6 +71,14 @@ class Method:
             self._evaluator.parameters.set_anchor()
         if self._config.mask is not None:
             self._pruning.enter(self._starts.index(step), step, self._keep(step))
+
+    def state(self) -> dict[str, list[float]]:
+        """Return what it remembers of released values; the rest is in the parameters, or follows from the step."""
+        return self._released.state()
+
+    def restore(self, state: Mapping[str, list[float]]) -> None:
+        """Go on from a state."""
+        self._released.restore(state)
 
     def plan_at(self, step: int) -> MechanismPlan:
         """Return the plan with the clip norm in force."""

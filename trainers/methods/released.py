@@ -6,6 +6,7 @@ Everything here sees released values and public constants only, so a replay of t
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -24,6 +25,14 @@ class RunningMean:
         self._weight = self._decay * self._weight + (1.0 - self._decay)
         return self._sum / self._weight
 
+    def state(self) -> list[float]:
+        """Return all that it remembers."""
+        return [self._sum, self._weight]
+
+    def restore(self, state: list[float]) -> None:
+        """Go on from a state."""
+        self._sum, self._weight = state
+
 
 class ReleasedValues:
     """The noisy means of a run, shrunk and scaled as configured; it remembers those that it was given.
@@ -38,6 +47,19 @@ class ReleasedValues:
     def __init__(self, shrinkage: float | None, rms_decay: float | None) -> None:
         self._energy = None if shrinkage is None else RunningMean(shrinkage)
         self._mean_square = None if rms_decay is None else RunningMean(rms_decay)
+
+    def state(self) -> dict[str, list[float]]:
+        """Return all that it remembers of the values that it was given."""
+        return {name: mean.state() for name, mean in self._means().items()}
+
+    def restore(self, state: Mapping[str, list[float]]) -> None:
+        """Go on from a state."""
+        for name, mean in self._means().items():
+            mean.restore(state[name])
+
+    def _means(self) -> dict[str, RunningMean]:
+        means = {"energy": self._energy, "mean_square": self._mean_square}
+        return {name: mean for name, mean in means.items() if mean is not None}
 
     def mean(self, noisy_K: np.ndarray, plan: MechanismPlan) -> np.ndarray:
         """Return g of a release, float64 [K]: the sum over B in loss per parameter unit, then shrunk and scaled."""

@@ -1,0 +1,70 @@
+"""One trial of a sweep, as far as it is known: what the live table, the status and the result file show.
+
+Only releasable values stand here: settings, scores (public, or noisy and paid for) and step counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+State = Literal["running", "interrupted", "complete", "stopped early", "failed"]
+OF_STUDY: dict[str, State] = {"RUNNING": "running", "COMPLETE": "complete", "PRUNED": "stopped early", "FAIL": "failed"}
+
+
+@dataclass
+class TrialRow:
+    """One trial: its settings, how far it is, and its scores so far.
+
+    `steps_charged` counts every token of its log: also steps that a kill interrupted, and those that a trial had taken
+    before a kill and the scheduler then stopped short of. `epsilon` is that of those steps by themselves. A complete
+    trial with fewer than `num_steps` ended early because the tokens were gone.
+    """
+
+    number: int
+    values: dict[str, Any]
+    state: State = "running"
+    steps: int = 0
+    steps_charged: int = 0
+    scores: list[float] = field(default_factory=list)
+    epsilon: float | None = None
+    num_steps: int | None = None
+
+    @property
+    def score(self) -> float | None:
+        """The last score, or None before the first."""
+        return self.scores[-1] if self.scores else None
+
+    def as_winner(self, epsilon: float) -> TrialRow:
+        """Return what leaves of the best of a secret number of trials: as if it had been alone and never interrupted.
+
+        Its number, the tokens that kills cost it and its `epsilon` with them are no part of what a candidate is.
+        """
+        return replace(self, number=0, steps_charged=self.steps, epsilon=epsilon)
+
+
+def row_of_study(trial: Any) -> TrialRow:
+    """Return the row of an Optuna trial as `TruthfulSearch` stores it."""
+    return TrialRow(
+        number=trial.number,
+        values=trial.params,
+        state=OF_STUDY[trial.state.name],
+        steps=trial.user_attrs.get("steps", 0),
+        steps_charged=trial.user_attrs.get("steps_charged", 0),
+        epsilon=trial.user_attrs.get("epsilon"),
+        num_steps=trial.user_attrs.get("num_steps"),
+        scores=[trial.intermediate_values[step] for step in sorted(trial.intermediate_values)],
+    )
+
+
+def best_of(rows: Sequence[TrialRow]) -> TrialRow | None:
+    """Return the complete trial with the highest last score (the first of equals), or None."""
+    complete = [row for row in rows if row.state == "complete" and row.score is not None]
+    return max(complete, key=lambda row: row.score or 0.0, default=None)
+
+
+def steps_to_come(rows: Sequence[TrialRow], num_trials: int, num_steps: int) -> int:
+    """Return how many steps the whole sweep will take, as far as is known: ended trials count what they took."""
+    ended = [row.steps_charged for row in rows if row.state in ("stopped early", "failed")]
+    return sum(ended) + (num_trials - len(ended)) * num_steps

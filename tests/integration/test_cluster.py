@@ -1,0 +1,83 @@
+"""Sweeps on a Ray cluster that is there already (RAY_ADDRESS): what it lacks is said, and what it has is used."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.privacy.composition import TRAIN_STEP
+from orchestrator.privacy.ledger import Ledger
+from tests.support.cluster import RayCluster
+from tests.support.project import write_config
+
+# the driver's machine cannot load the model: only a task on the cluster can
+DRIVER = """
+import sys
+import trainers.evaluators.transformers as evaluators
+def no_hardware(*_, **__):
+    raise AssertionError("the driver was about to load the model")
+evaluators.load_model = no_hardware
+from orchestrator.cli import app
+app(sys.argv[1:])
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A head without CPUs, and a node with two."""
+    with RayCluster({"num_cpus": 0}, {"num_cpus": 2}) as cluster:
+        yield cluster
+
+
+def sweep(path: Path, env: dict[str, str], *overrides: str) -> subprocess.CompletedProcess:
+    sets = [part for override in overrides for part in ("--set", override)]
+    command = [sys.executable, "-c", DRIVER, "sweep", str(path), "--format", "json", *sets]
+    return subprocess.run(command, capture_output=True, text=True, env=env, check=False, timeout=300)
+
+
+def test_a_head_without_hardware_drives_a_sweep(cluster, settings, tmp_path):
+    path = write_config(tmp_path, settings)
+    done = sweep(path, cluster.env(), "search.num_trials=2", "search.concurrent_trials=2")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert [trial["state"] for trial in result["trials"]] == ["complete", "complete"]
+    assert 0 <= result["zero_shot"] <= 1
+    assert (Path(result["model_folder"]) / "model.safetensors").is_file()
+    assert Ledger(f"sqlite:///{tmp_path}/runs/dpzo.db").drawn("test", TRAIN_STEP) == 8
+    assert not list((tmp_path / "runs").glob(".preflight*"))
+
+
+@pytest.mark.parametrize(
+    ("override", "word"),
+    [
+        ("performance.num_threads=3", "2 trials at once want 2 × (3 CPUs) at once; the Ray cluster has room for 0"),
+        ("model.dtype=float8", "float8"),
+    ],
+)
+def test_what_cannot_work_is_said_before_anything_is_reserved(cluster, settings, tmp_path, override, word):
+    path = write_config(tmp_path, settings)
+    done = sweep(path, cluster.env(), "search.concurrent_trials=2", override)
+    assert done.returncode == 2, done.stderr
+    assert word in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs" / "dpzo.db").exists()
+
+
+def test_a_model_that_does_not_load_on_the_cluster_leaves_no_reservation(cluster, settings, tmp_path):
+    settings["method"]["smoothing"] = 1e-12  # lost in rounding, as only a loaded model shows
+    done = sweep(write_config(tmp_path, settings), cluster.env())
+    assert done.returncode == 2, done.stderr
+    assert "rounding" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs" / "dpzo.db").exists()
+
+
+def test_a_cluster_without_dashboard_is_refused(settings, tmp_path):
+    with RayCluster({"num_cpus": 2}, dashboard=False) as bare:
+        done = sweep(write_config(tmp_path, settings), bare.env())
+    assert done.returncode == 2, done.stderr
+    assert "no dashboard, and with it no State API" in done.stderr

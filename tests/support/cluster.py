@@ -1,0 +1,57 @@
+"""A Ray cluster of the tests' own on this machine: several nodes, each with a raylet, in a temporary folder.
+
+    with RayCluster({"num_cpus": 0}, {"num_cpus": 2}) as cluster:
+        subprocess.Popen(..., env=cluster.env())
+        cluster.kill_node()
+
+Nodes are ended by the handles that they were started with; other Ray sessions of the machine are left alone.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, Self
+
+
+class RayCluster:
+    """A head and further nodes; the head has the dashboard unless it is told not to."""
+
+    def __init__(self, head: dict[str, Any], *nodes: dict[str, Any], dashboard: bool = True) -> None:
+        from ray.cluster_utils import Cluster
+
+        self._folder = Path(tempfile.mkdtemp(prefix="dpzo-ray-"))  # short: a socket's path has 107 characters at most
+        head = {"dashboard_port": 0, "include_dashboard": dashboard, "temp_dir": str(self._folder), **head}
+        self._cluster = Cluster(initialize_head=True, head_node_args=head)
+        self._nodes = [self.add_node(**node) for node in nodes]
+
+    @property
+    def address(self) -> str:
+        """Where it answers."""
+        return self._cluster.address
+
+    def env(self) -> dict[str, str]:
+        """Return the environment of a process that connects to it."""
+        return {**os.environ, "RAY_ADDRESS": self.address}
+
+    def add_node(self, **node: Any) -> Any:
+        """Start a node, and return its handle when the head knows it."""
+        return self._cluster.add_node(**node)
+
+    def lose_node(self, node: Any) -> None:
+        """Kill a node as a power cut would."""
+        self._cluster.remove_node(node, allow_graceful=False)
+
+    @property
+    def workers(self) -> list[Any]:
+        """The nodes that were started besides the head."""
+        return list(self._cluster.worker_nodes)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._cluster.shutdown()
+        shutil.rmtree(self._folder, ignore_errors=True)
