@@ -15,7 +15,7 @@ import typer
 from orchestrator import budget_cli
 from orchestrator.cli_output import Format, OutputFormat, clear_errors, print_result, progress_console
 from orchestrator.config import load_run, load_sweep, resolved_json
-from trainers.config import RunConfig
+from trainers.config import EvaluatorName, RunConfig
 
 if TYPE_CHECKING:
     from orchestrator.planning import Plan
@@ -146,13 +146,16 @@ def export(
     folder: Annotated[Path, typer.Argument(help="Folder of a finished run or sweep.", show_default=False)],
     to: Annotated[Path, typer.Option("--to", help="New or empty folder for the model.")],
     trial: Annotated[int | None, typer.Option("--trial", min=0, help="Of a sweep; the best one when absent.")] = None,
+    evaluator: Annotated[
+        EvaluatorName | None, typer.Option("--evaluator", help="What replays, to the same bits; the run's own.")
+    ] = None,
 ) -> None:
     """Rebuild the model of a released trial from its release log; touches no private data."""
     with clear_errors():
         from orchestrator.export import export as rebuild
 
         with progress_console().status("replaying the release log"):
-            rebuild(folder, to, trial)
+            rebuild(folder, to, trial, evaluator)
         progress_console().print(f"The model is in {to}.", highlight=False, markup=False, soft_wrap=True)
 
 

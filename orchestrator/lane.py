@@ -107,8 +107,9 @@ class Lane(tune.Trainable):
         """Load nothing: `setup` and `reset_config` replay the release log."""
 
     def cleanup(self) -> None:
-        """Close the last trial's log."""
+        """Close the last trial's log, and give back what the engine holds."""
         self._run.close()
+        self._workspace.close()
 
     def _begin(self, config: dict[str, Any]) -> None:
         values = dict(config)

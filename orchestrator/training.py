@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -52,10 +53,11 @@ def run_training(plan: Plan, console: Console) -> RunResult:
     check_inputs(config)
     with storage.lock():
         require_same_settings(storage, config)
-        workspace = private_workspace(config, storage)  # before the reservation: a broken model must not leave one
-        reserved = reserve(plan, storage)
-        write_config(storage, config)
-        trained = train_private(workspace, plan, {}, storage, console)
+        # before the reservation: a broken model must not leave one
+        with closing(private_workspace(config, storage)) as workspace:
+            reserved = reserve(plan, storage)
+            write_config(storage, config)
+            trained = train_private(workspace, plan, {}, storage, console)
         reserved.ledger.close(storage.name)
         result = RunResult(
             name=config.name,

@@ -8,6 +8,8 @@ from pydantic import Field
 
 from trainers.sections import Count, Section
 
+EvaluatorName = Literal["transformers", "vllm"]
+
 
 class VllmConfig(Section):
     """How the vLLM engine holds the model and scores, where `performance.evaluator` is vllm."""
@@ -33,9 +35,7 @@ class PerformanceConfig(Section):
     micro_batch_tokens: Count = Field(default=4096, description="Largest padded size of one forward pass, tokens.")
     num_threads: Count | None = Field(default=None, description="CPU threads of one run; all cores when absent.")
     device: str = Field(default="cpu", description="torch device, 'cpu' or 'cuda'.")
-    evaluator: Literal["transformers", "vllm"] = Field(
-        default="transformers", description="Which library computes the losses."
-    )
+    evaluator: EvaluatorName = Field(default="transformers", description="Which library computes the losses.")
     vllm: VllmConfig = Field(default_factory=VllmConfig, description="Used with evaluator: vllm.")
     snapshot_steps: Count = Field(
         default=50, description="Steps between snapshots of a first-order run; a kill loses those after the last one."

@@ -166,6 +166,9 @@ class TransformersEvaluator:
                 self._trained[name].data = tensor
         self._tokenizer.save_pretrained(folder)
 
+    def close(self) -> None:
+        """Give back nothing: memory goes with the evaluator itself."""
+
     def prepare(self, batch: Sequence[Example]) -> list[PackedBatch] | list[PaddedBatch]:
         """Return the forward passes that the batch needs."""
         return self._forward.prepare(batch)
