@@ -6,7 +6,7 @@
 from trainers.config.data import DataConfig
 from trainers.config.method import MethodConfig
 from trainers.config.model import Head, LoraConfig, ModelConfig
-from trainers.config.performance import PerformanceConfig
+from trainers.config.performance import PerformanceConfig, VllmConfig
 from trainers.config.privacy import PrivacyConfig
 from trainers.config.run import RunConfig
 from trainers.config.score import ScoreConfig
@@ -24,4 +24,5 @@ __all__ = [
     "RunConfig",
     "ScoreConfig",
     "TaskConfig",
+    "VllmConfig",
 ]
