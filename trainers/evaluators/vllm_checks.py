@@ -126,10 +126,13 @@ def _require_context(config: RunConfig, model: Mapping[str, Any], examples: Sequ
         return
     longest = max((len(ids) for example in examples for ids in example.option_ids), default=1)
     prompt = config.task.max_tokens
-    if prompt + longest > context:
+    read = longest - 1  # the last token is predicted, and is not read
+    if config.performance.vllm.scoring == "reference":
+        read = longest + 1  # the engine's own scores: all is read, and it writes one more
+    if prompt + read > context:
         raise ValueError(
-            f"task.max_tokens {prompt}: a prompt of {prompt} tokens with {longest} to follow needs {prompt + longest} "
-            f"positions, the model has {context}. Use at most {context - longest}"
+            f"task.max_tokens {prompt}: a prompt of {prompt} tokens with {longest} to follow takes {prompt + read} "
+            f"positions, the model has {context}. Use at most {context - read}"
         )
 
 
