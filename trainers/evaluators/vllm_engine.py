@@ -39,6 +39,7 @@ def start_engine(model: ModelConfig, performance: PerformanceConfig, shape: Any)
     """
     settings = performance.vllm
     _set_environment(settings.batch_invariant)
+    _give_llvmlite_a_dict()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the engine's own, of no use to whoever runs a sweep
         from vllm import LLM
@@ -108,6 +109,13 @@ def _set_environment(batch_invariant: bool) -> None:
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
     os.environ["VLLM_BATCH_INVARIANT"] = str(int(batch_invariant))
+
+
+def _give_llvmlite_a_dict() -> None:
+    """Let vLLM search numba's modules: one object in them answers to every name, `__dict__` too, with a C function."""
+    from llvmlite.binding import ffi
+
+    ffi.lib._fntab.setdefault("__dict__", {})
 
 
 def _cache_bytes(model: ModelConfig, performance: PerformanceConfig, shape: Any) -> int:
