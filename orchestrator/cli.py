@@ -1,4 +1,4 @@
-"""The command line: `dpzo plan`, `train`, `sweep`, `export`, `budget`, `audit` and `data preview`.
+"""The command line: `dpzo plan`, `train`, `sweep`, `export`, `budget`, `audit`, `doctor` and `data preview`.
 
 Exit codes: 0 done, 2 bad configuration or input, 3 the privacy budget or its ledger refuses, 4 an audit found a
 violation; 1 anything else.
@@ -139,6 +139,24 @@ def preview(
         from orchestrator.report.preview import preview as make
 
         print_result(Format.TEXT, str, lambda _: make(load_run(config, overrides), count))
+
+
+@app.command()
+def doctor(
+    config: Annotated[Path | None, typer.Argument(help="File of a run or sweep; a small model without one.")] = None,
+    overrides: Overrides = [],  # noqa: B006
+    output: OutputFormat = Format.TEXT,
+) -> None:
+    """Look at versions, devices, Ray and the evaluators on made-up examples, and say how to mend what fails."""
+    with clear_errors():
+        from orchestrator.doctor import FAILED, diagnose
+        from orchestrator.report.doctor import doctor_summary
+
+        with progress_console().status("looking at versions, devices, Ray and the evaluators"):
+            diagnosis = diagnose(config, overrides)
+        print_result(output, lambda: diagnosis.model_dump_json(indent=2) + "\n", lambda _: doctor_summary(diagnosis))
+        if not diagnosis.is_healthy:
+            raise typer.Exit(FAILED)
 
 
 @app.command()

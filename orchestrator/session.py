@@ -38,15 +38,17 @@ def threads_per_trial(config: SweepConfig) -> int:
 
 
 @contextmanager
-def ray_session(num_cpus: int) -> Iterator[None]:
+def ray_session(num_cpus: int) -> Iterator[str | None]:
     """Connect to the cluster at RAY_ADDRESS, or start Ray on this machine for as long as the body runs.
+
+    Yields the dashboard's address, None where there is no dashboard.
 
     Raises:
         ValueError: the cluster has fewer CPUs than the sweep wants at once; its trials would wait for ever.
     """
     os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
     address = os.environ.get("RAY_ADDRESS")
-    ray.init(
+    context = ray.init(
         address=address,
         num_cpus=None if address else num_cpus,
         log_to_driver=False,
@@ -57,6 +59,6 @@ def ray_session(num_cpus: int) -> Iterator[None]:
         available = int(ray.cluster_resources().get("CPU", 0))
         if available < num_cpus:
             raise ValueError(f"the trials at once want {num_cpus} CPUs; the Ray cluster at {address} has {available}.")
-        yield
+        yield context.dashboard_url or None
     finally:
         ray.shutdown()

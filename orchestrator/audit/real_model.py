@@ -29,7 +29,7 @@ _CANARY_TEXT = "terrible service not good " * 6
 
 def replay_real_model(folder: Path) -> ModelResult:
     """Build the model, replay with and without a canary, and compare the sums, allowing for rounding in the model."""
-    config = _project(folder)
+    config = write_project(folder)
     with closing(open_workspace(config)) as workspace:
         return _replay(workspace, config, folder)
 
@@ -79,7 +79,7 @@ def _one_more(run: Run, step: int) -> np.ndarray:
     return run.log.releases["step"][step]
 
 
-def _project(folder: Path) -> RunConfig:
+def write_project(folder: Path) -> RunConfig:
     """Write a model and made-up reviews into a folder, and return the configuration of a run on them."""
     _write_model(folder / "model")
     rng = np.random.default_rng(0)
