@@ -4,9 +4,11 @@ import pytest
 
 from orchestrator.config import load_run, load_sweep
 from orchestrator.planning import make_plan
+from orchestrator.privacy.statement import LossesFrom
 from orchestrator.reservation import reserve
 from orchestrator.statements import SELECTION, statement_of
 from orchestrator.storage import storage_of
+from trainers.evaluators.vllm_package import Package
 
 MEZO = ("method.name=mezo", "method.num_directions=1", "privacy.noise_multiplier=null")
 PRIVATE_SCORES = ("score.on=private", "score.num_examples=100", "score.times=2")
@@ -99,3 +101,20 @@ def test_rows_that_are_only_scored_on_are_said_to_be_another_data_set(stated):
     assert not any("another data set" in sentence for sentence in alone.not_covered)
     _, scored = stated("name=scored", *PRIVATE_SCORES)
     assert any("are another data set, of which budget 'public' counts ε = " in said for said in scored.not_covered)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "evaluator", "batch_invariant"),
+    [
+        ((), "transformers", False),
+        (("model.dtype=bfloat16",), "transformers", True),
+        (("performance.evaluator=vllm",), "vllm", False),
+        (("performance.evaluator=vllm", "performance.vllm.batch_invariant=true", "model.dtype=bfloat16"), "vllm", True),
+    ],
+)
+def test_a_statement_says_what_computed_the_losses(stated, monkeypatch, overrides, evaluator, batch_invariant):
+    package = Package("sqlalchemy", version("sqlalchemy"))  # any that is installed
+    monkeypatch.setattr("orchestrator.statements.installed_vllm", lambda: package)
+    _, statement = stated(*overrides)
+    assert statement.losses == LossesFrom(evaluator=evaluator, batch_invariant=batch_invariant)
+    assert ("sqlalchemy" in statement.versions) == (evaluator == "vllm")

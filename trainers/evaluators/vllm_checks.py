@@ -25,6 +25,8 @@ CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
 """Widths of an attention head that the CPU kernels of vLLM 0.32 have."""
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Ranks that vLLM has room for; others take that of the next."""
+DEFAULT_SLOTS = 8
+"""Adapters held at once where the configuration says nothing."""
 _FUSED = ({"q_proj", "k_proj", "v_proj"}, {"gate_proj", "up_proj"})
 _CONTEXT = ("max_position_embeddings", "n_positions")
 
@@ -138,7 +140,7 @@ def _require_context(config: RunConfig, model: Mapping[str, Any], examples: Sequ
 
 def _require_slots_fit(config: RunConfig, model: Mapping[str, Any]) -> None:
     """Refuse adapters that alone, without weights and keys, exceed the memory."""
-    slots, wanted = config.performance.vllm.max_loras or config.method.num_probes, config.model.lora.rank
+    slots, wanted = config.performance.vllm.max_loras or DEFAULT_SLOTS, config.model.lora.rank
     rank = next((size for size in LORA_RANKS if size >= wanted), None)
     if rank is None:
         raise ValueError(f"model.lora.rank {wanted}: vLLM has ranks up to {LORA_RANKS[-1]}")
@@ -149,7 +151,7 @@ def _require_slots_fit(config: RunConfig, model: Mapping[str, Any]) -> None:
         raise ValueError(
             f"performance.vllm.max_loras: {slots} adapters of {of_slot / 1e6:,.1f} MB (rank {rank}, "
             f"{config.model.dtype}) are {slots * of_slot / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free: "
-            f"{free // of_slot} fit at most. Set max_loras, or lower method.num_directions or model.lora.rank"
+            f"{free // of_slot} fit at most. Lower max_loras or model.lora.rank"
         )
 
 

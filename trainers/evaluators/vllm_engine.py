@@ -19,13 +19,11 @@ from typing import Any
 import torch
 
 from trainers.config import ModelConfig, PerformanceConfig
+from trainers.evaluators.vllm_checks import DEFAULT_SLOTS, LORA_RANKS
 
 MAX_ROWS = 256  # of one pass
 LEAST_TOKENS = 4096  # of one pass: a row up to this length is read however small a micro-batch is
 _BLOCK = 32  # tokens of a cache block; a row's last one is filled in part
-_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM has room for
-_DEFAULT_SLOTS = 8
-"""Adapters held at once where the configuration says nothing."""
 _running: set[int] = set()  # engines of this process
 
 
@@ -140,7 +138,7 @@ def _adapter_settings(model: ModelConfig, performance: PerformanceConfig, shape:
     rank = model.lora.rank
     return {
         "enable_lora": True,
-        "max_loras": performance.vllm.max_loras or _DEFAULT_SLOTS,
-        "max_lora_rank": next((room for room in _RANKS if room >= rank), rank),
+        "max_loras": performance.vllm.max_loras or DEFAULT_SLOTS,
+        "max_lora_rank": next((room for room in LORA_RANKS if room >= rank), rank),
         "lora_target_modules": model.lora.target_modules or sorted(CHOICE.get(shape.model_type, [])),
     }

@@ -127,13 +127,13 @@ def test_gradients_and_other_heads_are_for_transformers(check, project):
 def test_adapters_that_do_not_fit_are_refused_with_the_arithmetic(check, monkeypatch):
     """Rank 8 for 5, in float32: two layers of a fused q (64 → 64), k and v (64 → 32)."""
     of_slot = 4 * 8 * 2 * (64 + 64 + 2 * (64 + 32))
-    lora = {"model": {"trainable": "lora", "lora": {"rank": 5}}, "method": {"num_directions": 2}}
-    monkeypatch.setattr(vllm_checks, "_free_bytes", lambda config: 4 * of_slot)
+    lora = {"model": {"trainable": "lora", "lora": {"rank": 5}}}
+    monkeypatch.setattr(vllm_checks, "_free_bytes", lambda config: 8 * of_slot)
     check(**lora)
-    monkeypatch.setattr(vllm_checks, "_free_bytes", lambda config: 4 * of_slot - 1)
-    with pytest.raises(ValueError, match=r"max_loras: 4 adapters of 0\.0 MB \(rank 8, float32\) .*: 3 fit at most"):
+    monkeypatch.setattr(vllm_checks, "_free_bytes", lambda config: 8 * of_slot - 1)
+    with pytest.raises(ValueError, match=r"max_loras: 8 adapters of 0\.0 MB \(rank 8, float32\) .*: 7 fit at most"):
         check(**lora)
-    check(**lora, performance={"vllm": {"max_loras": 3}})
+    check(**lora, performance={"vllm": {"max_loras": 7}})
 
 
 @pytest.mark.parametrize(
