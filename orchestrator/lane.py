@@ -166,7 +166,7 @@ class OneProcess:
 
     def begin(self, values: dict[str, Any]) -> None:
         """Take the next trial with the model that is loaded."""
-        self.close()
+        self._end()
         self.trial = Trial(self._job, self.workspace, values)
 
     def report(self) -> dict[str, Any]:
@@ -175,7 +175,11 @@ class OneProcess:
         return self.trial.report()
 
     def close(self) -> None:
-        """Close the trial's log."""
+        """Close the trial's log, and give back what the evaluator holds."""
+        self._end()
+        self.workspace.close()
+
+    def _end(self) -> None:
         if self.trial is not None:
             self.trial.close()
 

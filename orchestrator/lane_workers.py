@@ -8,6 +8,7 @@ trial's release log: it replays what was released, and goes on.
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from threading import Thread
 from typing import Any
@@ -18,6 +19,7 @@ from ray.exceptions import RayTaskError
 from orchestrator.lane import Job, Trial
 from trainers.ranks import Ranks
 from trainers.ray_worker import Desk, run_workers
+from trainers.run import Workspace
 
 _LOOK_S = 1.0  # how often a lane that waits looks whether its workers still live
 _GOODBYE_S = 20.0
@@ -31,7 +33,10 @@ class TakeTrials:
 
     def __call__(self, ranks: Ranks, desk: Any) -> None:
         """Take them together with the other ranks."""
-        workspace = self.job.workspace(ranks)
+        with closing(self.job.workspace(ranks)) as workspace:
+            self._take(workspace, ranks, desk)
+
+    def _take(self, workspace: Workspace, ranks: Ranks, desk: Any) -> None:
         at_work, trial, reports = None, None, []
         number = 0
         while True:

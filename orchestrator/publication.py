@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 from orchestrator.planning import Plan
@@ -40,21 +41,21 @@ def rebuild_from(config: RunConfig, log_folder: Path, steps: int, folder: Path, 
     Raises:
         ValueError: the log is of another run, or holds fewer than `steps` steps.
     """
-    evaluator = open_workspace(config, private=False).evaluator
     nothing = LocalTokens(0)
-    replayed = open_run(
-        Workspace([], [], evaluator),
-        config,
-        mechanism_plan(config, config.privacy.noise_multiplier),
-        Tokens(nothing, nothing),
-        log_folder,
-    )
-    with replayed.log:
-        replayed.replay()
-    if replayed.steps_taken < steps:
-        raise ValueError(
-            f"{replayed.log.path} holds {replayed.steps_taken} of the {steps} steps that {what} "
-            "released: the log was lost or cut. Bring it back, and start again."
+    with closing(open_workspace(config, private=False)) as opened:
+        replayed = open_run(
+            Workspace([], [], opened.evaluator),
+            config,
+            mechanism_plan(config, config.privacy.noise_multiplier),
+            Tokens(nothing, nothing),
+            log_folder,
         )
-    evaluator.export(folder)
+        with replayed.log:
+            replayed.replay()
+        if replayed.steps_taken < steps:
+            raise ValueError(
+                f"{replayed.log.path} holds {replayed.steps_taken} of the {steps} steps that {what} "
+                "released: the log was lost or cut. Bring it back, and start again."
+            )
+        opened.evaluator.export(folder)
     return replayed.log.path

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _PLACE_AND_SPEED = ("storage_path", "performance.", "resources.", "search.concurrent_trials", "budget.patience_s")
 
 
+_STATED = ("performance.evaluator", "performance.vllm.batch_invariant")  # speed, but the statement names them
+
+
 @dataclass(frozen=True)
 class RunResult:
     """What `dpzo train` ends with. `score` is accuracy in [0, 1], None without validation data."""
@@ -74,7 +77,8 @@ def require_same_settings(storage: Storage, config: RunConfig) -> None:
     different = [
         key
         for key in sorted(known.keys() | wanted.keys())
-        if known.get(key) != wanted.get(key) and not key.startswith(_PLACE_AND_SPEED)
+        if known.get(key) != wanted.get(key)
+        and (not key.startswith(_PLACE_AND_SPEED) or (key in _STATED and key in known))
     ]
     if different:
         details = "; ".join(f"{key}: {known.get(key)!r} there, {wanted.get(key)!r} now" for key in different)

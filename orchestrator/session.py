@@ -106,19 +106,23 @@ def cluster_session(config: RunConfig, demand: Demand, storage: Storage) -> Iter
 
 
 @contextmanager
-def ray_session(num_cpus: int) -> Iterator[None]:
-    """Start Ray on this machine, or connect to RAY_ADDRESS, for as long as the body runs, unless that is done."""
+def ray_session(num_cpus: int) -> Iterator[str | None]:
+    """Start Ray on this machine, or connect to RAY_ADDRESS, for as long as the body runs, unless that is done.
+
+    Yields the dashboard's address: None where there is no dashboard, or the session was on already.
+    """
     if ray.is_initialized():
-        yield
+        yield None
         return
     if on_a_cluster():
-        _connect(os.environ[ADDRESS])
+        dashboard_url = _connect(os.environ[ADDRESS])
     else:
         _be_quiet()
-        ray.init(num_cpus=num_cpus, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=True)
+        context = ray.init(num_cpus=num_cpus, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=True)
+        dashboard_url = context.dashboard_url
     try:
         with redirect_stdout(sys.stderr):
-            yield
+            yield dashboard_url or None
     finally:
         ray.shutdown()
 

@@ -10,9 +10,11 @@ from orchestrator.planning import Plan
 from orchestrator.privacy.best_of import BestOf
 from orchestrator.privacy.comparison import compare
 from orchestrator.privacy.display import round_up
-from orchestrator.privacy.statement import PrivacyStatement, state
+from orchestrator.privacy.statement import LossesFrom, PrivacyStatement, state
+from orchestrator.privacy.statement_text import Order
 from orchestrator.reservation import SCORES, Reserved, namesakes, units_counted
 from trainers.config import RunConfig
+from trainers.evaluators.vllm_package import installed_vllm
 from trainers.methods.catalogue import METHODS
 
 SELECTION = (
@@ -45,8 +47,23 @@ def statement_of(plan: Plan, reserved: Reserved) -> PrivacyStatement:
         public_data=_held_public(config),
         also_not_covered=(*_selections(reserved), *_rows_apart(reserved), *_namesakes(plan, reserved)),
         order=order,
-        versions={name: version(name) for name in (*SOFTWARE, *(("opacus",) if order == "first" else ()))},
+        versions={name: version(name) for name in _software(config, order)},
+        losses=_losses(config),
     )
+
+
+def _software(config: RunConfig, order: Order) -> list[str]:
+    """Return the packages that had a part in the numbers."""
+    engine = installed_vllm() if config.performance.evaluator == "vllm" else None
+    return [*SOFTWARE, *(["opacus"] if order == "first" else []), *([engine.name] if engine else [])]
+
+
+def _losses(config: RunConfig) -> LossesFrom:
+    """Return what computed the losses; half precision of the transformers evaluator is in shapes of its own."""
+    speed = config.performance
+    if speed.evaluator == "vllm":
+        return LossesFrom(evaluator="vllm", batch_invariant=speed.vllm.batch_invariant)
+    return LossesFrom(evaluator="transformers", batch_invariant=config.model.dtype != "float32")
 
 
 def other_rules(plan: Plan) -> dict[str, float]:

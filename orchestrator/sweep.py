@@ -8,6 +8,7 @@ are taken up again with their settings, and each replays its release log.
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -197,10 +198,10 @@ def _zero_shot(sweep: _Sweep) -> float | None:
         ValueError: the model does not load, or a probe of the smallest radius that may be tried is lost in rounding.
     """
     config = sweep.config
-    workspace = open_workspace(config, private=False)
-    worst = sweep.plan.trial(_worst_ends(config.search))
-    require_resolution(workspace.rounding, mechanism_plan(worst, worst.privacy.noise_multiplier), worst)
-    return public_score(config, workspace)
+    with closing(open_workspace(config, private=False)) as workspace:  # closed before lanes load models of their own
+        worst = sweep.plan.trial(_worst_ends(config.search))
+        require_resolution(workspace.rounding, mechanism_plan(worst, worst.privacy.noise_multiplier), worst)
+        return public_score(config, workspace)
 
 
 def _worst_ends(search: SearchConfig) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -133,11 +134,11 @@ class PrivateTraining:
 
     def take(self, console: Console, ranks: Ranks | None = None) -> Trained:
         """Reserve the plan when the model is loaded (one that is broken must leave no reservation), and train."""
-        workspace = private_workspace(self._config(ranks), self.storage, ranks)
-        if ranks is None or ranks.leads:
-            reserve(self.plan, self.storage)
-            write_config(self.storage, self.plan.config)
-        return train_private(workspace, self.plan, self.values, self.storage, console, ranks)
+        with closing(private_workspace(self._config(ranks), self.storage, ranks)) as workspace:
+            if ranks is None or ranks.leads:
+                reserve(self.plan, self.storage)
+                write_config(self.storage, self.plan.config)
+            return train_private(workspace, self.plan, self.values, self.storage, console, ranks)
 
     def __call__(self, ranks: Ranks, desk: Any) -> Trained:
         """Take it together with the other ranks."""

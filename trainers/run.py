@@ -74,6 +74,10 @@ class Workspace:
     validation_users: list[str] | None = None
     gradients: UnitGradients | None = None
 
+    def close(self) -> None:
+        """Give back what the evaluator holds: with an engine, devices, memory and processes."""
+        self.evaluator.close()
+
 
 @dataclass(frozen=True)
 class Tokens:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from trainers.config import RunConfig
 from trainers.evaluators.base import Example, LossEvaluator
 from trainers.evaluators.proof import prove, require_room
+from trainers.evaluators.vllm_checks import require_supported
+from trainers.evaluators.vllm_package import require_vllm
 from trainers.methods.catalogue import METHODS
 from trainers.methods.estimator import proof_probes
 from trainers.methods.method import smallest_resolution
@@ -47,7 +49,10 @@ def check_inputs(config: RunConfig) -> None:
             "data.validation is the private file itself, and scores on public data are not charged. Give another file, "
             "or score.on: private with score.num_examples, or data.validation_share."
         )
-    encoder = PromptEncoder(config.task, load_tokenizer(config.model.path))
+    tokenizer = load_tokenizer(config.model.path)
+    encoder = PromptEncoder(config.task, tokenizer)
+    if config.performance.evaluator == "vllm":
+        require_supported(config, public_examples(config.task, tokenizer, PROOF_EXAMPLES))
     for field, source, columns in _sources(config):
         _read(config, encoder, source, columns, field)
 
@@ -148,24 +153,30 @@ def _side(everyone: _Encoded, sides: list[bool], *, wanted: bool) -> _Encoded:
 
 def open_evaluator(config: RunConfig, tokenizer: Any) -> tuple[LossEvaluator, float]:
     """Load the model, prove on public examples that its probes work, and return it with its rounding in nats."""
-    import torch
-
-    from trainers.evaluators.transformers import TransformersEvaluator
-
-    torch.set_num_threads(config.performance.num_threads or os.cpu_count() or 1)
-    evaluator = TransformersEvaluator(
-        config.model,
-        config.performance,
-        tokenizer,
-        num_labels=len(config.task.label_names),
-        seed=config.method.seed,
-    )
-    method = config.method
+    evaluator, method = load_evaluator(config, tokenizer), config.method
     require_size_of_model(method.preset, evaluator.model_size)
     require_kept(method, evaluator.parameter_count)
     examples = public_examples(config.task, tokenizer, PROOF_EXAMPLES)
     probes = proof_probes(method.direction, method.seed, method.direction_rank, smallest_resolution(method)[0])
     return evaluator, prove(evaluator, examples, probes, max_tokens=config.task.max_tokens)
+
+
+def load_evaluator(config: RunConfig, tokenizer: Any) -> LossEvaluator:
+    """Load the model into the evaluator that `performance.evaluator` names; nothing is proved yet.
+
+    Raises:
+        ValueError: the path holds no such model, or the evaluator is not installed.
+    """
+    import torch
+
+    torch.set_num_threads(config.performance.num_threads or os.cpu_count() or 1)
+    if config.performance.evaluator == "vllm":
+        require_vllm(config.performance.device)
+        from trainers.evaluators.vllm import VllmEvaluator as Evaluator
+    else:
+        from trainers.evaluators.transformers import TransformersEvaluator as Evaluator
+    num_labels = len(config.task.label_names)
+    return Evaluator(config.model, config.performance, tokenizer, num_labels=num_labels, seed=config.method.seed)
 
 
 def _gradients(config: RunConfig, evaluator: Any, tokenizer: Any) -> UnitGradients | None:

@@ -7,6 +7,7 @@ after t releases: it replays them, which brings it to the same weights, and take
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,12 @@ _CANARY_TEXT = "terrible service not good " * 6
 
 def replay_real_model(folder: Path) -> ModelResult:
     """Build the model, replay with and without a canary, and compare the sums, allowing for rounding in the model."""
-    config = _project(folder)
-    workspace = open_workspace(config)
+    config = write_project(folder)
+    with closing(open_workspace(config)) as workspace:
+        return _replay(workspace, config, folder)
+
+
+def _replay(workspace: Workspace, config: RunConfig, folder: Path) -> ModelResult:
     plan = mechanism_plan(config, config.privacy.noise_multiplier)
     first = _open(workspace, config, folder / "without", [list(batch) for batch in _BATCHES])
     with first.log:
@@ -74,7 +79,7 @@ def _one_more(run: Run, step: int) -> np.ndarray:
     return run.log.releases["step"][step]
 
 
-def _project(folder: Path) -> RunConfig:
+def write_project(folder: Path) -> RunConfig:
     """Write a model and made-up reviews into a folder, and return the configuration of a run on them."""
     _write_model(folder / "model")
     rng = np.random.default_rng(0)

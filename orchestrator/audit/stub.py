@@ -60,6 +60,11 @@ class LinearLosses:
         """Number of trainable parameters: one would do."""
         return 1
 
+    @property
+    def model_size(self) -> int:
+        """Number of parameters of the whole model: the same one."""
+        return 1
+
     def probe(self, batch: Sequence[Example], probes: Sequence[Probe]) -> np.ndarray:
         """Return the loss of every example at every probe, float64 [len(probes), len(batch)]."""
         step = probes[0].direction.step
@@ -111,6 +116,9 @@ class LinearLosses:
     def export(self, folder: Path) -> None:
         """Write the slopes."""
         np.save(folder / "slopes.npy", self._slopes_NK)
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 class GivenBatches:

@@ -54,12 +54,19 @@ class BudgetUsed(_Frozen):
     num_reservations: int
 
 
+class LossesFrom(_Frozen):
+    """What computed the losses, and whether in a mode that rounds a loss alike whoever shares its batch."""
+
+    evaluator: str
+    batch_invariant: bool
+
+
 class PrivacyStatement(_Frozen):
     """Everything that a reader needs to judge a run's privacy; `text` for people, `model_dump_json` for programs.
 
     `epsilon_total` at `delta_total` is that of the data set; `epsilon_here` at `delta_here` that of this run or sweep
     by itself. An infinite ε is `null` in JSON, beside `"private": false`, so that every JSON parser can read it.
-    `tokens_drawn` is null where the number of trials is a secret.
+    `tokens_drawn` is null where the number of trials is a secret, `losses` in statements older than the field.
     """
 
     private: bool
@@ -85,6 +92,7 @@ class PrivacyStatement(_Frozen):
     not_covered: tuple[str, ...]
     ledger_digest: str
     versions: dict[str, str]
+    losses: LossesFrom | None = None
 
     @model_validator(mode="after")
     def _private_means_a_number(self) -> Self:
@@ -126,6 +134,7 @@ def state(
     also_not_covered: Sequence[str] = (),
     order: Order = "zeroth",
     versions: Mapping[str, str] | None = None,
+    losses: LossesFrom | None = None,
 ) -> PrivacyStatement:
     """Return the statement of a run or sweep, its ε computed here from the rule.
 
@@ -148,6 +157,7 @@ def state(
         also_not_covered: sentences to add to the standing list.
         order: whether loss differences or gradients are clipped and released.
         versions: of the software, by name.
+        losses: what computed them.
 
     Raises:
         ValueError: if more tokens were drawn than the rule allows, or a kind was drawn that has no cap.
@@ -160,6 +170,7 @@ def state(
         "ledger_digest": ledger_digest,
         "versions": dict(versions or {}),
         "budget": _budget_used(budget, num_reservations),
+        "losses": losses,
     }
     if rule is None:
         return _without_privacy(common, num_steps, order)

@@ -126,10 +126,18 @@ def _rows(statement: PrivacyStatement) -> Iterator[tuple[str, str]]:
     if used is not None:
         grid = "" if used.discretisation is None else f", grid {used.discretisation:g}, rounded towards more ε"
         yield "Accountant", f"{used.name}, version {used.version}{grid}"
+    if statement.losses is not None:
+        yield "Losses", _losses(statement.losses.evaluator, statement.losses.batch_invariant)
     yield "Public data", "; ".join(statement.public_data) or "none was declared"
     yield "Ledger", f"SHA-256 {statement.ledger_digest}"
     if statement.versions:
         yield "Versions", ", ".join(f"{name} {number}" for name, number in sorted(statement.versions.items()))
+
+
+def _losses(evaluator: str, batch_invariant: bool) -> str:
+    if batch_invariant:
+        return f"computed by {evaluator}, in a mode in which no neighbour in a batch changes how a loss is rounded"
+    return f"computed by {evaluator}; a neighbour in a batch may change how a loss is rounded"
 
 
 def _share(statement: PrivacyStatement) -> str:

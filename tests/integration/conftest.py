@@ -45,6 +45,7 @@ def no_model(monkeypatch) -> None:
         raise AssertionError("a model was about to be loaded")
 
     monkeypatch.setattr("trainers.evaluators.transformers.load_model", fail)
+    monkeypatch.setattr("trainers.workspace.load_evaluator", fail)
     monkeypatch.setattr("orchestrator.session.ray.init", fail)
 
 

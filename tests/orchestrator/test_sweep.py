@@ -107,3 +107,10 @@ def test_the_model_of_a_lost_log_is_not_made_up(plan):
     with pytest.raises(ValueError, match=r"holds 0 of the 4 steps that trial 1 released: the log was lost or cut"):
         run_sweep(plan, Console(quiet=True))
     assert not storage_of(plan.config).result_file.exists()
+
+
+def test_the_drivers_engine_is_closed_before_lanes_start_their_own(plan, evaluator, monkeypatch):
+    closed = []
+    monkeypatch.setattr(module, "_run_trials", lambda *_: closed.append(evaluator.closed))
+    run_sweep(plan, Console(quiet=True))
+    assert closed == [True]

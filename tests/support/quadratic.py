@@ -44,6 +44,7 @@ class Quadratic:
         self.updates: list[list[tuple[Direction, float]]] = []
         self._special = losses_of or {}
         self._scale = scale
+        self.closed = False
 
     @property
     def theta(self) -> np.ndarray:
@@ -89,6 +90,9 @@ class Quadratic:
 
     def export(self, folder: Path) -> None:
         np.save(folder / "theta.npy", self.theta)
+
+    def close(self) -> None:
+        self.closed = True
 
     def _values(self) -> np.ndarray:
         return np.concatenate([tensor.numpy().ravel() for _, tensor in sorted(self._live.items())]).astype(np.float64)

@@ -1,14 +1,17 @@
-"""What is read for a run: users, and the two sides of a split."""
+"""What is read for a run: users, the two sides of a split, and the evaluator that is configured."""
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from tests.support.project import write_project
 from tests.support.quadratic import Quadratic
 from trainers.config import RunConfig
-from trainers.workspace import check_inputs, open_workspace
+from trainers.workspace import check_inputs, load_evaluator, open_workspace
 
 KEY = b"k" * 32
 
@@ -124,3 +127,20 @@ def test_a_split_needs_its_key(project):
         open_workspace(config, coin_key=b"short")
     nothing = open_workspace(config, private=False)  # no private row is read, so nothing is split
     assert (nothing.examples, nothing.validation) == ([], [])
+
+
+@pytest.mark.parametrize("name", ["transformers", "vllm"])
+def test_the_evaluator_is_the_one_that_is_configured(project, monkeypatch, name):
+    opened = SimpleNamespace(TransformersEvaluator=lambda *of, **named: "transformers")
+    opened.VllmEvaluator = lambda *of, **named: "vllm"
+    for module in ("transformers", "vllm"):
+        monkeypatch.setitem(sys.modules, f"trainers.evaluators.{module}", opened)
+    monkeypatch.setattr("trainers.workspace.require_vllm", lambda device: None)
+    config = config_of(project, {}, performance={"evaluator": name, "num_threads": torch.get_num_threads()})
+    assert load_evaluator(config, None) == name
+
+
+def test_an_evaluator_that_is_not_installed_says_how_to_get_it(project, monkeypatch):
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    with pytest.raises(ValueError, match=r"make vllm-cpu"):
+        load_evaluator(config_of(project, {}, performance={"evaluator": "vllm"}), None)

@@ -6,7 +6,7 @@
 from trainers.config.data import DataConfig
 from trainers.config.method import MethodConfig
 from trainers.config.model import Head, LoraConfig, ModelConfig
-from trainers.config.performance import PerformanceConfig
+from trainers.config.performance import EvaluatorName, PerformanceConfig, VllmConfig
 from trainers.config.privacy import PrivacyConfig
 from trainers.config.resources import ResourcesConfig
 from trainers.config.run import RunConfig
@@ -15,6 +15,7 @@ from trainers.config.task import Metric, TaskConfig
 
 __all__ = [
     "DataConfig",
+    "EvaluatorName",
     "Head",
     "LoraConfig",
     "MethodConfig",
@@ -26,4 +27,5 @@ __all__ = [
     "RunConfig",
     "ScoreConfig",
     "TaskConfig",
+    "VllmConfig",
 ]

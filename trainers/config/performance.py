@@ -2,9 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from trainers.sections import Count, Section
+
+EvaluatorName = Literal["transformers", "vllm"]
+
+
+class VllmConfig(Section):
+    """How the vLLM engine holds the model and scores, where `performance.evaluator` is vllm."""
+
+    tensor_parallel: Count = Field(default=1, description="Devices that one copy of the model is split over.")
+    memory_share: float = Field(
+        default=0.9, gt=0.0, le=1.0, description="Share of a GPU's memory that the engine may take."
+    )
+    max_loras: Count | None = Field(
+        default=None, description="Adapters held at once, 2K of a step; as many as the first step needs when absent."
+    )
+    batch_invariant: bool = Field(
+        default=False, description="Kernels whose rounding does not depend on an example's batch mates; slower."
+    )
+    scoring: Literal["fast", "reference"] = Field(
+        default="fast", description="Logits of label rows alone, or the engine's own prompt_logprobs, to compare with."
+    )
 
 
 class PerformanceConfig(Section):
@@ -13,6 +35,8 @@ class PerformanceConfig(Section):
     micro_batch_tokens: Count = Field(default=4096, description="Largest padded size of one forward pass, tokens.")
     num_threads: Count | None = Field(default=None, description="CPU threads of one run; all cores when absent.")
     device: str = Field(default="cpu", description="torch device, 'cpu' or 'cuda'.")
+    evaluator: EvaluatorName = Field(default="transformers", description="Which library computes the losses.")
+    vllm: VllmConfig = Field(default_factory=VllmConfig, description="Used with evaluator: vllm.")
     snapshot_steps: Count | None = Field(
         default=None,
         description="Steps between snapshots of the weights. Of a first-order run a kill loses the steps after the "

@@ -130,6 +130,11 @@ class LossEvaluator(Protocol):
         ...
 
     @property
+    def model_size(self) -> int:
+        """Number of parameters of the whole model, those that do not train included."""
+        ...
+
+    @property
     def parameters(self) -> ParameterSpace:
         """θ as public values."""
         ...
@@ -171,4 +176,8 @@ class LossEvaluator(Protocol):
 
     def export(self, folder: Path) -> None:
         """Write the model at θ with its tokenizer, as `from_pretrained` reads it (an adapter folder for LoRA)."""
+        ...
+
+    def close(self) -> None:
+        """Give back devices, memory and processes; the evaluator is of no use afterwards."""
         ...

@@ -43,7 +43,7 @@ def generate(
     filling = Filling(tokenizer.pad_token_id, left=True, first_position=0, device=model.device)
     for batch in pad(rows, filling, max_tokens=max_tokens):
         for row, ids in zip(batch.rows, _continue(model, tokenizer, batch, max_new, accepts), strict=True):
-            texts[row.example] = _first_line(tokenizer, ids)
+            texts[row.example] = first_line(tokenizer, ids)
     return texts
 
 
@@ -71,7 +71,7 @@ def _continue(
         cache, next_R = answer.past_key_values, answer.logits[:, -1].argmax(dim=-1)
         for ids, token in zip(found, next_R.tolist(), strict=True):
             ids.append(token)
-        if all(_has_ended(tokenizer, ids) for ids in found):
+        if all(has_ended(tokenizer, ids) for ids in found):
             break
         positions_R1 = positions_R1 + 1
         mask_RL = torch.cat([mask_RL, torch.ones_like(mask_RL[:, :1])], dim=1)
@@ -81,14 +81,16 @@ def _continue(
     return found
 
 
-def _has_ended(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> bool:
+def has_ended(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> bool:
+    """Return whether a continuation has come to its line's end, or to the text's."""
     if tokenizer.eos_token_id in ids:
         return True
     text = str(tokenizer.decode(ids, skip_special_tokens=True))
     return bool(text.strip()) and "\n" in text.lstrip()
 
 
-def _first_line(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
+def first_line(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
+    """Return the text of a continuation to its line's end, or to the text's, without blanks around it."""
     end = ids.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in ids else len(ids)
     text = str(tokenizer.decode(ids[:end], skip_special_tokens=True)).strip()
     return text.splitlines()[0].strip() if text else ""

@@ -4,6 +4,10 @@ Engines fail silently: packed weights that nobody reads any more, a stale cache,
 architectures couple the examples of a batch (padding that is not masked, a recurrent state): then one example moves the
 differences of all, the clip bounds nothing, and the reported epsilon would be false. So the first thing a run does is
 to probe made-up public examples, alone and together, and look.
+
+What remains is rounding: in float32, and in vLLM unless `performance.vllm.batch_invariant` asks for kernels that do not
+do it, a loss changes in its last digits with its neighbours. It is measured here, compared with the clip by
+`require_resolved`, and named in the statement, which also says which evaluator and mode were used.
 """
 
 from __future__ import annotations

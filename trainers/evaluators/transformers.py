@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from trainers.config import Head, ModelConfig, PerformanceConfig
+from trainers.config import ModelConfig, PerformanceConfig
 from trainers.evaluators.base import Example, Point, Probe, Terms
 from trainers.evaluators.batching import Row, rows_of
 from trainers.evaluators.forward import Forward
@@ -26,8 +26,7 @@ from trainers.evaluators.packing import PackedBatch
 from trainers.evaluators.padding import PaddedBatch
 from trainers.evaluators.parameters import Parameters
 from trainers.evaluators.scores import loss_tensor, losses_of, row_scores, score_tensors
-
-_CONSTANT_TOKENS = 8  # of the input that data-free scores ask about
+from trainers.evaluators.vocabulary import constant_example, require_ids_fit
 
 
 class TransformersEvaluator:
@@ -57,7 +56,7 @@ class TransformersEvaluator:
         self._model = load_model(
             model, num_labels=num_labels, pad_token_id=pad_id, seed=seed, device=performance.device
         )
-        _require_ids_fit(tokenizer, self._model)
+        require_ids_fit(tokenizer, self._model.get_input_embeddings().weight.shape[0])
         self._trained = trainable_parameters(self._model, model)
         exact = {name: parameter.data for name, parameter in self._trained.items()}
         rounded_to(model.dtype, self._model)
@@ -65,7 +64,7 @@ class TransformersEvaluator:
         self.parameters = Parameters(live, exact if model.dtype != "float32" else None)
         self._base = self._model.get_base_model() if model.trainable == "lora" else self._model
         self._forward = Forward(self._model, self._base, config=model, pad_id=pad_id, performance=performance)
-        self._constant = _constant_example(tokenizer, model.head)
+        self._constant = constant_example(tokenizer, model.head)
 
     @property
     def parameter_count(self) -> int:
@@ -166,6 +165,9 @@ class TransformersEvaluator:
                 self._trained[name].data = tensor
         self._tokenizer.save_pretrained(folder)
 
+    def close(self) -> None:
+        """Give back nothing: memory goes with the evaluator itself."""
+
     def prepare(self, batch: Sequence[Example]) -> list[PackedBatch] | list[PaddedBatch]:
         """Return the forward passes that the batch needs."""
         return self._forward.prepare(batch)
@@ -200,24 +202,3 @@ class TransformersEvaluator:
         rows = rows_of(batch)
         padded_rows = self._forward.padded(rows)
         return rows, loss_tensor(score_tensors(self._forward.logits(padded_rows), rows), rows, batch)
-
-
-def _require_ids_fit(tokenizer: PreTrainedTokenizerBase, model: Any) -> None:
-    """Refuse a tokenizer that knows tokens which the model does not: a private row with one would stop the run."""
-    rows, largest = model.get_input_embeddings().weight.shape[0], max(tokenizer.get_vocab().values())
-    if largest >= rows:
-        raise ValueError(
-            f"model.path: the tokenizer's ids go up to {largest}, the model's embedding has {rows} rows. Use the "
-            "tokenizer that belongs to the model, or resize its embedding."
-        )
-
-
-def _constant_example(tokenizer: PreTrainedTokenizerBase, head: Head) -> Example:
-    """Return one token, repeated: an input that says nothing. A masked model is asked at a mask behind it."""
-    special = set(tokenizer.all_special_ids)
-    constant = next((n for n in range(len(tokenizer)) if n not in special), 0)
-    row = (constant,) * _CONSTANT_TOKENS
-    if head == "masked-lm":
-        assert isinstance(tokenizer.mask_token_id, int)  # the prompt encoder sees to it
-        return Example((*row, tokenizer.mask_token_id), ((constant,),), 0, mask_place=_CONSTANT_TOKENS)
-    return Example(row, ((constant,),) if head == "causal-lm" else (), 0)

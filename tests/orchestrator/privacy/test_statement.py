@@ -15,7 +15,7 @@ from orchestrator.privacy.composition import PlannedSweep
 from orchestrator.privacy.menu import Menu
 from orchestrator.privacy.renyi_filter import RenyiFilter
 from orchestrator.privacy.repetitions import Repetitions
-from orchestrator.privacy.statement import PrivacyStatement
+from orchestrator.privacy.statement import LossesFrom, PrivacyStatement
 from tests.support.statements import DIGEST, stated
 
 PLAN = PlannedSweep(
@@ -244,3 +244,16 @@ def test_laplace_noise_and_other_scores_are_named():
     text = " ".join(stated(plan.caps()).text().split())
     assert "Laplace noise of scale 3 × C (noise multiplier 3)" in text
     assert "a matrix of labels against answers (accuracy, F1, precision and recall come from one), with Laplace" in text
+
+
+def test_what_computed_the_losses_is_named_and_older_statements_stay_readable():
+    plain = stated(CAPS, losses=LossesFrom(evaluator="vllm", batch_invariant=False))
+    assert "computed by vllm; a neighbour in a batch may change how a loss is rounded" in " ".join(plain.text().split())
+    invariant = stated(CAPS, losses=LossesFrom(evaluator="vllm", batch_invariant=True))
+    assert "no neighbour in a batch changes how a loss is rounded" in " ".join(invariant.text().split())
+    old = json.loads(plain.model_dump_json())
+    assert old.pop("losses") == {"evaluator": "vllm", "batch_invariant": False}
+    read = PrivacyStatement.model_validate(old)
+    assert read.losses is None
+    assert "Losses " not in read.text()
+    assert read.epsilon_total == plain.epsilon_total

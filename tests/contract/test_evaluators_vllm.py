@@ -1,0 +1,225 @@
+"""The vLLM evaluator on the real engine, held to the transformers evaluator: the same losses, the same weights.
+
+An engine takes seconds to start, so one serves all tests of a case; tests of one case stand together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from tests.contract.test_evaluators import MANY_TOKENS, ONE_TOKEN, OWN_OPTIONS, PROBES, TARGET, Z, moved, one_thread
+from tests.support.models import save_model, tokenizer
+from trainers.config import LoraConfig, ModelConfig, PerformanceConfig, VllmConfig
+from trainers.directions import Direction
+from trainers.evaluators.base import Example, Point, Probe
+from trainers.evaluators.proof import prove, require_room
+from trainers.evaluators.transformers import TransformersEvaluator
+from trainers.evaluators.vllm import VllmEvaluator
+
+pytestmark = [
+    pytest.mark.vllm,
+    pytest.mark.xdist_group("vllm"),
+    pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed: make install-vllm"),
+]
+__all__ = ["one_thread"]
+
+EXAMPLES = [ONE_TOKEN, MANY_TOKENS, OWN_OPTIONS, TARGET]
+
+
+class Case(NamedTuple):
+    """What an engine is started with."""
+
+    architecture: str
+    trainable: str = "full"
+    dtype: str = "float32"
+    tensor_parallel: int = 1
+    tied: bool = False
+
+    def __str__(self) -> str:
+        words = [self.architecture, self.trainable, self.dtype, *["tied"] * self.tied]
+        return "-".join([*words, f"tp{self.tensor_parallel}"])
+
+
+CASES = [
+    Case("llama"),
+    Case("llama", tied=True),
+    Case("qwen2"),
+    Case("opt"),
+    Case("gpt2"),
+    Case("llama", "lora"),
+    Case("opt", "lora"),
+    Case("llama", dtype="bfloat16"),
+    Case("llama", tensor_parallel=2),
+    Case("gpt2", tensor_parallel=2),
+    Case("llama", "lora", tensor_parallel=2),
+]
+
+
+class Pair(NamedTuple):
+    """Two evaluators of one model that must agree."""
+
+    vllm: VllmEvaluator
+    transformers: TransformersEvaluator
+    case: Case
+
+    @property
+    def atol(self) -> float:
+        return 1e-4 if self.case.dtype == "float32" else 0.05
+
+
+def model_of(folder: Path, case: Case, **lora: Any) -> ModelConfig:
+    return ModelConfig(
+        path=str(save_model(folder, case.architecture, tied=case.tied)),
+        trainable=case.trainable,
+        dtype=case.dtype,
+        lora=LoraConfig(rank=2, **lora),
+    )
+
+
+def start(model: ModelConfig, **settings: Any) -> VllmEvaluator:
+    performance = PerformanceConfig(evaluator="vllm", vllm=VllmConfig.model_validate(settings))
+    return VllmEvaluator(model, performance, tokenizer(), num_labels=2, seed=0)
+
+
+@pytest.fixture(scope="module", params=CASES, ids=str)
+def opened(request, tmp_path_factory) -> Iterator[Pair]:
+    case = request.param
+    model = model_of(tmp_path_factory.mktemp("model"), case)
+    evaluator = start(model, tensor_parallel=case.tensor_parallel)
+    yield Pair(evaluator, TransformersEvaluator(model, PerformanceConfig(), tokenizer(), num_labels=2, seed=0), case)
+    evaluator.close()
+
+
+@pytest.fixture
+def pair(opened) -> Pair:
+    for evaluator in (opened.vllm, opened.transformers):
+        evaluator.reset()
+    return opened
+
+
+def both(pair: Pair) -> tuple[VllmEvaluator, TransformersEvaluator]:
+    return pair.vllm, pair.transformers
+
+
+@pytest.mark.parametrize("examples", EXAMPLES, ids=["one-token", "many-tokens", "own-options", "target"])
+def test_losses_are_those_of_transformers(pair, examples):
+    for evaluator in both(pair):
+        moved(evaluator)
+    np.testing.assert_allclose(pair.vllm.losses(examples), pair.transformers.losses(examples), rtol=0, atol=pair.atol)
+
+
+@pytest.mark.parametrize("num_directions", [1, 8])
+def test_probed_losses_are_those_of_transformers_and_leave_theta_as_it_was(pair, num_directions):
+    for evaluator in both(pair):
+        moved(evaluator)
+    digest, before = pair.vllm.state_digest(), pair.vllm.losses(MANY_TOKENS)
+    kinds = ["gaussian", "rademacher"]
+    probes = [
+        Probe(Direction(1, 0, k, kinds[k % 2]), sign * 1e-2) for k in range(num_directions) for sign in (1.0, -1.0)
+    ]
+    probed = pair.vllm.probe(MANY_TOKENS, probes)
+    np.testing.assert_allclose(probed, pair.transformers.probe(MANY_TOKENS, probes), rtol=0, atol=pair.atol)
+    assert (np.abs(probed - before).max(axis=1) > 0).all()
+    assert pair.vllm.state_digest() == digest
+    np.testing.assert_array_equal(pair.vllm.losses(MANY_TOKENS), before)
+
+
+def test_both_scoring_paths_agree(pair, monkeypatch):
+    """Two ways through the engine that share no code of ours."""
+    moved(pair.vllm)
+    probes = [*PROBES, *(Probe(Direction(2, 0, k, "gaussian"), 1e-2) for k in range(6))]  # more than there are slots
+    fast = [pair.vllm.probe(examples, probes) for examples in EXAMPLES]
+    chosen = pair.vllm.predict(OWN_OPTIONS)
+    monkeypatch.setattr(pair.vllm, "_reference", True)
+    for of_fast, examples in zip(fast, EXAMPLES, strict=True):
+        np.testing.assert_allclose(pair.vllm.probe(examples, probes), of_fast, rtol=0, atol=1e-4)
+    np.testing.assert_array_equal(pair.vllm.predict(OWN_OPTIONS), chosen)
+
+
+def test_the_same_release_log_gives_the_same_bits(pair, tmp_path):
+    for step in range(50):
+        update = [(Direction(3, step, k, "rademacher"), 1e-3 * (k - 1.5)) for k in range(4)]
+        for evaluator in both(pair):
+            evaluator.apply(update)
+    assert pair.vllm.state_digest() == pair.transformers.state_digest()
+    np.testing.assert_allclose(
+        pair.vllm.losses(TARGET), pair.transformers.losses(TARGET), rtol=0, atol=max(1e-3, pair.atol)
+    )
+    for name, evaluator in zip(("vllm", "transformers"), both(pair), strict=True):
+        evaluator.export(tmp_path / name)
+    (weights,) = (tmp_path / "vllm").glob("*.safetensors")
+    assert weights.read_bytes() == (tmp_path / "transformers" / weights.name).read_bytes()
+
+
+def test_velocity_anchor_and_mask_are_those_of_transformers(pair):
+    for evaluator in both(pair):
+        evaluator.apply([(Z[0], 1e-3)], momentum=0.9)
+        evaluator.apply([(Z[1], 1e-3)], momentum=0.9)
+        evaluator.parameters.set_anchor()
+        evaluator.apply([(Z[1], 1e-2)])
+        evaluator.parameters.pull(0.3)
+        evaluator.parameters.restrict([(Z[0], 1.0)], signed=False, keep=0.1)
+        evaluator.apply([(Z[1], 1e-2)])
+    assert pair.vllm.state_digest() == pair.transformers.state_digest()
+    assert pair.vllm.parameter_count == pair.transformers.parameter_count
+    assert pair.vllm.parameter_count < pair.vllm.model_size == pair.transformers.model_size
+    products = (evaluator.parameters.inner_products(Z) for evaluator in both(pair))
+    np.testing.assert_array_equal(*products)
+    np.testing.assert_allclose(
+        pair.vllm.probe(TARGET, PROBES), pair.transformers.probe(TARGET, PROBES), rtol=0, atol=pair.atol
+    )
+
+
+def test_outputs_for_a_constant_are_those_of_transformers(pair):
+    points = [Point(((Z[0], 0.01),), base) for base in ("on the mask", "everywhere", "magnitudes")]
+    expected = pair.transformers.public_outputs(points)
+    np.testing.assert_allclose(pair.vllm.public_outputs(points), expected, rtol=1e-4, atol=pair.atol)
+
+
+def test_answers_are_those_of_transformers_and_follow_the_weights(pair):
+    """With prompts of more than a cache block: a cache of prefixes would answer with weights of before."""
+    if pair.case.dtype != "float32":
+        pytest.skip("half precision may prefer another of two tokens that are alike")
+    long = [Example(example.prompt_ids * 5, ((7,),), 0) for example in ONE_TOKEN]
+    answers = []
+    for _ in range(3):
+        answers.append([pair.vllm.generate(batch, 12) for batch in (ONE_TOKEN, long)])
+        assert answers[-1] == [pair.transformers.generate(batch, 12) for batch in (ONE_TOKEN, long)]
+        for evaluator in both(pair):
+            moved(evaluator)
+    assert answers[0] != answers[-1]
+    assert pair.vllm.generate([], 5) == []
+
+
+def test_an_example_has_its_own_row_whatever_its_mates(pair):
+    moved(pair.vllm)
+    together = pair.vllm.probe(MANY_TOKENS, PROBES)
+    order = [3, 0, 4, 2, 1]
+    shuffled = pair.vllm.probe([MANY_TOKENS[n] for n in order], PROBES)
+    alone = np.array([pair.vllm.probe([example], PROBES)[:, 0] for example in MANY_TOKENS]).T
+    np.testing.assert_allclose(shuffled, together[:, order], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(alone, together, rtol=0, atol=1e-5)
+    assert pair.vllm.probe([], PROBES).shape == (4, 0)
+    assert pair.vllm.predict([]).shape == (0,)
+
+
+def test_proof_accepts_it_and_refuses_one_whose_probes_do_nothing(pair, monkeypatch):
+    moved(pair.vllm)
+    assert prove(pair.vllm, ONE_TOKEN, PROBES, max_tokens=60) < 1e-5
+    with pytest.raises(ValueError, match="1e-20 moved no loss"):
+        prove(pair.vllm, ONE_TOKEN, [Probe(Z[0], 1e-20)], max_tokens=60)
+
+
+def test_rows_that_the_model_has_no_place_for_are_refused(pair):
+    require_room(pair.vllm, ONE_TOKEN)
+    for prompt, option in ((100, 1), (50, 50)):
+        long = Example((4,) * prompt, ((7,) * option,), 0)
+        with pytest.raises(ValueError, match=r"task\.max_tokens: the longest row"):
+            require_room(pair.vllm, [*ONE_TOKEN, long])
+    pair.vllm.losses(ONE_TOKEN)

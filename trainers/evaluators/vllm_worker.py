@@ -1,0 +1,141 @@
+"""The part of the vLLM evaluator that lives in vLLM's worker, where the weights are.
+
+One call does a whole step: it writes each probe's weights, reads the rows and sends losses back; no tensor of the
+model's size ever leaves the worker. θ is kept by the same `Parameters` as with transformers, under Hugging Face names
+and in Hugging Face shapes, so that directions, masks, anchors, velocities and exports are the same to the last bit.
+
+Importing this module keeps vLLM from packing linear weights on CPUs: a packed weight is a copy that no perturbation
+reaches. Over several devices each worker keeps the whole θ and writes its own part of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from vllm import _custom_ops
+from vllm.distributed import get_tensor_model_parallel_rank
+from vllm.model_executor.layers import utils as layer_utils
+
+from trainers.config import ModelConfig
+from trainers.evaluators.base import Example, Point, Probe
+from trainers.evaluators.batching import rows_of
+from trainers.evaluators.loading import load_model, trainable_parameters
+from trainers.evaluators.scores import losses_of
+from trainers.evaluators.vllm_scoring import Scorer, Visit
+from trainers.evaluators.vllm_weights import AdapterWeights, FullWeights, Write
+
+_custom_ops._supports_onednn = False
+layer_utils.check_cpu_sgl_kernel = lambda *_: False
+
+
+class ZoWorker:
+    """What vLLM's worker learns: methods that begin with `zo_`, to be called by `LLM.collective_rpc`."""
+
+    model_runner: Any
+
+    @torch.inference_mode()
+    def zo_open(self, **arguments: Any) -> int:
+        """Take over the engine's weights (`WorkerModel`); return the number of parameters of the whole model."""
+        self.zo_model = WorkerModel(self.model_runner, **arguments)
+        return self.zo_model.size
+
+    @torch.inference_mode()
+    def zo_call(self, method: str, *arguments: Any, **named: Any) -> Any:
+        """Call a method of the model."""
+        return getattr(self.zo_model, method)(*arguments, **named)
+
+    @torch.inference_mode()
+    def zo_parameters(self, method: str, *arguments: Any, **named: Any) -> Any:
+        """Call a method of the model's parameters."""
+        return getattr(self.zo_model.parameters, method)(*arguments, **named)
+
+
+class WorkerModel:
+    """A model of vLLM's whose weights are moved in place.
+
+    On a worker that gathers no logits, losses, scores and outputs are None.
+
+    Args:
+        runner: vLLM's model runner.
+        config: fields of the `ModelConfig`.
+        pad_id: padding token, for the Hugging Face model.
+        seed: public key from which an adapter is initialised.
+        max_tokens: largest pass, tokens.
+    """
+
+    def __init__(self, runner: Any, *, config: dict[str, Any], pad_id: int, seed: int, max_tokens: int) -> None:
+        self._config = ModelConfig.model_validate(config)
+        self._load = partial(load_model, self._config, num_labels=0, pad_token_id=pad_id, seed=seed, device="cpu")
+        loaded = self._load()
+        self.size = sum(tensor.numel() for tensor in loaded.parameters())
+        trained = trainable_parameters(loaded, self._config)
+        weights = {name: tensor.data.to(runner.device) for name, tensor in trained.items()}
+        self._weights = (
+            AdapterWeights(runner, weights, self._config)
+            if self._config.trainable == "lora"
+            else FullWeights(runner, weights)
+        )
+        self.parameters = self._weights.parameters
+        self._scorer = Scorer(runner, max_tokens=max_tokens)
+
+    def probe(self, batch: Sequence[Example], probes: Sequence[Probe]) -> np.ndarray | None:
+        """Return the loss of every example at every probe, float64 [len(probes), len(batch)]."""
+        scores = self._scores(batch, [self._write(probe) for probe in probes])
+        return None if scores is None else np.stack([losses_of(of_probe, batch) for of_probe in scores])
+
+    def scores(self, batch: Sequence[Example]) -> list[np.ndarray] | None:
+        """Return the scores of every example at θ, float64 [options]."""
+        scores = self._scores(batch, [self.parameters.settle])
+        return None if scores is None else scores[0]
+
+    def count(self) -> int:
+        """Return the number of parameters that directions move."""
+        return self.parameters.count
+
+    def outputs(self, constant: Example, points: Sequence[Point]) -> list[float] | None:
+        """Return the mean logit for a constant row at each point."""
+        (row,) = rows_of([constant])
+        found = []
+        for shown in self._weights.shown([partial(self.parameters.place, point) for point in points]):
+            logits = self._scorer.logits([Visit(row, adapter) for _, adapter in shown])
+            found += [] if logits is None else logits.double().mean(dim=-1).tolist()
+        return found or None
+
+    def show(self, probes: Sequence[Probe] | None) -> list[Any]:
+        """Write θ, or as many probes as the engine can see at once; return the adapter that has each."""
+        writes = [self.parameters.settle] if probes is None else [self._write(probe) for probe in probes]
+        return [adapter for _, adapter in next(self._weights.shown(writes))]
+
+    def export(self, folder: Path) -> None:
+        """Write the model at θ, or its adapter, in float32 as `from_pretrained` reads it; the first worker does."""
+        if get_tensor_model_parallel_rank():
+            return
+        model = self._load()
+        for name, tensor in trainable_parameters(model, self._config).items():
+            tensor.data = self.parameters.theta()[name].cpu()
+        model.save_pretrained(folder)
+
+    def _write(self, probe: Probe) -> Write:
+        return partial(self.parameters.perturb, probe.direction, probe.scale, probe.more)
+
+    def _scores(self, batch: Sequence[Example], writes: Sequence[Write]) -> list[list[np.ndarray]] | None:
+        """Return each example's scores after each write, float64 [options]; None where no logits are gathered."""
+        rows = rows_of(batch)
+        found: list[list[dict[int, np.ndarray]]] = [[{} for _ in batch] for _ in writes]
+        for shown in self._weights.shown(writes):
+            visits = [(number, Visit(row, adapter)) for number, adapter in shown for row in rows]
+            scores = self._scorer.scores([visit for _, visit in visits])
+            if not scores:
+                found = []
+                continue
+            for (number, visit), values in zip(visits, scores, strict=True):
+                found[number][visit.row.example][visit.row.option] = values
+        return [
+            [np.concatenate([options[index] for index in sorted(options)]) for options in examples]
+            for examples in found
+        ] or None
