@@ -90,7 +90,7 @@ def student(texts: Sequence[str], aims_BW: torch.Tensor, tokenizer: Any) -> Bert
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
     with Progress() as progress:
         bar = progress.add_task("student", total=steps)
-        for step in range(steps):
+        for _ in range(steps):
             chosen = torch.randint(len(texts), (BATCH,))
             inputs = tokenizer([texts[n] for n in chosen], padding=True, truncation=True, return_tensors="pt")
             answers_BW = to_teacher(model(**inputs).pooler_output)
@@ -112,6 +112,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     arguments.out.mkdir(parents=True, exist_ok=True)
+    if not (arguments.out / "encoder").exists():
+        (arguments.out / "encoder").symlink_to(Path(arguments.teacher).resolve())
     texts = split(arguments.data / "train.tsv", arguments.out)
     tokenizer = tokenizer_of(texts)
     answers = arguments.out / "teacher.pt"

@@ -24,7 +24,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from utility_cells import METHODS, Cell, config_of, searched, tabulated
+from frozen_head import head_workspace
+from utility_cells import METHODS, TASKS, Cell, config_of, searched, tabulated
 from utility_report import write_report
 
 from orchestrator.planning import make_plan
@@ -41,14 +42,15 @@ Done = dict[str, dict[str, Any]]
 class Runner:
     """Trains and scores cells; data and model are loaded, and σ is calibrated, once for all cells that share them."""
 
-    def __init__(self) -> None:
+    def __init__(self, work: Path) -> None:
+        self._work = work
         self._loaded: tuple[tuple[Any, ...], Workspace] | None = None
         self._noise: dict[tuple[Any, ...], tuple[float | None, float | None]] = {}
 
     def __call__(self, cell: Cell, config: RunConfig) -> dict[str, Any]:
         """Return a cell's line of the file: the cell, its settings, what it cost and what it reached."""
         started = time.monotonic()
-        workspace = self._workspace(cell, config)
+        workspace = self.workspace(cell, config)
         workspace.evaluator.reset()
         line = {**asdict(cell), "delta": config.privacy.delta, "settings": settings_of(config)}
         if cell.trains:
@@ -59,11 +61,14 @@ class Runner:
             score = public_score(config, workspace)
         return {**line, "score": score, "seconds": time.monotonic() - started}
 
-    def _workspace(self, cell: Cell, config: RunConfig) -> Workspace:
+    def workspace(self, cell: Cell, config: RunConfig) -> Workspace:
+        """Return data and model of a cell."""
         first_order = CATALOGUE[config.method.name].order == "first"
         key = (cell.task, cell.trainable, cell.seed, cell.factor is None, first_order and config.method.name)
         if self._loaded is None or self._loaded[0] != key:
-            self._loaded = key, open_workspace(config)
+            pooled = cell.task == "sst2"
+            head = cell.trainable == "head"
+            self._loaded = key, head_workspace(config, self._work, pooled=pooled) if head else open_workspace(config)
         return self._loaded[1]
 
     def _noise_of(self, config: RunConfig) -> tuple[float | None, float | None]:
@@ -133,7 +138,7 @@ def work_of(cells: Iterable[Cell]) -> Iterator[tuple[Cell, int]]:
 
 def fill(cells: list[Cell], finished: Cells, num_steps: int, work: Path, console: Console) -> None:
     """Run what is missing, with a bar that knows how much dearer K directions are than one."""
-    runner = Runner()
+    runner = Runner(work)
     missing = [cell for cell in cells if keyed(cell, num_steps) not in finished.done]
     if not missing:
         return
@@ -158,8 +163,8 @@ def keyed(cell: Cell, num_steps: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--task", choices=["demo", "sst2"], required=True)
-    parser.add_argument("--trainable", nargs="+", choices=["full", "lora"], default=["full"])
+    parser.add_argument("--task", choices=TASKS, required=True)
+    parser.add_argument("--trainable", nargs="+", choices=["full", "lora", "head"], default=["full"])
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--epsilon", nargs="+", type=float, default=[2.0, 6.0])
     parser.add_argument("--seeds", type=int, default=3, help="public keys of the directions; noise and batches are new")

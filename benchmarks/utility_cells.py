@@ -1,7 +1,8 @@
 """The cells of utility.py: a task, a method, an ε and a seed, and the configuration of the run that fills it.
 
-A method begins with the settings of its example (examples/*.yaml), shortened to the benchmark's T; SST2 below holds what
-another model needs instead. Learning rates are multiplied by a factor of FACTORS, which the search on public rows picks.
+A method begins with the settings of its example (examples/*.yaml), shortened to the benchmark's T; SST2 below
+holds what another model needs instead. Learning rates are multiplied by a factor of FACTORS, which the search on
+public rows picks.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from trainers.config import RunConfig
 from trainers.methods.catalogue import METHODS as CATALOGUE
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+TASKS = ("demo", "sst2", "sst2-encoder")
 DELTA = 1e-5
 FACTORS = (0.3, 1.0, 3.0)
 METHODS: dict[str, dict[str, Any]] = {
@@ -36,7 +38,7 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 """Row of the table → method and what sets it apart from the example."""
 
-SST2_BATCH, SST2_SIZE = 64, 4096
+SST2_BATCH, SST2_SIZE = 64.0, 4096
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,8 @@ class Cell:
     """One number of the table, or one try of the search before it.
 
     Args:
-        task: "demo" or "sst2".
-        trainable: "full" or "lora".
+        task: one of TASKS.
+        trainable: "full", "lora", or "head": a linear head on frozen features.
         method: row of the table.
         epsilon: asked for; None without privacy.
         seed: public key of the directions (of a head and an adapter too); noise and batches have none.
@@ -102,7 +104,7 @@ def config_of(cell: Cell, num_steps: int, work: Path, factor: float) -> RunConfi
     """Return the configuration of a cell's run; a try of the search trains and is scored on public rows."""
     example = load_run(EXAMPLES / f"{METHODS[cell.method]['name'].replace('-', '_')}.yaml")
     given = example.method.model_dump(mode="json", exclude_unset=True) | METHODS[cell.method]
-    method = given | (SST2.get(cell.method, {}) if cell.task == "sst2" else {})
+    method = given | ({} if cell.task == "demo" else _on_sst2(cell))
     method |= {"num_steps": num_steps, "seed": cell.seed, "learning_rate": scaled(method["learning_rate"], factor)}
     if CATALOGUE[method["name"]].staged:
         method["stage_steps"] = max(1, num_steps // 7)  # three stages, of T/7, 2T/7 and 4T/7 steps
@@ -119,7 +121,7 @@ def config_of(cell: Cell, num_steps: int, work: Path, factor: float) -> RunConfi
         "privacy": privacy,
         "performance": {"num_threads": 1},
     }
-    return RunConfig.model_validate(values | (_sst2(cell, values, work) if cell.task == "sst2" else _demo(cell, work)))
+    return RunConfig.model_validate(values | (_demo(cell, work) if cell.task == "demo" else _sst2(cell, values, work)))
 
 
 def scaled(rate: float | Mapping[str, Any], factor: float) -> Any:
@@ -155,9 +157,10 @@ def _sst2(cell: Cell, values: dict[str, Any], work: Path) -> dict[str, Any]:
     """Return the sections of SST-2, whose files and student `sst2_setting.py` made."""
     folder = work / "sst2"
     train, validation = ("private", "validation") if cell.factor is None else ("tuning", "held_out")
-    model = {"path": str(folder / "student"), "head": "sequence-classification", "trainable": cell.trainable}
+    path = folder / ("student" if cell.task == "sst2" else "encoder")
+    model: dict[str, Any] = {"path": str(path), "head": "sequence-classification"}
     if cell.trainable == "lora":
-        model["lora"] = {"rank": 4, "alpha": 8, "target_modules": ["query", "value"]}
+        model |= {"trainable": "lora", "lora": {"rank": 4, "alpha": 8, "target_modules": ["query", "value"]}}
     return {
         "data": {
             "train": str(folder / f"{train}.tsv"),
@@ -166,9 +169,26 @@ def _sst2(cell: Cell, values: dict[str, Any], work: Path) -> dict[str, Any]:
         },
         "task": {"template": "{sentence}", "label_column": "label", "labels": [0, 1], "max_tokens": 96},
         "model": model,
-        "privacy": {**values["privacy"], "expected_batch_size": float(SST2_BATCH)},
+        "privacy": {**values["privacy"], "expected_batch_size": SST2_BATCH},
     }
 
 
-SST2: dict[str, dict[str, Any]] = {}
-"""What replaces an example's settings for SST-2's student."""
+def _on_sst2(cell: Cell) -> dict[str, Any]:
+    """Return what replaces an example's settings.
+
+    An example's difference along a direction is about its gradient's norm, so that is the clip, over √K where K
+    directions share it.
+    """
+    norm, smoothing, rate = SST2[cell.task, cell.trainable]
+    num_directions = METHODS[cell.method].get("num_directions", 1)
+    changes = {"smoothing": smoothing, "clip_norm": norm / num_directions**0.5, "learning_rate": rate}
+    changes["learning_rate"] *= SST2_RATES.get(cell.method, 1.0)
+    if CATALOGUE[METHODS[cell.method]["name"]].order == "first":
+        changes |= {"smoothing": None, "learning_rate": SST2_RATES[cell.method]}
+    return changes
+
+
+SST2: dict[tuple[str, str], tuple[float, float, float]] = {}
+"""Task and what trains → norm of an example's gradient (on public rows), λ, and η of one direction, before FACTORS."""
+SST2_RATES: dict[str, float] = {}
+"""η of a method over that of one direction; of a first-order method, η itself."""

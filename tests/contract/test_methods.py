@@ -393,5 +393,4 @@ def test_on_the_demo_the_loss_falls_without_noise(case, demo, tmp_path):
     before = demo.evaluator.losses(unseen).mean()
     batches = [range(UNSEEN + 32 * step, UNSEEN + 32 * (step + 1)) for step in range(STEPS)]
     finished(model_run(tmp_path, config, demo.evaluator, demo.examples, batches, none()))
-    print(case, before, demo.evaluator.losses(unseen).mean())
     assert demo.evaluator.losses(unseen).mean() < before - 0.05
