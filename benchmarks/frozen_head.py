@@ -109,7 +109,7 @@ def head_workspace(config: RunConfig, cache: Path, *, pooled: bool) -> Workspace
 
 @torch.inference_mode()
 def features(texts: Sequence[str], path: str, *, pooled: bool) -> torch.Tensor:
-    """Return each text's state: the pooled one as it is, or the mean over its tokens at length √width; [texts, width]."""
+    """Return each text's state: the pooled one as it is, or its tokens' mean at length √width; [texts, width]."""
     from transformers import AutoModel, AutoTokenizer
 
     tokenizer, model = AutoTokenizer.from_pretrained(path), AutoModel.from_pretrained(path).eval()

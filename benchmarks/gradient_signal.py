@@ -7,8 +7,8 @@ gradient ∇L, the clip C = G/√K and Gaussian noise σC on every coordinate, t
 
     E Σ g_k z_k = ∇L,    E (Σ g_k z_k)ᵀ H (Σ g_k z_k) ≈ ∇Lᵀ H ∇L + tr(H) · (A / K + N)
 
-A = ‖∇L‖² + (G² − ‖∇L‖²) / B is the energy of a batch's gradient, of which K directions see little; N = (σ G / B)² is the
-privacy noise, which does not depend on K. The best step lowers the loss by ‖∇L‖⁴ over twice that, so K directions do
+A = ‖∇L‖² + (G² − ‖∇L‖²) / B is the energy of a batch's gradient, of which K directions see little; N = (σ G / B)² is
+the privacy noise, which does not depend on K. The best step lowers the loss by ‖∇L‖⁴ over twice that: K directions do
 
     (h + tr(H) (A + N)) / (h + tr(H) (A / K + N)),    h = ∇Lᵀ H ∇L
 
@@ -64,7 +64,7 @@ def curvatures(workspace: Workspace, examples: Sequence[Example], mean_D: torch.
     """Return tr(H) of the mean loss, over random directions, and the curvature along the mean gradient."""
     evaluator: Any = workspace.evaluator
     base = float(evaluator.losses(examples).mean())
-    directions = [Direction(99, 0, index) for index in range(NUM_PROBES)]
+    directions = [Direction(99, 0, index, "gaussian") for index in range(NUM_PROBES)]
     losses_PB = evaluator.probe(examples, [Probe(z, sign * RADIUS) for z in directions for sign in (1.0, -1.0)])
     pairs_K2 = losses_PB.mean(axis=1).reshape(-1, 2)
     trace = float(((pairs_K2.sum(axis=1) - 2.0 * base) / RADIUS**2).mean())

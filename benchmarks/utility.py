@@ -22,9 +22,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from frozen_head import head_workspace
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from frozen_head import head_workspace
 from utility_cells import METHODS, TASKS, Cell, config_of, searched, tabulated
 from utility_report import write_report
 
@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--epsilon", nargs="+", type=float, default=[2.0, 6.0])
     parser.add_argument("--seeds", type=int, default=3, help="public keys of the directions; noise and batches are new")
-    parser.add_argument("--num-steps", type=int, default=140, help="T, the same for every method")
+    parser.add_argument("--num-steps", type=int, default=70, help="T, the same for every method")
     parser.add_argument("--no-search", action="store_true", help="take the examples' learning rates as they are")
     parser.add_argument("--work", type=Path, default=Path("runs/utility"), help="folder of finished cells and reports")
     parser.add_argument("--docs", type=Path, help="folder to write utility-TASK.svg and .md to as well")

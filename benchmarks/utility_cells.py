@@ -148,8 +148,11 @@ def _public_reviews(work: Path) -> tuple[Path, Path]:
         files[0].parent.mkdir(parents=True, exist_ok=True)
         sys.path.insert(0, str(EXAMPLES / "demo"))
         build, reviews = importlib.import_module("build"), importlib.import_module("reviews")
-        build.write_reviews(files[0], reviews.reviews(101, 4000))
-        build.write_reviews(files[1], reviews.reviews(102, 500))
+        seen = {text for text, _ in reviews.reviews(build.PRIVATE_SEED, build.NUM_PRIVATE)}
+        for path, seed, size in zip(files, (101, 102), (4000, 500), strict=True):
+            rows = reviews.reviews(seed, size, avoid=seen)
+            seen |= {text for text, _ in rows}
+            build.write_reviews(path, rows)
     return files
 
 
@@ -188,7 +191,12 @@ def _on_sst2(cell: Cell) -> dict[str, Any]:
     return changes
 
 
-SST2: dict[tuple[str, str], tuple[float, float, float]] = {}
+SST2: dict[tuple[str, str], tuple[float, float, float]] = {
+    ("sst2", "full"): (3.0, 3e-3, 2e-3),
+    ("sst2", "lora"): (3.0, 1e-2, 2e-3),
+    ("sst2", "head"): (2.7, 1e-2, 5e-3),
+    ("sst2-encoder", "head"): (14.0, 1e-2, 2e-3),
+}
 """Task and what trains → norm of an example's gradient (on public rows), λ, and η of one direction, before FACTORS."""
-SST2_RATES: dict[str, float] = {}
+SST2_RATES = {"dp-zoso": 2.0, "dp-zopo": 6.0, "dp-aggzo": 5.0, "dp-sgd": 0.3, "dp-adamw": 2e-3, "adamw": 1e-3}
 """η of a method over that of one direction; of a first-order method, η itself."""
