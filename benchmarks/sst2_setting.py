@@ -25,7 +25,8 @@ import numpy as np
 import torch
 from rich.progress import Progress, track
 from tokenizers import BertWordPieceTokenizer
-from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, BertTokenizerFast
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
 
 NUM_PRIVATE, NUM_TUNING, NUM_HELD_OUT, NUM_PUBLIC = 4096, 4096, 1000, 16_000
 VOCABULARY, WIDTH, FEED_FORWARD, LAYERS, HEADS, PLACES = 4000, 96, 192, 2, 4, 128
@@ -63,11 +64,14 @@ def taught(texts: Sequence[str], teacher: str) -> torch.Tensor:
     return torch.stack([found[n] for n in range(len(texts))])
 
 
-def tokenizer_of(texts: Sequence[str]) -> BertTokenizerFast:
+def tokenizer_of(texts: Sequence[str]) -> PreTrainedTokenizerFast:
     """Train a WordPiece tokenizer on the public phrases."""
     pieces = BertWordPieceTokenizer(lowercase=True)
     pieces.train_from_iterator(texts, vocab_size=VOCABULARY, show_progress=False)
-    return BertTokenizerFast(tokenizer_object=pieces._tokenizer, do_lower_case=True, model_max_length=PLACES)
+    around = [(token, pieces.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
+    pieces._tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=around)
+    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    return PreTrainedTokenizerFast(tokenizer_object=pieces._tokenizer, model_max_length=PLACES, **special)
 
 
 def student(texts: Sequence[str], aims_BW: torch.Tensor, tokenizer: Any) -> BertModel:
@@ -92,7 +96,7 @@ def student(texts: Sequence[str], aims_BW: torch.Tensor, tokenizer: Any) -> Bert
         bar = progress.add_task("student", total=steps)
         for _ in range(steps):
             chosen = torch.randint(len(texts), (BATCH,))
-            inputs = tokenizer([texts[n] for n in chosen], padding=True, truncation=True, return_tensors="pt")
+            inputs = tokenizer([texts[int(n)] for n in chosen], padding=True, truncation=True, return_tensors="pt")
             answers_BW = to_teacher(model(**inputs).pooler_output)
             loss = 1.0 - torch.nn.functional.cosine_similarity(answers_BW, aims_BW[chosen]).mean()
             optimizer.zero_grad()
