@@ -1,7 +1,7 @@
 """What every method promises, whatever it chooses: the clip bounds one example, the log is the checkpoint, θ learns.
 
 Every method, and every choice beyond the papers, on a quadratic of three tensors; every method on small models, whole
-and LoRA, causal and classification.
+and LoRA, causal, masked and with a classification head; and on the demo's model and data, where it learns.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import pytest
 import torch
 from dp_accounting import dp_event
 
+from orchestrator.config import load_run
 from tests.support.frozen import FrozenNoise, FrozenSampler
-from tests.support.models import save_model, tokenizer
+from tests.support.models import MASK_ID, save_model, tokenizer
 from tests.support.quadratic import MATRICES, Quadratic, target
 from tests.support.runs import open_run, plan_of, run_config
 from trainers.config import LoraConfig, ModelConfig, PerformanceConfig, RunConfig
@@ -26,6 +27,7 @@ from trainers.mechanism import UNITS_PER_CLIP
 from trainers.methods.catalogue import METHODS
 from trainers.run import Run, Tokens, Workspace
 from trainers.tokens import LocalTokens
+from trainers.workspace import open_workspace
 
 STAGES = {"stage_steps": 2, "proximal": 0.5}
 CASES: dict[str, dict] = {
@@ -266,23 +268,31 @@ def none() -> FrozenNoise:
 
 
 PROMPTS = [(2, 10, 11, 4, 5), (2, 8, 9, 10, 12, 11, 4, 5), (2, 4, 5), (2, 9, 9, 10, 4, 5), (2, 11, 4, 5)]
-LABELLED = {
-    "causal-lm": [Example(prompt, ((7,), (6,)), n % 2) for n, prompt in enumerate(PROMPTS)],
-    "sequence-classification": [Example(prompt, (), n % 2) for n, prompt in enumerate(PROMPTS)],
-}
-ARCHITECTURES = {"causal-lm": "llama", "sequence-classification": "bert"}
+CANARY = 4  # the last of them
+ARCHITECTURES = {"causal-lm": "llama", "masked-lm": "roberta", "sequence-classification": "bert"}
 ON_MODELS = ["mezo", "dp-zo", "dpzero-sphere", "dp-zoso", "dp-zopo", "dp-aggzo", "one-sided", "low-rank"]
+
+
+def labelled(head: str) -> list[Example]:
+    if head == "causal-lm":
+        return [Example(prompt, ((7,), (6,)), n % 2) for n, prompt in enumerate(PROMPTS)]
+    if head == "masked-lm":
+        return [
+            Example((*prompt, MASK_ID, 3), ((7,), (6,)), n % 2, mask_place=len(prompt))
+            for n, prompt in enumerate(PROMPTS)
+        ]
+    return [Example(prompt, (), n % 2) for n, prompt in enumerate(PROMPTS)]
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> Callable[[str, str], TransformersEvaluator]:
     root = tmp_path_factory.mktemp("models")
-    folders = {head: save_model(root / name, name) for head, name in ARCHITECTURES.items()}
+    folders = {head: save_model(root / name, name, head) for head, name in ARCHITECTURES.items()}
     return functools.cache(lambda head, trainable: model_of(folders, head, trainable))
 
 
 def model_of(folders: dict[str, Path], head: str, trainable: str) -> TransformersEvaluator:
-    targets = ["query", "value"] if head == "sequence-classification" else None
+    targets = None if head == "causal-lm" else ["query", "value"]
     model = ModelConfig.model_validate(
         {
             "path": str(folders[head]),
@@ -294,31 +304,63 @@ def model_of(folders: dict[str, Path], head: str, trainable: str) -> Transformer
     return TransformersEvaluator(model, PerformanceConfig(), tokenizer(), num_labels=2, seed=0)
 
 
+class LosesCanary:
+    """A model whose losses of one example are no numbers."""
+
+    def __init__(self, evaluator: LossEvaluator, canary: Example, loss: float) -> None:
+        self._evaluator, self._canary, self._loss = evaluator, canary, loss
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._evaluator, name)
+
+    def probe(self, batch, probes):
+        losses_PB = self._evaluator.probe(batch, probes)
+        losses_PB[:, [one == self._canary for one in batch]] = self._loss
+        return losses_PB
+
+
 @pytest.mark.parametrize("trainable", ["full", "lora"])
 @pytest.mark.parametrize("head", ARCHITECTURES)
 @pytest.mark.parametrize("case", ON_MODELS)
 def test_on_models_an_example_is_bounded_theta_moves_and_the_log_replays(case, head, trainable, models, tmp_path):
+    """The first release on D, D ∪ {canary}, D ∪ {canary of no loss} and ∅, in integer units; then the log's replay."""
     config = config_of(case, num_steps=3, smoothing=1e-2, learning_rate=1e-3)
-    evaluator = models(head, trainable)
+    evaluator, examples = models(head, trainable), labelled(head)
     evaluator.reset()
     base = evaluator.state_digest()
-    sums = []
-    for canary in ([], [4]):
-        run = model_run(
-            tmp_path / str(len(canary)), config, evaluator, LABELLED[head], [[0, 1, 2, 3, *canary]] * 3, none()
+    without, nan, inf, nobody, with_canary = (
+        first_release(tmp_path / name, config, model, examples, rows)
+        for name, model, rows in (
+            ("without", evaluator, range(CANARY)),
+            ("nan", LosesCanary(evaluator, examples[CANARY], np.nan), range(CANARY + 1)),
+            ("inf", LosesCanary(evaluator, examples[CANARY], np.inf), range(CANARY + 1)),
+            ("nobody", evaluator, []),
+            ("with", evaluator, range(CANARY + 1)),
         )
-        finished(run)
-        sums.append(run.log.releases["step"][0])
+    )
     moved = evaluator.state_digest()
     assert moved != base
-    assert any(np.any(values) for values in run.log.releases["step"])
+    assert not nobody.any()
     if config.method.name != "mezo":
         # a model rounds an example's loss differently beside other mates: `proof` measures and bounds that
-        assert 0 < sum(int(value) ** 2 for value in sums[1] - sums[0]) <= (1 + 1e-3) * UNITS_PER_CLIP**2
-    replayed = model_run(tmp_path / "1", config, evaluator, [], [], none())
+        assert 0 < squared(with_canary - without) <= (1 + 1e-3) * UNITS_PER_CLIP**2
+        assert squared(nan - without) <= 1e-6 * UNITS_PER_CLIP**2
+        assert squared(inf - without) <= 1e-6 * UNITS_PER_CLIP**2
+    replayed = model_run(tmp_path / "with", config, evaluator, [], [], none())
     with replayed.log:
         replayed.replay()
     assert evaluator.state_digest() == moved
+
+
+def squared(units_K: np.ndarray) -> int:
+    return sum(int(value) ** 2 for value in units_K)
+
+
+def first_release(folder: Path, config: RunConfig, evaluator, examples: list[Example], rows) -> np.ndarray:
+    """Return the first release, without noise, of a run whose batches are all the same rows, int64 [K]."""
+    run = finished(model_run(folder, config, evaluator, examples, [list(rows)] * 3, none()))
+    assert run.steps_charged == run.steps_released == 3
+    return run.log.releases["step"][0]
 
 
 def model_run(folder, config: RunConfig, evaluator: LossEvaluator, examples, batches, frozen: FrozenNoise) -> Run:
@@ -326,3 +368,29 @@ def model_run(folder, config: RunConfig, evaluator: LossEvaluator, examples, bat
     workspace = Workspace(list(examples), [], evaluator)
     sampler = FrozenSampler(batches)
     return Run(workspace, config, plan_of(config), Tokens(tokens, tokens), folder, sampler=sampler, noise=frozen)
+
+
+@pytest.fixture(scope="module")
+def demo() -> Workspace:
+    folder = Path(__file__).parents[2] / "examples"
+    files = {"data.train": "private.jsonl", "data.validation": "public_validation.jsonl", "model.path": "model"}
+    overrides = [f"{key}={folder / 'demo' / name}" for key, name in files.items()]
+    return open_workspace(load_run(folder / "quickstart.yaml", [*overrides, "performance.num_threads=1"]))
+
+
+STEPS, UNSEEN = 40, 64
+LEARNING_RATES = {"dp-zopo": 0.01}  # of others 0.001; fewer parameters move, each further
+
+
+@pytest.mark.parametrize("case", ON_MODELS)
+def test_on_the_demo_the_loss_falls_without_noise(case, demo, tmp_path):
+    """On examples that the run does not see, within a few steps along ever new directions."""
+    rate = LEARNING_RATES.get(case, 0.001)
+    stages = {"stage_steps": 20, "proximal": 0.01} if METHODS[config_of(case).method.name].staged else {}
+    config = config_of(case, num_steps=STEPS, smoothing=1e-2, clip_norm=50.0, learning_rate=rate, **stages)
+    unseen = demo.examples[:UNSEEN]
+    demo.evaluator.reset()
+    before = demo.evaluator.losses(unseen).mean()
+    batches = [range(UNSEEN + 32 * step, UNSEEN + 32 * (step + 1)) for step in range(STEPS)]
+    finished(model_run(tmp_path, config, demo.evaluator, demo.examples, batches, none()))
+    assert demo.evaluator.losses(unseen).mean() < before - 0.05

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.models import save_model
 from trainers.evaluators.vllm_package import Package
 
 BOTH = pytest.mark.parametrize("verb", ["train", "sweep"])
@@ -113,6 +114,58 @@ def test_a_target_without_a_token(refused, settings, tmp_path, verb):
     settings["task"] = {"template": "{text} It was", "target": " {label}"}
     rewrite(settings, "train", tmp_path / "rows.jsonl", lambda rows: rows[6].update(label=" "))
     assert refused(verb) == "data.train, row 7: the target has no token; remove or fill such rows"
+
+
+@BOTH
+def test_a_label_word_of_several_tokens_at_a_mask(refused, settings, tmp_path, verb):
+    settings["model"] = {"path": str(save_model(tmp_path / "masked", "roberta", "masked-lm")), "head": "masked-lm"}
+    settings["task"] |= {"template": "{text} It was [MASK]", "label_words": {"bad": " not good", "good": " great"}}
+    assert refused(verb) == (
+        "task.label_words: ' not good' (label 'bad') is 2 tokens of this model, 'not', 'good'; a masked model predicts "
+        "one. Choose a word that is one token"
+    )
+
+
+@BOTH
+def test_rows_may_bring_options_of_unequal_number_but_not_one(refused, settings, tmp_path, verb):
+    settings["task"] = {"template": "{text} It was", "label_column": "right", "options": [" {choices|each}"]}
+
+    def with_choices(rows: list[dict[str, Any]]) -> None:
+        for number, row in enumerate(rows):
+            row.update(choices=["great", "terrible", "very good"][: 2 + number % 2], right="great")
+        rows[6].update(choices=["great"])
+
+    for place in ("train", "validation"):
+        rewrite(settings, place, tmp_path / f"{place}.jsonl", with_choices)
+    assert refused(verb) == ("data.train, row 7: at least two options are needed, each with a token; remove such rows")
+
+
+@BOTH
+def test_a_preset_for_another_kind_of_model(refused, verb):
+    line = refused(verb, "method={preset: dpzero/roberta-large}")
+    assert line.startswith(
+        "method.preset 'dpzero/roberta-large' was published for model.head masked-lm or sequence-classification with "
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        (
+            "method={name: dp-zopo, num_steps: 4, mask: {keep: 1e-9}}",
+            "method.mask: keep 1e-09 keeps none of ",
+        ),
+        (
+            "method={preset: dpzero/opt-1.3b, num_steps: 4}",
+            "method.preset 'dpzero/opt-1.3b' was published for models of 8e+08 to 2e+09 parameters, and this one has ",
+        ),
+    ],
+)
+def test_settings_that_do_not_suit_the_size_of_the_model(dpzo, tmp_path, override, line):
+    result = dpzo("train", override)
+    assert result.exit_code == 2
+    assert result.stderr.rstrip("\n").splitlines()[-1].startswith(f"Error: {line}")
+    assert not (tmp_path / "runs" / "dpzo.db").exists()  # nothing is reserved, so the name is free
 
 
 @pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n"])

@@ -1,0 +1,189 @@
+"""What every method reaches at equal ε: zero-shot, MeZO, the papers' private methods, and first-order baselines.
+
+    python benchmarks/utility.py --task demo --work work
+    python benchmarks/sst2_setting.py --data ../shared/data/sst2 --teacher path/to/encoder --out work/sst2
+    python benchmarks/utility.py --task sst2 --trainable full lora --work work
+
+Each number is a run of the product: the noise multiplier is calibrated by the accountant, certified again in the plan,
+and steps are taken by `trainers.open_run`. Before the table, every method's learning rate is chosen of three on public
+rows, at the first ε; that search is not in the ε of the table, as in all published tables.
+
+Finished cells are appended to `cells.jsonl` in the work folder; the same command goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from frozen_head import head_workspace
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from utility_cells import METHODS, TASKS, Cell, config_of, searched, tabulated
+from utility_report import write_report
+
+from orchestrator.planning import make_plan
+from trainers.config import RunConfig
+from trainers.methods.catalogue import METHODS as CATALOGUE
+from trainers.open_run import open_run
+from trainers.run import Tokens, Workspace, mechanism_plan, public_score
+from trainers.tokens import LocalTokens
+from trainers.workspace import open_workspace
+
+Done = dict[str, dict[str, Any]]
+
+
+class Runner:
+    """Trains and scores cells; data and model are loaded, and σ is calibrated, once for all cells that share them."""
+
+    def __init__(self, work: Path) -> None:
+        self._work = work
+        self._loaded: tuple[tuple[Any, ...], Workspace] | None = None
+        self._noise: dict[tuple[Any, ...], tuple[float | None, float | None]] = {}
+
+    def __call__(self, cell: Cell, config: RunConfig) -> dict[str, Any]:
+        """Return a cell's line of the file: the cell, its settings, what it cost and what it reached."""
+        started = time.monotonic()
+        workspace = self.workspace(cell, config)
+        workspace.evaluator.reset()
+        line = {**asdict(cell), "delta": config.privacy.delta, "settings": settings_of(config)}
+        if cell.trains:
+            sigma, certified = self._noise_of(config)
+            line |= {"noise_multiplier": sigma, "certified_epsilon": certified}
+            score = trained(workspace, config, sigma)
+        else:
+            score = public_score(config, workspace)
+        return {**line, "score": score, "seconds": time.monotonic() - started}
+
+    def workspace(self, cell: Cell, config: RunConfig) -> Workspace:
+        """Return data and model of a cell."""
+        first_order = CATALOGUE[config.method.name].order == "first"
+        key = (cell.task, cell.trainable, cell.seed, cell.factor is None, first_order and config.method.name)
+        if self._loaded is None or self._loaded[0] != key:
+            pooled = cell.task == "sst2"
+            head = cell.trainable == "head"
+            self._loaded = key, head_workspace(config, self._work, pooled=pooled) if head else open_workspace(config)
+        return self._loaded[1]
+
+    def _noise_of(self, config: RunConfig) -> tuple[float | None, float | None]:
+        """Return σ and its certified ε, None without privacy; K enters them under Laplace noise alone."""
+        privacy, method = config.privacy, config.method
+        directions = method.num_directions if privacy.noise == "laplace" else None
+        key = (config.sampling_prob, method.num_steps, privacy.epsilon, privacy.noise, directions)
+        if key not in self._noise:
+            plan = make_plan(config)
+            self._noise[key] = plan.noise_multiplier, None if plan.total is None else plan.epsilon
+        return self._noise[key]
+
+
+def trained(workspace: Workspace, config: RunConfig, sigma: float | None) -> float:
+    """Take all steps of a run and return its score."""
+    privacy = config.privacy.model_copy(update={"noise_multiplier": sigma})
+    config, num_steps = config.model_copy(update={"privacy": privacy}), config.method.num_steps
+    tokens = Tokens(LocalTokens(num_steps), LocalTokens(0))
+    with TemporaryDirectory() as folder:
+        run = open_run(workspace, config, mechanism_plan(config, sigma), tokens, Path(folder))
+        with run.log:
+            (*_, (steps, score)) = run.segments()
+    assert steps == num_steps
+    assert score is not None
+    return score
+
+
+def settings_of(config: RunConfig) -> dict[str, Any]:
+    """Return what a reader needs to repeat the cell."""
+    method = config.method.model_dump(mode="json")
+    spec = CATALOGUE[config.method.name]
+    privacy = {"sampling_prob": config.sampling_prob, "noise": config.privacy.noise}
+    return {"order": spec.order, "expected_batch_size": config.privacy.expected_batch_size, **privacy, "method": method}
+
+
+class Cells:
+    """The finished cells, in a file that is appended to."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        self.done: Done = {line["key"]: line for line in map(json.loads, lines)}
+
+    def add(self, key: str, line: dict[str, Any]) -> None:
+        """Write one more, flushed."""
+        self.done[key] = {"key": key, **line}
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(self.done[key]) + "\n")
+
+    def best_factor(self, cell: Cell, num_steps: int) -> float:
+        """Return the factor with which the cell's family did best in the search; 1 where there was none."""
+        tries = [
+            line
+            for line in self.done.values()
+            if line["factor"] is not None
+            and (line["task"], line["trainable"], line["method"]) == cell.family
+            and line["settings"]["method"]["num_steps"] == num_steps
+        ]
+        return max(tries, key=lambda line: line["score"])["factor"] if tries else 1.0
+
+
+def work_of(cells: Iterable[Cell]) -> Iterator[tuple[Cell, int]]:
+    """Yield each cell with what it costs, about: probes a step."""
+    for cell in cells:
+        yield cell, 2 * METHODS[cell.method].get("num_directions", 1) + 4
+
+
+def fill(cells: list[Cell], finished: Cells, num_steps: int, work: Path, console: Console) -> None:
+    """Run what is missing, with a bar that knows how much dearer K directions are than one."""
+    runner = Runner(work)
+    missing = [cell for cell in cells if keyed(cell, num_steps) not in finished.done]
+    if not missing:
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left"))
+    with Progress(*columns, TimeRemainingColumn(elapsed_when_finished=True), console=console) as progress:
+        bar = progress.add_task("", total=sum(units for _, units in work_of(missing)))
+        for number, (cell, units) in enumerate(work_of(missing), 1):
+            epsilon = "" if cell.epsilon is None else f", ε = {cell.epsilon:g}"
+            named = f"{cell.task} {cell.trainable} {cell.method}{epsilon}, seed {cell.seed}"
+            progress.update(bar, description=f"{number}/{len(missing)} {named}")
+            factor = cell.factor or finished.best_factor(cell, num_steps)
+            line = runner(cell, config_of(cell, num_steps, work, factor))
+            finished.add(keyed(cell, num_steps), {**line, "learning_rate_factor": factor})
+            progress.advance(bar, units)
+            console.print(f"{named}, η × {factor:g}: {line['score']:.1%} in {line['seconds']:.0f} s")
+
+
+def keyed(cell: Cell, num_steps: int) -> str:
+    """Return the name of a cell at a T."""
+    return f"T {num_steps} {cell.key}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", choices=TASKS, required=True)
+    parser.add_argument("--trainable", nargs="+", choices=["full", "lora", "head"], default=["full"])
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument("--epsilon", nargs="+", type=float, default=[2.0, 6.0])
+    parser.add_argument("--seeds", type=int, default=3, help="public keys of the directions; noise and batches are new")
+    parser.add_argument("--num-steps", type=int, default=70, help="T, the same for every method")
+    parser.add_argument("--no-search", action="store_true", help="take the examples' learning rates as they are")
+    parser.add_argument("--work", type=Path, default=Path("runs/utility"), help="folder of finished cells and reports")
+    parser.add_argument("--docs", type=Path, help="folder to write utility-TASK.svg and .md to as well")
+    arguments = parser.parse_args()
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    console = Console(stderr=True)
+    finished = Cells(arguments.work / "cells.jsonl")
+    families = [(arguments.task, one, method) for one in arguments.trainable for method in arguments.methods]
+    tries = [] if arguments.no_search else searched(families, arguments.epsilon[0])
+    table = list(tabulated(families, arguments.epsilon, arguments.seeds))
+    for cells in (tries, table):
+        fill(cells, finished, arguments.num_steps, arguments.work, console)
+    lines = [finished.done[keyed(cell, arguments.num_steps)] for cell in table]
+    print(write_report(lines, arguments.docs or arguments.work, arguments.task))
+
+
+if __name__ == "__main__":
+    main()
