@@ -86,12 +86,12 @@ class WorkerModel:
     def probe(self, batch: Sequence[Example], probes: Sequence[Probe]) -> np.ndarray | None:
         """Return the loss of every example at every probe, float64 [len(probes), len(batch)]."""
         scores = self._scores(batch, [self._write(probe) for probe in probes])
-        return scores and np.stack([losses_of(of_probe, batch) for of_probe in scores])
+        return None if scores is None else np.stack([losses_of(of_probe, batch) for of_probe in scores])
 
     def scores(self, batch: Sequence[Example]) -> list[np.ndarray] | None:
         """Return the scores of every example at θ, float64 [options]."""
         scores = self._scores(batch, [self.parameters.settle])
-        return scores and scores[0]
+        return None if scores is None else scores[0]
 
     def count(self) -> int:
         """Return the number of parameters that directions move."""
