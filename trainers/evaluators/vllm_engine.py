@@ -34,8 +34,16 @@ def start_engine(model: ModelConfig, performance: PerformanceConfig, shape: Any)
         model: which model, and what of it trains.
         performance: micro-batch size and the engine's own settings.
         shape: the model's Hugging Face configuration.
+
+    Raises:
+        ValueError: the engine cannot do what is asked for.
     """
     settings = performance.vllm
+    if settings.batch_invariant and performance.device == "cpu":
+        raise ValueError(
+            "performance.vllm.batch_invariant: the engine has such kernels for GPUs alone. Leave it out: on a CPU "
+            "batch mates move a loss by rounding in float32, and not at all in bfloat16."
+        )
     _set_environment(settings.batch_invariant)
     _give_llvmlite_a_dict()
     with warnings.catch_warnings():
@@ -67,6 +75,9 @@ def start_engine(model: ModelConfig, performance: PerformanceConfig, shape: Any)
         finally:
             torch.set_num_threads = set_num_threads  # the engine puts something in its place that does nothing
             torch.set_num_threads(num_threads)
+    # it would take down, whenever it is collected, what another engine of this process still needs
+    client: Any = engine.llm_engine.engine_core
+    client._finalizer.detach()
     _running.add(id(engine))
     config = engine.llm_engine.vllm_config
     assert not config.cache_config.enable_prefix_caching
@@ -75,10 +86,10 @@ def start_engine(model: ModelConfig, performance: PerformanceConfig, shape: Any)
 
 
 def stop_engine(engine: Any) -> None:
-    """Stop an engine and its workers; the last one takes down what they shared."""
+    """Stop an engine and its workers; the last one takes down what the engines of this process share."""
     from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
 
-    engine.llm_engine.engine_core.shutdown()
+    engine.llm_engine.engine_core.engine_core.model_executor.shutdown()
     _running.discard(id(engine))
     if not _running:
         cleanup_dist_env_and_memory()
@@ -136,9 +147,11 @@ def _adapter_settings(model: ModelConfig, performance: PerformanceConfig, shape:
     from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as CHOICE
 
     rank = model.lora.rank
+    if rank > LORA_RANKS[-1]:
+        raise ValueError(f"lora.rank {rank}: vLLM takes ranks up to {LORA_RANKS[-1]}. Lower it.")
     return {
         "enable_lora": True,
         "max_loras": performance.vllm.max_loras or DEFAULT_SLOTS,
-        "max_lora_rank": next((room for room in LORA_RANKS if room >= rank), rank),
+        "max_lora_rank": next(room for room in LORA_RANKS if room >= rank),
         "lora_target_modules": model.lora.target_modules or sorted(CHOICE.get(shape.model_type, [])),
     }
