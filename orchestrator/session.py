@@ -93,16 +93,12 @@ def cluster_session(config: RunConfig, demand: Demand, storage: Storage) -> Iter
     if address is None or ray.is_initialized():
         yield
         return
-    dashboard_url = _connect(address)
-    try:
+    with _session(lambda: _connect(address)) as dashboard_url:
         nodes = ray.nodes()
         require_resources(demand, nodes)
         require_state_api(dashboard_url)
         require_shared(storage, nodes, _inputs(config))
-        with redirect_stdout(sys.stderr):  # what Ray says of a lost worker: standard output holds results
-            yield
-    finally:
-        ray.shutdown()
+        yield
 
 
 @contextmanager
@@ -114,17 +110,9 @@ def ray_session(num_cpus: int) -> Iterator[str | None]:
     if ray.is_initialized():
         yield None
         return
-    if on_a_cluster():
-        dashboard_url = _connect(os.environ[ADDRESS])
-    else:
-        _be_quiet()
-        context = ray.init(num_cpus=num_cpus, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=True)
-        dashboard_url = context.dashboard_url
-    try:
-        with redirect_stdout(sys.stderr):
-            yield dashboard_url or None
-    finally:
-        ray.shutdown()
+    address = os.environ.get(ADDRESS)
+    with _session(lambda: _start(num_cpus) if address is None else _connect(address)) as dashboard_url:
+        yield dashboard_url or None
 
 
 def where_it_fits(demand: Demand, function: Callable[..., Answer], *arguments: object) -> Answer:
@@ -146,10 +134,30 @@ def where_it_fits(demand: Demand, function: Callable[..., Answer], *arguments: o
         raise RuntimeError(f"the process that loads the model on the cluster died: {error}") from None
 
 
+@contextmanager
+def _session(begin: Callable[[], str | None]) -> Iterator[str | None]:
+    """Hand out what `begin` returns, and end the session after the body.
+
+    Ray prints on standard output when a node is lost; that belongs to the result alone.
+    """
+    _be_quiet()
+    with redirect_stdout(sys.stderr):
+        begun = begin()
+        try:
+            yield begun
+        finally:
+            ray.shutdown()
+
+
+def _start(num_cpus: int) -> str | None:
+    return ray.init(
+        num_cpus=num_cpus, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=True
+    ).dashboard_url
+
+
 def _connect(address: str) -> str | None:
     """Connect, and return where the dashboard is."""
     _require_somebody(address)
-    _be_quiet()
     try:
         return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR).dashboard_url
     except (ConnectionError, AuthenticationError):

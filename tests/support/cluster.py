@@ -12,8 +12,11 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
+
+import psutil
 
 
 class RayCluster:
@@ -48,6 +51,15 @@ class RayCluster:
     def workers(self) -> list[Any]:
         """The nodes that were started besides the head."""
         return list(self._cluster.worker_nodes)
+
+    def processes(self) -> list[psutil.Process]:
+        """Return the worker processes of its nodes, the head's included."""
+        found = []
+        for node in self._cluster.list_all_nodes():
+            for info in node.all_processes.get("raylet", []):
+                with suppress(psutil.NoSuchProcess):
+                    found += psutil.Process(info.process.pid).children(recursive=True)
+        return found
 
     def __enter__(self) -> Self:
         return self
