@@ -1,6 +1,6 @@
 """Thirty and more kills in one sweep: workers, nodes and drivers; what must hold afterwards is checked.
 
-    python -m benchmarks.chaos --kills 30 [--workers 2] [--seed 0] [--steps 300]
+    PYTHONPATH=. python benchmarks/chaos.py --kills 30 [--workers 2] [--seed 0] [--steps 300]
 
 Prints what was killed and how long it took, as JSON; exit code 1 where something does not hold. The tests run the short
 form (tests/integration/test_chaos.py).

@@ -13,12 +13,13 @@ from ray import tune
 
 from orchestrator.privacy.errors import LedgerCorruptError, LedgerUnreachable
 from orchestrator.trial_row import TrialRow, best_of
+from trainers.stops import LogUnwritable
 
 
-def word_of_the_ledger(error: BaseException | None) -> LedgerUnreachable | LedgerCorruptError | None:
-    """Return what the ledger said, if that is what a trial failed of: to try it again would not help."""
+def last_word(error: BaseException | None) -> LedgerUnreachable | LedgerCorruptError | LogUnwritable | None:
+    """Return what the ledger or a release log said, if a trial failed of that: to try it again would not help."""
     cause = getattr(error, "cause", None) or error  # Ray wraps it
-    return cause if isinstance(cause, LedgerUnreachable | LedgerCorruptError) else None
+    return cause if isinstance(cause, LedgerUnreachable | LedgerCorruptError | LogUnwritable) else None
 
 
 class Board(tune.Callback):
@@ -66,12 +67,12 @@ class Board(tune.Callback):
             row.state = "stopped early"
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """End the sweep where the ledger ended a trial: it was away for all its patience, or set back.
+        """End the sweep where the ledger (away for all its patience, or set back) or a full disk ended a trial.
 
         Raises:
-            LedgerUnreachable, LedgerCorruptError: as in the trial.
+            LedgerUnreachable, LedgerCorruptError, LogUnwritable: as in the trial.
         """
-        if (word := word_of_the_ledger(trial.get_pickled_error())) is not None:
+        if (word := last_word(trial.get_pickled_error())) is not None:
             raise word
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

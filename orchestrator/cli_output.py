@@ -12,11 +12,12 @@ import typer
 from rich.console import Console
 
 from orchestrator.privacy.errors import BudgetExceeded, LedgerCorruptError, LedgerUnreachable
+from trainers.stops import Stopped
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-BAD_CONFIGURATION, BUDGET_REFUSED = 2, 3
+STOPPED, BAD_CONFIGURATION, BUDGET_REFUSED = 1, 2, 3
 
 
 class Format(StrEnum):
@@ -40,6 +41,9 @@ def clear_errors() -> Iterator[None]:
     except (LedgerCorruptError, LedgerUnreachable) as refusal:
         _say(f"Ledger refused: {refusal}")
         raise typer.Exit(BUDGET_REFUSED) from None
+    except Stopped as word:
+        _say(f"Stopped: {word}")
+        raise typer.Exit(STOPPED) from None
     except ValueError as error:
         _say(f"Error: {error}")
         raise typer.Exit(BAD_CONFIGURATION) from None

@@ -8,6 +8,7 @@ lane keeps them instead of a model (lane_workers.py).
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +29,10 @@ from search_spaces.config import MENU
 from trainers.config import PerformanceConfig, RunConfig
 from trainers.ranks import Ranks
 from trainers.run import BaseRun, Workspace
+from trainers.stops import Diverged
 from trainers.workspace import open_workspace
+
+LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -114,8 +118,7 @@ class Trial:
 
     def report(self) -> dict[str, Any]:
         """Train to the next score and return it; `finished` says that it was the last. Rank 0 alone has a score."""
-        steps, score = next(self._segments)
-        finished = steps == self._points[-1] or steps < self._points[self._num_segments]
+        steps, score, finished = self._segment()
         self._num_segments += 1
         if finished:
             self.close()  # whoever exports the best model opens the log
@@ -134,6 +137,15 @@ class Trial:
             "finished": finished,
             "done": finished,
         }
+
+    def _segment(self) -> tuple[int, float | None, bool]:
+        """Train to the next score; a trial that diverged ends there without one, and is not tried again."""
+        try:
+            steps, score = next(self._segments)
+        except Diverged as word:
+            LOGGER.warning("%s", word)
+            return self.run.steps_taken, None, True
+        return steps, score, steps == self._points[-1] or steps < self._points[self._num_segments]
 
     def close(self) -> None:
         """Close the log."""

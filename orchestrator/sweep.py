@@ -16,7 +16,7 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from rich.console import Console
 
-from orchestrator.board import Board, word_of_the_ledger
+from orchestrator.board import Board, last_word
 from orchestrator.config import SweepConfig
 from orchestrator.lane import Job, Lane, lane_needs
 from orchestrator.ledgered import holder_of, require_ledger_knows
@@ -159,6 +159,7 @@ def _run_trials(sweep: _Sweep, search: TruthfulSearch, board: Board, to_come: in
     Raises:
         LedgerUnreachable: the database was away for too long; the trials that it ended can be taken up again.
         LedgerCorruptError: the ledger was set back.
+        LogUnwritable: the storage is full.
     """
     config, storage = sweep.config, sweep.storage
     performance = config.performance.model_copy(update={"num_threads": sweep.threads})
@@ -184,7 +185,7 @@ def _run_trials(sweep: _Sweep, search: TruthfulSearch, board: Board, to_come: in
     )
     errors = tuner.fit().errors
     for error in errors:
-        if (word := word_of_the_ledger(error)) is not None:
+        if (word := last_word(error)) is not None:
             raise word from None
     search.fail_the_failed()
     if errors and board.best() is None:

@@ -23,6 +23,7 @@ SNAPSHOT holds the digest.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -33,6 +34,8 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
+
+from trainers.stops import LogUnwritable
 
 FORMAT = "dpzo.release-log.v1"
 
@@ -110,13 +113,14 @@ class ReleaseLog(Transcript):
 
     Raises:
         ValueError: the file belongs to another run, is open in another process, or has been changed.
+        LogUnwritable: here and when something is recorded, where the disk is full or broken; the log is closed then.
     """
 
     def __init__(self, path: Path, header: dict[str, Any], defaults: dict[str, Any] | None = None) -> None:
         super().__init__(path)
         self._defaults = defaults or {}
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(path, "a+b")  # noqa: SIM115 - held open, and locked, for the life of the run
+        self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 - held open, and locked, for the life of the run
         self._chain = b""
         with ExitStack() as close_on_error:
             close_on_error.callback(self._file.close)
@@ -192,10 +196,19 @@ class ReleaseLog(Transcript):
         return entry
 
     def _append(self, entry: dict[str, Any]) -> None:
-        self._chain = _next_link(self._chain, entry)
-        self._file.write(_canonical({**entry, "chain": self._chain.hex()}) + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        chain = _next_link(self._chain, entry)
+        line = _canonical({**entry, "chain": chain.hex()}) + b"\n"
+        try:
+            if self._file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            self.close()  # a line behind a torn one would not be read
+            raise LogUnwritable(
+                f"{self.path} cannot be written: {error.strerror}. Nothing was released that is not accounted for. "
+                "Make room, and start the same command again."
+            ) from None
+        self._chain = chain
 
 
 def num_reserved(path: Path, kind: Kind) -> int:

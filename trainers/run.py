@@ -30,6 +30,7 @@ from trainers.schedules import bound, stage_starts
 from trainers.scoring import PrivateScore, public_metrics
 from trainers.shared_log import open_log
 from trainers.step import StepContext, apply_release, take_step
+from trainers.stops import require_finite
 from trainers.tokens import StepTokens, TokensExhausted
 
 if TYPE_CHECKING:
@@ -270,8 +271,10 @@ class Run(BaseRun):
         self.steps_taken += 1
         every, last = self.config.resources.check_steps, self.config.method.num_steps
         due = self.steps_taken % (self.config.performance.snapshot_steps or SNAPSHOT_STEPS) == 0
-        if fresh and (self.steps_taken % every == 0 or self.steps_taken == last or due):
+        checked = self.steps_taken % every == 0 or self.steps_taken == last or due
+        if fresh and checked:
             self._require_same_weights()
+            require_finite(self._workspace.evaluator, self.config.name, self.steps_taken, self.ranks)
         if fresh and due and self.ranks.leads:
             self._save()
 

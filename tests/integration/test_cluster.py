@@ -26,6 +26,34 @@ app(sys.argv[1:])
 """
 
 
+# a worker that shows metrics, and whoever looks at its node's metrics port, which has no password
+LOOK = """
+import time, urllib.request, ray
+from orchestrator.metrics import Metrics
+from orchestrator.progress import Progress
+ray.init(log_to_driver=False)
+
+@ray.remote(num_cpus=1)
+class Worker:
+    def show(self):
+        metrics = Metrics("reviews", "trial-003")
+        metrics.progressed(Progress("trial-003", 13, 100, 2.5, 0.0, "host", 1))
+        metrics.scored(0.75, 1.5)
+        return ray.get_runtime_context().get_node_id()
+
+worker = Worker.remote()
+node = ray.get(worker.show.remote())
+(port,) = [one["MetricsExportPort"] for one in ray.nodes() if one["NodeID"] == node]
+for _ in range(120):
+    text = urllib.request.urlopen(f"http://127.0.0.1:{port}").read().decode()
+    lines = [line for line in text.splitlines() if line.startswith("ray_dpzo_")]
+    if len(lines) == 4:
+        break
+    time.sleep(0.5)
+print(*lines, sep=chr(10))
+"""
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """A head without CPUs, and a node with two."""
@@ -81,3 +109,19 @@ def test_a_cluster_without_dashboard_is_refused(settings, tmp_path):
         done = sweep(write_config(tmp_path, settings), bare.env())
     assert done.returncode == 2, done.stderr
     assert "no dashboard, and with it no State API" in done.stderr
+
+
+def test_metrics_stand_on_the_port_of_the_node(cluster):
+    done = subprocess.run(
+        [sys.executable, "-c", LOOK], capture_output=True, text=True, env=cluster.env(), check=False, timeout=200
+    )
+    assert done.returncode == 0, done.stderr
+    found = {line.split("{")[0]: line for line in done.stdout.splitlines() if line.startswith("ray_dpzo_")}
+    values = {name: float(line.rsplit(" ", 1)[1]) for name, line in found.items()}
+    assert values == {
+        "ray_dpzo_steps": 13,
+        "ray_dpzo_steps_per_second": 2.5,
+        "ray_dpzo_score": 0.75,
+        "ray_dpzo_epsilon": 1.5,
+    }
+    assert all('sweep="reviews"' in line and 'trial="trial-003"' in line for line in found.values())

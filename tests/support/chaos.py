@@ -101,7 +101,7 @@ class Chaos:
                             driver.wait()
                             driver = self._start(cluster)
                         elif kind == "node":
-                            cluster.lose_node(self._random.choice(cluster.workers))
+                            cluster.lose_node(self._random.choice(cluster.nodes))
                             cluster.add_node(**node)
                         elif not self._kill_a_worker(cluster):
                             continue
@@ -133,7 +133,7 @@ class Chaos:
 
     def _kill_a_worker(self, cluster: RayCluster) -> bool:
         """Kill a process that does something; return whether there was one."""
-        busy = [one for one in cluster.processes() if one.name().startswith("ray::") and "IDLE" not in one.name()]
+        busy = [one for one in cluster.workers() if "IDLE" not in one.name()]
         if not busy:
             return False
         self._random.choice(busy).kill()

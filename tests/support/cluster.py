@@ -48,17 +48,18 @@ class RayCluster:
         self._cluster.remove_node(node, allow_graceful=False)
 
     @property
-    def workers(self) -> list[Any]:
+    def nodes(self) -> list[Any]:
         """The nodes that were started besides the head."""
         return list(self._cluster.worker_nodes)
 
-    def processes(self) -> list[psutil.Process]:
-        """Return the worker processes of its nodes, the head's included."""
+    def workers(self) -> list[psutil.Process]:
+        """Return the worker processes of all nodes; not their agents, with which a node dies."""
         found = []
         for node in self._cluster.list_all_nodes():
             for info in node.all_processes.get("raylet", []):
                 with suppress(psutil.NoSuchProcess):
-                    found += psutil.Process(info.process.pid).children(recursive=True)
+                    children = psutil.Process(info.process.pid).children(recursive=True)
+                    found += [one for one in children if one.name().startswith("ray::") and "Agent" not in one.name()]
         return found
 
     def __enter__(self) -> Self:
