@@ -64,6 +64,7 @@ class VllmEvaluator:
                 pad_id=tokenizer.pad_token_id,
                 seed=seed,
                 max_tokens=performance.micro_batch_tokens,
+                batch_invariant=performance.vllm.batch_invariant,
             )
             if_refused.pop_all()
         self.parameters = VllmParameters(self._rpc)
