@@ -47,7 +47,8 @@ def test_packed_weights_are_refused(tmp_path, monkeypatch):
 
 def test_an_engine_with_a_prefix_cache_is_not_used(tmp_path, monkeypatch, evaluator):
     config = evaluator._engine.llm_engine.vllm_config
-    assert not (config.cache_config.enable_prefix_caching or config.scheduler_config.async_scheduling)
+    assert not config.cache_config.enable_prefix_caching
+    assert not config.scheduler_config.async_scheduling
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import vllm
