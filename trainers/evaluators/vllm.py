@@ -64,6 +64,7 @@ class VllmEvaluator:
                 pad_id=tokenizer.pad_token_id,
                 seed=seed,
                 max_tokens=performance.micro_batch_tokens,
+                batch_invariant=performance.vllm.batch_invariant,
             )
             if_refused.pop_all()
         self.parameters = VllmParameters(self._rpc)
@@ -162,8 +163,17 @@ class VllmEvaluator:
         return self._rpc("zo_call", method, *arguments)
 
     def _rpc(self, method: str, *arguments: Any, **named: Any) -> Any:
-        """Call all workers and return what the first one says."""
-        return self._engine.collective_rpc(method, args=arguments, kwargs=named)[0]
+        """Call all workers and return what the first one says.
+
+        Raises:
+            ValueError: a worker refuses to do it.
+        """
+        from trainers.evaluators.vllm_worker import Refusal
+
+        answers = self._engine.collective_rpc(method, args=arguments, kwargs=named)
+        if refused := [answer for answer in answers if isinstance(answer, Refusal)]:
+            raise ValueError(refused[0].reason)
+        return answers[0]
 
 
 class VllmParameters:

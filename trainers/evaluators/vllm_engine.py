@@ -106,18 +106,16 @@ def _largest_pass(performance: PerformanceConfig) -> int:
 
 
 def _set_environment(batch_invariant: bool) -> None:
-    """Say what vLLM reads from the environment, before it is imported; what the user has said stays."""
-    wanted = {
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-        "VLLM_USE_V2_MODEL_RUNNER": "0",  # vllm_scoring speaks to the first one
-        "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_LOGGING_LEVEL": "ERROR",
+    """Say what vLLM reads from the environment, before it is imported; what the user has said of its log stays."""
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    os.environ |= {
+        "VLLM_BATCH_INVARIANT": str(int(batch_invariant)),
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # two lanes of a sweep would be bound to the same core
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_USE_V2_MODEL_RUNNER": "0",  # vllm_scoring speaks to the first one
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
     }
-    for name, value in wanted.items():
-        os.environ.setdefault(name, value)
-    os.environ["VLLM_BATCH_INVARIANT"] = str(int(batch_invariant))
 
 
 def _give_llvmlite_a_dict() -> None:

@@ -20,7 +20,6 @@ from vllm import SamplingParams
 from vllm.v1.core.sched.output import CachedRequestData, NewRequestData, SchedulerOutput
 
 from trainers.evaluators.batching import Row
-from trainers.evaluators.padding import FIXED_TOKENS
 from trainers.evaluators.scores import row_scores
 
 FIXED_PLACES = 64  # rows of the head's input, in half precision
@@ -38,17 +37,18 @@ class Scorer:
 
     Args:
         runner: vLLM's model runner, with no request in it.
-        max_tokens: largest pass, tokens; no row may be longer.
+        max_tokens: largest pass, tokens; a longer row goes alone.
+        fixed_tokens: of which every pass has a multiple; None where any size rounds alike.
     """
 
-    def __init__(self, runner: Any, *, max_tokens: int) -> None:
-        self._runner, self._max_tokens = runner, max_tokens
+    def __init__(self, runner: Any, *, max_tokens: int, fixed_tokens: int | None = None) -> None:
+        self._runner, self._fixed = runner, fixed_tokens
+        self._max_tokens = min(max_tokens, fixed_tokens or max_tokens)
         (group,) = runner.kv_cache_config.kv_cache_groups
         self._block_size, self._num_blocks = group.kv_cache_spec.block_size, runner.kv_cache_config.num_blocks
         self._max_rows, self._longest = runner.scheduler_config.max_num_seqs, runner.max_model_len
-        self._fixed_shapes = runner.dtype != torch.float32
-        if self._fixed_shapes:  # room for the rows that fill a pass up
-            self._max_rows -= -(-FIXED_TOKENS // self._longest)
+        if self._fixed:  # room for the rows that fill a pass up
+            self._max_rows -= -(-self._fixed // self._longest)
         self._sampling = SamplingParams(max_tokens=1, temperature=0.0)
 
     def scores(self, visits: Sequence[Visit]) -> list[np.ndarray]:
@@ -62,7 +62,7 @@ class Scorer:
 
     def logits(self, visits: Sequence[Visit]) -> torch.Tensor | None:
         """Return the logits of the places of one pass, row after row, [places, V]; None on the other workers."""
-        read = [*visits, *self._filling(visits)] if self._fixed_shapes else visits
+        read = [*visits, *self._filling(visits)] if self._fixed else visits
         names = [str(number) for number in range(len(read))]
         self._runner.execute_model(self._schedule(names, read))
         state, self._runner.execute_model_state = self._runner.execute_model_state, None
@@ -74,7 +74,7 @@ class Scorer:
         places = [
             int(start) + place for start, visit in zip(starts, visits, strict=False) for place in visit.row.places
         ]
-        if self._fixed_shapes:
+        if self._fixed:
             return self._logits_of_fixed_shape(state.hidden_states, places)
         if len(places) > len(visits):
             return self._runner.model.compute_logits(state.hidden_states[places])
@@ -91,8 +91,10 @@ class Scorer:
         return torch.cat(found) if found else None
 
     def _filling(self, visits: Sequence[Visit]) -> Iterator[Visit]:
-        """Yield rows that nobody reads, for a pass of a multiple of `FIXED_TOKENS` tokens."""
-        missing = -sum(len(visit.row.ids) for visit in visits) % FIXED_TOKENS
+        """Yield rows that nobody reads, for a pass of a multiple of the fixed number of tokens."""
+        assert self._fixed
+        tokens = sum(len(visit.row.ids) for visit in visits)
+        missing = min(-tokens % self._fixed, self._runner.scheduler_config.max_num_batched_tokens - tokens)
         while missing:
             size = min(missing, self._longest)
             yield Visit(Row(0, 0, (0,) * size, (), options_share_place=False), None)
@@ -100,12 +102,11 @@ class Scorer:
 
     def _passes(self, visits: Sequence[Visit]) -> Iterator[list[Visit]]:
         group: list[Visit] = []
-        most = min(self._max_tokens, FIXED_TOKENS) if self._fixed_shapes else self._max_tokens
         tokens = blocks = 0
         for visit in visits:
             size = len(visit.row.ids)
             tokens, blocks = tokens + size, blocks + self._blocks_of(size)
-            if group and (tokens > most or blocks >= self._num_blocks or len(group) == self._max_rows):
+            if group and (tokens > self._max_tokens or blocks >= self._num_blocks or len(group) == self._max_rows):
                 yield group
                 group, tokens, blocks = [], size, self._blocks_of(size)
             group.append(visit)

@@ -10,8 +10,9 @@ reaches. Over several devices each worker keeps the whole θ and writes its own 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from trainers.config import ModelConfig
 from trainers.evaluators.base import Example, Point, Probe
 from trainers.evaluators.batching import rows_of
 from trainers.evaluators.loading import load_model, trainable_parameters
+from trainers.evaluators.padding import FIXED_TOKENS
 from trainers.evaluators.scores import losses_of
 from trainers.evaluators.vllm_scoring import Scorer, Visit
 from trainers.evaluators.vllm_weights import AdapterWeights, FullWeights, Write
@@ -33,23 +35,44 @@ _custom_ops._supports_onednn = False
 layer_utils.check_cpu_sgl_kernel = lambda *_: False
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """What a worker answers instead of raising a ValueError, of which another process would see a broken worker."""
+
+    reason: str
+
+
+def answering(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a worker's method answer with a `Refusal`, and compute without gradients."""
+
+    @wraps(method)
+    def answer(*arguments: Any, **named: Any) -> Any:
+        try:
+            with torch.inference_mode():
+                return method(*arguments, **named)
+        except ValueError as error:
+            return Refusal(str(error))
+
+    return answer
+
+
 class ZoWorker:
     """What vLLM's worker learns: methods that begin with `zo_`, to be called by `LLM.collective_rpc`."""
 
     model_runner: Any
 
-    @torch.inference_mode()
+    @answering
     def zo_open(self, **arguments: Any) -> int:
         """Take over the engine's weights (`WorkerModel`); return the number of parameters of the whole model."""
         self.zo_model = WorkerModel(self.model_runner, **arguments)
         return self.zo_model.size
 
-    @torch.inference_mode()
+    @answering
     def zo_call(self, method: str, *arguments: Any, **named: Any) -> Any:
         """Call a method of the model."""
         return getattr(self.zo_model, method)(*arguments, **named)
 
-    @torch.inference_mode()
+    @answering
     def zo_parameters(self, method: str, *arguments: Any, **named: Any) -> Any:
         """Call a method of the model's parameters."""
         return getattr(self.zo_model.parameters, method)(*arguments, **named)
@@ -66,9 +89,12 @@ class WorkerModel:
         pad_id: padding token, for the Hugging Face model.
         seed: public key from which an adapter is initialised.
         max_tokens: largest pass, tokens.
+        batch_invariant: whether the engine's kernels round a row alike whatever its neighbours.
     """
 
-    def __init__(self, runner: Any, *, config: dict[str, Any], pad_id: int, seed: int, max_tokens: int) -> None:
+    def __init__(
+        self, runner: Any, *, config: dict[str, Any], pad_id: int, seed: int, max_tokens: int, batch_invariant: bool
+    ) -> None:
         self._config = ModelConfig.model_validate(config)
         self._load = partial(load_model, self._config, num_labels=0, pad_token_id=pad_id, seed=seed, device="cpu")
         loaded = self._load()
@@ -81,7 +107,9 @@ class WorkerModel:
             else FullWeights(runner, weights)
         )
         self.parameters = self._weights.parameters
-        self._scorer = Scorer(runner, max_tokens=max_tokens)
+        self._scorer = Scorer(
+            runner, max_tokens=max_tokens, fixed_tokens=_fixed_tokens(runner, max_tokens, batch_invariant)
+        )
 
     def probe(self, batch: Sequence[Example], probes: Sequence[Probe]) -> np.ndarray | None:
         """Return the loss of every example at every probe, float64 [len(probes), len(batch)]."""
@@ -139,3 +167,10 @@ class WorkerModel:
             [np.concatenate([options[index] for index in sorted(options)]) for options in examples]
             for examples in found
         ] or None
+
+
+def _fixed_tokens(runner: Any, max_tokens: int, batch_invariant: bool) -> int | None:
+    """Return the size of every pass where it would decide how a row is rounded, or None."""
+    if batch_invariant or runner.dtype == torch.float32:
+        return None
+    return min(max_tokens, FIXED_TOKENS) if runner.device.type == "cpu" else max_tokens  # a GPU wastes small passes
