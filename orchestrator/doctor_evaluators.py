@@ -60,8 +60,7 @@ def look_at_evaluators(config: RunConfig) -> Iterator[Finding]:
             needed = name == config.performance.evaluator
             yield Finding(name=name, state="failed" if needed else "absent", found=first_line(error))
     if len(measured) == 2:
-        one, other = measured.values()
-        yield from _together(one, other, TOLERANCE[config.model.dtype])
+        yield from _together(measured["transformers"], measured["vllm"], TOLERANCE[config.model.dtype])
 
 
 def _to_look_at() -> list[EvaluatorName]:

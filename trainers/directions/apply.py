@@ -2,8 +2,8 @@
 
 `live` is what the model computes with, `master` the float32 weights that only updates move. A probe writes
 live ← master ± λz from scratch and nothing is ever restored by subtraction, so half precision cannot drift. CPU tensors
-go to numba kernels, those of other devices and low-rank directions to plain torch operations; both give the bits of
-`counter`.
+go to numba kernels, those of GPUs to a Triton kernel where Triton is installed, those of other devices and low-rank
+directions to plain torch operations; all give the bits of `counter`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import cache
+from importlib.util import find_spec
 from types import ModuleType
 
 import numpy as np
@@ -94,6 +95,10 @@ def _backend(device_type: str) -> ModuleType:
     """Import late: numba is slow to load and of no use where no parameter lives on the CPU."""
     if device_type == "cpu":
         from trainers.directions import apply_cpu as backend
+    elif device_type == "cuda" and find_spec("triton") is not None:
+        from trainers.directions import apply_triton as backend
+
+        backend.verify(torch.device(device_type))
     else:
         from trainers.directions import apply_torch as backend
     return backend

@@ -1,0 +1,321 @@
+"""What a zeroth-order step costs with each evaluator: seconds, tokens a second and memory, as ratios in one run.
+
+    python benchmarks/evaluators.py [--directions 1 4] [--batch-sizes 8 32] [--shape small] [--repeats 5]
+    python benchmarks/evaluators.py --gpu [--shape 7b]        # more sizes and questions: evaluators_gpu.py
+
+A step is 2K probes of B examples and one update. The model is a Llama with random weights, the examples have 12 to 60
+random tokens and two one-token options. Contestants take turns on a CPU, so that a busy machine slows all alike; on a
+GPU, where two large models do not fit beside each other, one comes after the other.
+
+* padded loop: as the research codes do it: padded batch, logits everywhere, `torch.normal` regenerated from a seed;
+* transformers, vllm reference, vllm fast: the evaluators, all parameters training (reference: vLLM's own
+  prompt_logprobs; fast: logits of label rows alone, a whole step in one call);
+* LoRA: the same with an adapter; vLLM reads 2K adapters × B rows in one batch.
+
+Peak memory is that of a fresh process which takes two steps of the largest size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from trainers.config import LoraConfig, ModelConfig, PerformanceConfig, VllmConfig
+from trainers.directions import Direction
+from trainers.evaluators.base import Example, LossEvaluator, Probe
+
+SMOOTHING, STEP_SIZE = 1e-3, 1e-9
+CONTEXT, SHORTEST, LONGEST = 256, 12, 60  # tokens: of the model, and of an example
+OPTIONS = ((7,), (8,))
+
+
+class Shape(NamedTuple):
+    """Sizes of a Llama."""
+
+    hidden: int
+    layers: int
+    feed_forward: int
+    heads: int
+    vocabulary: int
+
+
+SHAPES = {
+    "small": Shape(256, 4, 768, 8, 8_000),
+    "0.5b": Shape(896, 24, 4864, 14, 151_936),
+    "1.5b": Shape(1536, 28, 8960, 12, 151_936),
+    "3b": Shape(2048, 36, 11008, 16, 151_936),
+    "7b": Shape(3584, 28, 18944, 28, 151_936),
+}
+
+
+class Size(NamedTuple):
+    """What a step takes: directions K and examples B."""
+
+    directions: int
+    batch: int
+
+
+class Contestant(NamedTuple):
+    """A way to take steps: which evaluator, whether an adapter trains, how vLLM scores; None is the padded loop."""
+
+    evaluator: str | None
+    trainable: str = "full"
+    scoring: str = "fast"
+    batch_invariant: bool = False
+
+
+CONTESTANTS = {
+    "padded loop": Contestant(None),
+    "transformers": Contestant("transformers"),
+    "vllm reference": Contestant("vllm", scoring="reference"),
+    "vllm fast": Contestant("vllm"),
+    "transformers, LoRA": Contestant("transformers", "lora"),
+    "vllm, LoRA batch": Contestant("vllm", "lora"),
+}
+HIDDEN = {"vllm fast, batch-invariant": Contestant("vllm", batch_invariant=True)}
+Step = Callable[[int, Size], None]
+
+
+def save_model(folder: Path, shape: Shape) -> PreTrainedTokenizerFast:
+    """Write a random model and a tokenizer that nobody reads text with."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.hidden,
+        intermediate_size=shape.feed_forward,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.heads,
+        max_position_embeddings=CONTEXT,
+        tie_word_embeddings=True,
+    )
+    model: Any = LlamaForCausalLM(config)
+    model.to(torch.bfloat16 if shape.hidden > 512 else torch.float32).save_pretrained(folder)
+    words = Tokenizer(WordLevel({"<pad>": 0, "</s>": 1}, unk_token="<pad>"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="</s>")
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+def examples_of(count: int, vocabulary: int) -> list[Example]:
+    """Return examples of unequal lengths, the same ones each time."""
+    source = np.random.default_rng(0)
+    lengths = source.integers(SHORTEST, LONGEST + 1, count)
+    return [
+        Example(tuple(map(int, source.integers(9, vocabulary, length))), OPTIONS, n % 2)
+        for n, length in enumerate(lengths)
+    ]
+
+
+class PaddedLoop:
+    """The loop of the research codes, for K directions."""
+
+    def __init__(self, folder: Path, examples: Sequence[Example], device: str, dtype: str) -> None:
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
+        self._model = model.to(device).eval()
+        self._examples, self._device = examples, device
+
+    @torch.inference_mode()
+    def step(self, number: int, size: Size) -> None:
+        batch = self._padded(self._examples[: size.batch])
+        for k in range(size.directions):
+            seed = number * size.directions + k
+            self._perturb(seed, SMOOTHING)
+            plus_B = self._losses(*batch)
+            self._perturb(seed, -2 * SMOOTHING)
+            difference = float((plus_B - self._losses(*batch)).sum())
+            self._perturb(seed, SMOOTHING)
+            self._perturb(seed, STEP_SIZE * difference)
+
+    def _padded(self, examples: Sequence[Example]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        longest = max(len(example.prompt_ids) for example in examples)
+        rows = [[*example.prompt_ids, *[0] * (longest - len(example.prompt_ids))] for example in examples]
+        last = [len(example.prompt_ids) - 1 for example in examples]
+        labels = [example.label for example in examples]
+        ids_BL, last_B, labels_B = (torch.tensor(values, device=self._device) for values in (rows, last, labels))
+        return ids_BL, last_B, labels_B
+
+    def _losses(self, ids_BL: torch.Tensor, last_B: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
+        mask_BL = torch.arange(ids_BL.shape[1], device=ids_BL.device) <= last_B[:, None]
+        logits_BLV = self._model(input_ids=ids_BL, attention_mask=mask_BL.long()).logits
+        at_label_BO = logits_BLV[torch.arange(len(last_B)), last_B][:, [token for (token,) in OPTIONS]]
+        return torch.nn.functional.cross_entropy(at_label_BO.float(), labels_B, reduction="none")
+
+    def _perturb(self, seed: int, scale: float) -> None:
+        torch.manual_seed(seed)
+        for parameter in self._model.parameters():
+            z = torch.normal(mean=0.0, std=1.0, size=parameter.size(), dtype=parameter.dtype, device=parameter.device)
+            parameter.add_(z, alpha=scale)
+
+
+class Entry:
+    """An opened contestant: takes steps until it is closed."""
+
+    def __init__(
+        self, of: Contestant, folder: Path, examples: Sequence[Example], device: str, threads: int, most: int
+    ) -> None:
+        dtype, self._examples = "bfloat16" if device != "cpu" else "float32", examples
+        self._loop = PaddedLoop(folder, examples, device, dtype) if of.evaluator is None else None
+        self._evaluator: LossEvaluator | None = None
+        if of.evaluator is None:
+            return
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+        targets = ["q_proj", "k_proj", "v_proj", "o_proj"]
+        settings = {"path": str(folder), "trainable": of.trainable, "dtype": dtype}
+        model = ModelConfig.model_validate({**settings, "lora": LoraConfig(rank=8, target_modules=targets)})
+        engine = {"scoring": of.scoring, "batch_invariant": of.batch_invariant, "max_loras": 2 * most}
+        speed = {"device": device, "num_threads": threads, "micro_batch_tokens": 4096 if device == "cpu" else 16_384}
+        performance = PerformanceConfig.model_validate({**speed, "vllm": VllmConfig.model_validate(engine)})
+        if of.evaluator == "vllm":
+            from trainers.evaluators.vllm import VllmEvaluator as Evaluator
+        else:
+            from trainers.evaluators.transformers import TransformersEvaluator as Evaluator
+        self._evaluator = Evaluator(model, performance, tokenizer, num_labels=2, seed=0)
+
+    def step(self, number: int, size: Size) -> None:
+        """Take one step: 2K probes of B examples, and the update."""
+        if self._evaluator is None:
+            assert self._loop is not None
+            self._loop.step(number, size)
+            return
+        directions = [Direction(1, number, k, "rademacher") for k in range(size.directions)]
+        probes = [Probe(z, sign * SMOOTHING) for z in directions for sign in (1.0, -1.0)]
+        losses_PB = self._evaluator.probe(self._examples[: size.batch], probes)
+        differences_K = (losses_PB[::2] - losses_PB[1::2]).sum(axis=1)
+        self._evaluator.apply([(z, STEP_SIZE * float(d)) for z, d in zip(directions, differences_K, strict=True)])
+
+    def close(self) -> None:
+        """Give back what an engine holds."""
+        if self._evaluator is not None:
+            self._evaluator.close()
+
+
+def timed(entries: dict[str, Entry], sizes: Sequence[Size], repeats: int) -> dict[tuple[str, Size], float]:
+    """Take steps in turn, `repeats` times after a warm-up; return median seconds by name and size."""
+    medians = {}
+    for size in sizes:
+        times: dict[str, list[float]] = {name: [] for name in entries}
+        for repeat in range(repeats + 1):
+            for name, entry in entries.items():
+                started = time.perf_counter()
+                entry.step(repeat, size)
+                if torch.cuda.is_available():
+                    torch.cuda.synchronize()
+                if repeat:
+                    times[name].append(time.perf_counter() - started)
+        medians |= {(name, size): statistics.median(seconds) for name, seconds in times.items()}
+    return medians
+
+
+def peak_gigabytes(name: str, arguments: argparse.Namespace, folder: Path) -> float:
+    """Take two steps of one contestant in a fresh process and return its peak memory: the GPU's, or its own."""
+    given = [f"--{key.replace('_', '-')}" for key in ("gpu",) if getattr(arguments, key)]
+    sizes = ["--directions", str(max(arguments.directions)), "--batch-sizes", str(max(arguments.batch_sizes))]
+    command = [sys.executable, __file__, "--peak-of", name, "--model", str(folder), "--shape", arguments.shape]
+    threads = ["--threads", str(arguments.threads)]
+    run = subprocess.run([*command, *threads, *sizes, *given], capture_output=True, text=True, check=True)
+    return float(run.stdout.split()[-1])
+
+
+def print_peak(entry: Entry, size: Size, device: str) -> None:
+    """Take two steps and print the peak memory in GB."""
+    for number in range(2):
+        entry.step(number, size)
+    if device != "cpu":
+        free, total = torch.cuda.mem_get_info()
+        print((total - free) / 1e9)
+        return
+    status = Path("/proc/self/status").read_text()  # getrusage would count the process that started this one
+    print(int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1e6)  # pyright: ignore[reportOptionalSubscript]
+
+
+def table_of(
+    seconds: dict[tuple[str, Size], float], peaks: dict[str, float], examples: Sequence[Example], title: str
+) -> Table:
+    """Return one row for each contestant and size: seconds, tokens a second and the ratio to the padded loop."""
+    table = Table(title=title)
+    for column in ("", "K", "B", "step s", "tokens/s", "padded loop / this", "peak GB"):
+        table.add_column(column, justify="left" if not column else "right")
+    for (name, size), value in seconds.items():
+        tokens = 2 * size.directions * sum(len(example.prompt_ids) for example in examples[: size.batch])
+        loop = seconds.get(("padded loop", size))
+        ratio = f"{loop / value:.2f}" if loop else ""
+        peak = f"{peaks[name]:.2f}" if name in peaks else ""
+        table.add_row(
+            name, str(size.directions), str(size.batch), f"{value:.3f}", f"{tokens / value:,.0f}", ratio, peak
+        )
+    return table
+
+
+def parsed() -> argparse.Namespace:
+    """Return the command line's arguments."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shape", choices=SHAPES, default="small")
+    parser.add_argument("--directions", type=int, nargs="+", default=[1, 4])
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[8, 32])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--only", choices=CONTESTANTS, nargs="+", default=list(CONTESTANTS))
+    parser.add_argument("--gpu", action="store_true", help="on cuda in bfloat16, with the questions of a GPU")
+    parser.add_argument("--peak-of", choices=CONTESTANTS, help=argparse.SUPPRESS)
+    parser.add_argument("--seconds-of", choices=HIDDEN, help=argparse.SUPPRESS)
+    parser.add_argument("--model", type=Path, help=argparse.SUPPRESS)  # for that process: it must not make one itself
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parsed()
+    torch.set_num_threads(arguments.threads)
+    device, shape = "cuda" if arguments.gpu else "cpu", SHAPES[arguments.shape]
+    sizes = [Size(k, b) for k in arguments.directions for b in arguments.batch_sizes]
+    examples = examples_of(max(arguments.batch_sizes), shape.vocabulary)
+    names = [name for name in arguments.only if find_spec("vllm") or CONTESTANTS[name].evaluator != "vllm"]
+
+    def opened(name: str, folder: Path, most: int = max(arguments.directions)) -> Entry:
+        return Entry((CONTESTANTS | HIDDEN)[name], folder, examples, device, arguments.threads, most)
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.model or Path(temporary)
+        if arguments.peak_of:
+            print_peak(opened(arguments.peak_of, folder), Size(max(arguments.directions), len(examples)), device)
+            return
+        if arguments.seconds_of:
+            entry = {arguments.seconds_of: opened(arguments.seconds_of, folder)}
+            print(*timed(entry, sizes, arguments.repeats).values())
+            return
+        save_model(folder, shape)
+        if arguments.gpu:
+            from evaluators_gpu import report  # pyright: ignore[reportMissingImports]
+
+            report(arguments, shape, folder, names, opened)
+            return
+        entries = {name: opened(name, folder) for name in names}
+        seconds = timed(entries, sizes, arguments.repeats)
+        for entry in entries.values():
+            entry.close()
+        peaks = {name: peak_gigabytes(name, arguments, folder) for name in names}
+    title = (
+        f"Llama, {shape.hidden} × {shape.layers}, float32, {arguments.threads} threads, medians of {arguments.repeats}"
+    )
+    Console(width=100).print(table_of(seconds, peaks, examples, title))
+
+
+if __name__ == "__main__":
+    main()
