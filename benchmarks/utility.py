@@ -119,15 +119,18 @@ class Cells:
             file.write(json.dumps(self.done[key]) + "\n")
 
     def best_factor(self, cell: Cell, num_steps: int) -> float:
-        """Return the factor with which the cell's family did best in the search; 1 where there was none."""
-        tries = [
-            line
-            for line in self.done.values()
-            if line["factor"] is not None
-            and (line["task"], line["trainable"], line["method"]) == cell.family
-            and line["settings"]["method"]["num_steps"] == num_steps
-        ]
-        return max(tries, key=lambda line: line["score"])["factor"] if tries else 1.0
+        """Return the factor that the search found best for a method; else for DP-ZO on the same model; else 1."""
+        for method in (cell.method, "dp-zo"):
+            tries = [
+                line
+                for line in self.done.values()
+                if line["factor"] is not None
+                and (line["task"], line["trainable"], line["method"]) == (cell.task, cell.trainable, method)
+                and line["settings"]["method"]["num_steps"] == num_steps
+            ]
+            if tries:
+                return max(tries, key=lambda line: line["score"])["factor"]
+        return 1.0
 
 
 def work_of(cells: Iterable[Cell]) -> Iterator[tuple[Cell, int]]:
@@ -169,7 +172,7 @@ def main() -> None:
     parser.add_argument("--epsilon", nargs="+", type=float, default=[2.0, 6.0])
     parser.add_argument("--seeds", type=int, default=3, help="public keys of the directions; noise and batches are new")
     parser.add_argument("--num-steps", type=int, default=70, help="T, the same for every method")
-    parser.add_argument("--no-search", action="store_true", help="take the examples' learning rates as they are")
+    parser.add_argument("--no-search", action="store_true", help="take the learning rate factors that are known")
     parser.add_argument("--work", type=Path, default=Path("runs/utility"), help="folder of finished cells and reports")
     parser.add_argument("--docs", type=Path, help="folder to write utility-TASK.svg and .md to as well")
     arguments = parser.parse_args()

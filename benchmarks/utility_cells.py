@@ -192,10 +192,10 @@ def _on_sst2(cell: Cell) -> dict[str, Any]:
 
 
 SST2: dict[tuple[str, str], tuple[float, float, float]] = {
-    ("sst2", "full"): (3.0, 3e-3, 2e-3),
-    ("sst2", "lora"): (3.0, 1e-2, 2e-3),
-    ("sst2", "head"): (2.7, 1e-2, 5e-3),
-    ("sst2-encoder", "head"): (14.0, 1e-2, 2e-3),
+    ("sst2", "full"): (3.0, 1e-3, 5e-3),
+    ("sst2", "lora"): (3.0, 1e-2, 2e-2),
+    ("sst2", "head"): (2.7, 1e-2, 1e-2),
+    ("sst2-encoder", "head"): (14.0, 1e-2, 6e-4),
 }
 """Task and what trains → norm of an example's gradient (on public rows), λ, and η of one direction, before FACTORS."""
 SST2_RATES = {"dp-zoso": 2.0, "dp-zopo": 6.0, "dp-aggzo": 5.0, "dp-sgd": 0.3, "dp-adamw": 2e-3, "adamw": 1e-3}

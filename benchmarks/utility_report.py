@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from matplotlib import rc_context
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
@@ -59,7 +60,15 @@ def write_report(lines: Sequence[dict[str, Any]], folder: Path, task: str) -> st
 
 def _table(lines: Sequence[dict[str, Any]], trainable: str) -> str:
     epsilons = sorted({line["epsilon"] for line in lines if line["epsilon"] is not None})
-    head = [f"trainable: {trainable}", *(f"ε = {epsilon:g}" for epsilon in epsilons), "ε = ∞", "σ", "C", "λ", "η"]
+    head = [
+        f"trainable: {trainable}",
+        *(f"ε = {epsilon:g}" for epsilon in epsilons),
+        "without privacy",
+        "σ",
+        "C",
+        "λ",
+        "η",
+    ]
     rows = [head, ["---"] * len(head)]
     for method in dict.fromkeys(line["method"] for line in lines):
         own = [line for line in lines if line["method"] == method]
@@ -112,4 +121,5 @@ def _plot(lines: Sequence[dict[str, Any]], trainables: Sequence[str], path: Path
         panel.grid(visible=True, axis="x", color="0.9")
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].legend(fontsize=7, loc="lower left")
-    FigureCanvasSVG(figure).print_svg(str(path), metadata={"Date": None})
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": task}):  # letters, not outlines; the same file each time
+        FigureCanvasSVG(figure).print_svg(str(path), metadata={"Date": None})
