@@ -1,6 +1,6 @@
 """Why many directions help where they do: gradient energies, curvature and noise of a step, measured on public rows.
 
-    python benchmarks/gradient_signal.py --work work [--trainable full lora head] [--num-steps 350]
+    python benchmarks/gradient_signal.py --work work [--trainable full lora head] [--num-steps 210]
 
 A step along K directions z moves θ by −η Σ_k g_k z_k. With an example's gradient g_x of mean energy G² and the mean
 gradient ∇L, the clip C = G/√K and Gaussian noise σC on every coordinate, to first order in λ:
@@ -24,7 +24,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from frozen_head import FrozenHead
 from rich.console import Console
@@ -117,6 +116,8 @@ def measure(task: str, trainable: str, arguments: argparse.Namespace) -> list[di
     workspace.evaluator.reset()
     named = {"task": task, "trainable": trainable, "σ": sigma}
     found = [named | {"at": "start", **signal(workspace, config.privacy.expected_batch_size, sigma)}]
+    if arguments.start_only:
+        return found
     score = trained(workspace, config, sigma)
     after = signal(workspace, config.privacy.expected_batch_size, sigma)
     return [*found, named | {"at": f"{score:.1%}", **after}]
@@ -127,12 +128,12 @@ def main() -> None:
     parser.add_argument("--task", default="sst2")
     parser.add_argument("--trainable", nargs="+", default=["full", "lora", "head"])
     parser.add_argument("--epsilon", type=float, default=2.0)
-    parser.add_argument("--num-steps", type=int, default=350)
+    parser.add_argument("--num-steps", type=int, default=210)
+    parser.add_argument("--start-only", action="store_true", help="do not run: measure at the start alone")
     parser.add_argument("--factor", type=float, default=1.0, help="of the learning rate of the run")
     parser.add_argument("--work", type=Path, default=Path("runs/utility"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    np.seterr(all="raise")
     rows = [row for one in arguments.trainable for row in measure(arguments.task, one, arguments)]
     (arguments.work / f"signal-{arguments.task}.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
     table = Table(*rows[0])

@@ -173,6 +173,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="public keys of the directions; noise and batches are new")
     parser.add_argument("--num-steps", type=int, default=70, help="T, the same for every method")
     parser.add_argument("--no-search", action="store_true", help="take the learning rate factors that are known")
+    parser.add_argument("--report-only", action="store_true", help="run nothing, report what is finished")
     parser.add_argument("--work", type=Path, default=Path("runs/utility"), help="folder of finished cells and reports")
     parser.add_argument("--docs", type=Path, help="folder to write utility-TASK.svg and .md to as well")
     arguments = parser.parse_args()
@@ -182,9 +183,10 @@ def main() -> None:
     families = [(arguments.task, one, method) for one in arguments.trainable for method in arguments.methods]
     tries = [] if arguments.no_search else searched(families, arguments.epsilon[0])
     table = list(tabulated(families, arguments.epsilon, arguments.seeds))
-    for cells in (tries, table):
+    for cells in () if arguments.report_only else (tries, table):
         fill(cells, finished, arguments.num_steps, arguments.work, console)
-    lines = [finished.done[keyed(cell, arguments.num_steps)] for cell in table]
+    keys = [keyed(cell, arguments.num_steps) for cell in table]
+    lines = [finished.done[key] for key in keys if key in finished.done]
     print(write_report(lines, arguments.docs or arguments.work, arguments.task))
 
 
