@@ -7,6 +7,7 @@ the float32 master are those of the transformers evaluator, so a release log rep
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +56,17 @@ class VllmEvaluator:
         self._constant = constant_example(tokenizer, model.head)
         self._longest, self._places = longest_row(performance, shape), shape.get_text_config().max_position_embeddings
         self._engine = start_engine(model, performance, shape)
-        self.model_size: int = self._rpc(
-            "zo_open",
-            config=model.model_dump(),
-            pad_id=tokenizer.pad_token_id,
-            seed=seed,
-            max_tokens=performance.micro_batch_tokens,
-        )
+        with ExitStack() as if_refused:
+            if_refused.callback(self.close)
+            self.model_size: int = self._rpc(
+                "zo_open",
+                config=model.model_dump(),
+                pad_id=tokenizer.pad_token_id,
+                seed=seed,
+                max_tokens=performance.micro_batch_tokens,
+                batch_invariant=performance.vllm.batch_invariant,
+            )
+            if_refused.pop_all()
         self.parameters = VllmParameters(self._rpc)
 
     def close(self) -> None:
@@ -203,6 +208,11 @@ def _shape(model: ModelConfig) -> Any:
     if model.head != "causal-lm":
         raise ValueError(
             f"model.head {model.head}: vLLM serves causal-lm alone. Use performance.evaluator transformers."
+        )
+    if model.trainable == "lora" and "lm_head" in (model.lora.target_modules or []):
+        raise ValueError(
+            "lora.target_modules: vLLM's adapters of lm_head cannot be relied on. Leave lm_head out, or use "
+            "performance.evaluator transformers."
         )
     try:
         return AutoConfig.from_pretrained(model.path)

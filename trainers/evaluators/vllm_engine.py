@@ -34,8 +34,16 @@ def start_engine(model: ModelConfig, performance: PerformanceConfig, shape: Any)
         model: which model, and what of it trains.
         performance: micro-batch size and the engine's own settings.
         shape: the model's Hugging Face configuration.
+
+    Raises:
+        ValueError: the engine cannot do what is asked for.
     """
     settings = performance.vllm
+    if settings.batch_invariant and performance.device == "cpu":
+        raise ValueError(
+            "performance.vllm.batch_invariant: the engine has such kernels for GPUs alone. Leave it out: on a CPU "
+            "batch mates move a loss by rounding in float32, and not at all in bfloat16."
+        )
     _set_environment(settings.batch_invariant)
     _give_llvmlite_a_dict()
     with warnings.catch_warnings():
@@ -67,6 +75,9 @@ def start_engine(model: ModelConfig, performance: PerformanceConfig, shape: Any)
         finally:
             torch.set_num_threads = set_num_threads  # the engine puts something in its place that does nothing
             torch.set_num_threads(num_threads)
+    # it would take down, whenever it is collected, what another engine of this process still needs
+    client: Any = engine.llm_engine.engine_core
+    client._finalizer.detach()
     _running.add(id(engine))
     config = engine.llm_engine.vllm_config
     assert not config.cache_config.enable_prefix_caching
@@ -75,10 +86,10 @@ def start_engine(model: ModelConfig, performance: PerformanceConfig, shape: Any)
 
 
 def stop_engine(engine: Any) -> None:
-    """Stop an engine and its workers; the last one takes down what they shared."""
+    """Stop an engine and its workers; the last one takes down what the engines of this process share."""
     from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
 
-    engine.llm_engine.engine_core.shutdown()
+    engine.llm_engine.engine_core.engine_core.model_executor.shutdown()
     _running.discard(id(engine))
     if not _running:
         cleanup_dist_env_and_memory()
@@ -95,18 +106,16 @@ def _largest_pass(performance: PerformanceConfig) -> int:
 
 
 def _set_environment(batch_invariant: bool) -> None:
-    """Say what vLLM reads from the environment, before it is imported; what the user has said stays."""
-    wanted = {
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-        "VLLM_USE_V2_MODEL_RUNNER": "0",  # vllm_scoring speaks to the first one
-        "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_LOGGING_LEVEL": "ERROR",
+    """Say what vLLM reads from the environment, before it is imported; what the user has said of its log stays."""
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    os.environ |= {
+        "VLLM_BATCH_INVARIANT": str(int(batch_invariant)),
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # two lanes of a sweep would be bound to the same core
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_USE_V2_MODEL_RUNNER": "0",  # vllm_scoring speaks to the first one
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
     }
-    for name, value in wanted.items():
-        os.environ.setdefault(name, value)
-    os.environ["VLLM_BATCH_INVARIANT"] = str(int(batch_invariant))
 
 
 def _give_llvmlite_a_dict() -> None:
@@ -136,9 +145,11 @@ def _adapter_settings(model: ModelConfig, performance: PerformanceConfig, shape:
     from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as CHOICE
 
     rank = model.lora.rank
+    if rank > LORA_RANKS[-1]:
+        raise ValueError(f"lora.rank {rank}: vLLM takes ranks up to {LORA_RANKS[-1]}. Lower it.")
     return {
         "enable_lora": True,
         "max_loras": performance.vllm.max_loras or DEFAULT_SLOTS,
-        "max_lora_rank": next((room for room in LORA_RANKS if room >= rank), rank),
+        "max_lora_rank": next(room for room in LORA_RANKS if room >= rank),
         "lora_target_modules": model.lora.target_modules or sorted(CHOICE.get(shape.model_type, [])),
     }

@@ -99,13 +99,7 @@ def _segments(model: Any, parameter: Any, name: str, weight: torch.Tensor) -> tu
     boxes = _boxes(found, weight.shape)
     if sum(math.prod(side.stop - side.start for side in box) for box in boxes) != places.numel():
         raise ValueError(_no_table(name))
-    segments = tuple(_segment(parameter, place_of[box], box) for box in boxes)
-    for segment in segments:
-        offset = segment.view.storage_offset() - parameter.data.storage_offset()
-        seen = landed.as_strided(segment.view.shape, segment.view.stride(), offset)
-        if not torch.equal(seen, codes[segment.box]):
-            raise ValueError(_no_table(name))
-    return segments
+    return tuple(_segment(parameter, name, place_of[box], box) for box in boxes)
 
 
 def _boxes(found: torch.Tensor, shape: torch.Size) -> list[tuple[slice, ...]]:
@@ -120,14 +114,18 @@ def _runs(values: torch.Tensor) -> list[slice]:
     return [slice(int(run[0]), int(run[-1]) + 1) for run in values.tensor_split(gaps.cpu())]
 
 
-def _segment(parameter: Any, places: torch.Tensor, box: tuple[slice, ...]) -> Segment:
-    """Return the view that strides between a box's first elements say; the caller checks the others."""
+def _segment(parameter: Any, name: str, places: torch.Tensor, box: tuple[slice, ...]) -> Segment:
+    """Return a box's view by the strides between its first elements, if they hold for all others too."""
     origin = (0,) * places.ndim
     first = int(places[origin])
-    strides = [
-        int(places[(*origin[:dim], 1, *origin[dim + 1 :])]) - first if places.shape[dim] > 1 else 1
-        for dim in range(places.ndim)
-    ]
+    strides, expected = [], torch.full_like(places, first)
+    for dim, size in enumerate(places.shape):
+        after = (*origin[:dim], 1, *origin[dim + 1 :])
+        strides.append(int(places[after]) - first if size > 1 else 1)
+        along = torch.arange(size, device=places.device) * strides[-1]
+        expected += along.view([size if of == dim else 1 for of in range(places.ndim)])
+    if min(strides, default=1) < 0 or not torch.equal(places, expected):
+        raise ValueError(_no_table(name))
     offset = parameter.data.storage_offset() + first
     return Segment(box, parameter.data.as_strided(places.shape, strides, offset))
 

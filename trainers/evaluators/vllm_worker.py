@@ -25,6 +25,7 @@ from trainers.config import ModelConfig
 from trainers.evaluators.base import Example, Point, Probe
 from trainers.evaluators.batching import rows_of
 from trainers.evaluators.loading import load_model, trainable_parameters
+from trainers.evaluators.padding import FIXED_TOKENS
 from trainers.evaluators.scores import losses_of
 from trainers.evaluators.vllm_scoring import Scorer, Visit
 from trainers.evaluators.vllm_weights import AdapterWeights, FullWeights, Write
@@ -66,9 +67,12 @@ class WorkerModel:
         pad_id: padding token, for the Hugging Face model.
         seed: public key from which an adapter is initialised.
         max_tokens: largest pass, tokens.
+        batch_invariant: whether the engine's kernels round a row alike whatever its neighbours.
     """
 
-    def __init__(self, runner: Any, *, config: dict[str, Any], pad_id: int, seed: int, max_tokens: int) -> None:
+    def __init__(
+        self, runner: Any, *, config: dict[str, Any], pad_id: int, seed: int, max_tokens: int, batch_invariant: bool
+    ) -> None:
         self._config = ModelConfig.model_validate(config)
         self._load = partial(load_model, self._config, num_labels=0, pad_token_id=pad_id, seed=seed, device="cpu")
         loaded = self._load()
@@ -81,17 +85,19 @@ class WorkerModel:
             else FullWeights(runner, weights)
         )
         self.parameters = self._weights.parameters
-        self._scorer = Scorer(runner, max_tokens=max_tokens)
+        self._scorer = Scorer(
+            runner, max_tokens=max_tokens, fixed_tokens=_fixed_tokens(runner, max_tokens, batch_invariant)
+        )
 
     def probe(self, batch: Sequence[Example], probes: Sequence[Probe]) -> np.ndarray | None:
         """Return the loss of every example at every probe, float64 [len(probes), len(batch)]."""
         scores = self._scores(batch, [self._write(probe) for probe in probes])
-        return scores and np.stack([losses_of(of_probe, batch) for of_probe in scores])
+        return None if scores is None else np.stack([losses_of(of_probe, batch) for of_probe in scores])
 
     def scores(self, batch: Sequence[Example]) -> list[np.ndarray] | None:
         """Return the scores of every example at θ, float64 [options]."""
         scores = self._scores(batch, [self.parameters.settle])
-        return scores and scores[0]
+        return None if scores is None else scores[0]
 
     def count(self) -> int:
         """Return the number of parameters that directions move."""
@@ -139,3 +145,10 @@ class WorkerModel:
             [np.concatenate([options[index] for index in sorted(options)]) for options in examples]
             for examples in found
         ] or None
+
+
+def _fixed_tokens(runner: Any, max_tokens: int, batch_invariant: bool) -> int | None:
+    """Return the size of every pass where it would decide how a row is rounded, or None."""
+    if batch_invariant or runner.dtype == torch.float32:
+        return None
+    return min(max_tokens, FIXED_TOKENS) if runner.device.type == "cpu" else max_tokens  # a GPU wastes small passes
