@@ -18,6 +18,7 @@ from trainers.directions.counter import Direction, stream
 from trainers.directions.kernels_triton import TILE, one_pass
 
 Terms = Sequence[tuple[Direction, np.float32]]
+OPTIONS = {"enable_fp_fusion": False}  # a fused product and sum is rounded once, where all others round twice
 _SLICE = 3 * TILE + 37  # elements that the proof looks at: whole tiles, and one in part
 _GAUSSIAN_TOLERANCE = 1e-6  # of values of order 1, should a device round a square root or a product in its own way
 
@@ -101,7 +102,7 @@ def _launch(tensors: Sequence[tuple[str, torch.Tensor, torch.Tensor]], run: Term
                 GAUSSIAN=_is_gaussian(run[0][0]),
                 WRITES=writes,
                 SIZE=TILE,
-                enable_fp_fusion=False,
+                **OPTIONS,
             )
 
 

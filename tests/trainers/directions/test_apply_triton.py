@@ -61,12 +61,13 @@ def test_it_compiles_for_a_gpu_with_nothing_fused(gaussian):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
+    from trainers.directions.apply_triton import OPTIONS
     from trainers.directions.kernels_triton import TILE, one_pass
 
     signature = {"live": "*bf16", "master": "*fp32", "keys": "*i64", "factors": "*fp32", "numel": "i32"}
     signature |= {"num_terms": "i32", "GAUSSIAN": "constexpr", "WRITES": "constexpr", "SIZE": "constexpr"}
     source = ASTSource(one_pass, signature, {"GAUSSIAN": gaussian, "WRITES": True, "SIZE": TILE})
-    compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"enable_fp_fusion": False})
+    compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=OPTIONS)
     assert compiled.asm["cubin"]
     assert not re.search(r"\bfma\.", compiled.asm["ptx"])
     assert bool(re.search(r"sqrt\.rn\.f32", compiled.asm["ptx"])) == gaussian
