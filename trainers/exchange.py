@@ -9,7 +9,7 @@ between the workers of one run must be trusted, or encrypted below (a VPN, WireG
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Protocol
@@ -120,11 +120,11 @@ class Gloo:
         tensor, distance = _tensor(values), 1
         while distance < self.size:
             if self.rank & distance:
-                self._wait(self._group.send, [tensor], self.rank - distance, _TAG)
+                self._wait("send", [tensor], self.rank - distance, _TAG)
                 return np.zeros_like(values)
             if self.rank + distance < self.size:
                 other = tensor.new_empty(tensor.shape)
-                self._wait(self._group.recv, [other], self.rank + distance, _TAG)
+                self._wait("recv", [other], self.rank + distance, _TAG)
                 tensor += other
             distance *= 2
         return tensor.numpy()
@@ -136,7 +136,7 @@ class Gloo:
         tensor, options = _tensor(values), BroadcastOptions()
         options.rootRank, options.rootTensor = 0, 0
         options.timeout = LONG_PATIENCE if patiently else self._patience
-        self._wait(self._group.broadcast, [tensor], options, patience=options.timeout)
+        self._wait("broadcast", [tensor], options, patience=options.timeout)
         return tensor.numpy()
 
     def gathered(self, values: np.ndarray) -> list[np.ndarray]:
@@ -147,16 +147,16 @@ class Gloo:
         options.rootRank, options.timeout = 0, self._patience
         received = [tensor.new_empty(tensor.shape) for _ in range(self.size)] if self.rank == 0 else []
         outputs = [received] if received else []
-        self._wait(self._group.gather, outputs, [tensor], options)
+        self._wait("gather", outputs, [tensor], options)
         return [one.numpy() for one in received]
 
     def close(self) -> None:
         """Leave; whoever still waits for this rank is told that it is lost."""
-        self._group = None
+        self._group = None  # the only reference, also in tracebacks: gloo hangs up when its group is destroyed
 
-    def _wait(self, start: Callable[..., Any], *values: Any, patience: timedelta | None = None) -> None:
+    def _wait(self, operation: str, *values: Any, patience: timedelta | None = None) -> None:
         with _peers_may_be_lost():
-            start(*values).wait(patience or self._patience)
+            getattr(self._group, operation)(*values).wait(patience or self._patience)
 
 
 @contextmanager
