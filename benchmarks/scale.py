@@ -19,6 +19,7 @@ import argparse
 import multiprocessing
 import os
 import socket
+import stat
 import statistics
 import struct
 import tempfile
@@ -95,11 +96,30 @@ class Device:
         return "the same everywhere"
 
 
+class Timed:
+    """An exchange that adds up the time it takes, the waiting for others included."""
+
+    def __init__(self, exchange: Any) -> None:
+        self._exchange, self.rank, self.size, self.seconds = exchange, exchange.rank, exchange.size, 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._exchange, name)
+
+        def timed(*values: Any, **how: Any) -> Any:
+            began = time.perf_counter()
+            answer = call(*values, **how)
+            self.seconds += time.perf_counter() - began
+            return answer
+
+        return timed
+
+
 @dataclass(frozen=True)
 class Measured:
-    """Seconds of each step, and bytes a step that this rank sent and received."""
+    """Seconds of each step, those of them in the exchange, and bytes a step that this rank sent and received."""
 
     seconds: list[float]
+    exchange_seconds: list[float]
     bytes_per_step: float
 
 
@@ -107,11 +127,12 @@ def tcp_bytes() -> int:
     """Return what this process's TCP connections have sent and received so far."""
     total = 0
     for name in os.listdir("/proc/self/fd"):
-        with suppress(OSError):
+        with suppress(OSError):  # closed since, or a socket of another kind
+            if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                continue
             with socket.socket(fileno=os.dup(int(name))) as copy:
                 info = copy.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 232)
-            sent, received = (struct.unpack_from("<Q", info, place)[0] for place in (_BYTES_SENT, _BYTES_RECEIVED))
-            total += sent + received
+            total += sum(struct.unpack_from("<Q", info, place)[0] for place in (_BYTES_SENT, _BYTES_RECEIVED))
     return total
 
 
@@ -119,27 +140,30 @@ def live(pipe: Any, port: int, rank: int, setting: Setting, folder: str) -> None
     """Take a run as one of its ranks, and send what it measured."""
     from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
-    ranks = Ranks()
+    ranks, timed = Ranks(), None
     if setting.size > 1:
         store = TCPStore(HOST, port, is_master=False)
         ranks = Ranks.meet(store, rank, setting.size, group_size=setting.group_size, address=HOST)
+        ranks._exchange = timed = Timed(ranks._exchange)
     config, device = setting.config, Device(setting.loss_s)
     examples = [Example((number,), (), 0) for number in range(NUM_EXAMPLES)]
     tokens = LocalTokens(setting.num_steps)
     workspace: Any = Workspace(examples, [], device)  # pyright: ignore[reportArgumentType]
     plan = mechanism_plan(config, config.privacy.noise_multiplier)
     run = Run(workspace, config, plan, Tokens(tokens, tokens), Path(folder) / str(rank), ranks)
-    times, counted = [], []
+    times, exchanged, counted = [], [], []
 
     def on_step(steps: int) -> None:
         times.append(time.perf_counter())
+        exchanged.append(timed.seconds if timed else 0.0)
         if steps in (WARM_UP, setting.num_steps - 1):
             counted.append(tcp_bytes())
 
     with run.log:
         list(run.segments(on_step))
     steps = setting.num_steps - 1 - WARM_UP
-    pipe.send(Measured(np.diff(times[WARM_UP:-1]).tolist(), (counted[1] - counted[0]) / steps))
+    seconds, of_exchange = (np.diff(found[WARM_UP:-1]).tolist() for found in (times, exchanged))
+    pipe.send(Measured(seconds, of_exchange, (counted[1] - counted[0]) / steps))
     ranks.close()
 
 
@@ -193,17 +217,17 @@ def steps_table(loss_s: float) -> Table:
 
 def overhead_table(rounds: int) -> Table:
     """Measure a step whose losses cost nothing, with one process and with two, in turn."""
-    table = Table(title="A step without losses, ms (each round: median; last row: median of the rounds)")
-    for column in ("K", "one process", "two workers", "the second one costs"):
+    table = Table(title="A step without losses, ms (each round: p50; last row: median of the rounds)")
+    for column in ("K", "one process", "two workers", "difference", "in the exchange (rank 0)"):
         table.add_column(column, justify="right")
     for num_directions in (1, 16):
         found = []
         for _ in range(rounds):
-            one, two = (
-                1e3 * statistics.median(measured(Setting(size, num_directions=num_directions))[0].seconds)
-                for size in (1, 2)
+            one, two = (measured(Setting(size, num_directions=num_directions))[0] for size in (1, 2))
+            alone, both, exchange = (
+                1e3 * statistics.median(seconds) for seconds in (one.seconds, two.seconds, two.exchange_seconds)
             )
-            found.append((one, two, two - one))
+            found.append((alone, both, both - alone, exchange))
         middle = [statistics.median(column) for column in zip(*found, strict=True)]
         for label, row in [*((str(num_directions), row) for row in found), ("median", middle)]:
             table.add_row(label, *(f"{value:.2f}" for value in row))
@@ -213,7 +237,7 @@ def overhead_table(rounds: int) -> Table:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--loss-ms", type=float, default=0.1, help="of one example at one probe")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--without-ray", action="store_true")
     arguments = parser.parse_args()
     console = Console()
