@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 STOPPED, BAD_CONFIGURATION, BUDGET_REFUSED = 1, 2, 3
+FULL_OR_BROKEN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 class Format(StrEnum):
@@ -43,6 +45,12 @@ def clear_errors() -> Iterator[None]:
         raise typer.Exit(BUDGET_REFUSED) from None
     except Stopped as word:
         _say(f"Stopped: {word}")
+        raise typer.Exit(STOPPED) from None
+    except OSError as error:
+        if error.errno not in FULL_OR_BROKEN:
+            raise
+        what = error.filename or "the storage"
+        _say(f"Stopped: {what} cannot be written: {error.strerror}. Make room, and start the same command again.")
         raise typer.Exit(STOPPED) from None
     except ValueError as error:
         _say(f"Error: {error}")

@@ -6,6 +6,7 @@ from ray.exceptions import RayTaskError
 
 from orchestrator.board import Board, TrialRow
 from orchestrator.privacy.errors import LedgerCorruptError, LedgerUnreachable
+from trainers.stops import LogUnwritable
 
 
 def trial(number, rate=1e-3):
@@ -135,8 +136,8 @@ def test_a_trial_that_ends_without_a_score_has_failed(board):
     assert board.best().number == 1
 
 
-@pytest.mark.parametrize("word", [LedgerUnreachable("away"), LedgerCorruptError("set back")])
-def test_a_trial_that_the_ledger_ended_ends_the_sweep(word):
+@pytest.mark.parametrize("word", [LedgerUnreachable("away"), LedgerCorruptError("set back"), LogUnwritable("full")])
+def test_a_trial_that_the_ledger_or_a_full_disk_ended_ends_the_sweep(word):
     wrapped = RayTaskError("step", "a long traceback", word).as_instanceof_cause()
     failed = SimpleNamespace(get_pickled_error=lambda: wrapped)
     with pytest.raises(type(word)) as said:

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from orchestrator.cli import app, main
 from orchestrator.config import load_run, load_sweep
+from trainers.release_log import ReleaseLog
 
 MEZO = ("method.name=mezo", "method.num_directions=1", "privacy.noise_multiplier=null")
 HEAVY = ("torch", "ray", "vllm", "optuna", "transformers")
@@ -107,6 +108,23 @@ def test_a_ledger_that_was_set_back_has_exit_code_3(dpzo, settings, tmp_path):
     result = dpzo("train")
     assert result.exit_code == 3
     assert "Ledger refused: 'run' has drawn 4 'train_step' tokens of 'test' by its own log, 0" in result.stderr
+
+
+@pytest.mark.parametrize("full_for", ["all that is written", "the release log"])
+def test_a_full_disk_is_one_line(dpzo, monkeypatch, full_for):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    if full_for == "the release log":
+        append, word = ReleaseLog._append, "release_log.jsonl cannot be written"
+        monkeypatch.setattr(ReleaseLog, "_append", lambda *args: (monkeypatch.setattr("os.fsync", full), append(*args)))
+    else:
+        word = "the storage cannot be written"
+        monkeypatch.setattr("os.fsync", full)
+    result = dpzo("train")
+    assert result.exit_code == 1
+    (line,) = [line for line in result.stderr.splitlines() if "Stopped: " in line]
+    assert f"{word}: No space left on device." in line
 
 
 def test_a_run_prints_its_result_alone_on_standard_output(dpzo):

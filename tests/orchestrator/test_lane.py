@@ -11,6 +11,7 @@ from orchestrator.reservation import reserve
 from orchestrator.storage import storage_of
 from tests.support.quadratic import Quadratic, example
 from trainers.run import LOG_NAME, Workspace
+from trainers.stops import Diverged
 
 
 @pytest.fixture
@@ -57,6 +58,20 @@ def test_a_lane_trains_from_score_to_score(begin):
     ]
     assert all(result["sweep_epsilon"] == plan.epsilon for result in results)
     assert ledger.drawn("test", "train_step", "trial-000") == 4
+
+
+def test_a_trial_that_diverged_ends_without_a_score_and_the_next_one_begins(begin, monkeypatch):
+    def diverged(evaluator, name, steps, ranks):
+        raise Diverged(f"after {steps} steps")
+
+    monkeypatch.setattr("trainers.run.require_finite", diverged)
+    lane, _, ledger = begin(0, "resources.check_steps=3")
+    lane.step()
+    result = lane.step()
+    assert (result["steps"], result["steps_charged"]) == (3, 3)
+    assert (math.isnan(result["score"]), result["finished"], result["done"]) == (True, True, True)
+    monkeypatch.undo()
+    assert ledger.drawn("test", "train_step", "trial-000") == 3
 
 
 def test_the_next_trial_begins_at_the_base_weights_with_its_own_settings(begin, evaluator):
