@@ -28,7 +28,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from rich.console import Console
@@ -36,6 +36,7 @@ from rich.table import Table
 
 from trainers.config import RunConfig
 from trainers.evaluators.base import Example, Probe, Terms
+from trainers.exchange import Exchange
 from trainers.ranks import Ranks
 from trainers.run import Run, Tokens, Workspace, mechanism_plan
 from trainers.tokens import LocalTokens
@@ -144,7 +145,8 @@ def live(pipe: Any, port: int, rank: int, setting: Setting, folder: str) -> None
     if setting.size > 1:
         store = TCPStore(HOST, port, is_master=False)
         ranks = Ranks.meet(store, rank, setting.size, group_size=setting.group_size, address=HOST)
-        ranks._exchange = timed = Timed(ranks._exchange)
+        timed = Timed(ranks._exchange)
+        ranks._exchange = cast(Exchange, timed)
     config, device = setting.config, Device(setting.loss_s)
     examples = [Example((number,), (), 0) for number in range(NUM_EXAMPLES)]
     tokens = LocalTokens(setting.num_steps)
