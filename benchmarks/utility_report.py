@@ -36,7 +36,8 @@ class Score(NamedTuple):
     num_seeds: int
 
     def __str__(self) -> str:
-        return f"{self.mean:.1f} ± {self.deviation:.1f}" + ("" if self.num_seeds == 3 else f" ({self.num_seeds})")
+        spread = f" ± {self.deviation:.1f}" if self.num_seeds > 1 else ""
+        return f"{self.mean:.1f}{spread}" + ("" if self.num_seeds == 3 else f" ({self.num_seeds})")
 
 
 def score_of(lines: Iterable[dict[str, Any]]) -> Score | None:
