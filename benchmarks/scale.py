@@ -141,7 +141,8 @@ def live(pipe: Any, port: int, rank: int, setting: Setting, folder: str) -> None
     """Take a run as one of its ranks, and send what it measured."""
     from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
-    ranks, timed = Ranks(), None
+    ranks: Any = Ranks()
+    timed: Any = None
     if setting.size > 1:
         store = TCPStore(HOST, port, is_master=False)
         ranks = Ranks.meet(store, rank, setting.size, group_size=setting.group_size, address=HOST)

@@ -37,22 +37,24 @@ class TakeTrials:
             self._take(workspace, ranks, desk)
 
     def _take(self, workspace: Workspace, ranks: Ranks, desk: Any) -> None:
-        at_work, trial, reports = None, None, []
-        number = 0
+        number, at_work, trial, reports = 0, None, None, []
         while True:
-            done = number
-            number, order = ranks.told(lambda: ray.get(desk.next_order.remote(done)))  # noqa: B023 - called at once
+            number, order = _after(number, ranks, desk)
             if trial is not None and (order is None or order["trial"] != at_work):
                 trial.close()
             if order is None:
                 return
-            if order["trial"] != at_work:
+            if trial is None or order["trial"] != at_work:
                 at_work, trial, reports = order["trial"], Trial(self.job, workspace, order["values"], ranks), []
-            assert trial is not None
-            while len(reports) <= order["segment"]:
+            while len(reports) <= order["segment"]:  # more than one after a restart: replayed, and scored as before
                 reports.append(trial.report())
             if ranks.leads:
                 ray.get(desk.answer.remote(number, reports[order["segment"]]))
+
+
+def _after(done: int, ranks: Ranks, desk: Any) -> tuple[int, Any]:
+    """Return the order after number `done`, on every rank."""
+    return ranks.told(lambda: ray.get(desk.next_order.remote(done)))
 
 
 class Workers:
