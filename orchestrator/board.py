@@ -6,10 +6,13 @@ Only releasable values stand here: settings, scores (public, or noisy and paid f
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
+from pickle import UnpicklingError
 from typing import Any
 
 from ray import tune
+from ray.exceptions import RayTaskError
 
 from orchestrator.privacy.errors import LedgerCorruptError, LedgerUnreachable
 from orchestrator.trial_row import TrialRow, best_of
@@ -17,9 +20,29 @@ from trainers.stops import LogUnwritable
 
 
 def last_word(error: BaseException | None) -> LedgerUnreachable | LedgerCorruptError | LogUnwritable | None:
-    """Return what the ledger or a release log said, if a trial failed of that: to try it again would not help."""
-    cause = getattr(error, "cause", None) or error  # Ray wraps it
-    return cause if isinstance(cause, LedgerUnreachable | LedgerCorruptError | LogUnwritable) else None
+    """Return what the ledger or a release log said, if an error came of that: to try again would not help."""
+    while error is not None:
+        said = getattr(error, "cause", None) or error  # Ray wraps it, and Tune once more
+        if isinstance(said, LedgerUnreachable | LedgerCorruptError | LogUnwritable):
+            return said
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def error_of(trial: Any) -> BaseException | None:
+    """Return what a trial failed of, as Tune wrote it down; on a full disk it wrote a part of it."""
+    try:
+        return trial.get_pickled_error()
+    except (EOFError, OSError, UnpicklingError):
+        return LogUnwritable(
+            f"trial {trial.config['number']} failed, and Ray Tune could not write why: the disk of storage_path is "
+            "full or broken. Nothing was released that is not accounted for. Make room, and start the same command "
+            "again."
+        )
+
+
+MAX_RESTARTS = 3  # of a trial that failed by itself; each goes on from the release log, and costs a token
+MAX_LOSSES = 20  # of a trial's lane, with its process or its node
 
 
 class Board(tune.Callback):
@@ -27,6 +50,7 @@ class Board(tune.Callback):
 
     def __init__(self, ended: Sequence[TrialRow] = ()) -> None:
         self._rows = {row.number: row for row in ended}
+        self._own_failures: Counter[int] = Counter()
 
     @property
     def rows(self) -> list[TrialRow]:
@@ -69,11 +93,18 @@ class Board(tune.Callback):
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """End the sweep where the ledger (away for all its patience, or set back) or a full disk ended a trial.
 
+        A trial that fails by itself is tried again `MAX_RESTARTS` times; one whose lane was lost, `MAX_LOSSES` times.
+
         Raises:
             LedgerUnreachable, LedgerCorruptError, LogUnwritable: as in the trial.
         """
-        if (word := last_word(trial.get_pickled_error())) is not None:
+        error = error_of(trial)
+        if (word := last_word(error)) is not None:
             raise word
+        number = trial.config["number"]
+        self._own_failures[number] += isinstance(error, RayTaskError)
+        if self._own_failures[number] >= MAX_RESTARTS:
+            trial.max_failures = 0  # this time it is tried again, and then no more
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Note a trial that failed for good."""

@@ -151,7 +151,11 @@ def _session(begin: Callable[[], str | None]) -> Iterator[str | None]:
 
 def _start(num_cpus: int) -> str | None:
     return ray.init(
-        num_cpus=num_cpus, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=True
+        address="local",  # without it Ray joins whatever cluster somebody has started on this machine
+        num_cpus=num_cpus,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        include_dashboard=True,
     ).dashboard_url
 
 

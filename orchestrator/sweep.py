@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ray import tune
+from ray.tune import TuneError
 from ray.tune.schedulers import ASHAScheduler
 from rich.console import Console
 
-from orchestrator.board import Board, last_word
+from orchestrator.board import MAX_LOSSES, Board, last_word
 from orchestrator.config import SweepConfig
 from orchestrator.lane import Job, Lane, lane_needs
 from orchestrator.ledgered import holder_of, require_ledger_knows
@@ -41,7 +42,6 @@ from trainers.workspace import check_inputs, open_workspace
 # what decides whether rounding matters (σ plays no part, but a mechanism must have one): which end is worse
 SMALLEST = ("method.smoothing", "method.clip_norm", "method.num_directions", "privacy.noise_multiplier")
 LARGEST = ("privacy.expected_batch_size",)
-MAX_RESTARTS = 3  # of one trial, after its lane died; each goes on from the release log
 
 
 @dataclass(frozen=True)
@@ -179,11 +179,14 @@ def _run_trials(sweep: _Sweep, search: TruthfulSearch, board: Board, to_come: in
             name=time.strftime("tune-%Y%m%d-%H%M%S"),
             storage_path=str(storage.operator_folder),
             verbose=0,
-            failure_config=tune.FailureConfig(max_failures=MAX_RESTARTS),
+            failure_config=tune.FailureConfig(max_failures=MAX_LOSSES),
             callbacks=[board],
         ),
     )
-    errors = tuner.fit().errors
+    try:
+        errors = tuner.fit().errors
+    except TuneError as error:  # the board ended the sweep
+        raise last_word(error) or error from None
     for error in errors:
         if (word := last_word(error)) is not None:
             raise word from None

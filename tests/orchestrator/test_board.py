@@ -1,10 +1,11 @@
 import math
+from pickle import UnpicklingError
 from types import SimpleNamespace
 
 import pytest
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayActorError, RayTaskError
 
-from orchestrator.board import Board, TrialRow
+from orchestrator.board import MAX_LOSSES, Board, TrialRow, last_word
 from orchestrator.privacy.errors import LedgerCorruptError, LedgerUnreachable
 from trainers.stops import LogUnwritable
 
@@ -145,9 +146,39 @@ def test_a_trial_that_the_ledger_or_a_full_disk_ended_ends_the_sweep(word):
     assert str(said.value) == str(word)
 
 
-@pytest.mark.parametrize("error", [None, ValueError("no"), RayTaskError("step", "a long traceback", ValueError("no"))])
-def test_any_other_trial_is_tried_again(error):
-    Board().on_trial_recover(iteration=0, trials=[], trial=SimpleNamespace(get_pickled_error=lambda: error))
+@pytest.mark.parametrize("failure", [EOFError(), UnpicklingError("pickle data was truncated"), OSError(28, "full")])
+def test_a_disk_too_full_for_what_a_trial_failed_of_ends_the_sweep(failure):
+    def truncated():
+        raise failure
+
+    failed = SimpleNamespace(get_pickled_error=truncated, config={"number": 3})
+    with pytest.raises(LogUnwritable, match="trial 3 failed, and Ray Tune could not write why"):
+        Board().on_trial_recover(iteration=0, trials=[], trial=failed)
+
+
+def test_the_word_is_found_in_what_tune_makes_of_it():
+    made, word = RuntimeError("a long traceback"), LedgerUnreachable("away")
+    made.__context__ = word
+    assert last_word(made) is word
+    assert last_word(RuntimeError("another")) is None
+
+
+def failing(error) -> SimpleNamespace:
+    return SimpleNamespace(get_pickled_error=lambda: error, config={"number": 3}, max_failures=MAX_LOSSES)
+
+
+def test_a_trial_that_fails_by_itself_is_tried_again_three_times():
+    board, trial = Board(), failing(RayTaskError("step", "a long traceback", ValueError("no")).as_instanceof_cause())
+    for left in (MAX_LOSSES, MAX_LOSSES, 0):
+        board.on_trial_recover(iteration=0, trials=[], trial=trial)
+        assert trial.max_failures == left
+
+
+def test_a_trial_whose_lane_was_lost_is_tried_again_many_times():
+    board, trial = Board(), failing(RayActorError())
+    for _ in range(MAX_LOSSES):
+        board.on_trial_recover(iteration=0, trials=[], trial=trial)
+    assert trial.max_failures == MAX_LOSSES
 
 
 def test_a_winner_leaves_as_if_it_had_been_alone():

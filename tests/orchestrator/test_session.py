@@ -1,6 +1,7 @@
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from ray.exceptions import AuthenticationError
@@ -8,7 +9,7 @@ from ray.exceptions import AuthenticationError
 from orchestrator import session
 from orchestrator.config import load_sweep
 from orchestrator.preflight import Demand
-from orchestrator.session import cluster_session, threads_per_trial, where_it_fits
+from orchestrator.session import cluster_session, ray_session, threads_per_trial, where_it_fits
 from orchestrator.storage import Storage
 
 
@@ -93,3 +94,22 @@ def test_another_authentication_is_said_with_what_to_set(sweep, tmp_path, monkey
 def test_without_a_cluster_the_model_is_loaded_right_here(monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     assert where_it_fits(Demand(1, 1), lambda one, other: one + other, 1, 2) == 3
+
+
+def test_without_a_cluster_a_session_of_its_own_is_started(monkeypatch, capsys):
+    """Not the one that somebody may have started on this machine; and what Ray says is no result."""
+    begun = []
+
+    def init(**settings):
+        begun.append(settings)
+        print("a node is lost")
+        return SimpleNamespace(dashboard_url="127.0.0.1:8265")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(session.ray, "init", init)
+    with ray_session(3):
+        print("another node is lost")
+    (settings,) = begun
+    assert (settings["address"], settings["num_cpus"], settings["include_dashboard"]) == ("local", 3, True)
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "a node is lost\nanother node is lost\n")
