@@ -181,6 +181,13 @@ def test_velocity_anchor_and_mask_are_those_of_transformers(pair):
     )
 
 
+def test_a_mask_that_keeps_nothing_is_refused_and_the_engine_goes_on(pair):
+    with pytest.raises(ValueError, match="keeps none of"):
+        pair.vllm.parameters.restrict([], signed=False, keep=1e-9)
+    assert pair.vllm.state_digest() == pair.transformers.state_digest()
+    assert pair.vllm.losses(TARGET).shape == (len(TARGET),)
+
+
 def test_outputs_for_a_constant_are_those_of_transformers(pair):
     points = [Point(((Z[0], 0.01),), base) for base in ("on the mask", "everywhere", "magnitudes")]
     expected = pair.transformers.public_outputs(points)

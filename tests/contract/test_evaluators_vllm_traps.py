@@ -15,6 +15,7 @@ from tests.contract.test_evaluators_vllm import Case, model_of, start, worker_of
 from tests.support.models import save_model, tokenizer
 from trainers.config import ModelConfig, PerformanceConfig
 from trainers.directions import direction_values
+from trainers.evaluators.base import Example
 from trainers.evaluators.vllm import VllmEvaluator
 
 pytestmark = [
@@ -98,6 +99,11 @@ def test_a_row_longer_than_a_pass_is_refused_by_the_setting_that_would_help(eval
     monkeypatch.setattr(evaluator, "_longest", 5)
     with pytest.raises(ValueError, match=r"performance\.micro_batch_tokens: a row is longer than the 5 tokens"):
         evaluator.losses(MANY_TOKENS)
+
+
+def test_a_prompt_that_fills_the_model_has_no_answer(evaluator):
+    full = Example((4,) * 64, ((7,),), 0)
+    assert evaluator.generate([full, *ONE_TOKEN], 5) == ["", *evaluator.generate(ONE_TOKEN, 5)]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ class VllmConfig(Section):
         default=0.9, gt=0.0, le=1.0, description="Share of a GPU's memory that the engine may take."
     )
     max_loras: Count | None = Field(
-        default=None, description="Adapters held at once, 2K of a step; as many as the first step needs when absent."
+        default=None, description="Adapters held at once, one a probe, of which others wait their turn; 8 when absent."
     )
     batch_invariant: bool = Field(
         default=False, description="Kernels whose rounding does not depend on an example's batch mates; slower."

@@ -15,11 +15,11 @@ import numpy as np
 from transformers import AutoConfig, PreTrainedTokenizerBase
 
 from trainers.config import ModelConfig, PerformanceConfig
-from trainers.directions import Direction
 from trainers.evaluators.base import Example, Point, Probe, Terms
 from trainers.evaluators.scores import losses_of
 from trainers.evaluators.vllm_engine import longest_row, start_engine, stop_engine
 from trainers.evaluators.vllm_generation import generate_lines
+from trainers.evaluators.vllm_parameters import VllmParameters
 from trainers.evaluators.vllm_reference import reference_scores
 from trainers.evaluators.vocabulary import constant_example, require_ids_fit
 
@@ -54,7 +54,8 @@ class VllmEvaluator:
         require_ids_fit(tokenizer, shape.get_text_config().vocab_size)
         self._tokenizer, self._reference = tokenizer, performance.vllm.scoring == "reference"
         self._constant = constant_example(tokenizer, model.head)
-        self._longest, self._places = longest_row(performance, shape), shape.get_text_config().max_position_embeddings
+        self._longest = longest_row(performance, shape)
+        self._places = getattr(shape.get_text_config(), "max_position_embeddings", None)
         self._engine = start_engine(model, performance, shape)
         with ExitStack() as if_refused:
             if_refused.callback(self.close)
@@ -151,7 +152,7 @@ class VllmEvaluator:
             ValueError: it has, but one pass is smaller.
         """
         longest = max((len(of.prompt_ids) + max(map(len, of.option_ids)) - 1 for of in batch), default=0)
-        if longest > self._places:
+        if self._places and longest > self._places:
             raise IndexError(f"a row is longer than the {self._places} positions of the model")
         if longest + self._reference > self._longest:
             raise ValueError(
@@ -163,44 +164,17 @@ class VllmEvaluator:
         return self._rpc("zo_call", method, *arguments)
 
     def _rpc(self, method: str, *arguments: Any, **named: Any) -> Any:
-        """Call all workers and return what the first one says."""
-        return self._engine.collective_rpc(method, args=arguments, kwargs=named)[0]
+        """Call all workers and return what the first one says.
 
+        Raises:
+            ValueError: a worker refuses to do it.
+        """
+        from trainers.evaluators.vllm_worker import Refusal
 
-class VllmParameters:
-    """θ as a `ParameterSpace`, with the tensors in the engine's workers.
-
-    Args:
-        rpc: calls a method of all workers.
-    """
-
-    def __init__(self, rpc: Any) -> None:
-        self._rpc = rpc
-
-    @property
-    def count(self) -> int:
-        """Number of parameters that directions move, d: those of the mask where there is one."""
-        return self._rpc("zo_call", "count")
-
-    def inner_products(self, directions: Sequence[Direction]) -> np.ndarray:
-        """Return 〈z_i, z_j〉 over the parameters that move, float64 [K, K], the same on every machine."""
-        return self._rpc("zo_parameters", "inner_products", list(directions))
-
-    def set_anchor(self) -> None:
-        """Take the θ of now as the place that `pull` draws to."""
-        self._rpc("zo_parameters", "set_anchor")
-
-    def pull(self, share: float) -> None:
-        """Move θ by a share of the way to the anchor: θ ← θ − share · (θ − anchor)."""
-        self._rpc("zo_parameters", "pull", share)
-
-    def restrict(
-        self, scores: Terms, *, signed: bool, keep: float, per_tensor: bool = False, nested: bool = False
-    ) -> None:
-        """Let directions move only the share `keep` of highest score (`Parameters.restrict`)."""
-        self._rpc(
-            "zo_parameters", "restrict", list(scores), signed=signed, keep=keep, per_tensor=per_tensor, nested=nested
-        )
+        answers = self._engine.collective_rpc(method, args=arguments, kwargs=named)
+        if refused := [answer for answer in answers if isinstance(answer, Refusal)]:
+            raise ValueError(refused[0].reason)
+        return answers[0]
 
 
 def _shape(model: ModelConfig) -> Any:

@@ -29,7 +29,7 @@ def generate_lines(
     Args:
         engine: vLLM's `LLM`, at θ.
         tokenizer: of the model.
-        prompts: token ids, each shorter than `longest`.
+        prompts: token ids, each of at most `longest`; one of so many has room for no answer.
         max_new: tokens to add at most; fewer where the model has no more places.
         longest: tokens that the engine has places for.
         adapter: that the engine reads the prompts with, or None.
@@ -37,7 +37,8 @@ def generate_lines(
     from vllm import SamplingParams
 
     found: list[list[int]] = [[] for _ in prompts]
-    open_rows, step = list(range(len(prompts))), _FIRST_ROUND
+    open_rows = [row for row, prompt in enumerate(prompts) if _room(prompt, [], max_new, longest) > 0]
+    step = _FIRST_ROUND
     while open_rows:
         texts = [{"prompt_token_ids": [*prompts[row], *found[row]]} for row in open_rows]
         wanted = [min(step, _room(prompts[row], found[row], max_new, longest)) for row in open_rows]

@@ -10,8 +10,9 @@ reaches. Over several devices each worker keeps the whole θ and writes its own 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -34,23 +35,44 @@ _custom_ops._supports_onednn = False
 layer_utils.check_cpu_sgl_kernel = lambda *_: False
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """What a worker answers instead of raising a ValueError, of which another process would see a broken worker."""
+
+    reason: str
+
+
+def answering(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a worker's method answer with a `Refusal`, and compute without gradients."""
+
+    @wraps(method)
+    def answer(*arguments: Any, **named: Any) -> Any:
+        try:
+            with torch.inference_mode():
+                return method(*arguments, **named)
+        except ValueError as error:
+            return Refusal(str(error))
+
+    return answer
+
+
 class ZoWorker:
     """What vLLM's worker learns: methods that begin with `zo_`, to be called by `LLM.collective_rpc`."""
 
     model_runner: Any
 
-    @torch.inference_mode()
+    @answering
     def zo_open(self, **arguments: Any) -> int:
         """Take over the engine's weights (`WorkerModel`); return the number of parameters of the whole model."""
         self.zo_model = WorkerModel(self.model_runner, **arguments)
         return self.zo_model.size
 
-    @torch.inference_mode()
+    @answering
     def zo_call(self, method: str, *arguments: Any, **named: Any) -> Any:
         """Call a method of the model."""
         return getattr(self.zo_model, method)(*arguments, **named)
 
-    @torch.inference_mode()
+    @answering
     def zo_parameters(self, method: str, *arguments: Any, **named: Any) -> Any:
         """Call a method of the model's parameters."""
         return getattr(self.zo_model.parameters, method)(*arguments, **named)
