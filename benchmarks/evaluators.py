@@ -207,19 +207,21 @@ class Entry:
             self._evaluator.close()
 
 
-def timed(entries: dict[str, Entry], sizes: Sequence[Size], repeats: int) -> dict[tuple[str, Size], float]:
+def timed(
+    entries: dict[str, Entry], sizes: Sequence[Size], repeats: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[tuple[str, Size], float]:
     """Take steps in turn, `repeats` times after a warm-up; return median seconds by name and size."""
     medians = {}
     for size in sizes:
         times: dict[str, list[float]] = {name: [] for name in entries}
         for repeat in range(repeats + 1):
             for name, entry in entries.items():
-                started = time.perf_counter()
+                started = clock()
                 entry.step(repeat, size)
                 if torch.cuda.is_available():
                     torch.cuda.synchronize()
                 if repeat:
-                    times[name].append(time.perf_counter() - started)
+                    times[name].append(clock() - started)
         medians |= {(name, size): statistics.median(seconds) for name, seconds in times.items()}
     return medians
 
@@ -272,6 +274,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[8, 32])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--processor-time", action="store_true", help="in place of wall time, on a machine not idle")
     parser.add_argument("--only", choices=CONTESTANTS, nargs="+", default=list(CONTESTANTS))
     parser.add_argument("--gpu", action="store_true", help="on cuda in bfloat16, with the questions of a GPU")
     parser.add_argument("--peak-of", choices=CONTESTANTS, help=argparse.SUPPRESS)
@@ -307,7 +310,8 @@ def main() -> None:
             report(arguments, shape, folder, names, opened)
             return
         entries = {name: opened(name, folder) for name in names}
-        seconds = timed(entries, sizes, arguments.repeats)
+        clock = time.process_time if arguments.processor_time else time.perf_counter
+        seconds = timed(entries, sizes, arguments.repeats, clock)
         for entry in entries.values():
             entry.close()
         peaks = {name: peak_gigabytes(name, arguments, folder) for name in names}
