@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from trainers.config import RunConfig
-from trainers.evaluators.base import Example, Probe, Terms
+from trainers.evaluators.base import Example, Point, Probe, Terms
 from trainers.evaluators.parameters import Parameters
 from trainers.run import Workspace
 from trainers.tasks.sources import read_rows
@@ -57,6 +57,14 @@ class FrozenHead:
     def predict(self, batch: Sequence[Example]) -> np.ndarray:
         self.parameters.settle()
         return self._logits(batch).argmax(dim=1).numpy()
+
+    @torch.inference_mode()
+    def public_outputs(self, points: Sequence[Point]) -> list[float]:
+        outputs = []
+        for point in points:
+            self.parameters.place(point)
+            outputs.append(float((self._weight.sum(dim=1) + self._bias).mean()))  # of features that are all 1
+        return outputs
 
     @torch.inference_mode()
     def apply(self, update: Terms, *, momentum: float = 0.0) -> None:
