@@ -173,13 +173,13 @@ class OneProcess:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._workspace = job.workspace()
+        self.workspace = job.workspace()
         self.trial: Trial | None = None
 
     def begin(self, values: dict[str, Any]) -> None:
         """Take the next trial with the model that is loaded."""
         self.close()
-        self.trial = Trial(self._job, self._workspace, values)
+        self.trial = Trial(self._job, self.workspace, values)
 
     def report(self) -> dict[str, Any]:
         """Train to the next score."""

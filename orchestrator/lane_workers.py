@@ -13,7 +13,6 @@ from threading import Thread
 from typing import Any
 
 import ray
-from ray.actor import ActorHandle
 from ray.exceptions import RayTaskError
 
 from orchestrator.lane import Job, Trial
@@ -30,25 +29,27 @@ class TakeTrials:
 
     job: Job
 
-    def __call__(self, ranks: Ranks, desk: ActorHandle) -> None:
+    def __call__(self, ranks: Ranks, desk: Any) -> None:
         """Take them together with the other ranks."""
         workspace = self.job.workspace(ranks)
-        at_work, trial, reports = None, None, []
-        number = 0
+        number, at_work, trial, reports = 0, None, None, []
         while True:
-            done = number
-            number, order = ranks.told(lambda: ray.get(desk.next_order.remote(done)))  # noqa: B023 - called at once
+            number, order = _after(number, ranks, desk)
             if trial is not None and (order is None or order["trial"] != at_work):
                 trial.close()
             if order is None:
                 return
-            if order["trial"] != at_work:
+            if trial is None or order["trial"] != at_work:
                 at_work, trial, reports = order["trial"], Trial(self.job, workspace, order["values"], ranks), []
-            assert trial is not None
-            while len(reports) <= order["segment"]:
+            while len(reports) <= order["segment"]:  # more than one after a restart: replayed, and scored as before
                 reports.append(trial.report())
             if ranks.leads:
                 ray.get(desk.answer.remote(number, reports[order["segment"]]))
+
+
+def _after(done: int, ranks: Ranks, desk: Any) -> tuple[int, Any]:
+    """Return the order after number `done`, on every rank."""
+    return ranks.told(lambda: ray.get(desk.next_order.remote(done)))
 
 
 class Workers:

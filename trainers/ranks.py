@@ -21,7 +21,7 @@ import json
 import secrets
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -29,9 +29,6 @@ from trainers.evaluators.base import Probe
 from trainers.exchange import Alone, Exchange, Gloo
 from trainers.shared_entropy import KEY_BYTES, SharedEntropy
 from trainers.tokens import TokensExhausted
-
-if TYPE_CHECKING:
-    from torch.distributed import Store
 
 _GO, _REFUSED = 1, 0
 _DIGEST_BYTES = 32
@@ -56,8 +53,8 @@ class Ranks:
         self.entropy = self._shared or secrets.SystemRandom()
 
     @classmethod
-    def meet(cls, store: Store, rank: int, size: int, *, group_size: int, address: str) -> Ranks:
-        """Return the ranks that meet at a store, which divide the probes in groups of `group_size`.
+    def meet(cls, store: Any, rank: int, size: int, *, group_size: int, address: str) -> Ranks:
+        """Return the ranks that meet at a store (of torch.distributed) and divide probes in groups of `group_size`.
 
         Raises:
             PeerLost: one of them does not come.

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import ray
-from ray.actor import ActorHandle
 
 from trainers.config import RunConfig
 from trainers.exchange import MEETING, PeerLost
@@ -29,7 +28,7 @@ MAX_RESTARTS = 20  # of a group of workers, each after one of them was lost
 class Errand(Protocol):
     """What all workers do together. It travels to them by pickle; what rank 0 returns must be releasable."""
 
-    def __call__(self, ranks: Ranks, desk: ActorHandle) -> Any:
+    def __call__(self, ranks: Ranks, desk: Any) -> Any:
         """Do it, as one of the ranks."""
         ...
 
@@ -86,7 +85,7 @@ class Desk:
             return self._answer[1]
 
 
-def run_workers(errand: Errand, config: RunConfig, name: str, storage_path: Path, desk: ActorHandle) -> Any:
+def run_workers(errand: Errand, config: RunConfig, name: str, storage_path: Path, desk: Any) -> Any:
     """Start the workers that `config.resources` asks for, and return what rank 0's errand returned.
 
     Args:
@@ -126,7 +125,7 @@ def run_workers(errand: Errand, config: RunConfig, name: str, storage_path: Path
     try:
         result = trainer.fit()
     finally:
-        error = ray.get(desk.error.remote())
+        error: Any = ray.get(desk.error.remote())
         if error is not None:
             raise error
     return result.return_value
@@ -145,7 +144,7 @@ def of_one_worker(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"performance": config.performance.model_copy(update={"num_threads": threads})})
 
 
-def _live(errand: Errand, config: RunConfig, desk: ActorHandle) -> Any:
+def _live(errand: Errand, config: RunConfig, desk: Any) -> Any:
     ranks = _meet(config)
     try:
         if ranks.told(lambda: ray.get(desk.error.remote()) is not None):
@@ -164,13 +163,13 @@ def _meet(config: RunConfig) -> Ranks:
     """Find the other workers: rank 0 opens a store, and tells its address through Ray Train, once."""
     from ray.train import get_context
     from ray.train.collective import broadcast_from_rank_zero
-    from torch.distributed import TCPStore
+    from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
     rank, size = get_context().get_world_rank(), get_context().get_world_size()
     if size == 1:
         return Ranks()
     address = ray.util.get_node_ip_address()
     store = TCPStore(address, 0, is_master=True, wait_for_workers=False) if rank == 0 else None
-    host, port = broadcast_from_rank_zero(None if store is None else (address, store.port))
-    store = store or TCPStore(host, port, is_master=False, timeout=MEETING)
+    place: Any = broadcast_from_rank_zero(None if store is None else (address, store.port))
+    store = store or TCPStore(*place, is_master=False, timeout=MEETING)
     return Ranks.meet(store, rank, size, group_size=config.resources.group_size(size), address=address)

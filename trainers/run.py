@@ -7,10 +7,12 @@ training on it: it opens (or reopens) a release log, sets θ to the base weights
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +76,14 @@ class Workspace:
     users: list[str] | None = None
     validation_users: list[str] | None = None
     gradients: UnitGradients | None = None
+
+    @cached_property
+    def content(self) -> bytes:
+        """A digest of the training examples, whose they are, and their order; private."""
+        digest = hashlib.blake2b(repr(self.users).encode())
+        for example in self.examples:
+            digest.update(repr(example).encode())
+        return digest.digest()
 
 
 @dataclass(frozen=True)
@@ -232,7 +242,7 @@ class Run(BaseRun):
     ) -> None:
         require_resolution(workspace.rounding, plan, config)
         groups, ranks = groups_of(workspace.examples, workspace.users), ranks or Ranks()
-        ranks.require_same("examples, in the same order", lambda: repr(groups).encode())
+        ranks.require_same("examples, in the same order", lambda: workspace.content)
         super().__init__(workspace, config, plan, tokens, folder, ranks)
         own = ranks.own(groups)
         self._rebuilt: set[int] = set()

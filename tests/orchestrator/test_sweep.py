@@ -59,7 +59,7 @@ def take_trials(plan, scores) -> list[np.ndarray]:
             if not result["finished"]:
                 search.on_trial_result(f"tune-{number}", result)
         search.on_trial_complete(f"tune-{number}", result)
-        found.append(lane._crew._workspace.evaluator.theta.copy())
+        found.append(lane._crew.workspace.evaluator.theta.copy())
     return found
 
 

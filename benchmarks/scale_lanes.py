@@ -1,0 +1,143 @@
+"""How soon the next trial steps: on a warm lane of two workers, and where every trial starts Ray Train for itself.
+
+Both in one Ray session, with the same small model and data, two workers on this machine. Nothing is put into the sweep
+to time it: a trial ends with the last line of its release log, and the next one starts when its log appears.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from orchestrator.config import load_sweep
+from orchestrator.lane import Job, Trial
+from orchestrator.planning import make_plan
+from orchestrator.reservation import reserve
+from orchestrator.storage import storage_of, with_absolute_paths
+from orchestrator.sweep import run_sweep
+from trainers.ranks import Ranks
+from trainers.run import LOG_NAME
+
+WORDS = ["<pad>", "<unk>", "It", "was", "great", "terrible", "good", "bad", "food", "service"]
+
+
+def project(folder: Path, name: str, num_trials: int) -> dict[str, Any]:
+    """Write a small model and data, and return the configuration of a sweep of trials on two workers."""
+    words = Tokenizer(models.WordLevel({word: n for n, word in enumerate(WORDS)}, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    sizes: dict[str, Any] = {
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
+    LlamaForCausalLM(LlamaConfig(vocab_size=len(WORDS), **sizes)).save_pretrained(folder / "model")
+    PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", unk_token="<unk>").save_pretrained(
+        folder / "model"
+    )
+    rows = [{"text": f"food was {('bad', 'good')[n % 2]}", "label": ("bad", "good")[n % 2]} for n in range(200)]
+    for file in ("private", "public"):
+        text = "".join(json.dumps({**row, "number": file}) + "\n" for row in rows)
+        (folder / f"{file}.jsonl").write_text(text)
+    return {
+        "name": name,
+        "storage_path": str(folder / "runs"),
+        "data": {
+            "train": str(folder / "private.jsonl"),
+            "num_examples": 200,
+            "validation": str(folder / "public.jsonl"),
+        },
+        "task": {
+            "template": "{text} It was",
+            "label_column": "label",
+            "label_words": {"bad": " terrible", "good": " great"},
+        },
+        "model": {"path": str(folder / "model")},
+        "method": {"num_steps": 10, "num_directions": 2, "smoothing": 0.01},
+        "privacy": {"noise_multiplier": 4.0, "expected_batch_size": 8},
+        "performance": {"num_threads": 1},
+        "resources": {"workers": 2},
+        "search": {
+            "num_trials": num_trials,
+            "concurrent_trials": 1,
+            "space": {"method.learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}},
+        },
+    }
+
+
+def warm_starts(folder: Path, num_trials: int) -> list[float]:
+    """Return the seconds from each trial's last release to the next one's log, of a sweep on one lane."""
+    plan = make_plan(load_sweep(project(folder, "lanes", num_trials)))
+    run_sweep(plan, Console(quiet=True))
+    trials = storage_of(plan.config).trials_folder
+    folders = [trials / f"{number:03d}" for number in range(num_trials)]
+    return [later.stat().st_ctime - (earlier / LOG_NAME).stat().st_mtime for earlier, later in pairwise(folders)]
+
+
+@dataclass(frozen=True)
+class OneTrial:
+    """The errand of workers that are started for one trial alone: it says when the trial's log was there."""
+
+    job: Job
+    values: dict[str, Any]
+
+    def __call__(self, ranks: Ranks, desk: Any) -> float:
+        trial = Trial(self.job, self.job.workspace(ranks), self.values, ranks)
+        opened = time.time()
+        trial.report()
+        return opened
+
+
+def naive_starts(folder: Path, num_trials: int) -> list[float]:
+    """Return the seconds that trials of Ray Tune, which start Ray Train each, take until their log is there."""
+    from ray import tune
+
+    from orchestrator.session import ray_session
+
+    plan = make_plan(load_sweep(project(folder, "naive", num_trials)))
+    config = with_absolute_paths(plan.config)
+    storage = storage_of(config)
+    reserve(plan, storage)
+    job = Job(plan, config.performance, storage)
+
+    def trainable(values: dict[str, Any]) -> dict[str, float]:
+        from trainers.ray_worker import Desk, run_workers
+
+        asked = time.time()
+        opened = run_workers(OneTrial(job, values), config, "naive", storage.operator_folder / "train", Desk.remote())
+        return {"seconds": opened - asked}
+
+    space = {"number": tune.grid_search(list(range(num_trials))), "method.learning_rate": 1e-3}
+    with ray_session(2):
+        results = tune.Tuner(
+            tune.with_resources(trainable, {"node:__internal_head__": 0.001}),
+            param_space=space,
+            tune_config=tune.TuneConfig(max_concurrent_trials=1),
+            run_config=tune.RunConfig(storage_path=str(storage.operator_folder), verbose=0),
+        ).fit()
+    return [result.metrics["seconds"] for result in results if result.metrics]
+
+
+def lanes_table(num_trials: int = 6, naive_trials: int = 2) -> Table:
+    """Measure both."""
+    table = Table(title="From one trial's last release to the next one's log, s (two workers)")
+    for column in ("", "median", "all"):
+        table.add_column(column, justify="right")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, seconds in (
+            ("warm lane", warm_starts(Path(folder), num_trials)),
+            ("Ray Train in each trial", naive_starts(Path(folder), naive_trials)),
+        ):
+            table.add_row(name, f"{statistics.median(seconds):.2f}", " ".join(f"{one:.2f}" for one in seconds))
+    return table

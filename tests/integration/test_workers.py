@@ -1,0 +1,111 @@
+"""Ray Train's workers, killed in the middle of a step: the run goes on, and every token is accounted for."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from orchestrator.config import load_run
+from orchestrator.planning import make_plan
+from orchestrator.privacy.composition import TRAIN_STEP
+from orchestrator.privacy.ledger import Ledger
+from orchestrator.publication import rebuild_from
+from orchestrator.storage import storage_of, with_absolute_paths
+from tests.support.processes import holder_of_file, kill, train_workers, wait_for
+from tests.support.project import write_config, write_project
+from trainers.run import LOG_NAME
+
+NUM_STEPS, SPARE = 160, 20
+PATIENCE_S = 600  # of a busy machine
+
+
+@pytest.fixture
+def config(tmp_path) -> dict:
+    values = write_project(tmp_path, num_examples=60)
+    values["method"]["num_steps"] = NUM_STEPS
+    values["privacy"] = {"noise_multiplier": 4.0, "expected_batch_size": 8, "spare_steps": SPARE}
+    values["score"] = {"times": 1}
+    values["resources"] = {"workers": 2, "check_steps": 20}
+    return values
+
+
+def start(verb: str, folder: Path, values: dict) -> subprocess.Popen:
+    command = [sys.executable, "-m", "orchestrator", verb, str(write_config(folder, values)), "--format", "json"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def entries(log: Path) -> list[dict]:
+    lines = log.read_text().splitlines(keepends=True) if log.exists() else []
+    return [json.loads(line) for line in lines[1:] if line.endswith("}\n")]
+
+
+def kill_in_a_step(driver: subprocess.Popen, log: Path, after: int, *, leader: bool) -> None:
+    """Kill rank 0, or another rank, when a step beyond `after` is reserved and not yet released."""
+
+    def in_a_step() -> bool:
+        assert driver.poll() is None, driver.stderr.read()
+        known = entries(log)
+        return len(known) > 2 * after and known[-1]["type"] == "RESERVE"
+
+    wait_for(in_a_step, PATIENCE_S, "the run never got that far")
+    workers = train_workers(driver.pid)
+    first = holder_of_file(log, workers)
+    kill(first if leader else (workers - {first}).pop())
+
+
+def require_accounted(log: Path, drawn: int) -> None:
+    """Check that each step was released once, each under a reservation of its own, each with a token."""
+    known = entries(log)
+    released = Counter(entry["index"] for entry in known if entry["type"] == "RELEASE")
+    assert released == Counter(range(NUM_STEPS))
+    reserved = [entry["token"] for entry in known if entry["type"] == "RESERVE"]
+    assert reserved == list(range(len(reserved)))
+    assert NUM_STEPS < len(reserved) <= drawn <= NUM_STEPS + SPARE
+
+
+def test_a_run_whose_workers_are_killed_goes_on(tmp_path, config):
+    values = {key: value for key, value in config.items() if key != "search"}
+    settings = with_absolute_paths(load_run(values))
+    storage = storage_of(settings)
+    log = storage.folder / LOG_NAME
+    driver = start("train", tmp_path, values)
+    kill_in_a_step(driver, log, 20, leader=False)
+    kill_in_a_step(driver, log, 60, leader=True)
+    out, err = driver.communicate(timeout=PATIENCE_S)
+    result = json.loads(out or err)
+    ledger = Ledger(storage.database_url)
+    require_accounted(log, ledger.drawn(settings.name, TRAIN_STEP))
+    assert (result["steps"], result["steps_charged"]) == (NUM_STEPS, len(entries(log)) - NUM_STEPS)
+    assert result["statement"]["epsilon_total"] == make_plan(settings).epsilon
+
+    # the weights that rank 0 exported are those of the log's replay in one process
+    plan = make_plan(settings)
+    rebuild_from(plan.trial({}), storage.folder, NUM_STEPS, tmp_path / "replayed", "the run")
+    trained, replayed = (
+        load_file(folder / "model.safetensors") for folder in (storage.model_folder, tmp_path / "replayed")
+    )
+    assert trained.keys() == replayed.keys()
+    assert all(trained[name].equal(replayed[name]) for name in trained)
+
+
+def test_a_lane_whose_workers_are_killed_goes_on_with_its_trials(tmp_path, config):
+    values = config | {"search": config["search"] | {"num_trials": 2, "concurrent_trials": 1}}
+    values["resources"] = {"workers": 2, "parallel": "directions"}
+    driver = start("sweep", tmp_path, values)
+    logs = [tmp_path / "runs" / "test" / "trials" / f"00{number}" / LOG_NAME for number in range(2)]
+    kill_in_a_step(driver, logs[0], 40, leader=False)
+    kill_in_a_step(driver, logs[1], 40, leader=True)
+    out, err = driver.communicate(timeout=PATIENCE_S)
+    result = json.loads(out or err)
+    assert [trial["state"] for trial in result["trials"]] == ["complete"] * 2
+    ledger = Ledger(f"sqlite:///{tmp_path / 'runs' / 'dpzo.db'}")
+    for number, log in enumerate(logs):
+        require_accounted(log, ledger.drawn("test", TRAIN_STEP, f"trial-00{number}"))
