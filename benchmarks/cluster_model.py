@@ -8,8 +8,8 @@ A step of W data-parallel workers takes as long as its slowest worker, plus what
 
 * A worker's share of a Poisson batch is Poisson(B / W) itself; its slowness is log-normal. Both maxima are expectations
   of order statistics, E[max of W] = Σ or ∫ of 1 − F^W, taken by sampling W workers many times.
-* gloo sums along a ring (W hops of latency; each number is 8 bytes, so that bandwidth does not matter) and broadcasts
-  along a binomial tree (log₂ W hops).
+* Sums and broadcasts go along binomial trees: log₂ W hops of latency each, three times a step. Each message is 8 K
+  bytes, so that bandwidth does not matter.
 * Before a step rank 0 draws a token from the ledger and syncs the reservation, after it the release: nobody may wait
   for less.
 
@@ -86,7 +86,7 @@ def cost_of(model: Model, work: Work, workers: int, *, divided: bool = False) ->
     batches = rng.poisson(share, (SAMPLES, shards)).repeat(group, axis=1)
     slowness = rng.lognormal(0.0, SLOWNESS, (SAMPLES, workers))
     mean_s = share * pass_s
-    hops = workers + 2 * np.log2(workers) + (group - 1)
+    hops = 3 * np.log2(workers) + (group - 1)
     return Cost(
         perturbation_s=own_probes * model.perturbation_s,
         forward_s=mean_s,
