@@ -257,8 +257,9 @@ def test_every_lane_and_every_start_sees_the_same_split(settings, tmp_path, no_w
     run = private_workspace(load_run({k: v for k, v in settings.items() if k != "search"}), storage)
     training, validation = sides(lanes[0])
     assert sides(lanes[1]) == sides(run) == (training, validation)
-    assert training
-    assert validation
+    if not users:  # of ten users, all may fall on one side
+        assert training
+        assert validation
     assert len(training) + len(validation) == len(read_rows(settings["data"]["train"], ["text"], "data.train"))
     assert not set(training) & set(validation)
     if users:
