@@ -35,7 +35,7 @@ from rich.console import Console
 from rich.table import Table
 
 from trainers.config import RunConfig
-from trainers.evaluators.base import Example, Probe, Terms
+from trainers.evaluators.base import Example, Point, Probe, Terms
 from trainers.exchange import Exchange
 from trainers.ranks import Ranks
 from trainers.run import Run, Tokens, Workspace, mechanism_plan
@@ -92,6 +92,9 @@ class Device:
     def apply(self, update: Terms, *, momentum: float = 0.0) -> None: ...
 
     def reset(self) -> None: ...
+
+    def public_outputs(self, points: Sequence[Point]) -> list[float]:
+        return [0.0] * len(points)
 
     def state_digest(self) -> str:
         return "the same everywhere"

@@ -187,7 +187,8 @@ def _on_sst2(cell: Cell) -> dict[str, Any]:
     changes = {"smoothing": smoothing, "clip_norm": norm / num_directions**0.5, "learning_rate": rate}
     changes["learning_rate"] *= SST2_RATES.get(cell.method, 1.0)
     if CATALOGUE[METHODS[cell.method]["name"]].order == "first":
-        changes |= {"smoothing": None, "learning_rate": SST2_RATES[cell.method]}
+        del changes["smoothing"]
+        changes["learning_rate"] = SST2_RATES[cell.method]
     return changes
 
 
