@@ -79,13 +79,12 @@ class Job:
             return None
         return Metrics(self.storage.name, holder_of(number))
 
-    def pulse(self, run: BaseRun, number: int, metrics: Metrics | None) -> Callable[[int], None]:
+    def pulse(self, run: BaseRun, number: int) -> Callable[[int], None]:
         """Return what takes note of each step of trial `number`, on rank 0: nothing where trials stay secret."""
         if not self.storage.releases_trials or not run.ranks.leads:
             return lambda step: None
-        listeners = [metrics.progressed] if metrics else []
-        folder, num_steps = self.storage.progress_folder, run.config.method.num_steps
-        return Pulse(folder, holder_of(number), num_steps, run.steps_released, *listeners)
+        num_steps = run.config.method.num_steps
+        return Pulse(self.storage.progress_folder, holder_of(number), num_steps, run.steps_released)
 
     def epsilon_after(self, run: BaseRun) -> float:
         """Return what a trial has cost so far by itself: nothing on public rows."""
@@ -114,7 +113,7 @@ class Trial:
         self._points = self.run.score_points()
         self._num_segments = 0
         self._metrics = job.metrics(number)
-        self._segments = self.run.segments(job.pulse(self.run, number, self._metrics))
+        self._segments = self.run.segments(job.pulse(self.run, number))
 
     def report(self) -> dict[str, Any]:
         """Train to the next score and return it; `finished` says that it was the last. Rank 0 alone has a score."""
@@ -126,7 +125,7 @@ class Trial:
             return {}
         epsilon = finite_or_none(self._job.epsilon_after(self.run))
         if self._metrics is not None:
-            self._metrics.scored(score, epsilon)
+            self._metrics.scored(steps, score, epsilon)
         return {
             "score": math.nan if score is None else score,
             "steps": steps,

@@ -1,7 +1,8 @@
 """What a lane tells Ray's metrics port, which has no password: releasable values alone.
 
-Steps, their rate, the score and ε of each trial, tagged with sweep and trial. Of a search of one winner nothing is
-told: its trials, and how many there are, stay secret.
+Steps, the score and ε of each trial, tagged with sweep and trial, when a score is reported and not before: whoever
+watches a count of steps learns how long each took, which hints at the size of a secret batch (`dpzo status` shows the
+operator more). Of a search of one winner nothing is told: its trials, and how many there are, stay secret.
 """
 
 from __future__ import annotations
@@ -9,12 +10,9 @@ from __future__ import annotations
 import math
 from functools import cache
 
-from orchestrator.progress import Progress
-
 TAGS = ("sweep", "trial")
 DESCRIPTIONS = {
-    "dpzo_steps": "Steps of a trial that were released.",
-    "dpzo_steps_per_second": "Its speed, a mean over half a minute.",
+    "dpzo_steps": "Steps of a trial that were released, as of its latest score.",
     "dpzo_score": "Its latest score, public or noisy and paid for.",
     "dpzo_epsilon": "Epsilon of the steps and scores that it has drawn tokens for, by itself.",
 }
@@ -26,13 +24,9 @@ class Metrics:
     def __init__(self, sweep: str, trial: str) -> None:
         self._tags = {"sweep": sweep, "trial": trial}
 
-    def progressed(self, progress: Progress) -> None:
-        """Show how far the trial is."""
-        self._set("dpzo_steps", progress.steps)
-        self._set("dpzo_steps_per_second", progress.steps_per_s)
-
-    def scored(self, score: float | None, epsilon: float | None) -> None:
-        """Show what the trial reached, and what it has cost."""
+    def scored(self, steps: int, score: float | None, epsilon: float | None) -> None:
+        """Show how far the trial is, what it reached there, and what it has cost."""
+        self._set("dpzo_steps", steps)
         self._set("dpzo_score", score)
         self._set("dpzo_epsilon", epsilon)
 

@@ -23,6 +23,7 @@ from trainers.exchange import MEETING, PeerLost
 from trainers.ranks import Ranks
 
 MAX_RESTARTS = 20  # of a group of workers, each after one of them was lost
+MAX_CONTROLLERS = 5  # more of them than one: Ray Train gives up where a worker dies in certain moments of its start
 
 
 class Errand(Protocol):
@@ -99,6 +100,29 @@ def run_workers(errand: Errand, config: RunConfig, name: str, storage_path: Path
         Exception: what the errand failed of.
         TrainingFailedError: workers were lost too often.
     """
+    from ray.train import ControllerError
+
+    # whatever asks Ray's State API without an address would ask the newest cluster of this machine, be it another one:
+    # Ray Train's own cleaner would not find its run there, and end the workers
+    here = {"env_vars": {"RAY_API_SERVER_ADDRESS": ray.get_runtime_context().gcs_address}}
+    fit = ray.remote(
+        num_cpus=0,
+        resources={"node:__internal_head__": 0.001},
+        scheduling_strategy="DEFAULT",  # not in the place of a lane, which is as large as the lane
+        runtime_env=here,
+        max_retries=MAX_CONTROLLERS,
+        retry_exceptions=[ControllerError],
+    )(_fit)
+    try:
+        return ray.get(fit.remote(errand, config, name, storage_path, desk))
+    finally:
+        error: Any = ray.get(desk.error.remote())
+        if error is not None:
+            raise error
+
+
+def _fit(errand: Errand, config: RunConfig, name: str, storage_path: Path, desk: Any) -> Any:
+    """Be the driver of Ray Train; return what rank 0's errand returned."""
     from ray.train import FailureConfig, ScalingConfig
     from ray.train import RunConfig as TrainConfig
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
@@ -122,13 +146,7 @@ def run_workers(errand: Errand, config: RunConfig, name: str, storage_path: Path
             failure_config=FailureConfig(max_failures=MAX_RESTARTS),
         ),
     )
-    try:
-        result = trainer.fit()
-    finally:
-        error: Any = ray.get(desk.error.remote())
-        if error is not None:
-            raise error
-    return result.return_value
+    return trainer.fit().return_value
 
 
 def worker_needs(config: RunConfig) -> dict[str, float]:

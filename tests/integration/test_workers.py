@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from orchestrator.privacy.composition import TRAIN_STEP
 from orchestrator.privacy.ledger import Ledger
 from orchestrator.publication import rebuild_from
 from orchestrator.storage import storage_of, with_absolute_paths
+from tests.support.cluster import RayCluster
 from tests.support.processes import holder_of_file, kill, train_workers, wait_for
 from tests.support.project import write_config, write_project
 from trainers.run import LOG_NAME
@@ -36,10 +39,18 @@ def config(tmp_path) -> dict:
     return values
 
 
-def start(verb: str, folder: Path, values: dict) -> subprocess.Popen:
+@contextmanager
+def started(verb: str, folder: Path, values: dict) -> Iterator[subprocess.Popen[str]]:
+    """Start a driver; where the test fails, nothing of it is left to disturb the next one."""
     command = [sys.executable, "-m", "orchestrator", verb, str(write_config(folder, values)), "--format", "json"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as driver:
+        try:
+            yield driver
+        finally:
+            driver.kill()
 
 
 def entries(log: Path) -> list[dict]:
@@ -76,10 +87,10 @@ def test_a_run_whose_workers_are_killed_goes_on(tmp_path, config):
     settings = with_absolute_paths(load_run(values))
     storage = storage_of(settings)
     log = storage.folder / LOG_NAME
-    driver = start("train", tmp_path, values)
-    kill_in_a_step(driver, log, 20, leader=False)
-    kill_in_a_step(driver, log, 60, leader=True)
-    out, err = driver.communicate(timeout=PATIENCE_S)
+    with started("train", tmp_path, values) as driver:
+        kill_in_a_step(driver, log, 20, leader=False)
+        kill_in_a_step(driver, log, 60, leader=True)
+        out, err = driver.communicate(timeout=PATIENCE_S)
     result = json.loads(out or err)
     ledger = Ledger(storage.database_url)
     require_accounted(log, ledger.drawn(settings.name, TRAIN_STEP))
@@ -96,14 +107,22 @@ def test_a_run_whose_workers_are_killed_goes_on(tmp_path, config):
     assert all(trained[name].equal(replayed[name]) for name in trained)
 
 
+def test_another_cluster_of_the_machine_is_left_out_of_it(tmp_path, config):
+    values = {key: value for key, value in config.items() if key != "search"}
+    with RayCluster({"num_cpus": 0}), started("train", tmp_path, values) as driver:
+        out, err = driver.communicate(timeout=PATIENCE_S)
+    assert driver.returncode == 0, err
+    assert json.loads(out)["steps"] == NUM_STEPS
+
+
 def test_a_lane_whose_workers_are_killed_goes_on_with_its_trials(tmp_path, config):
     values = config | {"search": config["search"] | {"num_trials": 2, "concurrent_trials": 1}}
     values["resources"] = {"workers": 2, "parallel": "directions"}
-    driver = start("sweep", tmp_path, values)
     logs = [tmp_path / "runs" / "test" / "trials" / f"00{number}" / LOG_NAME for number in range(2)]
-    kill_in_a_step(driver, logs[0], 40, leader=False)
-    kill_in_a_step(driver, logs[1], 40, leader=True)
-    out, err = driver.communicate(timeout=PATIENCE_S)
+    with started("sweep", tmp_path, values) as driver:
+        kill_in_a_step(driver, logs[0], 40, leader=False)
+        kill_in_a_step(driver, logs[1], 40, leader=True)
+        out, err = driver.communicate(timeout=PATIENCE_S)
     result = json.loads(out or err)
     assert [trial["state"] for trial in result["trials"]] == ["complete"] * 2
     ledger = Ledger(f"sqlite:///{tmp_path / 'runs' / 'dpzo.db'}")

@@ -1,13 +1,15 @@
 import math
+from contextlib import closing
 
 import pytest
 
 from orchestrator import metrics as module
 from orchestrator.config import load_sweep
-from orchestrator.lane import Job
+from orchestrator.lane import Job, Trial
 from orchestrator.metrics import Metrics
 from orchestrator.planning import make_plan
-from orchestrator.progress import Progress
+from orchestrator.progress import Pulse
+from orchestrator.reservation import reserve
 from orchestrator.storage import storage_of
 
 BEST = ("search.release=best", "search.sampler=random", "search.seed=null")
@@ -42,24 +44,35 @@ def job(settings):
     return make
 
 
-def test_steps_rate_score_and_epsilon_are_shown_by_sweep_and_trial(shown):
-    metrics = Metrics("reviews", "trial-003")
-    metrics.progressed(Progress("trial-003", 12, 100, None, 0.0, "host", 1))
-    assert shown == {("dpzo_steps", "reviews", "trial-003"): 12}
-    metrics.progressed(Progress("trial-003", 13, 100, 2.5, 0.0, "host", 1))
-    metrics.scored(0.75, 1.5)
-    assert {name: value for (name, *_), value in shown.items()} == {
-        "dpzo_steps": 13,
-        "dpzo_steps_per_second": 2.5,
-        "dpzo_score": 0.75,
-        "dpzo_epsilon": 1.5,
+def test_steps_score_and_epsilon_are_shown_by_sweep_and_trial(shown):
+    Metrics("reviews", "trial-003").scored(13, 0.75, 1.5)
+    assert shown == {
+        ("dpzo_steps", "reviews", "trial-003"): 13,
+        ("dpzo_score", "reviews", "trial-003"): 0.75,
+        ("dpzo_epsilon", "reviews", "trial-003"): 1.5,
     }
+
+
+def test_nothing_moves_between_two_scores(shown, job, monkeypatch):
+    """How long a step took hints at the size of its batch."""
+    monkeypatch.setattr("orchestrator.lane.ray.is_initialized", lambda: True)
+    shared = job("score.times=2")
+    reserve(shared.plan, shared.storage)
+    with closing(shared.workspace()) as workspace:
+        trial = Trial(shared, workspace, {"number": 0})
+        seen = []
+        true_pulse = Pulse.__call__
+        monkeypatch.setattr(Pulse, "__call__", lambda self, n: (seen.append(dict(shown)), true_pulse(self, n)))
+        reports = [trial.report() for _ in range(2)]
+    first = {("dpzo_" + name, "test", "trial-000"): reports[0][name] for name in ("steps", "score", "epsilon")}
+    assert len(seen) == reports[1]["steps"]
+    assert seen == [{}] * reports[0]["steps"] + [first] * (len(seen) - reports[0]["steps"])
 
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf])
 def test_what_is_no_number_is_not_shown(shown, value):
-    Metrics("reviews", "trial-003").scored(value, value)
-    assert shown == {}
+    Metrics("reviews", "trial-003").scored(13, value, value)
+    assert list(shown.values()) == [13]
 
 
 def test_of_one_winner_nothing_is_shown(job, monkeypatch):
