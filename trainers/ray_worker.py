@@ -105,14 +105,15 @@ def run_workers(errand: Errand, config: RunConfig, name: str, storage_path: Path
     # whatever asks Ray's State API without an address would ask the newest cluster of this machine, be it another one:
     # Ray Train's own cleaner would not find its run there, and end the workers
     here = {"env_vars": {"RAY_API_SERVER_ADDRESS": ray.get_runtime_context().gcs_address}}
-    fit = ray.remote(
+    fit: Any = ray.remote(_fit)
+    fit = fit.options(
         num_cpus=0,
         resources={"node:__internal_head__": 0.001},
         scheduling_strategy="DEFAULT",  # not in the place of a lane, which is as large as the lane
         runtime_env=here,
         max_retries=MAX_CONTROLLERS,
         retry_exceptions=[ControllerError],
-    )(_fit)
+    )
     try:
         return ray.get(fit.remote(errand, config, name, storage_path, desk))
     finally:
