@@ -1,4 +1,4 @@
-"""Thirty and more kills in one sweep: workers, nodes and drivers; what must hold afterwards is checked.
+"""Thirty and more kills in one sweep: workers, rank 0, nodes and drivers; what must hold afterwards is checked.
 
     PYTHONPATH=. python benchmarks/chaos.py --kills 30 [--workers 2] [--seed 0] [--steps 300]
 

@@ -1,8 +1,9 @@
 """A sweep on a Ray cluster of real processes that are killed again and again, and what must hold when it is done.
 
 Kills are SIGKILL by process id, each after so many more released steps, so that they fall all over the sweep: on a
-busy worker process (a lane, a rank, the loading of a model), on the driver (which is then started again, by the same
-command or by `dpzo resume` in turns), and on a whole node (which is replaced by a new one).
+busy worker process (a lane, a rank, the loading of a model), on rank 0 (whoever writes a release log), on the driver
+(which is then started again, by the same command or by `dpzo resume` in turns), and on a whole node (which is replaced
+by a new one).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,13 +30,14 @@ from orchestrator.privacy.ledger import Ledger
 from orchestrator.publication import rebuild_from
 from orchestrator.storage import Storage, storage_of
 from tests.support.cluster import RayCluster
+from tests.support.processes import holder_of_file, kill
 from tests.support.project import write_config, write_project
 from trainers.release_log import num_reserved
 from trainers.run import LOG_NAME
 
 NUM_TRIALS = 6
 DEADLINE_S = 60.0  # for the sweep itself, and as much again for each kill
-KINDS = ("worker", "node", "driver")
+KINDS = ("worker", "rank 0", "node", "driver")
 
 
 @dataclass
@@ -103,7 +106,7 @@ class Chaos:
                         elif kind == "node":
                             cluster.lose_node(self._random.choice(cluster.nodes))
                             cluster.add_node(**node)
-                        elif not self._kill_a_worker(cluster):
+                        elif not self._kill_a_worker(cluster, leader=kind == "rank 0"):
                             continue
                         self.killed[kind] += 1
                     time.sleep(0.05)
@@ -131,13 +134,16 @@ class Chaos:
                 env=cluster.env(),
             )
 
-    def _kill_a_worker(self, cluster: RayCluster) -> bool:
-        """Kill a process that does something; return whether there was one."""
-        busy = [one for one in cluster.workers() if "IDLE" not in one.name()]
-        if not busy:
-            return False
-        self._random.choice(busy).kill()
-        return True
+    def _kill_a_worker(self, cluster: RayCluster, *, leader: bool) -> bool:
+        """Kill a process that does something, or one that writes a log; return whether there was one."""
+        busy = {one.pid for one in cluster.workers() if "IDLE" not in one.name()}
+        if leader:
+            busy = {pid for log in self._logs() if (pid := holder_of_file(log, busy)) is not None}
+        with suppress(ProcessLookupError):  # it was about to go by itself
+            if busy:
+                kill(self._random.choice(sorted(busy)))
+                return True
+        return False
 
     def _note_logs(self) -> None:
         """Remember what is on disk, whole lines: nothing of it may ever change."""
