@@ -246,6 +246,7 @@ class Run(BaseRun):
     ) -> None:
         require_resolution(workspace.rounding, plan, config)
         groups, ranks = groups_of(workspace.examples, workspace.users), ranks or Ranks()
+        ranks.begin_run()
         ranks.require_same("examples, in the same order", lambda: workspace.content)
         super().__init__(workspace, config, plan, tokens, folder, ranks)
         own = ranks.own(groups)
@@ -330,15 +331,15 @@ class Run(BaseRun):
             self._rebuilt.update(strays)
             if self.ranks.rank in strays:
                 self._rebuild()
-            strays = self._strays()
+            strays = self._strays(patiently=True)  # a replay takes its time
         if strays:
             raise RuntimeError(
                 f"{self.config.name}: after {self.steps_taken} steps the weights of rank {', '.join(map(str, strays))} "
                 "differ again: a device computes wrongly, or the workers' machines differ. All releases are in the log."
             )
 
-    def _strays(self) -> list[int]:
-        return self.ranks.strays(lambda: self._workspace.evaluator.state_digest().encode())
+    def _strays(self, *, patiently: bool = False) -> list[int]:
+        return self.ranks.strays(lambda: self._workspace.evaluator.state_digest().encode(), patiently=patiently)
 
     def _rebuild(self) -> None:
         evaluator, context = self._workspace.evaluator, self._context

@@ -1,13 +1,15 @@
-"""Ray Train's workers, killed in the middle of a step: the run goes on, and every token is accounted for."""
+"""Ray Train's workers, killed or stopped in a step: the run goes on, and every token is accounted for."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from signal import SIGCONT, SIGKILL, SIGSTOP
 
 import pytest
 from safetensors.torch import load_file
@@ -18,12 +20,13 @@ from orchestrator.privacy.composition import TRAIN_STEP
 from orchestrator.privacy.ledger import Ledger
 from orchestrator.publication import rebuild_from
 from orchestrator.storage import storage_of, with_absolute_paths
-from tests.support.processes import holder_of_file, kill, train_workers, wait_for
+from tests.support.processes import holder_of_file, train_workers, wait_for
 from tests.support.project import write_config, write_project
 from trainers.run import LOG_NAME
 
 NUM_STEPS, SPARE = 160, 20
 PATIENCE_S = 600  # of a busy machine
+STEP_PATIENCE_S = 10.0
 
 
 @pytest.fixture
@@ -32,7 +35,7 @@ def config(tmp_path) -> dict:
     values["method"]["num_steps"] = NUM_STEPS
     values["privacy"] = {"noise_multiplier": 4.0, "expected_batch_size": 8, "spare_steps": SPARE}
     values["score"] = {"times": 1}
-    values["resources"] = {"workers": 2, "check_steps": 20}
+    values["resources"] = {"workers": 2, "check_steps": 20, "step_patience_s": STEP_PATIENCE_S}
     return values
 
 
@@ -47,8 +50,8 @@ def entries(log: Path) -> list[dict]:
     return [json.loads(line) for line in lines[1:] if line.endswith("}\n")]
 
 
-def kill_in_a_step(driver: subprocess.Popen, log: Path, after: int, *, leader: bool) -> None:
-    """Kill rank 0, or another rank, when a step beyond `after` is reserved and not yet released."""
+def hit_in_a_step(driver: subprocess.Popen, log: Path, after: int, blow: signal.Signals, *, leader: bool) -> int:
+    """Kill or stop rank 0, or another rank, when a step beyond `after` is reserved and not yet released."""
 
     def in_a_step() -> bool:
         assert driver.poll() is None, driver.stderr.read()
@@ -58,7 +61,9 @@ def kill_in_a_step(driver: subprocess.Popen, log: Path, after: int, *, leader: b
     wait_for(in_a_step, PATIENCE_S, "the run never got that far")
     workers = train_workers(driver.pid)
     first = holder_of_file(log, workers)
-    kill(first if leader else (workers - {first}).pop())
+    victim = first if leader else (workers - {first}).pop()
+    os.kill(victim, blow)
+    return victim
 
 
 def require_accounted(log: Path, drawn: int) -> None:
@@ -71,14 +76,17 @@ def require_accounted(log: Path, drawn: int) -> None:
     assert NUM_STEPS < len(reserved) <= drawn <= NUM_STEPS + SPARE
 
 
-def test_a_run_whose_workers_are_killed_goes_on(tmp_path, config):
+def test_a_run_whose_workers_are_killed_or_stopped_goes_on(tmp_path, config):
     values = {key: value for key, value in config.items() if key != "search"}
     settings = with_absolute_paths(load_run(values))
     storage = storage_of(settings)
     log = storage.folder / LOG_NAME
     driver = start("train", tmp_path, values)
-    kill_in_a_step(driver, log, 20, leader=False)
-    kill_in_a_step(driver, log, 60, leader=True)
+    hit_in_a_step(driver, log, 20, SIGKILL, leader=False)
+    stopped = hit_in_a_step(driver, log, 60, SIGSTOP, leader=True)
+    wait_for(lambda: len(entries(log)) > 2 * 61 + 2, PATIENCE_S, "nobody replaced rank 0")
+    with pytest.raises(ProcessLookupError):  # it is dead, and cannot come back
+        os.kill(stopped, SIGCONT)
     out, err = driver.communicate(timeout=PATIENCE_S)
     result = json.loads(out or err)
     ledger = Ledger(storage.database_url)
@@ -96,13 +104,13 @@ def test_a_run_whose_workers_are_killed_goes_on(tmp_path, config):
     assert all(trained[name].equal(replayed[name]) for name in trained)
 
 
-def test_a_lane_whose_workers_are_killed_goes_on_with_its_trials(tmp_path, config):
+def test_a_lane_whose_workers_are_killed_or_stopped_goes_on_with_its_trials(tmp_path, config):
     values = config | {"search": config["search"] | {"num_trials": 2, "concurrent_trials": 1}}
-    values["resources"] = {"workers": 2, "parallel": "directions"}
+    values["resources"] |= {"parallel": "directions"}
     driver = start("sweep", tmp_path, values)
     logs = [tmp_path / "runs" / "test" / "trials" / f"00{number}" / LOG_NAME for number in range(2)]
-    kill_in_a_step(driver, logs[0], 40, leader=False)
-    kill_in_a_step(driver, logs[1], 40, leader=True)
+    hit_in_a_step(driver, logs[0], 40, SIGSTOP, leader=False)
+    hit_in_a_step(driver, logs[1], 40, SIGKILL, leader=True)
     out, err = driver.communicate(timeout=PATIENCE_S)
     result = json.loads(out or err)
     assert [trial["state"] for trial in result["trials"]] == ["complete"] * 2
