@@ -75,8 +75,12 @@ class Plan:
     @cached_property
     def estimate(self) -> Estimate:
         """Work of all trials."""
-        concurrent = self.config.search.concurrent_trials if isinstance(self.config, SweepConfig) else 1
-        return estimate(self.config, self.num_trials * self.config.method.num_steps, concurrent)
+        return estimate(self.config, self.num_trials * self.config.method.num_steps, self.concurrent)
+
+    @property
+    def concurrent(self) -> int:
+        """Trials at once."""
+        return self.config.search.concurrent_trials if isinstance(self.config, SweepConfig) else 1
 
     def trial(self, values: Mapping[str, Any]) -> RunConfig:
         """Return the run of one trial: the search's values in place of the configuration's, and its σ."""

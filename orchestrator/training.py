@@ -16,15 +16,16 @@ from orchestrator.planning import Plan
 from orchestrator.privacy.ledger import Ledger
 from orchestrator.progress import Pulse
 from orchestrator.records import RunResult, require_same_settings, write_config, write_result
-from orchestrator.report.live import steps_bar
+from orchestrator.report.live import run_view, steps_bar
 from orchestrator.reservation import reserve
 from orchestrator.session import cluster_session, demand_of, on_a_cluster, ray_session, where_it_fits
 from orchestrator.statements import statement_of
 from orchestrator.storage import Storage, storage_of, with_absolute_paths
 from trainers.config import RunConfig
 from trainers.ranks import Ranks
+from trainers.release_log import ReleasedSteps
 from trainers.replay_state import remove_states
-from trainers.run import Workspace, public_score
+from trainers.run import LOG_NAME, Workspace, public_score
 from trainers.workspace import check_inputs, open_workspace
 
 
@@ -78,12 +79,13 @@ def run_training(plan: Plan, console: Console) -> RunResult:
 
 def take_private_run(plan: Plan, values: Mapping[str, Any], storage: Storage, console: Console) -> Trained:
     """Reserve the plan and take its private run: here, where a cluster has room, or on the workers of `resources`."""
-    if plan.config.resources.is_distributed:
-        return train_on_workers(plan, values, storage)
-    training = PrivateTraining(plan, values, storage)
-    if on_a_cluster():
-        return where_it_fits(demand_of(plan.config), training.take, Console(quiet=True))
-    return training.take(console)
+    config, training = plan.config, PrivateTraining(plan, values, storage)
+    if not config.resources.is_distributed and not on_a_cluster():
+        return training.take(console)
+    with run_view(console, config.name, config.method.num_steps, ReleasedSteps(storage.folder / LOG_NAME)):
+        if config.resources.is_distributed:
+            return train_on_workers(training)
+        return where_it_fits(demand_of(config), training.take, Console(quiet=True))
 
 
 def private_workspace(config: RunConfig, storage: Storage, ranks: Ranks | None = None) -> Workspace:
@@ -152,11 +154,10 @@ class PrivateTraining:
         return of_one_worker(self.plan.config)
 
 
-def train_on_workers(plan: Plan, values: Mapping[str, Any], storage: Storage) -> Trained:
-    """Take the private run on workers of Ray Train; it goes on when some are lost."""
+def train_on_workers(training: PrivateTraining) -> Trained:
+    """Take a private run on workers of Ray Train; it goes on when some are lost."""
     from trainers.ray_worker import Desk, run_workers, worker_needs
 
-    config = plan.config
+    config, storage = training.plan.config, training.storage
     with ray_session(math.ceil(config.resources.most_workers * worker_needs(config)["CPU"])):
-        errand = PrivateTraining(plan, values, storage)
-        return run_workers(errand, config, storage.name, storage.operator_folder / "train", Desk.remote())
+        return run_workers(training, config, storage.name, storage.operator_folder / "train", Desk.remote())

@@ -16,9 +16,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from trainers.patience import Patience
+
 MEETING = timedelta(minutes=15)  # until every rank is there: each loads its model after that, not before
-PATIENCE = timedelta(hours=2)  # for the slowest rank of a step; a dead one closes its connections and is known at once
-LONG_PATIENCE = timedelta(days=7)  # for rank 0, which scores, waits for the ledger, or waits for its next trial
+LONG_PATIENCE = timedelta(days=1)  # for rank 0, which scores, waits for the ledger, or waits for its next trial
 
 _TAG = 0  # of sums; the messages between two ranks keep their order
 
@@ -48,7 +49,7 @@ class Exchange(Protocol):
         """Return what rank 0 gave, int64, on every rank; the others give an array of the same shape."""
         ...
 
-    def gathered(self, values: np.ndarray) -> list[np.ndarray]:
+    def gathered(self, values: np.ndarray, *, patiently: bool = False) -> list[np.ndarray]:
         """Return every rank's int64 array of one shape, by rank, at rank 0; nothing elsewhere."""
         ...
 
@@ -71,7 +72,7 @@ class Alone:
         """Return the values."""
         return values
 
-    def gathered(self, values: np.ndarray) -> list[np.ndarray]:
+    def gathered(self, values: np.ndarray, *, patiently: bool = False) -> list[np.ndarray]:
         """Return the values."""
         return [values]
 
@@ -90,12 +91,10 @@ class Gloo:
         patience: how long a rank waits for the slowest one of a step.
 
     Raises:
-        PeerLost: another rank is not there, here and in every method.
+        PeerLost: another rank is not there, or hangs; here and in every method.
     """
 
-    def __init__(
-        self, store: Any, name: str, rank: int, size: int, address: str, patience: timedelta = PATIENCE
-    ) -> None:
+    def __init__(self, store: Any, name: str, rank: int, size: int, address: str, patience: Patience) -> None:
         from torch.distributed import PrefixStore, ProcessGroupGloo  # pyright: ignore[reportPrivateImportUsage]
 
         self.rank, self.size = rank, size
@@ -135,19 +134,20 @@ class Gloo:
 
         tensor, options = _tensor(values), BroadcastOptions()
         options.rootRank, options.rootTensor = 0, 0
-        options.timeout = LONG_PATIENCE if patiently else self._patience
+        options.timeout = LONG_PATIENCE if patiently else self._patience.length
         self._wait("broadcast", [tensor], options, patience=options.timeout)
         return tensor.numpy()
 
-    def gathered(self, values: np.ndarray) -> list[np.ndarray]:
+    def gathered(self, values: np.ndarray, *, patiently: bool = False) -> list[np.ndarray]:
         """Return every rank's int64 array of one shape, by rank, at rank 0; nothing elsewhere."""
         from torch.distributed import GatherOptions
 
         tensor, options = _tensor(values), GatherOptions()
-        options.rootRank, options.timeout = 0, self._patience
+        options.rootRank = 0
+        options.timeout = LONG_PATIENCE if patiently else self._patience.length
         received = [tensor.new_empty(tensor.shape) for _ in range(self.size)] if self.rank == 0 else []
         outputs = [received] if received else []
-        self._wait("gather", outputs, [tensor], options)
+        self._wait("gather", outputs, [tensor], options, patience=options.timeout)
         return [one.numpy() for one in received]
 
     def close(self) -> None:
@@ -156,15 +156,18 @@ class Gloo:
 
     def _wait(self, operation: str, *values: Any, patience: timedelta | None = None) -> None:
         with _peers_may_be_lost():
-            getattr(self._group, operation)(*values).wait(patience or self._patience)
+            getattr(self._group, operation)(*values).wait(patience or self._patience.length)
 
 
 @contextmanager
 def _peers_may_be_lost() -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:  # gloo's own words name a connection, and no value
-        raise PeerLost(f"another worker of this run is gone: {str(error).splitlines()[0]}") from error
+    except RuntimeError as error:
+        words = str(error).splitlines()[0]  # gloo's: they name a connection, and no value
+        if "timed out" in words.lower():  # they also tell how long a step may take, which is nobody's business
+            raise PeerLost("another worker of this run hangs: it sent no word for longer than steps take") from None
+        raise PeerLost(f"another worker of this run is gone: {words}") from error
 
 
 def _tensor(values: np.ndarray) -> Any:

@@ -27,6 +27,7 @@ import numpy as np
 
 from trainers.evaluators.base import Probe
 from trainers.exchange import Alone, Exchange, Gloo
+from trainers.patience import Patience
 from trainers.shared_entropy import KEY_BYTES, SharedEntropy
 from trainers.tokens import TokensExhausted
 
@@ -42,32 +43,43 @@ class Ranks:
     Args:
         exchange: all ranks. Rank 0 holds the release log and the tokens, and adds the noise.
         group: those that share this one's shard and divide its probes; consecutive ranks of `exchange`.
+        patience: with which both wait for a rank in a step.
     """
 
-    def __init__(self, exchange: Exchange | None = None, group: Exchange | None = None) -> None:
+    def __init__(
+        self, exchange: Exchange | None = None, group: Exchange | None = None, patience: Patience | None = None
+    ) -> None:
         self._exchange: Exchange = exchange or Alone()
         self._group: Exchange = group or Alone()
+        self._patience = patience or Patience()
         self.rank, self.size = self._exchange.rank, self._exchange.size
         self._shard, self._num_shards = self.rank // self._group.size, self.size // self._group.size
         self._shared = SharedEntropy(self._shard) if self._group.size > 1 else None
         self.entropy = self._shared or secrets.SystemRandom()
 
     @classmethod
-    def meet(cls, store: Any, rank: int, size: int, *, group_size: int, address: str) -> Ranks:
+    def meet(
+        cls, store: Any, rank: int, size: int, *, group_size: int, address: str, patience: Patience | None = None
+    ) -> Ranks:
         """Return the ranks that meet at a store (of torch.distributed) and divide probes in groups of `group_size`.
 
         Raises:
             PeerLost: one of them does not come.
         """
-        everyone = Gloo(store, "all", rank, size, address)
+        patience = patience or Patience()
+        everyone = Gloo(store, "all", rank, size, address, patience)
         first = rank - rank % group_size
         group = everyone.part(f"group-{first}", range(first, first + group_size)) if group_size > 1 else None
-        return cls(everyone, group)
+        return cls(everyone, group, patience)
 
     @property
     def leads(self) -> bool:
         """Whether this is rank 0."""
         return self.rank == 0
+
+    def begin_run(self) -> None:
+        """Begin a run: what the last one's steps took says nothing of its first."""
+        self._patience.begin_run()
 
     def own(self, units: Sequence[Item]) -> Sequence[Item]:
         """Return the units of this rank's shard. Every unit is in exactly one."""
@@ -93,6 +105,7 @@ class Ranks:
             raise TokensExhausted("rank 0 was refused a token")
         if self._shared is not None:
             self._shared.renew(word[1:].tobytes())
+        self._patience.begin()
 
     def measured(
         self, probes: Sequence[Probe], batch_size: int, measure: Callable[[Sequence[Probe]], np.ndarray]
@@ -122,7 +135,9 @@ class Ranks:
 
     def released(self, count: int, release: Callable[[], np.ndarray]) -> np.ndarray:
         """Return what rank 0 released, int64 [count], on every rank; `release` is called there alone."""
-        return self._exchange.told(release() if self.leads else np.zeros(count, dtype=np.int64))
+        noisy_K = self._exchange.told(release() if self.leads else np.zeros(count, dtype=np.int64))
+        self._patience.end()
+        return noisy_K
 
     def told(self, make: Callable[[], Any]) -> Any:
         """Return a JSON value that rank 0 makes, on every rank."""
@@ -143,11 +158,11 @@ class Ranks:
                 f"the workers of this run do not have the same {what}: each must see the same files, and the same model"
             )
 
-    def strays(self, content: Callable[[], bytes]) -> list[int]:
+    def strays(self, content: Callable[[], bytes], *, patiently: bool = False) -> list[int]:
         """Return the ranks whose content is not that of more than half of them; all, where nothing is."""
         if self.size == 1:
             return []
-        digests = self._digests(content())
+        digests = self._digests(content(), patiently)
         common, count = Counter(digests).most_common(1)[0]
         return [rank for rank in range(self.size) if digests[rank] != common or 2 * count <= self.size]
 
@@ -156,9 +171,9 @@ class Ranks:
         self._group.close()
         self._exchange.close()
 
-    def _digests(self, content: bytes) -> list[str]:
+    def _digests(self, content: bytes, patiently: bool = False) -> list[str]:
         digest = hashlib.blake2b(content, digest_size=_DIGEST_BYTES).digest()
-        found = self._exchange.gathered(np.frombuffer(digest, dtype=np.int64))
+        found = self._exchange.gathered(np.frombuffer(digest, dtype=np.int64), patiently=patiently)
         return self.told(lambda: [one.tobytes().hex() for one in found])
 
 

@@ -20,6 +20,7 @@ import ray
 
 from trainers.config import RunConfig
 from trainers.exchange import MEETING, PeerLost
+from trainers.patience import Patience
 from trainers.ranks import Ranks
 
 MAX_RESTARTS = 20  # of a group of workers, each after one of them was lost
@@ -191,4 +192,5 @@ def _meet(config: RunConfig) -> Ranks:
     store = TCPStore(address, 0, is_master=True, wait_for_workers=False) if rank == 0 else None
     place: Any = broadcast_from_rank_zero(None if store is None else (address, store.port))
     store = store or TCPStore(*place, is_master=False, timeout=MEETING)
-    return Ranks.meet(store, rank, size, group_size=config.resources.group_size(size), address=address)
+    group_size, patience = config.resources.group_size(size), Patience(config.resources.step_patience_s)
+    return Ranks.meet(store, rank, size, group_size=group_size, address=address, patience=patience)

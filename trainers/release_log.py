@@ -29,7 +29,7 @@ import hashlib
 import json
 import os
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -216,6 +216,24 @@ def num_reserved(path: Path, kind: Kind) -> int:
     lines = path.read_bytes().splitlines(keepends=True)
     entries = [json.loads(line) for line in lines if line.endswith(b"\n")]
     return sum(entry.get("type") == "RESERVE" and entry["kind"] == kind for entry in entries)
+
+
+class ReleasedSteps:
+    """Counts the steps in a log that another process writes, from call to call, reading what is new alone."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._place, self._steps = path, 0, 0
+
+    def __call__(self) -> int:
+        """Return the number of steps whose release is on disk; 0 where there is no log yet."""
+        with suppress(FileNotFoundError), open(self._path, "rb") as file:
+            file.seek(self._place)
+            new = file.read()
+            whole = new[: new.rfind(b"\n") + 1]
+            self._place += len(whole)
+            entries = [json.loads(line) for line in whole.splitlines()]
+            self._steps += sum(entry.get("type") == "RELEASE" and entry["kind"] == "step" for entry in entries)
+        return self._steps
 
 
 def uninterrupted(path: Path) -> str:

@@ -85,6 +85,12 @@ class Workspace:
             digest.update(repr(example).encode())
         return digest.digest()
 
+    @cached_property
+    def base_digest(self) -> str:
+        """A digest of the base weights, to which θ is set; of a large model it takes a while, so once for all runs."""
+        self.evaluator.reset()
+        return self.evaluator.state_digest()
+
     def close(self) -> None:
         """Give back what the evaluator holds: with an engine, devices, memory and processes."""
         self.evaluator.close()
@@ -128,8 +134,8 @@ class BaseRun(ABC):
         self._workspace = workspace
         self._tokens = tokens
         self.ranks = ranks or Ranks()
+        self._folder, self._header = folder, _header(config, plan, workspace.base_digest)
         workspace.evaluator.reset()
-        self._folder, self._header = folder, _header(config, plan, workspace.evaluator)
         self.log: Transcript = open_log(self.ranks, folder / LOG_NAME, self._header, _header_defaults())
         self.steps_taken = 0
         self._scores: list[float | None] = []
@@ -246,6 +252,7 @@ class Run(BaseRun):
     ) -> None:
         require_resolution(workspace.rounding, plan, config)
         groups, ranks = groups_of(workspace.examples, workspace.users), ranks or Ranks()
+        ranks.begin_run()
         ranks.require_same("examples, in the same order", lambda: workspace.content)
         super().__init__(workspace, config, plan, tokens, folder, ranks)
         own = ranks.own(groups)
@@ -330,15 +337,15 @@ class Run(BaseRun):
             self._rebuilt.update(strays)
             if self.ranks.rank in strays:
                 self._rebuild()
-            strays = self._strays()
+            strays = self._strays(patiently=True)  # a replay takes its time
         if strays:
             raise RuntimeError(
                 f"{self.config.name}: after {self.steps_taken} steps the weights of rank {', '.join(map(str, strays))} "
                 "differ again: a device computes wrongly, or the workers' machines differ. All releases are in the log."
             )
 
-    def _strays(self) -> list[int]:
-        return self.ranks.strays(lambda: self._workspace.evaluator.state_digest().encode())
+    def _strays(self, *, patiently: bool = False) -> list[int]:
+        return self.ranks.strays(lambda: self._workspace.evaluator.state_digest().encode(), patiently=patiently)
 
     def _rebuild(self) -> None:
         evaluator, context = self._workspace.evaluator, self._context
@@ -360,10 +367,10 @@ def require_resolution(rounding: float, plan: MechanismPlan, config: RunConfig) 
         require_resolved(rounding, dataclasses.replace(plan, clip_norm=clip_norm), smoothing)
 
 
-def _header(config: RunConfig, plan: MechanismPlan, evaluator: LossEvaluator) -> dict[str, Any]:
+def _header(config: RunConfig, plan: MechanismPlan, base_digest: str) -> dict[str, Any]:
     """Return what identifies the run, flat: settings (not those of speed), mechanism and base weights."""
     sections = config.model_dump(mode="json", include={"name", *_IDENTIFYING})
-    header = {"mechanism": dataclasses.asdict(plan), "base_digest": evaluator.state_digest(), **sections}
+    header = {"mechanism": dataclasses.asdict(plan), "base_digest": base_digest, **sections}
     return dict(flat(header))
 
 

@@ -1,6 +1,7 @@
 """The live view of a sweep: the table of trials over a progress bar in steps, with an estimate of the time left.
 
-Progress is read from the ledger, so it counts every step of every lane at once and never touches the trials.
+Progress is read from the ledger, so it counts every step of every lane at once and never touches the trials. That of
+one run whose steps other processes take is read from its release log.
 """
 
 from __future__ import annotations
@@ -10,7 +11,15 @@ from contextlib import contextmanager, suppress
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from orchestrator.board import Board
 from orchestrator.privacy.errors import LedgerUnreachable
@@ -34,6 +43,20 @@ def steps_bar(console: Console) -> Progress:
 
 
 @contextmanager
+def run_view(console: Console, name: str, num_steps: int, steps_released: Callable[[], int]) -> Iterator[None]:
+    """Show the bar of a run that other processes take while the body runs."""
+    bar = steps_bar(console)
+    task = bar.add_task(name, total=num_steps, start=False)
+
+    def view() -> Progress:
+        _advance(bar, task, steps_released())
+        return bar
+
+    with Live(get_renderable=view, console=console, refresh_per_second=2):
+        yield
+
+
+@contextmanager
 def live_view(
     console: Console,
     board: Board,
@@ -50,13 +73,16 @@ def live_view(
 
     def view() -> Group:
         with suppress(LedgerUnreachable):  # who draws waits for it, and says so; the view shows what it knew
-            bar.update(task, completed=steps_drawn())
-        drawn = bar.tasks[task].completed
-        if drawn and not bar.tasks[task].started:
-            bar.start_task(task)  # the clock of the estimate starts with the first step, not with the loading
+            _advance(bar, task, steps_drawn())
         bar.update(task, total=steps_to_come(board.rows, num_trials, num_steps))
         best = board.best()
         return Group(trials_table(board.rows, names, best.number if best else None, num_steps, metric), bar)
 
     with Live(get_renderable=view, console=console, refresh_per_second=2, transient=True):
         yield
+
+
+def _advance(bar: Progress, task: TaskID, steps: int) -> None:
+    bar.update(task, completed=steps)
+    if steps and not bar.tasks[task].started:
+        bar.start_task(task)  # the clock of the estimate starts with the first step, not with the loading

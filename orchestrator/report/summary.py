@@ -36,11 +36,8 @@ def plan_summary(plan: Plan) -> RenderableType:
         facts.append(("one trial's ε", f"{epsilon_text(plan.trial_epsilon)} by itself{dearest}"))
     if plan.caps is not None:
         facts += _noise_facts(plan, plan.caps)
-    seconds = (
-        "unknown before the model is loaded" if work.seconds is None else f"about {duration(work.seconds)} on this CPU"
-    )
     passes = f"{work.forward_passes:,} of the batch, {work.examples_forwarded:,.0f} examples in all"
-    facts += [("forward passes", passes), ("time", seconds)]
+    facts += [("forward passes", passes), ("time", _time(plan))]
     return facts_table([*facts, *(("warning", warning) for warning in warnings_of(plan))])
 
 
@@ -52,6 +49,17 @@ def warnings_of(plan: Plan) -> list[str]:
     return [
         f"δ ≥ 1 / num_{data.unit}s: publishing one {data.unit} at random, whole, would satisfy it; lower privacy.delta"
     ]
+
+
+def _time(plan: Plan) -> str:
+    seconds, resources = plan.estimate.seconds, plan.config.resources
+    if seconds is None:
+        return "unknown before the model is loaded"
+    if not resources.is_distributed:
+        return f"about {duration(seconds)} on this CPU"
+    at_once = f"{plan.concurrent} trials at once × " if plan.concurrent > 1 else ""
+    workers = f"{at_once}{resources.workers} workers × {plan.estimate.cpus_per_worker:g} CPUs"
+    return f"about {duration(seconds)} with {workers} like this one's"
 
 
 def _varying(plan: Plan) -> str | None:

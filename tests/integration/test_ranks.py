@@ -17,6 +17,7 @@ from tests.support.project import write_project
 from tests.support.quadratic import Quadratic
 from tests.support.ranks import Processes, ShardSampler, open_run
 from tests.support.runs import run_config
+from trainers import release_log
 from trainers.config import RunConfig
 from trainers.exchange import PeerLost
 from trainers.ranks import Ranks
@@ -91,14 +92,14 @@ def test_any_number_of_processes_writes_the_same_log_of_a_real_model(processes, 
     assert log.count('"RELEASE"') == NUM_STEPS
 
 
-def killed_in_a_step(ranks: Ranks, folder: Path, victim: int) -> tuple[bool, int]:
-    class Dying(Quadratic):
+def hit_in_a_step(ranks: Ranks, folder: Path, victim: int, blow: signal.Signals) -> tuple[bool, int]:
+    class Hit(Quadratic):
         def probe(self, batch, probes):
             if ranks.rank == victim and len(self.updates) == 3:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), blow)
             return super().probe(batch, probes)
 
-    run = open_run(ranks, folder, run_config(data__num_examples=40), evaluator=Dying())
+    run = open_run(ranks, folder, run_config(data__num_examples=40), evaluator=Hit())
     with run.log:
         try:
             list(run.segments())
@@ -111,9 +112,41 @@ def killed_in_a_step(ranks: Ranks, folder: Path, victim: int) -> tuple[bool, int
 def test_a_process_that_is_killed_in_a_step_is_missed_by_the_others_at_once(tmp_path, victim):
     processes = Processes(3)
     try:
-        answers = processes(3, killed_in_a_step, tmp_path, victim, lost=victim)
+        answers = processes(3, hit_in_a_step, tmp_path, victim, signal.SIGKILL, lost=victim)
     finally:
         processes.close()
     assert answers == [(True, 3)] * 2
     entries = (tmp_path / LOG_NAME).read_text()
     assert (entries.count('"RESERVE"'), entries.count('"RELEASE"')) == (4, 3)
+
+
+def go_on(ranks: Ranks, folder: Path) -> tuple[int, int]:
+    tokens = LocalTokens(11, already_drawn=4) if ranks.leads else None
+    run = open_run(ranks, folder, run_config(data__num_examples=40), tokens=tokens)
+    with run.log:
+        list(run.segments())
+    return run.steps_taken, run.steps_released
+
+
+@pytest.mark.parametrize("victim", [0, 2])
+def test_a_process_that_stops_in_a_step_is_given_up_and_writes_nothing_when_it_wakes(tmp_path, monkeypatch, victim):
+    monkeypatch.setattr(release_log, "PATIENCE_S", 0.1)
+    log, processes = tmp_path / LOG_NAME, Processes(3)
+    try:
+        hit = (hit_in_a_step, tmp_path, victim, signal.SIGSTOP)
+        answers = processes(3, *hit, lost=victim, step_patience_s=2.0)
+        assert answers == [(True, 3)] * 2
+        before = log.read_text()
+        assert (before.count('"RESERVE"'), before.count('"RELEASE"')) == (4, 3)
+        if victim == 0:  # whoever is to replace it finds its lock, for as long as it may come back
+            with pytest.raises(ValueError, match="being written by another process"):
+                open_run(Ranks(), tmp_path, run_config(data__num_examples=40))
+        processes.resume(victim)
+        assert processes.answer_of(victim) == (True, 3)
+        assert log.read_text() == before
+        assert processes(3, go_on, tmp_path) == [(10, 10)] * 3
+    finally:
+        processes.close()
+    entries = log.read_text()
+    assert entries.startswith(before)
+    assert (entries.count('"RESERVE"'), entries.count('"RELEASE"')) == (11, 10)

@@ -1,15 +1,17 @@
-"""Ray Train's workers, killed in the middle of a step: the run goes on, and every token is accounted for."""
+"""Ray Train's workers, killed or stopped in a step: the run goes on, and every token is accounted for."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from signal import SIGCONT, SIGKILL, SIGSTOP
 
 import pytest
 from safetensors.torch import load_file
@@ -21,12 +23,13 @@ from orchestrator.privacy.ledger import Ledger
 from orchestrator.publication import rebuild_from
 from orchestrator.storage import storage_of, with_absolute_paths
 from tests.support.cluster import RayCluster
-from tests.support.processes import holder_of_file, kill, train_workers, wait_for
+from tests.support.processes import holder_of_file, train_workers, wait_for
 from tests.support.project import write_config, write_project
 from trainers.run import LOG_NAME
 
 NUM_STEPS, SPARE = 160, 20
 PATIENCE_S = 600  # of a busy machine
+STEP_PATIENCE_S = 10.0
 
 
 @pytest.fixture
@@ -35,7 +38,7 @@ def config(tmp_path) -> dict:
     values["method"]["num_steps"] = NUM_STEPS
     values["privacy"] = {"noise_multiplier": 4.0, "expected_batch_size": 8, "spare_steps": SPARE}
     values["score"] = {"times": 1}
-    values["resources"] = {"workers": 2, "check_steps": 20}
+    values["resources"] = {"workers": 2, "check_steps": 20, "step_patience_s": STEP_PATIENCE_S}
     return values
 
 
@@ -58,8 +61,8 @@ def entries(log: Path) -> list[dict]:
     return [json.loads(line) for line in lines[1:] if line.endswith("}\n")]
 
 
-def kill_in_a_step(driver: subprocess.Popen, log: Path, after: int, *, leader: bool) -> None:
-    """Kill rank 0, or another rank, when a step beyond `after` is reserved and not yet released."""
+def hit_in_a_step(driver: subprocess.Popen, log: Path, after: int, blow: signal.Signals, *, leader: bool) -> int:
+    """Kill or stop rank 0, or another rank, when a step beyond `after` is reserved and not yet released."""
 
     def in_a_step() -> bool:
         assert driver.poll() is None, driver.stderr.read()
@@ -69,7 +72,9 @@ def kill_in_a_step(driver: subprocess.Popen, log: Path, after: int, *, leader: b
     wait_for(in_a_step, PATIENCE_S, "the run never got that far")
     workers = train_workers(driver.pid)
     first = holder_of_file(log, workers)
-    kill(first if leader else (workers - {first}).pop())
+    victim = first if leader else (workers - {first}).pop()
+    os.kill(victim, blow)
+    return victim
 
 
 def require_accounted(log: Path, drawn: int) -> None:
@@ -82,16 +87,20 @@ def require_accounted(log: Path, drawn: int) -> None:
     assert NUM_STEPS < len(reserved) <= drawn <= NUM_STEPS + SPARE
 
 
-def test_a_run_whose_workers_are_killed_goes_on(tmp_path, config):
+def test_a_run_whose_workers_are_killed_or_stopped_goes_on(tmp_path, config):
     values = {key: value for key, value in config.items() if key != "search"}
     settings = with_absolute_paths(load_run(values))
     storage = storage_of(settings)
     log = storage.folder / LOG_NAME
     with started("train", tmp_path, values) as driver:
-        kill_in_a_step(driver, log, 20, leader=False)
-        kill_in_a_step(driver, log, 60, leader=True)
+        hit_in_a_step(driver, log, 20, SIGKILL, leader=False)
+        stopped = hit_in_a_step(driver, log, 60, SIGSTOP, leader=True)
+        wait_for(lambda: len(entries(log)) > 2 * 61 + 2, PATIENCE_S, "nobody replaced rank 0")
+        with pytest.raises(ProcessLookupError):  # it is dead, and cannot come back
+            os.kill(stopped, SIGCONT)
         out, err = driver.communicate(timeout=PATIENCE_S)
     result = json.loads(out or err)
+    assert f"{NUM_STEPS}/{NUM_STEPS}" in err  # the bar
     ledger = Ledger(storage.database_url)
     require_accounted(log, ledger.drawn(settings.name, TRAIN_STEP))
     assert (result["steps"], result["steps_charged"]) == (NUM_STEPS, len(entries(log)) - NUM_STEPS)
@@ -115,13 +124,13 @@ def test_another_cluster_of_the_machine_is_left_out_of_it(tmp_path, config):
     assert json.loads(out)["steps"] == NUM_STEPS
 
 
-def test_a_lane_whose_workers_are_killed_goes_on_with_its_trials(tmp_path, config):
+def test_a_lane_whose_workers_are_killed_or_stopped_goes_on_with_its_trials(tmp_path, config):
     values = config | {"search": config["search"] | {"num_trials": 2, "concurrent_trials": 1}}
-    values["resources"] = {"workers": 2, "parallel": "directions"}
+    values["resources"] |= {"parallel": "directions"}
     logs = [tmp_path / "runs" / "test" / "trials" / f"00{number}" / LOG_NAME for number in range(2)]
     with started("sweep", tmp_path, values) as driver:
-        kill_in_a_step(driver, logs[0], 40, leader=False)
-        kill_in_a_step(driver, logs[1], 40, leader=True)
+        hit_in_a_step(driver, logs[0], 40, SIGSTOP, leader=False)
+        hit_in_a_step(driver, logs[1], 40, SIGKILL, leader=True)
         out, err = driver.communicate(timeout=PATIENCE_S)
     result = json.loads(out or err)
     assert [trial["state"] for trial in result["trials"]] == ["complete"] * 2

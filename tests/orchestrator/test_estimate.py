@@ -70,6 +70,27 @@ def test_time_is_that_of_multiplying_perturbing_and_starting_a_pass(run):
     assert estimate(run("model.trainable=lora"), 10, 1).seconds == pytest.approx(multiplying + starting)
 
 
+@pytest.mark.parametrize(
+    ("resources", "shards", "share"),
+    [
+        ("{workers: 4}", 4, 1),
+        ("{workers: 4, parallel: directions}", 1, 4),
+        ("{workers: 4, direction_workers: 2}", 2, 2),
+    ],
+)
+def test_workers_share_examples_or_probes(run, monkeypatch, resources, shards, share):
+    """Each shard is perturbed for by itself, and a group's first passes are divided."""
+    monkeypatch.setattr(module.os, "cpu_count", lambda: 2)
+    perturbing = 1.5 * 40 * (100 * 8 + 8 * 16 + 8 * 100) * SECONDS_PER_PERTURBED_PARAMETER
+    multiplying = estimate(run(), 10, 1).seconds - perturbing - 40 * SECONDS_PER_PASS
+    for cpus in (1, 3):
+        work = estimate(run(f"resources={resources}", f"resources.cpus_per_worker={cpus}"), 10, 1)
+        machines = 4 * cpus / 2
+        expected = (multiplying + shards * perturbing) / machines + 40 * SECONDS_PER_PASS / share
+        assert work.seconds == pytest.approx(expected)
+        assert work.cpus_per_worker == cpus
+
+
 def test_time_grows_with_the_steps(run):
     one, ten = (estimate(run(), steps, 1).seconds for steps in (1, 10))
     assert ten == pytest.approx(10 * one)

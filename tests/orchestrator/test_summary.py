@@ -8,7 +8,7 @@ from orchestrator.board import Board, TrialRow
 from orchestrator.config import load_run, load_sweep
 from orchestrator.planning import make_plan
 from orchestrator.records import RunResult, SweepResult
-from orchestrator.report.live import live_view
+from orchestrator.report.live import live_view, run_view
 from orchestrator.report.summary import plan_summary, run_summary, sweep_summary
 from orchestrator.report.tables import duration, epsilon_text, facts_table, short, trials_table
 from orchestrator.storage import Storage
@@ -152,3 +152,24 @@ def test_the_live_view_leaves_nothing_behind_and_asks_the_ledger():
     assert asked
     assert "13/20" in text
     assert "90.0%" in text
+
+
+def test_the_bar_of_a_run_on_workers_counts_what_is_released():
+    console = Console(file=io.StringIO(), width=WIDTH, force_terminal=True)
+    with run_view(console, "reviews", 20, lambda: 13):
+        pass
+    assert "reviews" in console.file.getvalue()
+    assert "13/20" in console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ((), "on this CPU"),
+        (("resources.workers=4",), "with 4 workers × 1 CPUs like this one's"),
+        (("resources.workers=2", "resources.cpus_per_worker=8", "search.concurrent_trials=3"), "3 trials at once × 2"),
+    ],
+)
+def test_a_plan_says_whose_time_it_is(settings, overrides, words):
+    plan = make_plan(load_sweep(settings, overrides))
+    assert words in " ".join(shown(plan_summary(plan)).split())

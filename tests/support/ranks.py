@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +21,7 @@ from tests.support.runs import plan_of
 from trainers.config import RunConfig
 from trainers.exchange import PeerLost
 from trainers.noise import Noise
+from trainers.patience import Patience
 from trainers.ranks import Ranks
 from trainers.run import Run, Tokens, Workspace
 from trainers.sampling import Sampler
@@ -103,16 +106,29 @@ class Processes:
             self._processes.append(process)
 
     def __call__(
-        self, size: int, job: Callable[..., Any], *args: Any, group_size: int = 1, lost: int | None = None
+        self,
+        size: int,
+        job: Callable[..., Any],
+        *args: Any,
+        group_size: int = 1,
+        lost: int | None = None,
+        step_patience_s: float | None = None,
     ) -> list[Any]:
         """Return what `job(ranks, *args)` returns on each of `size` ranks but the one that is `lost`."""
         store = TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
         for rank in range(size):
-            self._pipes[rank].send((store.port, rank, size, group_size, job, args))
-        answers = [self._pipes[rank].recv() for rank in range(size) if rank != lost]
-        for good, answer in answers:
-            assert good, answer
-        return [answer for _, answer in answers]
+            self._pipes[rank].send((store.port, rank, size, group_size, step_patience_s, job, args))
+        return [self.answer_of(rank) for rank in range(size) if rank != lost]
+
+    def answer_of(self, rank: int) -> Any:
+        """Return what the job returned on one rank, when it has."""
+        good, answer = self._pipes[rank].recv()
+        assert good, answer
+        return answer
+
+    def resume(self, rank: int) -> None:
+        """Let a process that was stopped go on."""
+        os.kill(self._processes[rank].pid, signal.SIGCONT)
 
     def close(self) -> None:
         for process in self._processes:
@@ -122,20 +138,20 @@ class Processes:
 
 def _serve(pipe: Any) -> None:
     while True:
-        port, rank, size, group_size, job, args = pipe.recv()
+        port, rank, size, group_size, step_patience_s, job, args = pipe.recv()
         try:
-            ranks = _meet(port, rank, size, group_size)
+            ranks = _meet(port, rank, size, group_size, Patience(step_patience_s))
             pipe.send((True, job(ranks, *args)))
             ranks.close()
         except Exception:  # noqa: BLE001 - the test shows it
             pipe.send((False, traceback.format_exc()))
 
 
-def _meet(port: int, rank: int, size: int, group_size: int) -> Ranks:
+def _meet(port: int, rank: int, size: int, group_size: int, patience: Patience | None = None) -> Ranks:
     if size == 1:
         return Ranks()
     store = TCPStore(HOST, port, is_master=False, timeout=timedelta(seconds=30))
-    return Ranks.meet(store, rank, size, group_size=group_size, address=HOST)
+    return Ranks.meet(store, rank, size, group_size=group_size, address=HOST, patience=patience)
 
 
 def only_lost(results: Sequence[Any]) -> bool:

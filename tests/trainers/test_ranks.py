@@ -93,7 +93,7 @@ BREAKS = {
         Ranks, "measured", lambda self, probes, size, measure: measure(probes)
     ),
     "losses in the order of another rank": lambda patch: _patched(
-        patch, Gloo, "gathered", lambda true, self, values: true(self, values)[::-1]
+        patch, Gloo, "gathered", lambda true, self, values, **how: true(self, values, **how)[::-1]
     ),
 }
 
@@ -108,7 +108,7 @@ def test_the_comparison_of_logs_finds_what_is_wrong(tmp_path, monkeypatch, name)
 
 def _patched(patch, owner, name, broken):
     true = getattr(owner, name)
-    patch.setattr(owner, name, lambda *args: broken(true, *args))
+    patch.setattr(owner, name, lambda *args, **how: broken(true, *args, **how))
 
 
 def _noise(context, step):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from trainers.release_log import ReleaseLog
+from trainers.release_log import ReleasedSteps, ReleaseLog
 
 HEADER = {"name": "test", "mechanism.noise_multiplier": 2.0}
 
@@ -72,3 +72,22 @@ def test_one_writer(tmp_path):
 def test_a_release_needs_its_reservation(tmp_path):
     with ReleaseLog(tmp_path / "log.jsonl", HEADER) as log, pytest.raises(AssertionError, match="out of turn"):
         log.release("step", 0, np.array([1]))
+
+
+def test_whoever_looks_on_counts_whole_steps_alone(tmp_path):
+    path = tmp_path / "log.jsonl"
+    count = ReleasedSteps(path)
+    assert count() == 0
+    filled(path)
+    content = path.read_bytes()
+    seen = []
+    for length in range(0, len(content) + 1, 7):  # as it grows, torn anywhere
+        path.write_bytes(content[:length])
+        seen.append(count())
+    path.write_bytes(content)
+    assert count() == 3 == ReleasedSteps(path)()
+    assert seen == sorted(seen)
+    with ReleaseLog(path, HEADER) as log:
+        log.reserve("score", 0)
+        log.release("score", 0, np.array([1]))
+    assert count() == 3

@@ -3,9 +3,11 @@ import pytest
 
 import trainers.run
 from tests.support.frozen import FrozenNoise, FrozenSampler
-from tests.support.quadratic import Quadratic
-from tests.support.runs import open_run, run_config
+from tests.support.quadratic import Quadratic, example
+from tests.support.runs import open_run, plan_of, run_config
 from trainers.config import RunConfig
+from trainers.directions import Direction
+from trainers.run import LOG_NAME, Run, Tokens, Workspace
 from trainers.tokens import LocalTokens, TokensExhausted
 
 
@@ -155,3 +157,26 @@ def test_one_token_gives_every_metric_of_the_confusion_matrix(tmp_path):
     assert run.scores_charged == 1
     assert set(run.metrics) == {"accuracy", "f1", "precision", "recall"}
     assert score == run.metrics["f1"]
+
+
+def test_base_weights_are_hashed_once_for_all_runs_of_a_workspace(tmp_path):
+    class Counting(Quadratic):
+        digests = 0
+
+        def state_digest(self):
+            self.digests += 1
+            return super().state_digest()
+
+    config = run_config(resources__check_steps=100)
+    workspace = Workspace([example(n) for n in range(100)], [], Counting())
+    workspace.evaluator.apply([(Direction(1, 1, 0, "rademacher"), 1.0)])  # what is hashed is the base nevertheless
+    headers = []
+    for name in ("first", "second"):
+        tokens = LocalTokens(config.method.num_steps)
+        run = Run(workspace, config, plan_of(config), Tokens(tokens, tokens), tmp_path / name)
+        with run.log:
+            list(run.segments())
+        headers.append((tmp_path / name / LOG_NAME).read_text().splitlines()[0])
+    assert workspace.evaluator.digests == 1
+    assert headers[0] == headers[1]
+    assert f'"base_digest":"{Quadratic().state_digest()}"' in headers[0]

@@ -31,6 +31,11 @@ class ResourcesConfig(Section):
         description="Both together: the examples are divided among groups of so many workers, and each group divides "
         "its probes.",
     )
+    step_patience_s: Positive | None = Field(
+        default=None,
+        description="Seconds to wait for a worker in a step before it is taken for lost, and all are started again; "
+        "when absent, 8 times the longest step so far, at least 10 minutes. The first step has 2 hours.",
+    )
     cpus_per_worker: Positive | None = Field(
         default=None, description="CPU cores of a worker; performance.num_threads, or 1, when absent."
     )
