@@ -157,7 +157,7 @@ class WorkerModel:
         model.save_pretrained(folder)
 
     def _scores(self, batch: Sequence[Example], count: int, views: Iterator[Shown]) -> list[list[np.ndarray]] | None:
-        """Return each example's scores in each of `count` views, float64 [options]; None where no logits are gathered."""
+        """Return each example's scores in each of `count` views, float64 [options]; None without gathered logits."""
         rows = rows_of(batch)
         found: list[list[dict[int, np.ndarray]]] = [[{} for _ in batch] for _ in range(count)]
         for shown in views:
