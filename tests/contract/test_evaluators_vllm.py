@@ -169,9 +169,7 @@ def test_probed_losses_are_those_of_transformers_and_leave_theta_as_it_was(pair,
         moved(evaluator)
     digest, before = pair.vllm.state_digest(), pair.vllm.losses(MANY_TOKENS)
     kinds = pair.directions
-    probes = [
-        Probe(replace(kinds[k % 2], index=k), sign * 1e-2) for k in range(num_directions) for sign in (1.0, -1.0)
-    ]
+    probes = [Probe(replace(kinds[k % 2], index=k), sign * 1e-2) for k in range(num_directions) for sign in (1.0, -1.0)]
     probed = pair.vllm.probe(MANY_TOKENS, probes)
     np.testing.assert_allclose(probed, pair.transformers.probe(MANY_TOKENS, probes), rtol=0, atol=pair.atol)
     assert (np.abs(probed - before).max(axis=1) > 0).all()
