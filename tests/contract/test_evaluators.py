@@ -399,11 +399,7 @@ def test_all_linear_moves_the_weights_of_linear_layers_and_a_head_that_classifie
     evaluator.export(tmp_path / "after")
     old, new = (load_file(tmp_path / name / "model.safetensors") for name in ("before", "after"))
     of_blocks = [name for name in old if re.search(r"\.(layers?|h)\.\d+\.", name) and old[name].ndim == 2]
-    of_head = [
-        name
-        for name in old
-        if re.match(r"(bert\.pooler\.dense\.weight|cls.*dense\.weight|lm_head\.dense\.weight)", name)
-    ]
+    of_head = [name for name in old if re.match(r"(bert\.pooler|cls.*|lm_head)\.dense\.weight", name)]
     if head == "sequence-classification":
         of_head += [name for name in old if name.startswith("classifier.")]
     assert old.keys() == new.keys()

@@ -196,9 +196,11 @@ def adapted_shapes(model: Mapping[str, Any], targets: Sequence[str] | None) -> l
         shapes = {"c_attn": (hidden, 3 * hidden), "c_fc": (hidden, feed), "c_proj": (hidden + feed, 2 * hidden)}
     else:
         shapes = {"q_proj": (hidden, queries), "k_proj": (hidden, keys), "v_proj": (hidden, keys)}
-        shapes |= {"o_proj": (queries, hidden), "out_proj": (queries, hidden), "fc1": (hidden, feed)}
-        shapes |= {"fc2": (feed, hidden), "gate_proj": (hidden, feed), "up_proj": (hidden, feed)}
-        shapes |= {"down_proj": (feed, hidden)}
+        if "ffn_dim" in model:
+            shapes |= {"out_proj": (queries, hidden), "fc1": (hidden, feed), "fc2": (feed, hidden)}
+        else:
+            shapes |= {"o_proj": (queries, hidden), "gate_proj": (hidden, feed), "up_proj": (hidden, feed)}
+            shapes |= {"down_proj": (feed, hidden)}
     chosen = {name.rpartition(".")[2] for name in targets} if targets else {"q_proj", "c_attn"}  # PEFT's choice, fused
     for group in _FUSED:
         chosen |= group if group & chosen else set()
