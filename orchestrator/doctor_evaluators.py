@@ -10,7 +10,7 @@ import numpy as np
 
 from orchestrator.doctor import Finding, first_line
 from trainers.config import EvaluatorName, RunConfig
-from trainers.directions import Direction
+from trainers.directions.frames import drawn
 from trainers.evaluators.base import Example, LossEvaluator, Probe
 from trainers.evaluators.vllm_checks import require_supported
 from trainers.evaluators.vllm_package import installed_vllm
@@ -68,8 +68,13 @@ def _to_look_at() -> list[EvaluatorName]:
 
 
 def _probes(config: RunConfig) -> list[Probe]:
-    """Return a probe to each side along a Rademacher direction, whose bits are the same everywhere."""
-    direction = Direction(config.method.seed, 0, 0, "rademacher")
+    """Return a probe to each side along a direction that both evaluators draw alike, to the last bit.
+
+    A low-rank one where the run's are: an engine may be shown those in a way of their own.
+    """
+    method = config.method
+    law = "low-rank" if method.direction == "low-rank" else "rademacher"
+    direction = drawn(law, method.seed, 0, 0, method.direction_rank)
     return [Probe(direction, sign * smallest_resolution(config.method)[0]) for sign in (1.0, -1.0)]
 
 

@@ -59,7 +59,7 @@ def estimate(config: RunConfig, num_steps: int, concurrent: int) -> Estimate:
     multiplied = sum(math.prod(shape) for name, shape in shapes.items() if "embed" not in name)
     total = sum(math.prod(shape) for shape in shapes.values())
     forward_s = examples * _tokens_per_example(config) * 2 * multiplied / (EFFICIENCY * _flops_per_second())
-    touched = total if config.model.trainable == "full" else 0  # an adapter's parameters are few
+    touched = {"full": total, "all-linear": multiplied, "lora": 0}[config.model.trainable]  # an adapter's are few
     if first_order:
         copies = config.privacy.expected_batch_size if METHODS[config.method.name].private else 1.0
         perturbing_s = num_steps * touched * (1 + copies) * SECONDS_PER_GRADIENT_VALUE

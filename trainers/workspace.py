@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from trainers.config import RunConfig
 from trainers.evaluators.base import Example, LossEvaluator
 from trainers.evaluators.proof import prove, require_room
-from trainers.evaluators.vllm_checks import require_supported
+from trainers.evaluators.vllm_checks import probe_rank, require_supported
 from trainers.evaluators.vllm_package import require_vllm
 from trainers.methods.catalogue import METHODS
 from trainers.methods.estimator import proof_probes
@@ -170,13 +170,16 @@ def load_evaluator(config: RunConfig, tokenizer: Any) -> LossEvaluator:
     import torch
 
     torch.set_num_threads(config.performance.num_threads or os.cpu_count() or 1)
+    settings = config.model, config.performance, tokenizer
+    public: dict[str, int] = {"num_labels": len(config.task.label_names), "seed": config.method.seed}
     if config.performance.evaluator == "vllm":
         require_vllm(config.performance.device)
-        from trainers.evaluators.vllm import VllmEvaluator as Evaluator
-    else:
-        from trainers.evaluators.transformers import TransformersEvaluator as Evaluator
-    num_labels = len(config.task.label_names)
-    return Evaluator(config.model, config.performance, tokenizer, num_labels=num_labels, seed=config.method.seed)
+        from trainers.evaluators.vllm import VllmEvaluator
+
+        return VllmEvaluator(*settings, **public, probe_rank=probe_rank(config))
+    from trainers.evaluators.transformers import TransformersEvaluator
+
+    return TransformersEvaluator(*settings, **public)
 
 
 def _gradients(config: RunConfig, evaluator: Any, tokenizer: Any) -> UnitGradients | None:

@@ -1,8 +1,9 @@
-"""What every loss evaluator promises, on every architecture, whole model and LoRA."""
+"""What every loss evaluator promises, on every architecture: whole model, linear layers alone, and LoRA."""
 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSequenceClassification
 
 from tests.support.models import CAUSAL, ENCODERS, MASK_ID, save_model, tokenizer
@@ -48,6 +50,8 @@ HEADS = [*((name, "causal-lm") for name in CAUSAL)]
 HEADS += [(name, head) for name in ENCODERS for head in ("masked-lm", "sequence-classification")]
 CASES = [Case(*of, trainable) for of in HEADS for trainable in ("full", "lora")]
 CASES += [Case(*of, trainable, "bfloat16") for of, trainable in zip(HEADS, ["full", "lora"] * 4, strict=True)]
+CASES += [Case(*of, "all-linear") for of in HEADS if of[0] in ("llama", "gpt2", "bert")]
+CASES += [Case("roberta", "sequence-classification", "all-linear", "bfloat16")]
 ENCODER_CASES = [Case(*of) for of in HEADS if of[0] in ENCODERS]
 Z = [Direction(1, 0, k, kind) for k, kind in enumerate(["gaussian", "rademacher"])]
 PROBES = [Probe(z, sign * 1e-2) for z in Z for sign in (1.0, -1.0)]
@@ -344,7 +348,7 @@ def test_half_precision_is_exported_as_it_is_kept(folders, tmp_path):
 
 @pytest.mark.parametrize(
     "case",
-    [case for case in CASES if case.head == "causal-lm" and case.dtype == "float32"],
+    [case for case in CASES if case.head == "causal-lm" and case.dtype == "float32" and case.trainable != "all-linear"],
     ids=lambda c: "-".join(c[:3]),
 )
 def test_generation_is_the_likeliest_token_after_the_other(folders, case):
@@ -378,6 +382,34 @@ def test_directions_go_by_hugging_face_name_and_flat_index(folders, architecture
     for name, tensor in before.named_parameters():
         z = torch.from_numpy(direction_values(Z[1], name, tensor.numel())).view(tensor.shape)
         assert torch.equal(after[name], tensor + 0.25 * z), name
+
+
+@pytest.mark.parametrize(("architecture", "head"), HEADS)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_all_linear_moves_the_weights_of_linear_layers_and_a_head_that_classifies(
+    folders, tmp_path, architecture, head, dtype
+):
+    """And nothing else: neither embeddings nor what reads them back, nor a vector outside of the head."""
+    case = Case(architecture, head, "all-linear", dtype)
+    evaluator = open_evaluator(folders[case.folder], case)
+    before, same = evaluator.losses(EXAMPLES[head]), evaluator.probe(EXAMPLES[head], PROBES)
+    evaluator.export(tmp_path / "before")
+    np.testing.assert_array_equal(evaluator.probe(EXAMPLES[head], PROBES), same)
+    evaluator.apply([(Z[1], 0.25)])
+    evaluator.export(tmp_path / "after")
+    old, new = (load_file(tmp_path / name / "model.safetensors") for name in ("before", "after"))
+    of_blocks = [name for name in old if re.search(r"\.(layers?|h)\.\d+\.", name) and old[name].ndim == 2]
+    of_head = [name for name in old if re.match(r"(bert\.pooler|cls.*|lm_head)\.dense\.weight", name)]
+    if head == "sequence-classification":
+        of_head += [name for name in old if name.startswith("classifier.")]
+    assert old.keys() == new.keys()
+    for name, tensor in old.items():
+        assert tensor.dtype == new[name].dtype == torch.float32
+        z = torch.from_numpy(direction_values(Z[1], name, tensor.numel())).view(tensor.shape)
+        assert torch.equal(new[name], tensor + 0.25 * z if name in {*of_blocks, *of_head} else tensor), name
+    assert evaluator.parameter_count == sum(old[name].numel() for name in [*of_blocks, *of_head])
+    evaluator.reset()
+    np.testing.assert_array_equal(evaluator.losses(EXAMPLES[head]), before)
 
 
 def test_tied_weights_move_once(tmp_path):

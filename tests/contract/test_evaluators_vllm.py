@@ -6,14 +6,17 @@ An engine takes seconds to start, so one serves all tests of a case; tests of on
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
-from tests.contract.test_evaluators import MANY_TOKENS, ONE_TOKEN, OWN_OPTIONS, PROBES, TARGET, Z, moved, one_thread
+from tests.contract.test_evaluators import MANY_TOKENS, ONE_TOKEN, OWN_OPTIONS, TARGET, Z, moved, one_thread
 from tests.support.models import save_model, tokenizer
 from trainers.config import LoraConfig, ModelConfig, PerformanceConfig, VllmConfig
 from trainers.directions import Direction
@@ -31,16 +34,22 @@ pytestmark = [
 __all__ = ["one_thread"]
 
 EXAMPLES = [ONE_TOKEN, MANY_TOKENS, OWN_OPTIONS, TARGET]
+PROBE_RANK, SLOTS = 3, 8
+LOW_RANK = [Direction(1, 0, k, "low-rank", k + 1) for k in range(2)]
 
 
 class Case(NamedTuple):
-    """What an engine is started with."""
+    """What an engine is started with; one whose linear layers train has slots for low-rank probes."""
 
     architecture: str
     trainable: str = "full"
     dtype: str = "float32"
     tensor_parallel: int = 1
     tied: bool = False
+
+    @property
+    def low_rank(self) -> bool:
+        return self.trainable == "all-linear" and self.architecture != "gpt2"
 
     def __str__(self) -> str:
         words = [self.architecture, self.trainable, self.dtype, *["tied"] * self.tied]
@@ -58,6 +67,10 @@ CASES = [
     Case("llama", dtype="bfloat16"),
     Case("llama", tensor_parallel=2),
     Case("llama", "lora", tensor_parallel=2),
+    Case("llama", "all-linear"),
+    Case("opt", "all-linear"),
+    Case("llama", "all-linear", "bfloat16"),
+    Case("llama", "all-linear", tensor_parallel=2),
 ]
 
 
@@ -72,6 +85,14 @@ class Pair(NamedTuple):
     def atol(self) -> float:
         return 1e-4 if self.case.dtype == "float32" else 0.05
 
+    @property
+    def directions(self) -> list[Direction]:
+        return LOW_RANK if self.case.low_rank else Z
+
+    @property
+    def probes(self) -> list[Probe]:
+        return [Probe(z, sign * 1e-2) for z in self.directions for sign in (1.0, -1.0)]
+
 
 def model_of(folder: Path, case: Case, **lora: Any) -> ModelConfig:
     return ModelConfig(
@@ -82,16 +103,16 @@ def model_of(folder: Path, case: Case, **lora: Any) -> ModelConfig:
     )
 
 
-def start(model: ModelConfig, **settings: Any) -> VllmEvaluator:
+def start(model: ModelConfig, probe_rank: int = 0, **settings: Any) -> VllmEvaluator:
     performance = PerformanceConfig(evaluator="vllm", vllm=VllmConfig.model_validate(settings))
-    return VllmEvaluator(model, performance, tokenizer(), num_labels=2, seed=0)
+    return VllmEvaluator(model, performance, tokenizer(), num_labels=2, seed=0, probe_rank=probe_rank)
 
 
 @pytest.fixture(scope="module", params=CASES, ids=str)
 def opened(request, tmp_path_factory) -> Iterator[Pair]:
     case = request.param
     model = model_of(tmp_path_factory.mktemp("model"), case)
-    evaluator = start(model, tensor_parallel=case.tensor_parallel)
+    evaluator = start(model, PROBE_RANK * case.low_rank, tensor_parallel=case.tensor_parallel)
     yield Pair(evaluator, TransformersEvaluator(model, PerformanceConfig(), tokenizer(), num_labels=2, seed=0), case)
     evaluator.close()
 
@@ -106,6 +127,29 @@ def pair(opened) -> Pair:
     for evaluator in (opened.vllm, opened.transformers):
         evaluator.reset()
     return opened
+
+
+@pytest.fixture
+def low_rank(pair) -> Pair:
+    """A pair of which one shows low-rank probes as adapters, in a worker that can be reached."""
+    if not pair.case.low_rank or pair.case.tensor_parallel > 1:
+        pytest.skip("this engine has no slots for low-rank probes, or lives in other processes")
+    return pair
+
+
+@pytest.fixture
+def passes(pair, monkeypatch) -> list[int]:
+    """Sizes in tokens of the forward passes that a test takes."""
+    runner = worker_of(pair.vllm).model_runner
+    execute, sizes = runner.execute_model, []
+
+    def recorded(scheduled):
+        if scheduled.total_num_scheduled_tokens:  # 0 says that the rows have been read
+            sizes.append(scheduled.total_num_scheduled_tokens)
+        return execute(scheduled)
+
+    monkeypatch.setattr(runner, "execute_model", recorded)
+    return sizes
 
 
 def both(pair: Pair) -> tuple[VllmEvaluator, TransformersEvaluator]:
@@ -124,10 +168,8 @@ def test_probed_losses_are_those_of_transformers_and_leave_theta_as_it_was(pair,
     for evaluator in both(pair):
         moved(evaluator)
     digest, before = pair.vllm.state_digest(), pair.vllm.losses(MANY_TOKENS)
-    kinds = ["gaussian", "rademacher"]
-    probes = [
-        Probe(Direction(1, 0, k, kinds[k % 2]), sign * 1e-2) for k in range(num_directions) for sign in (1.0, -1.0)
-    ]
+    kinds = pair.directions
+    probes = [Probe(replace(kinds[k % 2], index=k), sign * 1e-2) for k in range(num_directions) for sign in (1.0, -1.0)]
     probed = pair.vllm.probe(MANY_TOKENS, probes)
     np.testing.assert_allclose(probed, pair.transformers.probe(MANY_TOKENS, probes), rtol=0, atol=pair.atol)
     assert (np.abs(probed - before).max(axis=1) > 0).all()
@@ -138,18 +180,20 @@ def test_probed_losses_are_those_of_transformers_and_leave_theta_as_it_was(pair,
 def test_both_scoring_paths_agree(pair, monkeypatch):
     """Two ways through the engine that share no code of ours."""
     moved(pair.vllm)
-    probes = [*PROBES, *(Probe(Direction(2, 0, k, "gaussian"), 1e-2) for k in range(6))]  # more than there are slots
-    fast = [pair.vllm.probe(examples, probes) for examples in EXAMPLES]
+    more = [Probe(replace(pair.directions[0], step=2, index=k), 1e-2) for k in range(6)]
+    probes = [*pair.probes, *more]  # more than there are slots
+    batches = EXAMPLES if pair.case.tensor_parallel == 1 else [MANY_TOKENS]  # slow over several processes
+    fast = [pair.vllm.probe(examples, probes) for examples in batches]
     chosen = pair.vllm.predict(OWN_OPTIONS)
     monkeypatch.setattr(pair.vllm, "_reference", True)
-    for of_fast, examples in zip(fast, EXAMPLES, strict=True):
+    for of_fast, examples in zip(fast, batches, strict=True):
         np.testing.assert_allclose(pair.vllm.probe(examples, probes), of_fast, rtol=0, atol=1e-4)
     np.testing.assert_array_equal(pair.vllm.predict(OWN_OPTIONS), chosen)
 
 
 def test_the_same_release_log_gives_the_same_bits(pair, tmp_path):
     for step in range(50):
-        update = [(Direction(3, step, k, "rademacher"), 1e-3 * (k - 1.5)) for k in range(4)]
+        update = [(replace(pair.directions[1], seed=3, step=step, index=k), 1e-3 * (k - 1.5)) for k in range(4)]
         for evaluator in both(pair):
             evaluator.apply(update)
     assert pair.vllm.state_digest() == pair.transformers.state_digest()
@@ -160,24 +204,27 @@ def test_the_same_release_log_gives_the_same_bits(pair, tmp_path):
         evaluator.export(tmp_path / name)
     (weights,) = (tmp_path / "vllm").glob("*.safetensors")
     assert weights.read_bytes() == (tmp_path / "transformers" / weights.name).read_bytes()
+    if pair.case.trainable != "lora":
+        assert {tensor.dtype for tensor in load_file(weights).values()} == {torch.float32}
 
 
 def test_velocity_anchor_and_mask_are_those_of_transformers(pair):
     for evaluator in both(pair):
-        evaluator.apply([(Z[0], 1e-3)], momentum=0.9)
-        evaluator.apply([(Z[1], 1e-3)], momentum=0.9)
+        one, other = pair.directions
+        evaluator.apply([(one, 1e-3)], momentum=0.9)
+        evaluator.apply([(other, 1e-3)], momentum=0.9)
         evaluator.parameters.set_anchor()
-        evaluator.apply([(Z[1], 1e-2)])
+        evaluator.apply([(other, 1e-2)])
         evaluator.parameters.pull(0.3)
-        evaluator.parameters.restrict([(Z[0], 1.0)], signed=False, keep=0.1)
-        evaluator.apply([(Z[1], 1e-2)])
+        evaluator.parameters.restrict([(one, 1.0)], signed=False, keep=0.1)
+        evaluator.apply([(other, 1e-2)])
     assert pair.vllm.state_digest() == pair.transformers.state_digest()
     assert pair.vllm.parameter_count == pair.transformers.parameter_count
     assert pair.vllm.parameter_count < pair.vllm.model_size == pair.transformers.model_size
     products = (evaluator.parameters.inner_products(Z) for evaluator in both(pair))
     np.testing.assert_array_equal(*products)
     np.testing.assert_allclose(
-        pair.vllm.probe(TARGET, PROBES), pair.transformers.probe(TARGET, PROBES), rtol=0, atol=pair.atol
+        pair.vllm.probe(TARGET, pair.probes), pair.transformers.probe(TARGET, pair.probes), rtol=0, atol=pair.atol
     )
 
 
@@ -211,25 +258,26 @@ def test_answers_are_those_of_transformers_and_follow_the_weights(pair):
 
 def test_an_example_has_its_own_row_whatever_its_mates(pair):
     moved(pair.vllm)
-    together = pair.vllm.probe(MANY_TOKENS, PROBES)
+    together = pair.vllm.probe(MANY_TOKENS, pair.probes)
     order = [3, 0, 4, 2, 1]
-    shuffled = pair.vllm.probe([MANY_TOKENS[n] for n in order], PROBES)
-    alone = np.array([pair.vllm.probe([example], PROBES)[:, 0] for example in MANY_TOKENS]).T
+    shuffled = pair.vllm.probe([MANY_TOKENS[n] for n in order], pair.probes)
+    alone = np.array([pair.vllm.probe([example], pair.probes)[:, 0] for example in MANY_TOKENS]).T
     np.testing.assert_allclose(shuffled, together[:, order], rtol=0, atol=1e-5)
     np.testing.assert_allclose(alone, together, rtol=0, atol=1e-5)
-    assert pair.vllm.probe([], PROBES).shape == (4, 0)
+    assert pair.vllm.probe([], pair.probes).shape == (4, 0)
     assert pair.vllm.predict([]).shape == (0,)
 
 
 def test_proof_accepts_it_and_refuses_one_whose_probes_do_nothing(pair, monkeypatch):
     moved(pair.vllm)
-    assert prove(pair.vllm, ONE_TOKEN, PROBES, max_tokens=60) < 1e-5
+    assert prove(pair.vllm, ONE_TOKEN, pair.probes, max_tokens=60) < 1e-5
     with pytest.raises(ValueError, match="1e-20 moved no loss"):
-        prove(pair.vllm, ONE_TOKEN, [Probe(Z[0], 1e-20)], max_tokens=60)
+        prove(pair.vllm, ONE_TOKEN, [Probe(pair.directions[0], 1e-20)], max_tokens=60)
     if pair.case.tensor_parallel == 1:  # its worker can be reached
-        monkeypatch.setattr(worker_of(pair.vllm).zo_model, "_write", lambda probe: lambda: None)
+        weights = worker_of(pair.vllm).zo_model._weights
+        monkeypatch.setattr(weights, "probed", lambda probes: weights.shown([weights.parameters.settle] * len(probes)))
         with pytest.raises(ValueError, match="moved no loss"):
-            prove(pair.vllm, ONE_TOKEN, PROBES, max_tokens=60)
+            prove(pair.vllm, ONE_TOKEN, pair.probes, max_tokens=60)
 
 
 def test_rows_that_the_model_has_no_place_for_are_refused(pair):
@@ -241,18 +289,53 @@ def test_rows_that_the_model_has_no_place_for_are_refused(pair):
     pair.vllm.losses(ONE_TOKEN)
 
 
-def test_half_precision_reads_passes_of_one_size(pair, monkeypatch):
+def test_half_precision_reads_passes_of_one_size(pair, request):
     """Models this small may round alike in any shape; large ones do not."""
     if pair.case.dtype == "float32":
         pytest.skip("float32 rounds finely enough to cut a batch as suits it")
-    runner = worker_of(pair.vllm).model_runner
-    execute, sizes = runner.execute_model, []
-
-    def recorded(scheduled):
-        sizes.append(scheduled.total_num_scheduled_tokens)
-        return execute(scheduled)
-
-    monkeypatch.setattr(runner, "execute_model", recorded)
+    sizes = request.getfixturevalue("passes")
     for batch in (MANY_TOKENS, MANY_TOKENS[:1], MANY_TOKENS * 20):
         pair.vllm.losses(batch)
-    assert set(sizes) == {0, FIXED_TOKENS}  # 0 says that the rows have been read
+    assert set(sizes) == {FIXED_TOKENS}
+
+
+def test_low_rank_probes_share_one_pass_over_weights_that_stay(low_rank, passes):
+    """As many as there are slots; a written probe would take a pass of its own, and leave its weights behind."""
+    moved(low_rank.vllm)
+    before = low_rank.vllm.losses(MANY_TOKENS)
+    parameters = dict(worker_of(low_rank.vllm).model_runner.model.named_parameters())
+    live = {name: tensor.clone() for name, tensor in parameters.items()}
+    passes.clear()
+    probes = [Probe(replace(LOW_RANK[0], index=k), sign * 1e-2) for k in range(SLOTS // 2) for sign in (1.0, -1.0)]
+    low_rank.vllm.probe(ONE_TOKEN, probes)
+    tokens = SLOTS * sum(len(example.prompt_ids) for example in ONE_TOKEN)
+    assert passes == ([tokens] if low_rank.case.dtype == "float32" else [FIXED_TOKENS] * -(-tokens // FIXED_TOKENS))
+    assert all(torch.equal(tensor, live[name]) for name, tensor in parameters.items())
+    np.testing.assert_array_equal(low_rank.vllm.losses(MANY_TOKENS), before)
+
+
+def test_what_has_no_low_rank_form_is_written(low_rank, passes):
+    """Another law, a rank above the slots' and a mask; terms that add up to a rank with room need not be."""
+    fitting = Probe(LOW_RANK[0], 1e-2, ((LOW_RANK[1], -5e-3),))
+    others = [Probe(Z[0], 1e-2), Probe(replace(LOW_RANK[0], rank=PROBE_RANK + 1), 1e-2)]
+    others.append(replace(fitting, more=(*fitting.more, (Z[1], 1e-3))))
+    for evaluator in both(low_rank):
+        evaluator.apply([(LOW_RANK[1], 5e-2)])
+
+    def num_passes(probes: list[Probe]) -> int:
+        passes.clear()
+        probed = low_rank.vllm.probe(ONE_TOKEN, probes)
+        expected = low_rank.transformers.probe(ONE_TOKEN, probes)
+        np.testing.assert_allclose(probed, expected, rtol=0, atol=low_rank.atol)
+        return len(passes)
+
+    assert num_passes([fitting] * 2) == 1
+    assert num_passes([fitting, *others]) == 1 + len(others)
+    for evaluator in both(low_rank):
+        evaluator.parameters.restrict([], signed=False, keep=0.5)
+    assert num_passes([fitting] * 2) == 2
+
+
+def test_a_probe_that_is_not_finite_is_refused(pair):
+    with pytest.raises(ValueError, match="must be a finite float32; got inf"):
+        pair.vllm.probe(ONE_TOKEN, [Probe(pair.directions[0], float("inf"))])

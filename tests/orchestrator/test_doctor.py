@@ -15,7 +15,9 @@ from orchestrator.cli import app
 from orchestrator.doctor import Finding, _unmet, diagnose
 from orchestrator.report.doctor import doctor_summary
 from tests.orchestrator.terminal import shown
+from tests.support.project import write_project
 from tests.support.quadratic import Quadratic
+from trainers.config import RunConfig
 from trainers.evaluators.vllm_package import INSTALL_HINT, Package
 
 RAY = Finding(name="Ray", state="ok", found="2 CPUs")
@@ -66,6 +68,17 @@ def look(monkeypatch):
         return diagnosis, {finding.name: (finding.state, finding.found) for finding in diagnosis.findings}
 
     return run
+
+
+@pytest.mark.parametrize(("law", "kind"), [("low-rank", "low-rank"), ("sphere", "rademacher")])
+def test_a_run_of_low_rank_directions_is_looked_at_along_one(tmp_path, law, kind):
+    settings = write_project(tmp_path)
+    settings.pop("search")
+    settings["method"] |= {"direction": law, "direction_rank": 3}
+    probes = doctor_evaluators._probes(RunConfig.model_validate(settings))
+    assert [probe.direction.kind for probe in probes] == [kind] * 2
+    assert probes[0].direction.rank == 3 * (law == "low-rank")
+    assert probes[0].scale == -probes[1].scale > 0
 
 
 def test_without_vllm_all_else_is_looked_at(monkeypatch):

@@ -68,6 +68,8 @@ def test_time_is_that_of_multiplying_perturbing_and_starting_a_pass(run):
     assert estimate(run(), 10, 1).seconds == pytest.approx(multiplying + perturbing + starting)
     assert estimate(run(), 10, 4).seconds == pytest.approx(multiplying + perturbing + starting / 4)
     assert estimate(run("model.trainable=lora"), 10, 1).seconds == pytest.approx(multiplying + starting)
+    linear = 1.5 * passes * (8 * 16 + 8 * 100) * SECONDS_PER_PERTURBED_PARAMETER
+    assert estimate(run("model.trainable=all-linear"), 10, 1).seconds == pytest.approx(multiplying + linear + starting)
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,11 @@ KINDS = {
         {"template": "[MASK] {text}", **WORDS},
         {"head": "masked-lm", "trainable": "lora", "lora": {"target_modules": ["query", "value"]}},
     ),
+    "classes-linear": (
+        "bert",
+        {"template": "{text}", "label_column": "label", "labels": [0, 1]},
+        {"head": "sequence-classification", "trainable": "all-linear"},
+    ),
     "classes": (
         "roberta",
         {"template": "{text}", "label_column": "label", "labels": [0, 1], "metric": "f1"},

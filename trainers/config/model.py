@@ -29,7 +29,11 @@ class ModelConfig(Section):
         default="causal-lm",
         description="Which loss it computes: of a continuation, of a word at [MASK], or of a class.",
     )
-    trainable: Literal["full", "lora"] = Field(default="full", description="All parameters, or a LoRA adapter.")
+    trainable: Literal["full", "all-linear", "lora"] = Field(
+        default="full",
+        description="All parameters; the weights of all linear layers but the one that writes the vocabulary; or a "
+        "LoRA adapter. A classification head trains whole with each.",
+    )
     lora: LoraConfig = Field(default_factory=LoraConfig, description="Used with trainable: lora.")
     dtype: Literal["float32", "bfloat16"] = Field(
         default="float32",

@@ -63,7 +63,7 @@ def direction_chunk(
 ) -> torch.Tensor:
     """Return elements start … stop - 1 of z as float32; start is a multiple of 128."""
     if direction.is_low_rank and len(shape) > 1:
-        return _low_rank(direction, name, shape, torch.arange(start, stop, device=device))
+        return _low_rank_chunk(direction, name, shape, start, stop, device)
     per_block = BITS_PER_BLOCK if direction.kind == "rademacher" else WORDS_PER_BLOCK
     blocks = torch.arange(start // per_block, -(-stop // per_block), dtype=torch.int64, device=device)
     words = torch.stack(_philox(blocks, stream(direction, name)), dim=-1)
@@ -91,9 +91,25 @@ def values_at(direction: Direction, name: str, shape: Sequence[int], indices: to
     return torch.where(indices % 2 == 0, cosine, sine)
 
 
+def _low_rank_chunk(
+    direction: Direction, name: str, shape: Sequence[int], start: int, stop: int, device: torch.device
+) -> torch.Tensor:
+    """Return elements start … stop - 1 of U Vᵀ / √rank, whole rows at a time where they are no longer than a chunk."""
+    left, right = low_rank_tensors(direction, name, tuple(shape), device)
+    columns = right.shape[0]
+    if columns > CHUNK:
+        return _low_rank(direction, name, shape, torch.arange(start, stop, device=device))
+    first = start // columns
+    rows = left[first : -(-stop // columns)]
+    values = rows[:, :1] * right[:, 0]
+    for r in range(1, direction.rank):
+        values += rows[:, r : r + 1] * right[:, r]
+    return values.mul_(float(low_rank_scale(direction))).view(-1)[start - first * columns :][: stop - start]
+
+
 def _low_rank(direction: Direction, name: str, shape: Sequence[int], indices: torch.Tensor) -> torch.Tensor:
     """Return (Σ_r U_ir V_jr) / √rank at flat indices, a rounding after each product and each sum."""
-    left, right = _factors(direction, name, tuple(shape), indices.device)
+    left, right = low_rank_tensors(direction, name, tuple(shape), indices.device)
     columns = right.shape[0]
     i, j = indices // columns, indices % columns
     values = left[i, 0] * right[j, 0]
@@ -103,7 +119,10 @@ def _low_rank(direction: Direction, name: str, shape: Sequence[int], indices: to
 
 
 @lru_cache(maxsize=64)  # chunks of one tensor, and the probes and update of one step
-def _factors(direction: Direction, name: str, shape: tuple[int, ...], device: torch.device):
+def low_rank_tensors(
+    direction: Direction, name: str, shape: tuple[int, ...], device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return U [rows, rank] and V [columns, rank] of one tensor, float32, to be read (`counter.low_rank_factors`)."""
     left, right = low_rank_factors(direction, name, shape)
     return torch.from_numpy(left).to(device), torch.from_numpy(right).to(device)
 

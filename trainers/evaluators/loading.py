@@ -50,6 +50,9 @@ def trainable_parameters(model: torch.nn.Module, config: ModelConfig) -> dict[st
     named = dict(model.named_parameters())
     if config.trainable == "lora":
         named = {_adapter_name(name): tensor for name, tensor in named.items() if _belongs_to_adapter(name)}
+    elif config.trainable == "all-linear":
+        chosen = _linear_weights(model, config.head)
+        named = {name: tensor for name, tensor in named.items() if name in chosen}
     return {name: tensor for name, tensor in named.items() if tensor.is_floating_point()}
 
 
@@ -96,6 +99,22 @@ def _with_adapter(model: Any, config: ModelConfig, seed: int) -> Any:
             values = uniform_values(seed, _adapter_name(name), tensor.numel(), 1.0 / math.sqrt(tensor.shape[1]))
             tensor.data.copy_(torch.from_numpy(values).view(tensor.shape))
     return adapted
+
+
+def _linear_weights(model: Any, head: str) -> set[str]:
+    """Return the names of all linear layers' weights but the vocabulary's, and all of a classification head.
+
+    As PEFT's `all-linear` chooses, which leaves the head to `modules_to_save`: a head that is made anew has to train.
+    """
+    vocabulary = model.get_output_embeddings()
+    found = {
+        f"{name}.weight"
+        for name, module in model.named_modules()
+        if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not vocabulary
+    }
+    if head == "sequence-classification":
+        found |= {name for name, _ in model.named_parameters() if not name.startswith(f"{model.base_model_prefix}.")}
+    return found
 
 
 def _belongs_to_adapter(name: str) -> bool:

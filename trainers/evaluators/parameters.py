@@ -58,6 +58,11 @@ class Parameters:
         """Number of parameters that directions move, d: those of the mask where there is one."""
         return sum(tensor.numel() for tensor in (self._kept or self._base).values())
 
+    @property
+    def is_masked(self) -> bool:
+        """Whether directions move only some of the parameters."""
+        return self._kept is not None
+
     def perturb(self, direction: Direction, scale: float, more: Terms = ()) -> None:
         """Write θ + scale · z(direction), plus the terms of `more`, into the live weights."""
         if self._kept is not None:

@@ -155,14 +155,16 @@ class TransformersEvaluator:
 
         What trains is written in float32, as updates left it, whatever the type that the model computes in.
         """
-        live = {name: parameter.data for name, parameter in self._trained.items()}
+        live = [(parameter, parameter.data) for parameter in self._model.parameters()]
+        if self._model is self._base:  # what does not train as well: a file in two types would be read in one
+            rounded_to("float32", self._model)
         for name, tensor in self.parameters.theta().items():
             self._trained[name].data = tensor
         try:
             self._model.save_pretrained(folder)
         finally:
-            for name, tensor in live.items():
-                self._trained[name].data = tensor
+            for parameter, tensor in live:
+                parameter.data = tensor
         self._tokenizer.save_pretrained(folder)
 
     def close(self) -> None:

@@ -35,6 +35,7 @@ class VllmEvaluator:
         tokenizer: reads generated tokens, and is exported with the model.
         num_labels: unused, as there are no classification heads here.
         seed: public key from which an adapter is initialised.
+        probe_rank: of the low-rank probes that are shown as adapters (`vllm_checks.probe_rank`); 0 for none.
 
     Raises:
         ValueError: a head other than causal-lm, or a model whose weights cannot be moved inside the engine.
@@ -48,6 +49,7 @@ class VllmEvaluator:
         *,
         num_labels: int,
         seed: int,
+        probe_rank: int = 0,
     ) -> None:
         del num_labels
         shape = _shape(model)
@@ -56,7 +58,7 @@ class VllmEvaluator:
         self._constant = constant_example(tokenizer, model.head)
         self._longest = longest_row(performance, shape)
         self._places = getattr(shape.get_text_config(), "max_position_embeddings", None)
-        self._engine = start_engine(model, performance, shape)
+        self._engine = start_engine(model, performance, shape, probe_rank=probe_rank)
         with ExitStack() as if_refused:
             if_refused.callback(self.close)
             self.model_size: int = self._rpc(
@@ -66,6 +68,7 @@ class VllmEvaluator:
                 seed=seed,
                 max_tokens=performance.micro_batch_tokens,
                 batch_invariant=performance.vllm.batch_invariant,
+                probe_rank=probe_rank,
             )
             if_refused.pop_all()
         self.parameters = VllmParameters(self._rpc)

@@ -27,6 +27,12 @@ LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Ranks that vLLM has room for; others take that of the next."""
 DEFAULT_SLOTS = 8
 """Adapters held at once where the configuration says nothing."""
+LINEAR_LAYERS = (
+    *("q_proj", "k_proj", "v_proj", "o_proj", "out_proj"),
+    *("gate_proj", "up_proj", "down_proj", "fc1", "fc2", "project_in", "project_out"),
+)
+"""Last names of the linear layers of architectures that vLLM gives adapters to."""
+_WITHOUT_ADAPTERS = {"GPT2LMHeadModel"}
 _FUSED = ({"q_proj", "k_proj", "v_proj"}, {"gate_proj", "up_proj"})
 _CONTEXT = ("max_position_embeddings", "n_positions")
 
@@ -54,7 +60,27 @@ def require_supported(config: RunConfig, examples: Sequence[Example]) -> None:
     _require_devices(config, model, package.device)
     _require_context(config, model, examples)
     if config.model.trainable == "lora":
-        _require_slots_fit(config, model)
+        _require_slots_fit(config, model, "model.lora.rank", config.model.lora.rank, config.model.lora.target_modules)
+    elif rank := probe_rank(config):
+        _require_slots_fit(config, model, "method.direction_rank", rank, LINEAR_LAYERS)
+
+
+def probe_rank(config: RunConfig) -> int:
+    """Return the rank of the probes that an engine shows as adapters over the model's own weights; 0 where it writes.
+
+    They are low-rank directions of linear layers alone (a vector has no such form), without a mask, of an architecture
+    and a rank that vLLM has adapters for.
+    """
+    method = config.method
+    if config.model.trainable != "all-linear" or method.direction != "low-rank" or method.mask is not None:
+        return 0
+    has_adapters = not _WITHOUT_ADAPTERS & set(model_config(config.model.path).get("architectures") or [])
+    return method.direction_rank if has_adapters and room_for(method.direction_rank) else 0
+
+
+def room_for(rank: int) -> int | None:
+    """Return the least rank that vLLM has room for and that holds this one; None where there is none."""
+    return next((room for room in LORA_RANKS if room >= rank), None)
 
 
 def model_config(path: str) -> dict[str, Any]:
@@ -138,20 +164,21 @@ def _require_context(config: RunConfig, model: Mapping[str, Any], examples: Sequ
         )
 
 
-def _require_slots_fit(config: RunConfig, model: Mapping[str, Any]) -> None:
+def _require_slots_fit(
+    config: RunConfig, model: Mapping[str, Any], field: str, wanted: int, targets: Sequence[str] | None
+) -> None:
     """Refuse adapters that alone, without weights and keys, exceed the memory."""
-    slots, wanted = config.performance.vllm.max_loras or DEFAULT_SLOTS, config.model.lora.rank
-    rank = next((size for size in LORA_RANKS if size >= wanted), None)
+    slots, rank = config.performance.vllm.max_loras or DEFAULT_SLOTS, room_for(wanted)
     if rank is None:
-        raise ValueError(f"model.lora.rank {wanted}: vLLM has ranks up to {LORA_RANKS[-1]}")
+        raise ValueError(f"{field} {wanted}: vLLM has ranks up to {LORA_RANKS[-1]}")
     width = 4 if config.model.dtype == "float32" else 2
-    of_slot = width * rank * sum(map(sum, adapted_shapes(model, config.model.lora.target_modules)))
+    of_slot = width * rank * sum(map(sum, adapted_shapes(model, targets)))
     free = _free_bytes(config)
     if slots * of_slot > free:
         raise ValueError(
             f"performance.vllm.max_loras: {slots} adapters of {of_slot / 1e6:,.1f} MB (rank {rank}, "
             f"{config.model.dtype}) are {slots * of_slot / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free: "
-            f"{free // of_slot} fit at most. Lower max_loras or model.lora.rank"
+            f"{free // of_slot} fit at most. Lower max_loras or {field}"
         )
 
 
@@ -169,9 +196,11 @@ def adapted_shapes(model: Mapping[str, Any], targets: Sequence[str] | None) -> l
         shapes = {"c_attn": (hidden, 3 * hidden), "c_fc": (hidden, feed), "c_proj": (hidden + feed, 2 * hidden)}
     else:
         shapes = {"q_proj": (hidden, queries), "k_proj": (hidden, keys), "v_proj": (hidden, keys)}
-        shapes |= {"o_proj": (queries, hidden), "out_proj": (queries, hidden), "fc1": (hidden, feed)}
-        shapes |= {"fc2": (feed, hidden), "gate_proj": (hidden, feed), "up_proj": (hidden, feed)}
-        shapes |= {"down_proj": (feed, hidden)}
+        if "ffn_dim" in model:
+            shapes |= {"out_proj": (queries, hidden), "fc1": (hidden, feed), "fc2": (feed, hidden)}
+        else:
+            shapes |= {"o_proj": (queries, hidden), "gate_proj": (hidden, feed), "up_proj": (hidden, feed)}
+            shapes |= {"down_proj": (feed, hidden)}
     chosen = {name.rpartition(".")[2] for name in targets} if targets else {"q_proj", "c_attn"}  # PEFT's choice, fused
     for group in _FUSED:
         chosen |= group if group & chosen else set()

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from trainers.config import ModelConfig, PerformanceConfig
-from trainers.evaluators.vllm_checks import DEFAULT_SLOTS, LORA_RANKS
+from trainers.evaluators.vllm_checks import DEFAULT_SLOTS, LINEAR_LAYERS, LORA_RANKS, room_for
 
 MAX_ROWS = 256  # of one pass
 LEAST_TOKENS = 4096  # of one pass: a row up to this length is read however small a micro-batch is
@@ -27,13 +27,14 @@ _BLOCK = 32  # tokens of a cache block; a row's last one is filled in part
 _running: set[int] = set()  # engines of this process
 
 
-def start_engine(model: ModelConfig, performance: PerformanceConfig, shape: Any) -> Any:
+def start_engine(model: ModelConfig, performance: PerformanceConfig, shape: Any, *, probe_rank: int = 0) -> Any:
     """Return a vLLM `LLM` for a model, with no weight moved yet.
 
     Args:
         model: which model, and what of it trains.
         performance: micro-batch size and the engine's own settings.
         shape: the model's Hugging Face configuration.
+        probe_rank: of low-rank probes that are shown as adapters over the model's own weights; 0 for none.
 
     Raises:
         ValueError: the engine cannot do what is asked for.
@@ -70,7 +71,7 @@ def start_engine(model: ModelConfig, performance: PerformanceConfig, shape: Any)
                 disable_log_stats=True,
                 use_tqdm_on_load=False,
                 worker_extension_cls="trainers.evaluators.vllm_worker.ZoWorker",
-                **(_adapter_settings(model, performance, shape) if model.trainable == "lora" else {}),
+                **_adapter_settings(model, performance, shape, probe_rank),
             )
         finally:
             torch.set_num_threads = set_num_threads  # the engine puts something in its place that does nothing
@@ -141,15 +142,21 @@ def _cache_bytes(model: ModelConfig, performance: PerformanceConfig, shape: Any)
     return tokens * bytes_per_token // performance.vllm.tensor_parallel
 
 
-def _adapter_settings(model: ModelConfig, performance: PerformanceConfig, shape: Any) -> dict[str, Any]:
+def _adapter_settings(
+    model: ModelConfig, performance: PerformanceConfig, shape: Any, probe_rank: int
+) -> dict[str, Any]:
     from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as CHOICE
 
-    rank = model.lora.rank
+    if model.trainable != "lora" and not probe_rank:
+        return {}
+    trains = model.trainable == "lora"
+    rank = model.lora.rank if trains else probe_rank
     if rank > LORA_RANKS[-1]:
         raise ValueError(f"lora.rank {rank}: vLLM takes ranks up to {LORA_RANKS[-1]}. Lower it.")
+    chosen = model.lora.target_modules or sorted(CHOICE.get(shape.model_type, []))
     return {
         "enable_lora": True,
         "max_loras": performance.vllm.max_loras or DEFAULT_SLOTS,
-        "max_lora_rank": next(room for room in LORA_RANKS if room >= rank),
-        "lora_target_modules": model.lora.target_modules or sorted(CHOICE.get(shape.model_type, [])),
+        "max_lora_rank": room_for(rank),
+        "lora_target_modules": chosen if trains else list(LINEAR_LAYERS),
     }

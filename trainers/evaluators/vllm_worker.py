@@ -10,7 +10,7 @@ reaches. Over several devices each worker keeps the whole θ and writes its own 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, wraps
 from pathlib import Path
@@ -25,11 +25,12 @@ from vllm.model_executor.layers import utils as layer_utils
 from trainers.config import ModelConfig
 from trainers.evaluators.base import Example, Point, Probe
 from trainers.evaluators.batching import rows_of
-from trainers.evaluators.loading import load_model, trainable_parameters
+from trainers.evaluators.loading import load_model, rounded_to, trainable_parameters
 from trainers.evaluators.padding import FIXED_TOKENS
 from trainers.evaluators.scores import losses_of
+from trainers.evaluators.vllm_low_rank import LowRankWeights
 from trainers.evaluators.vllm_scoring import Scorer, Visit
-from trainers.evaluators.vllm_weights import AdapterWeights, FullWeights, Write
+from trainers.evaluators.vllm_weights import AdapterWeights, FullWeights, Shown
 
 _custom_ops._supports_onednn = False
 layer_utils.check_cpu_sgl_kernel = lambda *_: False
@@ -90,10 +91,19 @@ class WorkerModel:
         seed: public key from which an adapter is initialised.
         max_tokens: largest pass, tokens.
         batch_invariant: whether the engine's kernels round a row alike whatever its neighbours.
+        probe_rank: of the low-rank probes that slots have room for; 0 where the engine has no slots for them.
     """
 
     def __init__(
-        self, runner: Any, *, config: dict[str, Any], pad_id: int, seed: int, max_tokens: int, batch_invariant: bool
+        self,
+        runner: Any,
+        *,
+        config: dict[str, Any],
+        pad_id: int,
+        seed: int,
+        max_tokens: int,
+        batch_invariant: bool,
+        probe_rank: int,
     ) -> None:
         self._config = ModelConfig.model_validate(config)
         self._load = partial(load_model, self._config, num_labels=0, pad_token_id=pad_id, seed=seed, device="cpu")
@@ -101,11 +111,7 @@ class WorkerModel:
         self.size = sum(tensor.numel() for tensor in loaded.parameters())
         trained = trainable_parameters(loaded, self._config)
         weights = {name: tensor.data.to(runner.device) for name, tensor in trained.items()}
-        self._weights = (
-            AdapterWeights(runner, weights, self._config)
-            if self._config.trainable == "lora"
-            else FullWeights(runner, weights)
-        )
+        self._weights = _weights(runner, weights, self._config, probe_rank)
         self.parameters = self._weights.parameters
         self._scorer = Scorer(
             runner, max_tokens=max_tokens, fixed_tokens=_fixed_tokens(runner, max_tokens, batch_invariant)
@@ -113,12 +119,12 @@ class WorkerModel:
 
     def probe(self, batch: Sequence[Example], probes: Sequence[Probe]) -> np.ndarray | None:
         """Return the loss of every example at every probe, float64 [len(probes), len(batch)]."""
-        scores = self._scores(batch, [self._write(probe) for probe in probes])
+        scores = self._scores(batch, len(probes), self._weights.probed(probes))
         return None if scores is None else np.stack([losses_of(of_probe, batch) for of_probe in scores])
 
     def scores(self, batch: Sequence[Example]) -> list[np.ndarray] | None:
         """Return the scores of every example at θ, float64 [options]."""
-        scores = self._scores(batch, [self.parameters.settle])
+        scores = self._scores(batch, 1, self._weights.shown([self.parameters.settle]))
         return None if scores is None else scores[0]
 
     def count(self) -> int:
@@ -136,26 +142,25 @@ class WorkerModel:
 
     def show(self, probes: Sequence[Probe] | None) -> list[Any]:
         """Write θ, or as many probes as the engine can see at once; return the adapter that has each."""
-        writes = [self.parameters.settle] if probes is None else [self._write(probe) for probe in probes]
-        return [adapter for _, adapter in next(self._weights.shown(writes))]
+        shown = self._weights.shown([self.parameters.settle]) if probes is None else self._weights.probed(probes)
+        return [adapter for _, adapter in next(shown)]
 
     def export(self, folder: Path) -> None:
         """Write the model at θ, or its adapter, in float32 as `from_pretrained` reads it; the first worker does."""
         if get_tensor_model_parallel_rank():
             return
         model = self._load()
+        rounded_to(self._config.dtype, model)  # what does not train is written as it was computed with
+        rounded_to("float32", model)
         for name, tensor in trainable_parameters(model, self._config).items():
             tensor.data = self.parameters.theta()[name].cpu()
         model.save_pretrained(folder)
 
-    def _write(self, probe: Probe) -> Write:
-        return partial(self.parameters.perturb, probe.direction, probe.scale, probe.more)
-
-    def _scores(self, batch: Sequence[Example], writes: Sequence[Write]) -> list[list[np.ndarray]] | None:
-        """Return each example's scores after each write, float64 [options]; None where no logits are gathered."""
+    def _scores(self, batch: Sequence[Example], count: int, views: Iterator[Shown]) -> list[list[np.ndarray]] | None:
+        """Return each example's scores in each of `count` views, float64 [options]; None without gathered logits."""
         rows = rows_of(batch)
-        found: list[list[dict[int, np.ndarray]]] = [[{} for _ in batch] for _ in writes]
-        for shown in self._weights.shown(writes):
+        found: list[list[dict[int, np.ndarray]]] = [[{} for _ in batch] for _ in range(count)]
+        for shown in views:
             visits = [(number, Visit(row, adapter)) for number, adapter in shown for row in rows]
             scores = self._scorer.scores([visit for _, visit in visits])
             if not scores:
@@ -167,6 +172,14 @@ class WorkerModel:
             [np.concatenate([options[index] for index in sorted(options)]) for options in examples]
             for examples in found
         ] or None
+
+
+def _weights(
+    runner: Any, weights: Mapping[str, torch.Tensor], config: ModelConfig, probe_rank: int
+) -> FullWeights | AdapterWeights:
+    if config.trainable == "lora":
+        return AdapterWeights(runner, weights, config)
+    return LowRankWeights(runner, weights, probe_rank) if probe_rank else FullWeights(runner, weights)
 
 
 def _fixed_tokens(runner: Any, max_tokens: int, batch_invariant: bool) -> int | None:

@@ -39,6 +39,16 @@ def test_every_way_to_draw_gives_the_bits_of_the_specification(direction, shape)
         assert torch.equal(at(direction, "w", shape, kept), expected.reshape(-1)[kept])
 
 
+@pytest.mark.parametrize("shape", [(70, 100), (3, 1000), (9, 4, 32)], ids=str)
+def test_chunks_cut_rows_where_they_like(shape, monkeypatch):
+    """Rows shorter than a chunk and longer, with an end inside of one."""
+    monkeypatch.setattr(apply_torch, "CHUNK", 256)
+    for rank in (1, 3):
+        direction, values = Direction(3, 5, 1, "low-rank", rank), torch.zeros(shape)
+        add_to_all({"w": values}, [(direction, 1.0)])
+        assert torch.equal(values, seen_as(direction, shape))
+
+
 @pytest.mark.parametrize("direction", DIRECTIONS, ids=lambda z: f"{z.kind}{z.rank or ''}")
 def test_a_mask_writes_and_moves_what_it_keeps_and_nothing_else(direction):
     master, kept = {"w": torch.randn(40, 30)}, {"w": torch.arange(0, 1200, 7)}

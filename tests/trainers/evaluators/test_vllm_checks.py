@@ -17,10 +17,14 @@ from trainers.config import RunConfig
 from trainers.evaluators import vllm_checks
 from trainers.evaluators.base import Example
 from trainers.evaluators.vllm_checks import (
+    _WITHOUT_ADAPTERS,
+    ARCHITECTURES,
     CPU_HEAD_SIZES,
+    LINEAR_LAYERS,
     LORA_RANKS,
     adapted_shapes,
     model_config,
+    probe_rank,
     require_supported,
 )
 from trainers.evaluators.vllm_package import Package
@@ -136,6 +140,42 @@ def test_adapters_that_do_not_fit_are_refused_with_the_arithmetic(check, monkeyp
     check(**lora, performance={"vllm": {"max_loras": 7}})
 
 
+LOW_RANK = {"direction": "low-rank", "direction_rank": 5}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "trainable", "method", "rank"),
+    [
+        ("llama", "all-linear", LOW_RANK, 5),
+        ("opt", "all-linear", LOW_RANK, 5),
+        ("gpt2", "all-linear", LOW_RANK, 0),
+        ("llama", "all-linear", {"direction_rank": 5}, 0),
+        ("llama", "all-linear", LOW_RANK | {"direction_rank": 512}, 512),
+        ("llama", "all-linear", LOW_RANK | {"direction_rank": 513}, 0),
+        ("llama", "all-linear", LOW_RANK | {"name": "dp-zopo", "stage_steps": 2, "mask": {"keep": 0.5}}, 0),
+        ("llama", "full", LOW_RANK, 0),
+        ("llama", "lora", LOW_RANK, 0),
+    ],
+)
+def test_probes_that_an_engine_shows_as_adapters(project, tmp_path, architecture, trainable, method, rank):
+    path = str(save_model(tmp_path, architecture))
+    settings = {**project, "model": {**project["model"], "path": path, "trainable": trainable}}
+    settings["method"] = {**project["method"], **method}
+    assert probe_rank(RunConfig.model_validate(settings)) == rank
+
+
+def test_slots_of_low_rank_probes_that_do_not_fit_are_refused_with_the_arithmetic(check, monkeypatch):
+    """Rank 8 for 5: what q, k and v take, the output (64 → 64), gate, up and down (64 → 96), in two layers."""
+    of_slot = 4 * 8 * 2 * (64 + 64 + 2 * (64 + 32) + 64 + 64 + 3 * (64 + 96))
+    sections = {"model": {"trainable": "all-linear"}, "method": LOW_RANK, "performance": {"vllm": {"max_loras": 6}}}
+    monkeypatch.setattr(vllm_checks, "_free_bytes", lambda config: 6 * of_slot)
+    check(**sections)
+    monkeypatch.setattr(vllm_checks, "_free_bytes", lambda config: 6 * of_slot - 1)
+    with pytest.raises(ValueError, match=r"6 adapters .*: 5 fit at most\. Lower max_loras or method\.direction_rank"):
+        check(**sections)
+    check(**sections | {"model": {"trainable": "full"}})
+
+
 @pytest.mark.parametrize(
     ("targets", "width"),
     [
@@ -143,6 +183,7 @@ def test_adapters_that_do_not_fit_are_refused_with_the_arithmetic(check, monkeyp
         (["q_proj"], 64 + 64 + 2 * (64 + 32)),
         (["model.layers.0.self_attn.o_proj"], 64 + 64),
         (["up_proj", "down_proj"], 3 * (64 + 96)),
+        (LINEAR_LAYERS, 64 + 64 + 2 * (64 + 32) + 64 + 64 + 3 * (64 + 96)),
     ],
 )
 def test_a_fused_matrix_takes_memory_for_its_group(project, targets, width):
@@ -154,8 +195,13 @@ def test_a_fused_matrix_takes_memory_for_its_group(project, targets, width):
 def test_the_tables_are_those_of_the_engine():
     """Read, not imported: vLLM takes long to load, and changes torch for the process that loads it."""
     origin = find_spec("vllm").origin
-    source = {name: (Path(origin).parent / name).read_text() for name in ("config/lora.py", BACKEND)}
+    models = [f"model_executor/models/{name}.py" for name in ("llama", "qwen2", "opt", "gpt2")]
+    source = {name: (Path(origin).parent / name).read_text() for name in ("config/lora.py", BACKEND, *models)}
     (ranks,) = re.findall(r"^MaxLoRARanks = Literal\[(.*)\]$", source["config/lora.py"], re.MULTILINE)
     (sizes,) = re.findall(r"def get_supported_head_sizes.*\n\s+return \[(.*)\]", source[BACKEND])
     assert tuple(map(int, ranks.split(","))) == LORA_RANKS
     assert tuple(map(int, sizes.split(","))) == CPU_HEAD_SIZES
+    bases = {}
+    for model in models:
+        bases |= dict(re.findall(r"^class (\w+)\(([^)]*)\)", source[model], re.MULTILINE))
+    assert {name for name in ARCHITECTURES if "SupportsLoRA" not in bases[name]} == _WITHOUT_ADAPTERS

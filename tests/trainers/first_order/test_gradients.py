@@ -16,6 +16,7 @@ from trainers.first_order.proof import open_gradients
 
 HOOKED = ["llama", "llama-tied", "gpt2", "bert"]
 KINDS = [(name, trainable) for name in [*HOOKED, "opt"] for trainable in ("full", "lora")]
+KINDS += [(name, "all-linear") for name in ("llama", "gpt2", "bert")]
 
 
 def flat(gradient: dict[str, torch.Tensor], unit: int = 0) -> np.ndarray:

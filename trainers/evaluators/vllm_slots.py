@@ -1,0 +1,92 @@
+"""Slots of vLLM's adapters: registered empty, once, and filled in place whenever something else is to be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from vllm.lora.request import LoRARequest
+
+Pair = tuple[torch.Tensor, torch.Tensor]
+"""A [rank, inputs] and B [outputs, rank] of one matrix: an input x adds B A x to its output."""
+
+
+class Slot(NamedTuple):
+    """A place for one adapter, and the adapter that requests name to be read with what is there."""
+
+    index: int
+    adapter: LoRARequest
+
+
+class Slots:
+    """All slots of an engine.
+
+    Args:
+        runner: vLLM's model runner, with adapters enabled and none registered.
+        rank: of what will be filled in, at most; what is of lower rank is padded with zeros.
+    """
+
+    def __init__(self, runner: Any, rank: int) -> None:
+        manager = runner.lora_manager._adapter_manager
+        self._modules = {
+            name: (module, manager.packed_modules.get(name, [name])) for name, module in manager.modules.items()
+        }
+        self._slots = list(_registered(runner.lora_manager, rank))
+
+    def require(self, parts: Iterable[str]) -> None:
+        """Check that there is a slot for every one of these modules, by Hugging Face name.
+
+        Raises:
+            ValueError: there is none for one of them.
+        """
+        known = {part for _, parts in self._modules.values() for part in parts}
+        for part in parts:
+            if part not in known:
+                raise ValueError(
+                    f"lora.target_modules: the engine gives no adapter to {part}. Leave it out, or use "
+                    "performance.evaluator transformers."
+                )
+
+    def groups(self, count: int) -> Iterator[list[tuple[int, Slot]]]:
+        """Yield numbers below `count` with a slot each, as many at a time as there are slots."""
+        for start in range(0, count, len(self._slots)):
+            yield list(zip(range(start, count), self._slots, strict=False))
+
+    def fill(self, slots: Sequence[Slot], pair_of: Callable[[int, str], Pair | None]) -> None:
+        """Put the factors of every module into slots, one module after the other.
+
+        Args:
+            slots: whose adapters are to be seen with them.
+            pair_of: place in `slots` and name of a module → its factors, tensors that the engine may change.
+        """
+        for module, parts in self._modules.values():
+            for place, slot in enumerate(slots):
+                pairs = [pair_of(place, part) or (None, None) for part in parts]
+                if any(a is not None for a, _ in pairs):
+                    factors = pairs[0] if len(parts) == 1 else tuple(map(list, zip(*pairs, strict=True)))
+                    module.set_lora(slot.index, *factors)
+
+
+@contextmanager
+def without_adapters(runner: Any) -> Iterator[None]:
+    """Give a model its own layers back for a while: its `load_weights` does not know the names in their wrappers."""
+    wrapped = dict(runner.lora_manager._adapter_manager.modules)
+    for name, module in wrapped.items():
+        runner.model.set_submodule(name, module.base_layer)
+    try:
+        yield
+    finally:
+        for name, module in wrapped.items():
+            runner.model.set_submodule(name, module)
+
+
+def _registered(lora_manager: Any, rank: int) -> Iterator[Slot]:
+    """Register an empty adapter for each slot; requests name them from then on."""
+    manager = lora_manager._adapter_manager
+    for number in range(1, manager.lora_slots + 1):
+        adapter = LoRARequest(f"probe-{number}", number, "in memory")
+        lora_manager.add_dummy_lora(adapter, rank=rank)
+        manager.activate_adapter(number)
+        yield Slot(manager.lora_index_to_id.index(number), adapter)
