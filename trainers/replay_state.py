@@ -14,15 +14,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trainers.release_log import Transcript
-
-if TYPE_CHECKING:
-    import torch
 
 FORMAT = "dpzo.state.v1"
 _PATTERN = "state-*.safetensors"
@@ -31,28 +29,28 @@ _DIGEST_CHARACTERS = 32  # of SHA-256: 128 bits, against damage and mix-ups
 
 @dataclass(frozen=True)
 class ReplayState:
-    """A place in a run.
+    """A place in a run, less the tensors, which whoever holds them writes and reads.
 
     Args:
         steps: that θ contains.
-        tensors: θ, and mask, anchor and velocity where there are any, by name.
         method: what the method remembers of released values.
         scores: those of the score points before this place; None where a point had none.
     """
 
     steps: int
-    tensors: Mapping[str, torch.Tensor]
     method: Mapping[str, list[float]]
     scores: tuple[float | None, ...]
 
 
-def write_state(folder: Path, header: Mapping[str, Any], log: Transcript, state: ReplayState) -> None:
-    """Write a state and remove those before it.
+def write_state(
+    folder: Path, header: Mapping[str, Any], log: Transcript, state: ReplayState, save: Callable[..., None]
+) -> None:
+    """Write a state, whose tensors `save` writes (`ParameterSpace.save`), and remove those before it.
 
     Raises:
-        OSError, safetensors.SafetensorError: it could not be written; those before it are still there.
+        OSError: it could not be written; those before it are still there.
     """
-    from trainers.tensor_file import PATTERN_OF_PARTS, digest_of_file, write_tensors
+    from trainers.tensor_file import PATTERN_OF_PARTS, digest_of_file, write_whole
 
     for part in folder.glob(PATTERN_OF_PARTS):  # of a process that was killed
         part.unlink()
@@ -68,14 +66,17 @@ def write_state(folder: Path, header: Mapping[str, Any], log: Transcript, state:
     def path_of(part: Path) -> Path:
         return folder / f"state-{state.steps:08d}-{digest_of_file(part)[:_DIGEST_CHARACTERS]}.safetensors"
 
-    path = write_tensors(state.tensors, metadata, path_of, folder)
+    path = write_whole(partial(save, metadata=metadata), path_of, folder)
     for old in folder.glob(_PATTERN):
         if old != path:
             old.unlink()
 
 
-def read_state(folder: Path, header: Mapping[str, Any], log: Transcript) -> ReplayState | None:
-    """Return the newest state in a folder that is whole and was made of these releases; None if there is none."""
+def read_state(folder: Path, header: Mapping[str, Any], log: Transcript) -> tuple[ReplayState, Path] | None:
+    """Return the newest state in a folder that is whole and was made of these releases, and the file of its tensors.
+
+    None if there is none.
+    """
     return next(_usable(folder, header, log), None)
 
 
@@ -85,7 +86,7 @@ def remove_states(folder: Path) -> None:
         path.unlink()
 
 
-def _usable(folder: Path, header: Mapping[str, Any], log: Transcript) -> Iterator[ReplayState]:
+def _usable(folder: Path, header: Mapping[str, Any], log: Transcript) -> Iterator[tuple[ReplayState, Path]]:
     paths = sorted(folder.glob(_PATTERN), reverse=True)
     if not paths:
         return
@@ -98,13 +99,11 @@ def _usable(folder: Path, header: Mapping[str, Any], log: Transcript) -> Iterato
             continue
         with safe_open(path, framework="pt") as file:
             said = file.metadata()
-            if said.get("format") != FORMAT:
-                continue
-            steps, num_public = int(said["steps"]), int(said["num_public"])
-            if said["releases"] != _digest_of_releases(header, log, steps, num_public):
-                continue
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        yield ReplayState(steps, tensors, json.loads(said["method"]), tuple(json.loads(said["scores"])))
+        if said.get("format") != FORMAT:
+            continue
+        steps, num_public = int(said["steps"]), int(said["num_public"])
+        if said["releases"] == _digest_of_releases(header, log, steps, num_public):
+            yield ReplayState(steps, json.loads(said["method"]), tuple(json.loads(said["scores"]))), path
 
 
 def _digest_of_releases(header: Mapping[str, Any], log: Transcript, steps: int, num_public: int) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainers.config import RunConfig
-from trainers.evaluators.base import Example, LossEvaluator, Restorable
+from trainers.evaluators.base import Example, LossEvaluator
 from trainers.evaluators.proof import require_resolved
 from trainers.groups import groups_of
 from trainers.mechanism import MechanismPlan
@@ -297,28 +297,20 @@ class Run(BaseRun):
 
     def _save(self) -> None:
         """Write where the run is; without it a replay takes longer, so that a full disk is no end."""
-        parameters = self._workspace.evaluator.parameters
-        if not isinstance(parameters, Restorable):
-            return
-        from safetensors import SafetensorError
-
-        method = self._context.method.state()
-        state = ReplayState(self.steps_taken, parameters.state(), method, tuple(self._scores))
+        state = ReplayState(self.steps_taken, self._context.method.state(), tuple(self._scores))
         try:
-            write_state(self._folder, self._header, self.log, state)
-        except (OSError, SafetensorError) as error:
+            write_state(self._folder, self._header, self.log, state, self._workspace.evaluator.parameters.save)
+        except OSError as error:
             if not self._is_warned:
                 LOGGER.warning("%s: no snapshot can be written (%s); a replay will take longer", self._folder, error)
             self._is_warned = True
 
     def _restore(self) -> None:
         """Go on from the last snapshot of the releases that are in the log, if there is one."""
-        parameters = self._workspace.evaluator.parameters
-        if not isinstance(parameters, Restorable):
-            return
-        state = read_state(self._folder, self._header, self.log)
-        if state is not None:
-            parameters.restore(state.tensors)
+        found = read_state(self._folder, self._header, self.log)
+        if found is not None:
+            state, file = found
+            self._workspace.evaluator.parameters.load(file)
             self._context.method.restore(state.method)
             self.steps_taken, self._scores = state.steps, list(state.scores)
 

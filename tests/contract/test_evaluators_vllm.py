@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from tests.contract.test_evaluators import MANY_TOKENS, ONE_TOKEN, OWN_OPTIONS, TARGET, Z, moved, one_thread
 from tests.support.models import save_model, tokenizer
+from tests.support.runs import plan_of, run_config
 from trainers.config import LoraConfig, ModelConfig, PerformanceConfig, VllmConfig
 from trainers.directions import Direction
 from trainers.evaluators.base import Example, Point, Probe
@@ -25,6 +26,9 @@ from trainers.evaluators.padding import FIXED_TOKENS
 from trainers.evaluators.proof import prove, require_room
 from trainers.evaluators.transformers import TransformersEvaluator
 from trainers.evaluators.vllm import VllmEvaluator
+from trainers.replay_state import remove_states
+from trainers.run import Run, Tokens, Workspace
+from trainers.tokens import LocalTokens
 
 pytestmark = [
     pytest.mark.vllm,
@@ -226,6 +230,54 @@ def test_velocity_anchor_and_mask_are_those_of_transformers(pair):
     np.testing.assert_allclose(
         pair.vllm.probe(TARGET, pair.probes), pair.transformers.probe(TARGET, pair.probes), rtol=0, atol=pair.atol
     )
+
+
+def test_what_one_saves_the_other_goes_on_from(pair, tmp_path):
+    for evaluator, other in (both(pair), both(pair)[::-1]):
+        evaluator.apply([(Z[0], 1e-3)], momentum=0.9)
+        evaluator.parameters.set_anchor()
+        evaluator.parameters.restrict([(Z[0], 1.0)], signed=False, keep=0.1)
+        evaluator.apply([(Z[1], 1e-2)], momentum=0.9)
+        evaluator.parameters.save(tmp_path / "saved", {"steps": "2"})
+        other.parameters.load(tmp_path / "saved")
+        for each in both(pair):
+            each.parameters.pull(0.3)
+            each.apply([(Z[1], 1e-2)], momentum=0.9)
+        assert pair.vllm.state_digest() == pair.transformers.state_digest()
+        assert pair.vllm.parameter_count == pair.transformers.parameter_count
+        np.testing.assert_allclose(pair.vllm.losses(TARGET), pair.transformers.losses(TARGET), rtol=0, atol=pair.atol)
+        for each in both(pair):
+            each.reset()
+
+
+def test_a_run_goes_on_from_its_snapshot_with_the_bits_of_its_whole_log(pair, tmp_path):
+    config = run_config(method__num_steps=6, method__momentum=0.5, performance__snapshot_steps=2)
+
+    def opened(evaluator: Any) -> Run:
+        tokens = Tokens(LocalTokens(10), LocalTokens(10))
+        return Run(Workspace(ONE_TOKEN * 20, [], evaluator), config, plan_of(config), tokens, tmp_path)
+
+    run = opened(pair.vllm)
+    with run.log:
+        for _ in range(5):
+            run._step()
+    digest = pair.vllm.state_digest()
+    restarted = opened(pair.vllm)
+    assert restarted.steps_taken == 4
+    restarted.replay()
+    restarted.close()
+    assert pair.vllm.state_digest() == digest
+    remove_states(tmp_path)
+    replayed = opened(pair.transformers)
+    replayed.replay()
+    replayed.close()
+    assert pair.transformers.state_digest() == digest
+
+
+def test_a_disk_that_takes_nothing_is_an_error_of_the_disk_and_the_engine_goes_on(pair, tmp_path):
+    with pytest.raises(OSError, match="No such file"):
+        pair.vllm.parameters.save(tmp_path / "missing" / "saved", {})
+    assert pair.vllm.state_digest() == pair.transformers.state_digest()
 
 
 def test_a_mask_that_keeps_nothing_is_refused_and_the_engine_goes_on(pair):

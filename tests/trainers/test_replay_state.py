@@ -6,13 +6,13 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 
 from tests.support.frozen import FrozenNoise, FrozenSampler
 from tests.support.quadratic import MATRICES, Quadratic, example
 from tests.support.runs import open_run, run_config
 from trainers import replay_state
 from trainers.config import RunConfig
+from trainers.directions import Direction
 from trainers.replay_state import remove_states
 from trainers.run import LOG_NAME
 from trainers.tokens import LocalTokens
@@ -194,16 +194,14 @@ def test_a_restarted_run_tells_the_scores_that_lie_before_its_snapshot(tmp_path)
         assert list(again.segments()) == [(4, 0.25), (8, 0.5), (12, 0.75)]
 
 
-def test_parameters_that_cannot_be_put_back_are_replayed(tmp_path, monkeypatch):
-    monkeypatch.setattr("trainers.run.Restorable", type("Never", (), {}))
-    taken(tmp_path, config_of(2), 8)
-    assert not list(tmp_path.glob("state-*"))
-
-
-def test_a_state_does_not_move_with_the_weights_that_it_was_read_into(tmp_path):
+def test_a_file_does_not_move_with_the_weights_that_were_read_from_it(tmp_path):
     one, other = Quadratic(shapes=MATRICES, start=0.3), Quadratic(shapes=MATRICES, start=0.3)
-    state = {name: tensor.clone() for name, tensor in one.parameters.state().items()}
-    other.parameters.restore(state)
-    other.parameters.pull(0.5)
-    assert all(torch.equal(state[name], tensor) for name, tensor in one.parameters.state().items())
+    one.apply([(Direction(1, 0, 0, "rademacher"), 0.1)])
+    one.parameters.save(tmp_path / "saved", {"format": replay_state.FORMAT})
+    content = (tmp_path / "saved").read_bytes()
+    other.parameters.load(tmp_path / "saved")
+    assert other.state_digest() == one.state_digest()
+    other.apply([(Direction(1, 1, 0, "rademacher"), 0.1)])
+    assert other.state_digest() != one.state_digest()
+    assert (tmp_path / "saved").read_bytes() == content
     assert replay_state.FORMAT == "dpzo.state.v1"

@@ -1,9 +1,10 @@
 """Perturb parameters with public directions: absolutely, in one pass, and the same bits wherever it runs.
 
-`live` is what the model computes with, `master` the float32 weights that only updates move. A probe writes
-live ← master ± λz from scratch and nothing is ever restored by subtraction, so half precision cannot drift. CPU tensors
-go to numba kernels, those of GPUs to a Triton kernel where Triton is installed, those of other devices and low-rank
-directions to plain torch operations; all give the bits of `counter`.
+`live` is what the model computes with, `master` the weights that only updates move: float32, or bfloat16 that updates
+round stochastically (`rounding`). A probe writes live ← master ± λz from scratch and nothing is ever restored by
+subtraction, so half precision cannot drift. CPU tensors go to numba kernels, those of GPUs to a Triton kernel where
+Triton is installed, those of other devices and low-rank directions to plain torch operations, and so do on GPUs the
+updates of a bfloat16 master, one a step; all give the bits of `counter`.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ from types import ModuleType
 import numpy as np
 import torch
 
+from trainers.directions import rounding_torch
 from trainers.directions.counter import Direction
+from trainers.directions.rounding import Rounding
 
 Tensors = Mapping[str, torch.Tensor]
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
-LIVE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+MASTER_DTYPES = (torch.float32, torch.bfloat16)
+LIVE_DTYPES = (*MASTER_DTYPES, torch.float16)
 
 
 def write_perturbed(live: torch.Tensor, master: torch.Tensor, direction: Direction, name: str, scale: float) -> None:
@@ -35,8 +39,9 @@ def write_all(
     """Write live ← master + scale · z, element by element, in one pass and without a temporary of a tensor's size.
 
     live: HF name, part of z's key → contiguous float32, bfloat16 or float16, overwritten whatever it held.
-    master: name → contiguous float32 of the same shape and device; it may not be live itself. scale: rounded to
-    float32. update: terms that master moves by first, in the same pass; without them it is only read.
+    master: name → contiguous float32 of the same shape and device, or bfloat16 where there is no update; it may not be
+    live itself. scale: rounded to float32. update: terms that master moves by first, in the same pass; without them it
+    is only read.
     Autograd is not told: call it between forward passes.
     Raises ValueError for tensors that do not fit each other and a factor that is not finite; nothing has moved then.
 
@@ -45,7 +50,7 @@ def write_all(
     on (master, update, direction, name, scale) only, bit for bit, not on threads or chunks.
     """
     for name, tensor in live.items():
-        _check_master(master[name], name)
+        _check_master(master[name], name, MASTER_DTYPES[:1] if update else MASTER_DTYPES)
         _check_live(tensor, master[name], name)
     factor, terms = _float32(scale, "scale"), checked_terms(update)
     for backend, names in _by_backend(live, [direction, *(of for of, _ in terms)]).items():
@@ -72,6 +77,23 @@ def add_to_all(master: Tensors, terms: Sequence[tuple[Direction, float]]) -> Non
     if checked := checked_terms(terms):
         for backend, names in _by_backend(master, [direction for direction, _ in checked]).items():
             backend.add_directions([(name, master[name]) for name in names], checked)
+
+
+def add_rounded(master: Tensors, terms: Sequence[tuple[Direction, float]], rounding: Rounding) -> None:
+    """Add Σ_k c_k z_k to a bfloat16 master in place, rounding each element once, stochastically.
+
+    master: HF name, part of the keys → contiguous bfloat16. terms: as for `add_to_all`. rounding: which bits.
+    Raises ValueError for another dtype or layout and a coefficient that is not finite; nothing has moved then.
+
+    Formal guarantees: each element is widened to float32, becomes what `add_to_all` makes of it, and is rounded by
+    `rounding.rounded`; the result depends on (master, terms, rounding, name) only, bit for bit.
+    """
+    for name, tensor in master.items():
+        _check_master(tensor, name, (torch.bfloat16,))
+    if checked := checked_terms(terms):
+        for backend, names in _by_backend(master, [direction for direction, _ in checked]).items():
+            add = getattr(backend, "add_rounded", rounding_torch.add_rounded)
+            add([(name, master[name]) for name in names], checked, rounding)
 
 
 def checked_terms(terms: Sequence[tuple[Direction, float]]) -> list[tuple[Direction, np.float32]]:
@@ -104,11 +126,13 @@ def _backend(device_type: str) -> ModuleType:
     return backend
 
 
-def _check_master(master: torch.Tensor, name: str) -> None:
-    if master.dtype != torch.float32 or not master.is_contiguous():
+def _check_master(master: torch.Tensor, name: str, dtypes: Sequence[torch.dtype] = MASTER_DTYPES[:1]) -> None:
+    if master.dtype not in dtypes or not master.is_contiguous():
+        wanted = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
         raise ValueError(
-            f"{name}: master must be a contiguous float32 tensor, as updates are smaller than half precision resolves; "
-            f"got {master.dtype} with strides {master.stride()}. Use master.float().contiguous()."
+            f"{name}: master must be a contiguous {wanted} tensor here, as updates are smaller than half precision "
+            f"resolves; got {master.dtype} with strides {master.stride()}. Use master.float().contiguous(), or "
+            "add_rounded for updates of a bfloat16 one."
         )
 
 

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from trainers.directions import kernels_cpu
+from trainers.directions import kernels_cpu, kernels_rounding
 from trainers.directions.counter import Direction, stream
+from trainers.directions.rounding import Rounding
 from trainers.directions.streaming import ALIGNMENT
 
 CHUNK = 1 << 18  # elements that one thread takes at a time; a multiple of 128
@@ -34,6 +35,11 @@ _WRITERS = {
     torch.bfloat16: kernels_cpu.write_bfloat16,
     torch.float16: kernels_cpu.write_float16,
 }
+_WRITERS_FROM_BFLOAT16 = {
+    torch.float32: kernels_rounding.write_float32,
+    torch.bfloat16: kernels_rounding.write_bfloat16,
+    torch.float16: kernels_rounding.write_float16,
+}
 
 
 def write_perturbed(
@@ -42,7 +48,8 @@ def write_perturbed(
     """Add the update to master, write live ← master + scale · z for every (name, live, master), checked by `apply`."""
     terms, tasks = [*update, (direction, scale)], []
     for name, live, master in tensors:
-        tasks += _chunks(_writer(live, direction), master.numel(), _flat(live), _flat(master), *_arrays(terms, name))
+        writer = _writer(live, direction) if master.dtype == torch.float32 else _WRITERS_FROM_BFLOAT16[live.dtype]
+        tasks += _chunks(writer, master.numel(), _flat(live), _flat(master), *_arrays(terms, name))
     _run(tasks)
 
 
@@ -51,6 +58,16 @@ def add_directions(masters: Iterable[tuple[str, torch.Tensor]], terms: Terms) ->
     tasks = []
     for name, master in masters:
         tasks += _chunks(kernels_cpu.add_in_place, master.numel(), _flat(master), *_arrays(terms, name))
+    _run(tasks)
+
+
+def add_rounded(masters: Iterable[tuple[str, torch.Tensor]], terms: Terms, rounding: Rounding) -> None:
+    """Add every coefficient · z to each bfloat16 (name, master) in float32 and round once, checked by `apply`."""
+    tasks = []
+    for name, master in masters:
+        key = np.array(rounding.stream(name), np.uint64)
+        arrays = _flat(master), *_arrays(terms, name), key
+        tasks += _chunks(kernels_rounding.add_rounded, master.numel(), *arrays)
     _run(tasks)
 
 

@@ -42,7 +42,7 @@ def write_perturbed(
     for name, live, master in tensors:
         add_directions([(name, master)], update)
         target, source = live.view(-1), master.view(-1)
-        for start, stop in _chunks(source.numel()):
+        for start, stop in chunks(source.numel()):
             values = direction_chunk(direction, name, master.shape, start, stop, source.device)
             target[start:stop] = source[start:stop] + values.mul_(float(scale))
 
@@ -52,7 +52,7 @@ def add_directions(masters: Iterable[tuple[str, torch.Tensor]], terms: Terms) ->
     """Add every coefficient · z to master for every (name, master), as checked by `apply.add_directions`."""
     for name, master in masters:
         flat = master.view(-1)
-        for start, stop in _chunks(flat.numel()):
+        for start, stop in chunks(flat.numel()):
             for direction, coefficient in terms:
                 values = direction_chunk(direction, name, master.shape, start, stop, flat.device)
                 flat[start:stop] += values.mul_(float(coefficient))
@@ -66,7 +66,7 @@ def direction_chunk(
         return _low_rank_chunk(direction, name, shape, start, stop, device)
     per_block = BITS_PER_BLOCK if direction.kind == "rademacher" else WORDS_PER_BLOCK
     blocks = torch.arange(start // per_block, -(-stop // per_block), dtype=torch.int64, device=device)
-    words = torch.stack(_philox(blocks, stream(direction, name)), dim=-1)
+    words = torch.stack(philox(blocks, stream(direction, name)), dim=-1)
     if direction.kind == "rademacher":
         bits = (words.unsqueeze(-1) >> torch.arange(32, device=device)) & 1
         values = (2 * bits - 1).float()
@@ -81,11 +81,11 @@ def values_at(direction: Direction, name: str, shape: Sequence[int], indices: to
     if direction.is_low_rank and len(shape) > 1:
         return _low_rank(direction, name, shape, indices)
     if direction.kind == "rademacher":
-        words = torch.stack(_philox(indices // BITS_PER_BLOCK, stream(direction, name)), dim=-1)
+        words = torch.stack(philox(indices // BITS_PER_BLOCK, stream(direction, name)), dim=-1)
         within = indices % BITS_PER_BLOCK
         word = words.gather(1, (within // 32).unsqueeze(1)).squeeze(1)
         return (2 * ((word >> (within % 32)) & 1) - 1).float()
-    w0, w1, w2, w3 = _philox(indices // WORDS_PER_BLOCK, stream(direction, name))
+    w0, w1, w2, w3 = philox(indices // WORDS_PER_BLOCK, stream(direction, name))
     first_pair = indices % WORDS_PER_BLOCK < 2
     cosine, sine = _box_muller(torch.where(first_pair, w0, w2), torch.where(first_pair, w1, w3))
     return torch.where(indices % 2 == 0, cosine, sine)
@@ -127,12 +127,13 @@ def low_rank_tensors(
     return torch.from_numpy(left).to(device), torch.from_numpy(right).to(device)
 
 
-def _chunks(numel: int) -> Iterator[tuple[int, int]]:
+def chunks(numel: int) -> Iterator[tuple[int, int]]:
+    """Yield where chunks of a tensor start and stop."""
     for start in range(0, numel, CHUNK):
         yield start, min(start + CHUNK, numel)
 
 
-def _philox(blocks: torch.Tensor, key: Stream) -> tuple[torch.Tensor, ...]:
+def philox(blocks: torch.Tensor, key: Stream) -> tuple[torch.Tensor, ...]:
     """Hash block numbers: four int64 tensors of 32-bit words."""
     c0, c1 = blocks & _LOW_32, blocks >> 32
     c2, c3 = torch.full_like(blocks, key.upper0), torch.full_like(blocks, key.upper1)

@@ -88,6 +88,12 @@ def stream(direction: Direction, name: str) -> Stream:
     )
 
 
+def rounding_stream(seed: int, update: int, name: str) -> Stream:
+    """Return the stream of the bits by which an update rounds one parameter (`rounding`); no direction has it."""
+    _check_natural("seed", seed)
+    return _hash_stream("dpzo.rounding.v1", str(seed), str(update), name)
+
+
 def _encode(*fields: str) -> bytes:
     """Put each field's length in bytes before it, so that no two lists of fields give the same bytes."""
     return b"".join(b"%d:%b" % (len(part), part) for part in (field.encode() for field in fields))

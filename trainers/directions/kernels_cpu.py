@@ -164,10 +164,7 @@ def write_bfloat16(start, stop, live, master, streams, are_gaussian, factors):
         end = min(first + TILE, stop)
         out = live[first:end]
         _write(tile[: out.size], master[first:end], first, streams, are_gaussian, factors, words, normals)
-        for i in range(out.size):
-            rounded = _U32(bits[i] + _U32(0x7FFF) + ((bits[i] >> _U32(16)) & _U32(1))) >> _U32(16)
-            is_nan = (bits[i] & _U32(0x7FFFFFFF)) > _U32(0x7F800000)
-            out[i] = _U32(0x7FC0) if is_nan else rounded
+        store_bfloat16(out, bits)
 
 
 @_compile
@@ -179,8 +176,23 @@ def write_float16(start, stop, live, master, streams, are_gaussian, factors):
         end = min(first + TILE, stop)
         out = live[first:end]
         _write(tile[: out.size], master[first:end], first, streams, are_gaussian, factors, words, normals)
-        for i in range(out.size):
-            out[i] = _float16_bits(bits[i])
+        store_float16(out, bits)
+
+
+@_compile
+def store_bfloat16(out, bits):
+    """out[i] = the bits of float32 bits[i] rounded to the nearest bfloat16, ties to even."""
+    for i in range(out.size):
+        rounded = _U32(bits[i] + _U32(0x7FFF) + ((bits[i] >> _U32(16)) & _U32(1))) >> _U32(16)
+        is_nan = (bits[i] & _U32(0x7FFFFFFF)) > _U32(0x7F800000)
+        out[i] = _U32(0x7FC0) if is_nan else rounded
+
+
+@_compile
+def store_float16(out, bits):
+    """out[i] = the bits of float32 bits[i] rounded to the nearest float16, ties to even."""
+    for i in range(out.size):
+        out[i] = _float16_bits(bits[i])
 
 
 @_compile

@@ -97,7 +97,8 @@ def one_pass(
 ):
     """Add terms to master, and where it WRITES, live ← master + the last term, which is not added.
 
-    keys: int64 [terms, 3], factors: float32 [terms], in order; each product and each sum is rounded.
+    keys: int64 [terms, 3], factors: float32 [terms], in order; each product and each sum is rounded. A bfloat16 master
+    is only read.
     """
     start = tl.program_id(0).to(tl.int64) * SIZE
     if GAUSSIAN:
@@ -105,7 +106,7 @@ def one_pass(
     else:
         places = start + tl.arange(0, SIZE // 32)[:, None] * 32 + tl.arange(0, 32)[None, :]
     inside = places < numel
-    values = tl.load(master + places, mask=inside, other=0.0)
+    values = tl.load(master + places, mask=inside, other=0.0).to(tl.float32)
     num_added = num_terms - 1 if WRITES else num_terms
     for k in range(num_added):
         values = values + tl.load(factors + k) * _values(start, keys + 3 * k, GAUSSIAN, SIZE)

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from trainers.directions import apply_torch
+from trainers.directions import apply_torch, rounding_torch
 from trainers.directions.counter import Direction, stream
+from trainers.directions.rounding import Rounding
 
 Kept = Mapping[str, torch.Tensor]
 """Parameter name → flat indices, int64 in rising order, on the parameter's device."""
@@ -31,13 +32,25 @@ def values_at(direction: Direction, name: str, shape: Sequence[int], indices: to
 
 
 @torch.no_grad()
-def add_kept(master: Mapping[str, torch.Tensor], kept: Kept, terms: Sequence[tuple[Direction, float]]) -> None:
-    """Add Σ_k c_k z_k to master in place at the kept indices, a rounding after each product and each sum."""
+def add_kept(
+    master: Mapping[str, torch.Tensor],
+    kept: Kept,
+    terms: Sequence[tuple[Direction, float]],
+    rounding: Rounding | None = None,
+) -> None:
+    """Add Σ_k c_k z_k to master in place at the kept indices, a rounding after each product and each sum.
+
+    `rounding` says how the results are rounded to a bfloat16 master; others need none.
+    """
     if not terms:
         return
     for name, tensor in master.items():
         flat, indices = tensor.view(-1), kept[name]
-        flat[indices] = _moved(flat[indices], terms, name, tensor.shape, indices)
+        values = _moved(flat[indices].float(), terms, name, tensor.shape, indices)
+        if rounding is None:
+            flat[indices] = values
+        else:
+            rounding_torch.store_at(flat, indices, values, rounding, name)
 
 
 @torch.no_grad()
@@ -50,7 +63,7 @@ def write_kept(
     """Write live ← master + Σ_k c_k z_k at the kept indices, rounded to live's dtype; the rest is not touched."""
     for name, tensor in live.items():
         indices = kept[name]
-        values = _moved(master[name].view(-1)[indices], terms, name, tensor.shape, indices)
+        values = _moved(master[name].view(-1)[indices].float(), terms, name, tensor.shape, indices)
         tensor.view(-1)[indices] = values.to(tensor.dtype)
 
 

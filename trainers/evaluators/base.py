@@ -16,14 +16,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol
 
 import numpy as np
 
 from trainers.directions import Direction
-
-if TYPE_CHECKING:
-    import torch
 
 Terms = Sequence[tuple[Direction, float]]
 """(direction, coefficient) pairs that are added up in order."""
@@ -81,17 +78,15 @@ class ParameterSpace(Protocol):
         """
         ...
 
+    def save(self, path: Path, metadata: Mapping[str, str]) -> None:
+        """Write θ, mask, anchor and velocity to a safetensors file, with text to keep with them.
 
-@runtime_checkable
-class Restorable(Protocol):
-    """A `ParameterSpace` that can be put where it was; runs over others replay their whole log instead."""
-
-    def state(self) -> dict[str, torch.Tensor]:
-        """Return θ, mask, anchor and velocity as tensors by name; to be read, and only until the next update."""
+        Raises OSError where there is no room, or no right to write.
+        """
         ...
 
-    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Go on from a state of the same parameters, bit for bit."""
+    def load(self, path: Path) -> None:
+        """Go on from what was saved of the same parameters, bit for bit, whichever evaluator saved it."""
         ...
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from trainers.directions.inner import inner_products
 from trainers.directions.masks import choose
 from trainers.directions.sparse import Kept, add_kept, write_kept
 from trainers.evaluators.base import Point, Terms
+from trainers.tensor_file import read_tensors, save_tensors
 
 MAX_WAITING = 32  # directions; more would make one pass long, and save little more memory traffic
 
@@ -162,17 +164,21 @@ class Parameters:
         self._master, self._waiting = dict(values), ()
         self._live_is_theta = self._live_is_theta_off_mask = False
 
-    def state(self) -> dict[str, torch.Tensor]:
-        """Return θ, mask, anchor and velocity as tensors by name; to be read, and only until the next update."""
+    def save(self, path: Path, metadata: Mapping[str, str]) -> None:
+        """Write θ, mask, anchor and velocity to a safetensors file, with text to keep with them.
+
+        Raises OSError where there is no room, or no right to write.
+        """
         self._update_master()
         anchor = self._anchor if self._anchor is not self._base else {}
         parts = {"theta": self._master, "kept": self._kept or {}, "anchor": anchor, "velocity": self._velocity or {}}
-        return {f"{part}/{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
+        named = {f"{part}/{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
+        save_tensors(named, metadata, path)
 
-    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Go on from a state of the same parameters, bit for bit."""
+    def load(self, path: Path) -> None:
+        """Go on from what was saved of the same parameters, bit for bit."""
         parts: dict[str, dict[str, torch.Tensor]] = {"theta": {}, "kept": {}, "anchor": {}, "velocity": {}}
-        for key, tensor in state.items():
+        for key, tensor in read_tensors(path):
             part, _, name = key.partition("/")
             parts[part][name] = tensor.to(self._base[name].device, copy=True)
         self._forget()

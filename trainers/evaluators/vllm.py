@@ -170,13 +170,13 @@ class VllmEvaluator:
         """Call all workers and return what the first one says.
 
         Raises:
-            ValueError: a worker refuses to do it.
+            ValueError, OSError: a worker refuses to do it.
         """
         from trainers.evaluators.vllm_worker import Refusal
 
         answers = self._engine.collective_rpc(method, args=arguments, kwargs=named)
         if refused := [answer for answer in answers if isinstance(answer, Refusal)]:
-            raise ValueError(refused[0].reason)
+            raise refused[0].error
         return answers[0]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,3 +46,11 @@ class VllmParameters:
         self._rpc(
             "zo_parameters", "restrict", list(scores), signed=signed, keep=keep, per_tensor=per_tensor, nested=nested
         )
+
+    def save(self, path: Path, metadata: Mapping[str, str]) -> None:
+        """Let the first worker write θ, mask, anchor and velocity to a file (`Parameters.save`)."""
+        self._rpc("zo_call", "save", path.absolute(), dict(metadata))
+
+    def load(self, path: Path) -> None:
+        """Let every worker go on from what was saved, bit for bit (`Parameters.load`)."""
+        self._rpc("zo_parameters", "load", path.absolute())

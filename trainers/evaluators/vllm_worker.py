@@ -38,9 +38,9 @@ layer_utils.check_cpu_sgl_kernel = lambda *_: False
 
 @dataclass(frozen=True)
 class Refusal:
-    """What a worker answers instead of raising a ValueError, of which another process would see a broken worker."""
+    """What a worker answers instead of raising an error, of which another process would see a broken worker."""
 
-    reason: str
+    error: ValueError | OSError
 
 
 def answering(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -51,8 +51,8 @@ def answering(method: Callable[..., Any]) -> Callable[..., Any]:
         try:
             with torch.inference_mode():
                 return method(*arguments, **named)
-        except ValueError as error:
-            return Refusal(str(error))
+        except (ValueError, OSError) as error:
+            return Refusal(error)
 
     return answer
 
@@ -155,6 +155,11 @@ class WorkerModel:
         for name, tensor in trainable_parameters(model, self._config).items():
             tensor.data = self.parameters.theta()[name].cpu()
         model.save_pretrained(folder)
+
+    def save(self, path: Path, metadata: dict[str, str]) -> None:
+        """Write θ and what belongs to it to a file; the first worker does."""
+        if not get_tensor_model_parallel_rank():
+            self.parameters.save(path, metadata)
 
     def _scores(self, batch: Sequence[Example], count: int, views: Iterator[Shown]) -> list[list[np.ndarray]] | None:
         """Return each example's scores in each of `count` views, float64 [options]; None without gathered logits."""

@@ -198,7 +198,7 @@ def test_other_devices_use_torch(monkeypatch):
 @pytest.mark.parametrize(
     ("live", "master", "message"),
     [
-        (torch.zeros(4), torch.zeros(4, dtype=torch.bfloat16), "master must be a contiguous float32"),
+        (torch.zeros(4), torch.zeros(4, dtype=torch.float16), "master must be a contiguous float32 or bfloat16"),
         (torch.zeros(4), torch.zeros(8)[::2], "master must be a contiguous float32"),
         (torch.zeros(5), torch.zeros(4), r"shape \(4,\) on cpu; got torch.float32 \(5,\)"),
         (torch.zeros(4, dtype=torch.float64), torch.zeros(4), "got torch.float64"),

@@ -119,7 +119,7 @@ def test_blocks_are_counted_with_64_bits():
     compiled = np.zeros(16, np.uint32)
     kernels_cpu._hash_blocks(first, 4, np.array(key, np.uint64), compiled)
     np.testing.assert_array_equal(compiled.reshape(4, 4), expected)
-    in_torch = apply_torch._philox(torch.arange(first, first + 4), key)
+    in_torch = apply_torch.philox(torch.arange(first, first + 4), key)
     np.testing.assert_array_equal(torch.stack(in_torch, dim=-1).numpy(), expected)
 
 
