@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from trainers.base_run import Workspace
 from trainers.config import RunConfig
 from trainers.evaluators.base import Example, Point, Probe, Terms
 from trainers.evaluators.parameters import Parameters
-from trainers.run import Workspace
 from trainers.tasks.sources import read_rows
 
 BATCH = 64

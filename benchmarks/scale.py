@@ -34,11 +34,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from trainers.base_run import Tokens, Workspace
 from trainers.config import RunConfig
 from trainers.evaluators.base import Example, Point, Probe, Terms
 from trainers.exchange import Exchange
 from trainers.ranks import Ranks
-from trainers.run import Run, Tokens, Workspace, mechanism_plan
+from trainers.run import Run, mechanism_plan
 from trainers.tokens import LocalTokens
 
 HOST = "127.0.0.1"

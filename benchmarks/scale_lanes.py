@@ -26,8 +26,8 @@ from orchestrator.planning import make_plan
 from orchestrator.reservation import reserve
 from orchestrator.storage import storage_of, with_absolute_paths
 from orchestrator.sweep import run_sweep
+from trainers.base_run import LOG_NAME
 from trainers.ranks import Ranks
-from trainers.run import LOG_NAME
 
 WORDS = ["<pad>", "<unk>", "It", "was", "great", "terrible", "good", "bad", "food", "service"]
 

@@ -29,10 +29,11 @@ from utility_cells import METHODS, TASKS, Cell, config_of, searched, tabulated
 from utility_report import write_report
 
 from orchestrator.planning import make_plan
+from trainers.base_run import Tokens, Workspace, public_score
 from trainers.config import RunConfig
 from trainers.methods.catalogue import METHODS as CATALOGUE
 from trainers.open_run import open_run
-from trainers.run import Tokens, Workspace, mechanism_plan, public_score
+from trainers.run import mechanism_plan
 from trainers.tokens import LocalTokens
 from trainers.workspace import open_workspace
 

@@ -15,8 +15,8 @@ from orchestrator.planning import make_plan
 from orchestrator.publication import rebuild_from
 from orchestrator.storage import Storage
 from orchestrator.tuning import public_rows
+from trainers.base_run import LOG_NAME
 from trainers.config import EvaluatorName, RunConfig
-from trainers.run import LOG_NAME
 
 
 class Replay(NamedTuple):

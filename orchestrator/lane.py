@@ -26,9 +26,9 @@ from orchestrator.progress import Pulse
 from orchestrator.storage import Storage
 from orchestrator.tuning import PublicRows, open_public_run
 from search_spaces.config import MENU
+from trainers.base_run import BaseRun, Workspace
 from trainers.config import PerformanceConfig, RunConfig
 from trainers.ranks import Ranks
-from trainers.run import BaseRun, Workspace
 from trainers.stops import Diverged
 from trainers.workspace import open_workspace
 

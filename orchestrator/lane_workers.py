@@ -17,9 +17,9 @@ import ray
 from ray.exceptions import RayTaskError
 
 from orchestrator.lane import Job, Trial
+from trainers.base_run import Workspace
 from trainers.ranks import Ranks
 from trainers.ray_worker import Desk, run_workers
-from trainers.run import Workspace
 
 _LOOK_S = 1.0  # how often a lane that waits looks whether its workers still live
 _GOODBYE_S = 20.0

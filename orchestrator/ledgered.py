@@ -18,11 +18,12 @@ from orchestrator.privacy.menu import Menu, kind_of_entry
 from orchestrator.privacy.renyi_filter import RENYI_UNITS, RenyiFilter
 from orchestrator.reservation import NOT_PRIVATE
 from orchestrator.storage import Storage
+from trainers.base_run import LOG_NAME, BaseRun, Tokens, Workspace
 from trainers.config import RunConfig
 from trainers.open_run import open_run
 from trainers.ranks import Ranks
 from trainers.release_log import Kind, num_reserved
-from trainers.run import LOG_NAME, BaseRun, Tokens, Workspace, mechanism_plan
+from trainers.run import mechanism_plan
 from trainers.tokens import LocalTokens, TokensExhausted
 
 RUN_HOLDER = "run"  # who draws the tokens of a single run

@@ -9,11 +9,12 @@ from orchestrator.planning import Plan
 from orchestrator.records import write_whole
 from orchestrator.storage import Storage
 from orchestrator.trial_row import TrialRow
+from trainers.base_run import LOG_NAME, Tokens, Workspace
 from trainers.config import RunConfig
 from trainers.methods.catalogue import METHODS
 from trainers.open_run import open_run
 from trainers.release_log import uninterrupted
-from trainers.run import LOG_NAME, Tokens, Workspace, mechanism_plan
+from trainers.run import mechanism_plan
 from trainers.tokens import LocalTokens
 from trainers.workspace import open_workspace
 

@@ -14,7 +14,7 @@ from orchestrator.config import resolved_json
 from orchestrator.privacy.statement import PrivacyStatement
 from orchestrator.storage import Storage
 from trainers.config import RunConfig
-from trainers.run import flat
+from trainers.run_header import flat
 
 if TYPE_CHECKING:
     from orchestrator.trial_row import TrialRow

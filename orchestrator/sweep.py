@@ -35,8 +35,9 @@ from orchestrator.study import METRIC, TruthfulSearch, open_search
 from orchestrator.training import take_private_run
 from orchestrator.tuning import PublicRows, public_rows, require_public
 from search_spaces.config import MENU, SearchConfig
+from trainers.base_run import public_score
 from trainers.replay_state import remove_states
-from trainers.run import mechanism_plan, public_score, require_resolution
+from trainers.run import mechanism_plan, require_resolution
 from trainers.workspace import check_inputs, open_workspace
 
 # what decides whether rounding matters (σ plays no part, but a mechanism must have one): which end is worse

@@ -21,11 +21,11 @@ from orchestrator.reservation import reserve
 from orchestrator.session import cluster_session, demand_of, on_a_cluster, ray_session, where_it_fits
 from orchestrator.statements import statement_of
 from orchestrator.storage import Storage, storage_of, with_absolute_paths
+from trainers.base_run import LOG_NAME, Workspace, public_score
 from trainers.config import RunConfig
 from trainers.ranks import Ranks
 from trainers.release_log import ReleasedSteps
 from trainers.replay_state import remove_states
-from trainers.run import LOG_NAME, Workspace, public_score
 from trainers.workspace import check_inputs, open_workspace
 
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from trainers.base_run import BaseRun, Tokens, Workspace
 from trainers.config import RunConfig
 from trainers.open_run import open_run
 from trainers.ranks import Ranks
-from trainers.run import BaseRun, Tokens, Workspace, mechanism_plan
+from trainers.run import mechanism_plan
 from trainers.tasks.fingerprint import fingerprint
 from trainers.tasks.sources import same_source, stream_records
 

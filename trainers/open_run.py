@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from trainers.base_run import BaseRun, Tokens, Workspace
 from trainers.config import RunConfig
 from trainers.mechanism import MechanismPlan
 from trainers.methods.catalogue import METHODS
 from trainers.ranks import Ranks
-from trainers.run import BaseRun, Run, Tokens, Workspace
+from trainers.run import Run
 
 
 def open_run(

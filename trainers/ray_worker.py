@@ -103,15 +103,18 @@ def run_workers(errand: Errand, config: RunConfig, name: str, storage_path: Path
     """
     from ray.train import ControllerError
 
-    # whatever asks Ray's State API without an address would ask the newest cluster of this machine, be it another one:
-    # Ray Train's own cleaner would not find its run there, and end the workers
-    here = {"env_vars": {"RAY_API_SERVER_ADDRESS": ray.get_runtime_context().gcs_address}}
+    environment = {
+        # whatever asks Ray's State API without an address asks the newest cluster of this machine, be it another one:
+        # Ray Train's own cleaner would not find its run there, and end the workers
+        "RAY_API_SERVER_ADDRESS": ray.get_runtime_context().gcs_address,
+        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process more: a run that loses its workers needs no warning
+    }
     fit: Any = ray.remote(_fit)
     fit = fit.options(
         num_cpus=0,
         resources={"node:__internal_head__": 0.001},
         scheduling_strategy="DEFAULT",  # not in the place of a lane, which is as large as the lane
-        runtime_env=here,
+        runtime_env={"env_vars": environment},
         max_retries=MAX_CONTROLLERS,
         retry_exceptions=[ControllerError],
     )

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from trainers.base_run import Workspace
 from trainers.config import RunConfig
 from trainers.evaluators.base import Example, LossEvaluator
 from trainers.evaluators.proof import prove, require_room
@@ -21,7 +22,6 @@ from trainers.methods.estimator import proof_probes
 from trainers.methods.method import smallest_resolution
 from trainers.methods.presets import require_size_of_model
 from trainers.methods.settings import require_kept
-from trainers.run import Workspace
 from trainers.tasks.prompts import PromptEncoder, public_examples
 from trainers.tasks.shots import few_shot
 from trainers.tasks.sources import check_source, read_rows, same_source, stream_records

@@ -16,8 +16,9 @@ from orchestrator.audit.residuals import exact_sums
 from orchestrator.audit.result import MembershipResult, Point
 from orchestrator.audit.stub import LinearLosses, quiet_slopes, row_example
 from orchestrator.privacy.audit import TAIL, Rates, judge, power
+from trainers.base_run import Tokens, Workspace
 from trainers.mechanism import UNITS_PER_CLIP
-from trainers.run import Run, Tokens, Workspace
+from trainers.run import Run
 from trainers.tokens import LocalTokens
 
 POWER_AT = 0.8  # of the claimed noise

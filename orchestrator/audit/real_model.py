@@ -15,9 +15,10 @@ import numpy as np
 
 from orchestrator.audit.result import ModelResult
 from orchestrator.audit.stub import GivenBatches, NoNoise
+from trainers.base_run import Tokens, Workspace
 from trainers.config import RunConfig
 from trainers.mechanism import UNITS_PER_CLIP
-from trainers.run import Run, Tokens, Workspace, mechanism_plan
+from trainers.run import Run, mechanism_plan
 from trainers.tokens import LocalTokens
 from trainers.workspace import open_workspace
 

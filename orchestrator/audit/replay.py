@@ -18,9 +18,10 @@ from orchestrator.audit.cases import AuditCase
 from orchestrator.audit.result import ReplayResult
 from orchestrator.audit.stub import HUGE, GivenBatches, LinearLosses, NoNoise, quiet_slopes, row_example
 from trainers import step as real_step
+from trainers.base_run import Tokens, Workspace
 from trainers.mechanism import UNITS_PER_CLIP
 from trainers.methods.catalogue import METHODS
-from trainers.run import Run, Tokens, Workspace
+from trainers.run import Run
 from trainers.tokens import LocalTokens
 
 _NUM_QUIET = 6

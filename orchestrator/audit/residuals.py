@@ -16,9 +16,10 @@ from orchestrator.audit.cases import DIRECTION, AuditCase
 from orchestrator.audit.result import ResidualResult
 from orchestrator.audit.stub import Killed, LinearLosses, quiet_slopes, row_example
 from orchestrator.privacy.audit_residuals import residual_findings
+from trainers.base_run import Tokens, Workspace
 from trainers.directions import Direction, direction_values
 from trainers.mechanism import UNITS_PER_CLIP
-from trainers.run import Run, Tokens, Workspace
+from trainers.run import Run
 from trainers.tokens import LocalTokens
 
 NUM_VALUES = 24_000

@@ -20,12 +20,13 @@ from tests.support.frozen import FrozenNoise, FrozenSampler
 from tests.support.models import MASK_ID, save_model, tokenizer
 from tests.support.quadratic import MATRICES, Quadratic, target
 from tests.support.runs import open_run, plan_of, run_config
+from trainers.base_run import Tokens, Workspace
 from trainers.config import LoraConfig, ModelConfig, PerformanceConfig, RunConfig
 from trainers.evaluators.base import Example, LossEvaluator
 from trainers.evaluators.transformers import TransformersEvaluator
 from trainers.mechanism import UNITS_PER_CLIP
 from trainers.methods.catalogue import METHODS
-from trainers.run import Run, Tokens, Workspace
+from trainers.run import Run
 from trainers.tokens import LocalTokens
 from trainers.workspace import open_workspace
 

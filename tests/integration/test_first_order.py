@@ -16,7 +16,7 @@ from orchestrator.privacy.composition import TRAIN_STEP
 from orchestrator.privacy.ledger import Ledger
 from orchestrator.storage import storage_of, with_absolute_paths
 from tests.support.project import write_config
-from trainers.run import LOG_NAME
+from trainers.base_run import LOG_NAME
 
 METHODS = {"dp-sgd": 0.5, "dp-adamw": 0.003, "adamw": 0.003}
 

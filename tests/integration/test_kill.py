@@ -17,7 +17,8 @@ from orchestrator.privacy.composition import TRAIN_STEP
 from orchestrator.privacy.ledger import Ledger
 from orchestrator.storage import storage_of, with_absolute_paths
 from tests.support.project import write_config, write_project
-from trainers.run import LOG_NAME, Run, Tokens, Workspace, mechanism_plan
+from trainers.base_run import LOG_NAME, Tokens, Workspace
+from trainers.run import Run, mechanism_plan
 from trainers.tokens import LocalTokens
 from trainers.workspace import open_workspace
 

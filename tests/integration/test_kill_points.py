@@ -16,7 +16,8 @@ from orchestrator.privacy.ledger import Ledger
 from orchestrator.storage import storage_of
 from tests.support.kill_points import NUM_SCORES, NUM_STEPS, POINTS, settings
 from tests.support.quadratic import Quadratic
-from trainers.run import LOG_NAME, Run, Tokens, Workspace, mechanism_plan
+from trainers.base_run import LOG_NAME, Tokens, Workspace
+from trainers.run import Run, mechanism_plan
 from trainers.tokens import LocalTokens
 
 NUM_KILLS = 200

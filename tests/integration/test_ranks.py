@@ -18,10 +18,11 @@ from tests.support.quadratic import Quadratic
 from tests.support.ranks import Processes, ShardSampler, open_run
 from tests.support.runs import run_config
 from trainers import release_log
+from trainers.base_run import LOG_NAME, Tokens
 from trainers.config import RunConfig
 from trainers.exchange import PeerLost
 from trainers.ranks import Ranks
-from trainers.run import LOG_NAME, Run, Tokens, mechanism_plan
+from trainers.run import Run, mechanism_plan
 from trainers.tokens import LocalTokens
 from trainers.workspace import open_workspace
 

@@ -26,7 +26,7 @@ from orchestrator.reservation import reserve
 from orchestrator.storage import Storage, storage_of
 from orchestrator.training import private_workspace
 from tests.support.project import write_config, write_project
-from trainers.run import LOG_NAME
+from trainers.base_run import LOG_NAME
 from trainers.tasks.sources import read_rows
 
 NUM_STEPS, NUM_CANDIDATES = 60, 4

@@ -17,8 +17,8 @@ from orchestrator.privacy.composition import TRAIN_STEP
 from orchestrator.privacy.ledger import Ledger
 from orchestrator.storage import Storage, storage_of
 from tests.support.project import write_config, write_project
+from trainers.base_run import LOG_NAME
 from trainers.release_log import ReleaseLog
-from trainers.run import LOG_NAME
 
 NUM_TRIALS, NUM_STEPS = 4, 150
 

@@ -11,7 +11,7 @@ from orchestrator.config import LedgeredConfig, load_run, load_sweep
 from orchestrator.privacy.errors import BudgetExceeded
 from orchestrator.privacy.ledger import Ledger
 from orchestrator.storage import storage_of
-from trainers.run import LOG_NAME
+from trainers.base_run import LOG_NAME
 
 
 def test_what_a_program_imports():

@@ -12,7 +12,8 @@ from orchestrator.planning import make_plan
 from orchestrator.records import write_config, write_whole
 from orchestrator.storage import storage_of, with_absolute_paths
 from tests.support.quadratic import Quadratic, example
-from trainers.run import LOG_NAME, Run, Tokens, Workspace, mechanism_plan
+from trainers.base_run import LOG_NAME, Tokens, Workspace
+from trainers.run import Run, mechanism_plan
 from trainers.tokens import LocalTokens
 
 RATES = {0: 1e-3, 1: 5e-3, 2: 2e-3}

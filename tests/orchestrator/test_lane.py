@@ -10,7 +10,7 @@ from orchestrator.planning import make_plan
 from orchestrator.reservation import reserve
 from orchestrator.storage import storage_of
 from tests.support.quadratic import Quadratic, example
-from trainers.run import LOG_NAME, Workspace
+from trainers.base_run import LOG_NAME, Workspace
 from trainers.stops import Diverged
 
 

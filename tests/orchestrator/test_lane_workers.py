@@ -15,7 +15,7 @@ from orchestrator.reservation import reserve
 from orchestrator.storage import storage_of
 from tests.support.quadratic import Quadratic, example
 from tests.support.ranks import in_threads
-from trainers.run import LOG_NAME, Workspace
+from trainers.base_run import LOG_NAME, Workspace
 
 
 class OpenDesk:

@@ -13,7 +13,7 @@ from orchestrator.privacy.ledger import Ledger
 from orchestrator.storage import Storage
 from tests.support.quadratic import Quadratic, example
 from tests.support.runs import run_config
-from trainers.run import LOG_NAME, Workspace
+from trainers.base_run import LOG_NAME, Workspace
 from trainers.tokens import TokensExhausted
 
 NUM_STEPS = 10

@@ -20,8 +20,8 @@ from orchestrator.reservation import reserve
 from orchestrator.storage import Storage, storage_of
 from orchestrator.sweep import run_sweep
 from tests.support.inline import Killed, without_cluster
+from trainers.base_run import LOG_NAME
 from trainers.release_log import ReleaseLog
-from trainers.run import LOG_NAME
 
 BEST = ("search.release=best", "search.sampler=random", "search.seed=null")
 PRIVATE_SCORES = ("score.on=private", "score.num_examples=10")

@@ -19,7 +19,7 @@ from orchestrator.reservation import reserve
 from orchestrator.storage import storage_of
 from orchestrator.sweep import run_sweep
 from tests.support.inline import Killed, without_cluster
-from trainers.run import LOG_NAME
+from trainers.base_run import LOG_NAME
 
 QUIET = Console(quiet=True)
 PRIVATE_SCORES = ("score.on=private", "score.num_examples=10")

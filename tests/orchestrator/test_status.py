@@ -24,7 +24,7 @@ from orchestrator.sweep import run_sweep
 from orchestrator.training import run_training
 from tests.orchestrator.terminal import shown
 from tests.support.inline import Killed, without_cluster
-from trainers.run import BaseRun
+from trainers.base_run import BaseRun
 
 BEST = ("search.release=best", "search.sampler=random", "search.seed=null")
 QUIET = Console(quiet=True)

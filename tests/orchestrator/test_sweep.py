@@ -18,7 +18,7 @@ from orchestrator.storage import storage_of, with_absolute_paths
 from orchestrator.study import open_search
 from orchestrator.sweep import run_sweep
 from tests.support.quadratic import Quadratic, example
-from trainers.run import LOG_NAME, Workspace
+from trainers.base_run import LOG_NAME, Workspace
 
 NUM_TRIALS = 3
 

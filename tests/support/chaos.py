@@ -32,8 +32,8 @@ from orchestrator.storage import Storage, storage_of
 from tests.support.cluster import RayCluster
 from tests.support.processes import holder_of_file, kill
 from tests.support.project import write_config, write_project
+from trainers.base_run import LOG_NAME
 from trainers.release_log import num_reserved
-from trainers.run import LOG_NAME
 
 NUM_TRIALS = 6
 DEADLINE_S = 60.0  # for the sweep itself, and as much again for each kill

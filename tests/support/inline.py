@@ -12,7 +12,7 @@ import pytest
 from orchestrator import sweep as sweep_module
 from orchestrator.lane import Job, Lane
 from tests.support.quadratic import Quadratic, example
-from trainers.run import Workspace
+from trainers.base_run import Workspace
 
 PLACES = ("orchestrator.lane", "orchestrator.sweep", "orchestrator.publication", "orchestrator.training")
 

@@ -27,7 +27,7 @@ from orchestrator.reservation import reserve
 from orchestrator.storage import storage_of
 from tests.support.quadratic import Quadratic, example
 from tests.support.runs import run_config
-from trainers.run import Workspace
+from trainers.base_run import Workspace
 
 POINTS = (
     "before the token",

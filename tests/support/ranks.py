@@ -18,12 +18,13 @@ from torch.distributed import TCPStore
 from tests.support.frozen import FrozenNoise
 from tests.support.quadratic import Quadratic, example
 from tests.support.runs import plan_of
+from trainers.base_run import Tokens, Workspace
 from trainers.config import RunConfig
 from trainers.exchange import PeerLost
 from trainers.noise import Noise
 from trainers.patience import Patience
 from trainers.ranks import Ranks
-from trainers.run import Run, Tokens, Workspace
+from trainers.run import Run
 from trainers.sampling import Sampler
 from trainers.tokens import LocalTokens, StepTokens
 

@@ -8,10 +8,11 @@ import numpy as np
 
 from tests.support.frozen import FrozenNoise, FrozenSampler
 from tests.support.quadratic import Quadratic, example
+from trainers.base_run import Tokens, Workspace
 from trainers.config import RunConfig
 from trainers.mechanism import MechanismPlan
 from trainers.noise import Noise
-from trainers.run import Run, Tokens, Workspace, mechanism_plan
+from trainers.run import Run, mechanism_plan
 from trainers.sampling import Sampler
 from trainers.tokens import LocalTokens, StepTokens
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.models import save_model
+from trainers.base_run import Tokens, public_score
 from trainers.config import RunConfig
-from trainers.run import Run, Tokens, mechanism_plan, public_score
+from trainers.run import Run, mechanism_plan
 from trainers.scoring import public_metrics
 from trainers.tokens import LocalTokens
 from trainers.workspace import check_inputs, open_workspace

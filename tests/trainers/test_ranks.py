@@ -16,9 +16,9 @@ from tests.support.quadratic import Quadratic
 from tests.support.ranks import in_threads, only_lost, open_run
 from tests.support.runs import open_run as open_alone
 from tests.support.runs import plan_of, run_config
+from trainers.base_run import LOG_NAME
 from trainers.exchange import Gloo, PeerLost
 from trainers.ranks import Ranks
-from trainers.run import LOG_NAME
 from trainers.sampling import PoissonSampler
 from trainers.shared_entropy import SharedEntropy
 from trainers.tokens import LocalTokens

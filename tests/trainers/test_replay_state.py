@@ -11,10 +11,10 @@ from tests.support.frozen import FrozenNoise, FrozenSampler
 from tests.support.quadratic import MATRICES, Quadratic, example
 from tests.support.runs import open_run, run_config
 from trainers import replay_state
+from trainers.base_run import LOG_NAME
 from trainers.config import RunConfig
 from trainers.directions import Direction
 from trainers.replay_state import remove_states
-from trainers.run import LOG_NAME
 from trainers.tokens import LocalTokens
 
 NUM_STEPS, KILLED_AT = 12, 8

@@ -1,13 +1,14 @@
 import numpy as np
 import pytest
 
-import trainers.run
+import trainers.base_run
 from tests.support.frozen import FrozenNoise, FrozenSampler
 from tests.support.quadratic import Quadratic, example
 from tests.support.runs import open_run, plan_of, run_config
+from trainers.base_run import LOG_NAME, Tokens, Workspace
 from trainers.config import RunConfig
 from trainers.directions import Direction
-from trainers.run import LOG_NAME, Run, Tokens, Workspace
+from trainers.run import Run
 from trainers.tokens import LocalTokens, TokensExhausted
 
 
@@ -111,9 +112,11 @@ def test_a_log_of_an_earlier_version_is_taken_up(tmp_path, monkeypatch):
     """Its header lacks the settings that did not exist; the run did what their defaults say."""
     new = ("mechanism.noise", "mechanism.adjacency", "data.user_column", "score.metric", "score.loss_bound")
     with monkeypatch.context() as earlier:
-        true_header = trainers.run._header
+        true_header = trainers.base_run.header_of
         earlier.setattr(
-            trainers.run, "_header", lambda *parts: {k: v for k, v in true_header(*parts).items() if k not in new}
+            trainers.base_run,
+            "header_of",
+            lambda *parts: {k: v for k, v in true_header(*parts).items() if k not in new},
         )
         finish(open_run(tmp_path, sampler=FrozenSampler([[1, 2]] * 10)))
     again = open_run(tmp_path, tokens=LocalTokens(0))

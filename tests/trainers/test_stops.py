@@ -9,9 +9,9 @@ import pytest
 
 from tests.support.quadratic import Quadratic
 from tests.support.runs import open_run, run_config
+from trainers.base_run import LOG_NAME
 from trainers.ranks import Ranks
 from trainers.release_log import LogUnwritable, num_reserved
-from trainers.run import LOG_NAME
 from trainers.stops import Diverged, Stopped, require_finite
 from trainers.tokens import LocalTokens
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from trainers.base_run import BaseRun, Tokens, Workspace
 from trainers.config import RunConfig
 from trainers.evaluators.transformers import TransformersEvaluator
 from trainers.first_order.clipping import add_clipped
@@ -25,7 +26,6 @@ from trainers.first_order.snapshot import Snapshot, read_snapshot, write_snapsho
 from trainers.groups import choose, groups_of
 from trainers.mechanism import MechanismPlan
 from trainers.methods.catalogue import METHODS
-from trainers.run import BaseRun, Tokens, Workspace
 from trainers.sampling import PoissonSampler, Sampler
 from trainers.schedules import bound
 

@@ -14,11 +14,12 @@ from dp_accounting import dp_event
 from tests.support.frozen import FrozenSampler
 from tests.support.quadratic import Quadratic
 from tests.trainers.first_order.conftest import ONE_TOKEN
+from trainers.base_run import LOG_NAME, Tokens, Workspace
 from trainers.config import MethodConfig, RunConfig
 from trainers.first_order.gradients import UnitGradients
 from trainers.first_order.run import FirstOrderRun
 from trainers.mechanism import MechanismPlan
-from trainers.run import LOG_NAME, Run, Tokens, Workspace, mechanism_plan
+from trainers.run import Run, mechanism_plan
 from trainers.tokens import LocalTokens
 
 NUM_STEPS = 10

@@ -11,12 +11,13 @@ import pytest
 from tests.support.frozen import FrozenNoise, FrozenSampler
 from tests.support.quadratic import MATRICES, Quadratic, example
 from tests.support.runs import open_run, run_config
+from trainers.base_run import Tokens, Workspace
 from trainers.config import RunConfig
 from trainers.directions import Direction, direction_values
 from trainers.mechanism import UNITS_PER_CLIP
 from trainers.methods.settings import require_kept
 from trainers.release_log import ReleaseLog
-from trainers.run import Run, Tokens, Workspace, mechanism_plan
+from trainers.run import Run, mechanism_plan
 from trainers.sampling import PoissonSampler
 from trainers.tokens import LocalTokens
 
