@@ -12,7 +12,6 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,32 +34,19 @@ class Progress:
 
 
 class Pulse:
-    """Takes note of each step, and once a second writes how far the run is and tells whoever listens.
+    """Takes note of each step, and once a second writes how far the run is.
 
     Args:
         folder: of the files, one for each holder.
         holder: whose steps these are.
         num_steps: T.
         replayed: steps that are in the release log already; they are no measure of speed.
-        listener: gets what was written, as it is written.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        holder: str,
-        num_steps: int,
-        replayed: int,
-        listener: Callable[[Progress], None] = lambda progress: None,
-    ) -> None:
+    def __init__(self, folder: Path, holder: str, num_steps: int, replayed: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._path, self._holder, self._num_steps, self._replayed = (
-            folder / f"{holder}.json",
-            holder,
-            num_steps,
-            replayed,
-        )
-        self._listener = listener
+        self._path, self._holder = folder / f"{holder}.json", holder
+        self._num_steps, self._replayed = num_steps, replayed
         self._seen: deque[tuple[float, int]] = deque(maxlen=WINDOW)
         self._next_s = 0.0
 
@@ -73,7 +59,6 @@ class Pulse:
         progress = Progress(
             self._holder, steps, self._num_steps, self._rate(now, steps), time.time(), socket.gethostname(), os.getpid()
         )
-        self._listener(progress)
         with suppress(OSError):  # a disk that is full stops a run where it must, at the release log
             _write(self._path, progress)
 

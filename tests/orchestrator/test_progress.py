@@ -12,33 +12,39 @@ def clock(monkeypatch):
     return now
 
 
-def test_a_rate_is_a_mean_and_written_once_a_second(tmp_path, clock):
-    heard = []
-    pulse = Pulse(tmp_path / "progress", "trial-003", 1000, 0, heard.append)
+@pytest.fixture
+def written(monkeypatch):
+    """What was written, as it was written."""
+    seen = []
+    true_write = module._write
+    monkeypatch.setattr(module, "_write", lambda path, progress: (seen.append(progress), true_write(path, progress)))
+    return seen
+
+
+def test_a_rate_is_a_mean_and_written_once_a_second(tmp_path, clock, written):
+    pulse = Pulse(tmp_path / "progress", "trial-003", 1000, 0)
     for step in range(1, 31):
         clock["s"] += 0.25
         pulse(step)
-    assert [one.steps for one in heard] == [1, 5, 9, 13, 17, 21, 25, 29]
-    assert [one.steps_per_s for one in heard] == [None, *[4.0] * 7]
-    assert read_progress(tmp_path / "progress") == {"trial-003": heard[-1]}
+    assert [one.steps for one in written] == [1, 5, 9, 13, 17, 21, 25, 29]
+    assert [one.steps_per_s for one in written] == [None, *[4.0] * 7]
+    assert read_progress(tmp_path / "progress") == {"trial-003": written[-1]}
 
 
-def test_what_a_replay_passes_is_no_speed(tmp_path, clock):
-    heard = []
-    pulse = Pulse(tmp_path, "run", 1000, 500, heard.append)
+def test_what_a_replay_passes_is_no_speed(tmp_path, clock, written):
+    pulse = Pulse(tmp_path, "run", 1000, 500)
     for steps in (100, 500, 502, 504):
         clock["s"] += 1.0
         pulse(steps)
-    assert [one.steps_per_s for one in heard] == [None, None, None, 2.0]
+    assert [one.steps_per_s for one in written] == [None, None, None, 2.0]
 
 
 def test_a_rate_forgets_how_it_was_long_ago(tmp_path, clock):
-    heard = []
-    pulse = Pulse(tmp_path, "run", 10**6, 0, heard.append)
+    pulse = Pulse(tmp_path, "run", 10**6, 0)
     for step in range(3 * WINDOW):
         clock["s"] += 10.0 if step < WINDOW else 2.0
         pulse(step)
-    assert heard[-1].steps_per_s == 0.5
+    assert read_progress(tmp_path)["run"].steps_per_s == 0.5
 
 
 def test_the_last_step_is_told_whatever_the_time(tmp_path, clock):
