@@ -1,9 +1,11 @@
 """Thirty and more kills in one sweep: workers, rank 0, nodes and drivers; what must hold afterwards is checked.
 
     PYTHONPATH=. python benchmarks/chaos.py --kills 30 [--workers 2] [--seed 0] [--steps 300]
+    PYTHONPATH=. python benchmarks/chaos.py --elastic [--steps 3000]
 
-Prints what was killed and how long it took, as JSON; exit code 1 where something does not hold. The tests run the short
-form (tests/integration/test_chaos.py).
+The second form takes one run from one worker to two and back to one, as a node is added and another is lost. Prints
+what happened and how long it took, as JSON; exit code 1 where something does not hold. The tests run the short forms
+(tests/integration/test_chaos.py).
 """
 
 from __future__ import annotations
@@ -13,35 +15,47 @@ import json
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from tests.support.chaos import NUM_TRIALS, Chaos, require_all_accounted
+from tests.support.elastic import Elastic, require_elastic
+
+
+def kills(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Take a sweep through kills, and return what happened."""
+    num_steps = arguments.steps or 300
+    chaos = Chaos(folder, arguments.kills, num_steps, arguments.seed, arguments.workers)
+    result = chaos.run()
+    require_all_accounted(chaos, result)
+    return {
+        "kills": dict(chaos.killed),
+        "starts of the driver": chaos.starts,
+        "steps": NUM_TRIALS * num_steps,
+        "tokens drawn": result["statement"]["tokens_drawn"],
+        "workers a trial": arguments.workers,
+    }
+
+
+def elastic(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Take a run from one worker to two and back, and return what happened."""
+    run = Elastic(folder, arguments.steps or 3000)
+    result = run.run()
+    require_elastic(run, result)
+    return {"seconds until": run.seconds, "steps": result["steps"], "steps charged": result["steps_charged"]}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--kills", type=int, default=30)
-    parser.add_argument("--steps", type=int, default=300, help="of each of the six trials")
+    parser.add_argument("--elastic", action="store_true")
+    parser.add_argument("--steps", type=int, help="of each of the six trials (300), or of the elastic run (3000)")
     parser.add_argument("--workers", type=int, default=1, help="of each trial")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="dpzo-chaos-") as folder:
-        chaos = Chaos(Path(folder), arguments.kills, arguments.steps, arguments.seed, arguments.workers)
         started = time.monotonic()
-        result = chaos.run()
-        seconds = time.monotonic() - started
-        require_all_accounted(chaos, result)
-        print(
-            json.dumps(
-                {
-                    "kills": dict(chaos.killed),
-                    "starts of the driver": chaos.starts,
-                    "steps": NUM_TRIALS * arguments.steps,
-                    "tokens drawn": result["statement"]["tokens_drawn"],
-                    "workers a trial": arguments.workers,
-                    "seconds": round(seconds),
-                }
-            )
-        )
+        found = (elastic if arguments.elastic else kills)(Path(folder), arguments)
+        print(json.dumps({**found, "seconds": round(time.monotonic() - started)}))
 
 
 if __name__ == "__main__":

@@ -12,13 +12,14 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from typing import TypeVar
 
 import ray
 from ray.exceptions import AuthenticationError, RayError, RayTaskError
 
 from orchestrator.config import SweepConfig
+from orchestrator.head_watch import head_watched
 from orchestrator.preflight import Demand, require_resources, require_shared, require_state_api
 from orchestrator.storage import Storage
 from trainers.config import RunConfig
@@ -143,8 +144,10 @@ def _session(begin: Callable[[], str | None]) -> Iterator[str | None]:
     _be_quiet()
     with redirect_stdout(sys.stderr):
         begun = begin()
+        watched = head_watched(ray.get_runtime_context().gcs_address) if on_a_cluster() else nullcontext()
         try:
-            yield begun
+            with watched:
+                yield begun
         finally:
             ray.shutdown()
 

@@ -41,7 +41,7 @@ FORMAT = "dpzo.release-log.v1"
 
 Kind = Literal["step", "score"]
 KINDS: tuple[Kind, ...] = ("step", "score")
-PATIENCE_S = 10.0  # for the lane of a driver that was killed: it lives a few seconds longer, and holds its log
+PATIENCE_S = 90.0  # a process whose driver or cluster is gone may live on for a minute, and holds its log
 
 
 class Transcript:

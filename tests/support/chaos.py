@@ -24,13 +24,14 @@ from safetensors.torch import load_file
 
 from orchestrator import Sweep
 from orchestrator.existing import find
+from orchestrator.head_watch import EXIT_CODE, RAYS_PATIENCE
 from orchestrator.ledgered import holder_of
 from orchestrator.privacy.composition import TRAIN_STEP
 from orchestrator.privacy.ledger import Ledger
 from orchestrator.publication import rebuild_from
 from orchestrator.storage import Storage, storage_of
 from tests.support.cluster import RayCluster
-from tests.support.processes import holder_of_file, kill
+from tests.support.processes import holder_of_file, kill, wait_for
 from tests.support.project import write_config, write_project
 from trainers.base_run import LOG_NAME
 from trainers.release_log import num_reserved
@@ -114,6 +115,21 @@ class Chaos:
                 driver.kill()
                 driver.wait()
 
+    def run_through_a_lost_head(self) -> dict[str, Any]:
+        """Run the sweep on a cluster whose head is killed, then to its end on another one; return its result."""
+        node = {"num_cpus": self.workers}
+        with RayCluster({"num_cpus": 0}, node, node) as cluster:
+            driver = self._start(cluster, **{RAYS_PATIENCE: "12"})
+            wait_for(lambda: self.released() > self.num_steps or driver.poll() is not None, 300, "it never began", 0.1)
+            self._note_logs()
+            cluster.lose_head()
+            assert driver.wait(DEADLINE_S) == EXIT_CODE, self._last_words(driver)
+            self.killed["head"] += 1
+            with RayCluster({"num_cpus": 0}, node, node) as another:
+                driver = self._start(another)
+                assert driver.wait(DEADLINE_S * NUM_TRIALS) == 0, self._last_words(driver)
+        return json.loads((self.folder / "out").read_text())
+
     def released(self) -> int:
         """Return the steps that are in the logs."""
         return sum(log.read_bytes().count(b'"type":"RELEASE"') for log in self._logs())
@@ -122,7 +138,7 @@ class Chaos:
         every = NUM_TRIALS * self.num_steps / (self.num_kills + 1)
         return self.released() >= every * (self.killed.total() + 1)
 
-    def _start(self, cluster: RayCluster) -> subprocess.Popen[bytes]:
+    def _start(self, cluster: RayCluster, **env: str) -> subprocess.Popen[bytes]:
         self.starts += 1
         can_resume = self.storage.config_file.exists() and self.starts % 2 == 0
         command = ["resume", str(self.storage.folder)] if can_resume else ["sweep", str(self.config_file)]
@@ -131,7 +147,7 @@ class Chaos:
                 [sys.executable, "-m", "orchestrator", *command, "--format", "json"],
                 stdout=out,
                 stderr=err,
-                env=cluster.env(),
+                env=cluster.env() | env,
             )
 
     def _kill_a_worker(self, cluster: RayCluster, *, leader: bool) -> bool:

@@ -47,6 +47,10 @@ class RayCluster:
         """Kill a node as a power cut would."""
         self._cluster.remove_node(node, allow_graceful=False)
 
+    def lose_head(self) -> None:
+        """Kill the head, with all that stands there; the other nodes notice a minute later."""
+        self._cluster.remove_node(self._cluster.head_node, allow_graceful=False)
+
     @property
     def nodes(self) -> list[Any]:
         """The nodes that were started besides the head."""

@@ -41,12 +41,12 @@ def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float, what: str, pause_s: float = 0.002) -> None:
     """Wait until a condition holds; fail with `what` when it never does."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, what
-        time.sleep(0.002)
+        time.sleep(pause_s)
 
 
 def _title(pid: int) -> str:

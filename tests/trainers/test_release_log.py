@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from trainers import release_log
 from trainers.release_log import ReleasedSteps, ReleaseLog
 
 HEADER = {"name": "test", "mechanism.noise_multiplier": 2.0}
@@ -64,7 +65,8 @@ def test_a_log_of_before_a_setting_existed_says_its_default(tmp_path):
         ReleaseLog(path, now)
 
 
-def test_one_writer(tmp_path):
+def test_one_writer(tmp_path, monkeypatch):
+    monkeypatch.setattr(release_log, "PATIENCE_S", 0.1)
     with ReleaseLog(tmp_path / "log.jsonl", HEADER), pytest.raises(ValueError, match="another process"):
         ReleaseLog(tmp_path / "log.jsonl", HEADER)
 
