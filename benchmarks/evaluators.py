@@ -334,10 +334,9 @@ def main() -> None:
     console = Console(width=100)
     console.print(table_of(seconds, peaks, examples, title))
     if {WRITTEN, BATCHED} <= set(names):
-        ratios = [
-            f"{seconds[WRITTEN, of] / seconds[BATCHED, of]:.2f} (K {of.directions}, B {of.batch})" for of in sizes
-        ]
-        console.print("low-rank probes, written one after the other / in one batch:", ", ".join(ratios))
+        ratios = {of: seconds[WRITTEN, of] / seconds[BATCHED, of] for of in sizes}
+        found = ", ".join(f"{ratio:.2f} (K {of.directions}, B {of.batch})" for of, ratio in ratios.items())
+        console.print(f"low-rank probes, seconds written one after the other / in one batch: {found}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Which adapters an engine is started with, and whether it has room for them, from the model's config.json alone.
 
-Adapters are what LoRA trains, or how an engine sees low-rank probes of a model's own weights. Nothing here imports vLLM.
+Adapters are what LoRA trains, or how an engine is shown low-rank probes of a model's own weights.
+Nothing here imports vLLM.
 """
 
 from __future__ import annotations
@@ -80,10 +81,8 @@ def adapted_shapes(model: Mapping[str, Any], targets: Sequence[str] | None) -> l
 
     vLLM fuses some: an adapter on one matrix of such a group takes memory for all of the group.
     """
-    hidden, layers = (
-        first_of(model, ("hidden_size", "n_embd")) or 0,
-        first_of(model, ("num_hidden_layers", "n_layer")) or 0,
-    )
+    hidden = first_of(model, ("hidden_size", "n_embd")) or 0
+    layers = first_of(model, ("num_hidden_layers", "n_layer")) or 0
     heads = first_of(model, ("num_attention_heads", "n_head")) or 1
     feed = first_of(model, ("intermediate_size", "ffn_dim", "n_inner")) or 4 * hidden
     width = model.get("head_dim") or hidden // heads
