@@ -26,6 +26,7 @@ from trainers.evaluators.vllm_adapters import (
 )
 from trainers.evaluators.vllm_checks import ARCHITECTURES, CPU_HEAD_SIZES, require_supported
 from trainers.evaluators.vllm_package import Package
+from trainers.workspace import load_evaluator
 
 BACKEND = "v1/attention/backends/cpu_attn.py"
 EXAMPLES = [Example((2, 4, 5), ((7,), (8, 9, 6)), 0)]
@@ -160,6 +161,15 @@ def test_probes_that_an_engine_shows_as_adapters(project, tmp_path, architecture
     settings = {**project, "model": {**project["model"], "path": path, "trainable": trainable}}
     settings["method"] = {**project["method"], **method}
     assert probe_rank(RunConfig.model_validate(settings)) == rank
+
+
+def test_the_engine_is_opened_with_room_for_them(project, monkeypatch):
+    monkeypatch.setattr("trainers.workspace.require_vllm", lambda device: None)
+    monkeypatch.setattr("trainers.evaluators.vllm.VllmEvaluator", lambda *positional, **named: named)
+    settings = {**project, "performance": {**project["performance"], "num_threads": 1}}
+    settings["model"] = {**project["model"], "trainable": "all-linear"}
+    settings["method"] = {**project["method"], **LOW_RANK}
+    assert load_evaluator(RunConfig.model_validate(settings), None)["probe_rank"] == 5
 
 
 def test_slots_of_low_rank_probes_that_do_not_fit_are_refused_with_the_arithmetic(check, monkeypatch):
