@@ -10,7 +10,9 @@ GPU, where two large models do not fit beside each other, one comes after the ot
 * padded loop: as the research codes do it: padded batch, logits everywhere, `torch.normal` regenerated from a seed;
 * transformers, vllm reference, vllm fast: the evaluators, all parameters training (reference: vLLM's own
   prompt_logprobs; fast: logits of label rows alone, a whole step in one call);
-* LoRA: the same with an adapter; vLLM reads 2K adapters × B rows in one batch.
+* LoRA: the same with an adapter; vLLM reads 2K adapters × B rows in one batch;
+* low-rank: all linear layers train along directions U Vᵀ of rank 1, which vLLM is given one after the other (written),
+  or as 2K adapters × B rows in one batch.
 
 Peak memory is that of a fresh process which takes two steps of the largest size.
 """
@@ -38,7 +40,7 @@ from tokenizers.models import WordLevel
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from trainers.config import LoraConfig, ModelConfig, PerformanceConfig, VllmConfig
-from trainers.directions import Direction
+from trainers.directions.frames import Law, drawn
 from trainers.evaluators.base import Example, LossEvaluator, Probe
 
 SMOOTHING, STEP_SIZE = 1e-3, 1e-9
@@ -73,14 +75,16 @@ class Size(NamedTuple):
 
 
 class Contestant(NamedTuple):
-    """A way to take steps: which evaluator, whether an adapter trains, how vLLM scores; None is the padded loop."""
+    """A way to take steps: which evaluator, what trains, how vLLM scores and sees; None is the padded loop."""
 
     evaluator: str | None
     trainable: str = "full"
     scoring: str = "fast"
     batch_invariant: bool = False
+    probe_rank: int = 0
 
 
+WRITTEN, BATCHED = "vllm, low-rank written", "vllm, low-rank batch"
 CONTESTANTS = {
     "padded loop": Contestant(None),
     "transformers": Contestant("transformers"),
@@ -88,6 +92,9 @@ CONTESTANTS = {
     "vllm fast": Contestant("vllm"),
     "transformers, LoRA": Contestant("transformers", "lora"),
     "vllm, LoRA batch": Contestant("vllm", "lora"),
+    "transformers, low-rank": Contestant("transformers", "all-linear"),
+    WRITTEN: Contestant("vllm", "all-linear"),
+    BATCHED: Contestant("vllm", "all-linear", probe_rank=1),
 }
 HIDDEN = {"vllm fast, batch-invariant": Contestant("vllm", batch_invariant=True)}
 Step = Callable[[int, Size], None]
@@ -174,6 +181,7 @@ class Entry:
         dtype, self._examples = "bfloat16" if device != "cpu" else "float32", examples
         self._loop = PaddedLoop(folder, examples, device, dtype) if of.evaluator is None else None
         self._evaluator: LossEvaluator | None = None
+        self._law: Law = "low-rank" if of.trainable == "all-linear" else "rademacher"
         if of.evaluator is None:
             return
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
@@ -184,10 +192,15 @@ class Entry:
         speed = {"device": device, "num_threads": threads, "micro_batch_tokens": 4096 if device == "cpu" else 16_384}
         performance = PerformanceConfig.model_validate({**speed, "vllm": VllmConfig.model_validate(engine)})
         if of.evaluator == "vllm":
-            from trainers.evaluators.vllm import VllmEvaluator as Evaluator
+            from trainers.evaluators.vllm import VllmEvaluator
+
+            self._evaluator = VllmEvaluator(
+                model, performance, tokenizer, num_labels=2, seed=0, probe_rank=of.probe_rank
+            )
         else:
-            from trainers.evaluators.transformers import TransformersEvaluator as Evaluator
-        self._evaluator = Evaluator(model, performance, tokenizer, num_labels=2, seed=0)
+            from trainers.evaluators.transformers import TransformersEvaluator
+
+            self._evaluator = TransformersEvaluator(model, performance, tokenizer, num_labels=2, seed=0)
 
     def step(self, number: int, size: Size) -> None:
         """Take one step: 2K probes of B examples, and the update."""
@@ -195,7 +208,7 @@ class Entry:
             assert self._loop is not None
             self._loop.step(number, size)
             return
-        directions = [Direction(1, number, k, "rademacher") for k in range(size.directions)]
+        directions = [drawn(self._law, 1, number, k, rank=1) for k in range(size.directions)]
         probes = [Probe(z, sign * SMOOTHING) for z in directions for sign in (1.0, -1.0)]
         losses_PB = self._evaluator.probe(self._examples[: size.batch], probes)
         differences_K = (losses_PB[::2] - losses_PB[1::2]).sum(axis=1)
@@ -318,7 +331,12 @@ def main() -> None:
     title = (
         f"Llama, {shape.hidden} × {shape.layers}, float32, {arguments.threads} threads, medians of {arguments.repeats}"
     )
-    Console(width=100).print(table_of(seconds, peaks, examples, title))
+    console = Console(width=100)
+    console.print(table_of(seconds, peaks, examples, title))
+    if {WRITTEN, BATCHED} <= set(names):
+        ratios = {of: seconds[WRITTEN, of] / seconds[BATCHED, of] for of in sizes}
+        found = ", ".join(f"{ratio:.2f} (K {of.directions}, B {of.batch})" for of, ratio in ratios.items())
+        console.print(f"low-rank probes, seconds written one after the other / in one batch: {found}")
 
 
 if __name__ == "__main__":

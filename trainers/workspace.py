@@ -15,7 +15,8 @@ from trainers.base_run import Workspace
 from trainers.config import RunConfig
 from trainers.evaluators.base import Example, LossEvaluator
 from trainers.evaluators.proof import prove, require_room
-from trainers.evaluators.vllm_checks import probe_rank, require_supported
+from trainers.evaluators.vllm_adapters import probe_rank
+from trainers.evaluators.vllm_checks import require_supported
 from trainers.evaluators.vllm_package import require_vllm
 from trainers.methods.catalogue import METHODS
 from trainers.methods.estimator import proof_probes

@@ -35,7 +35,7 @@ class VllmEvaluator:
         tokenizer: reads generated tokens, and is exported with the model.
         num_labels: unused, as there are no classification heads here.
         seed: public key from which an adapter is initialised.
-        probe_rank: of the low-rank probes that are shown as adapters (`vllm_checks.probe_rank`); 0 for none.
+        probe_rank: of the low-rank probes that are shown as adapters (`vllm_adapters.probe_rank`); 0 for none.
 
     Raises:
         ValueError: a head other than causal-lm, or a model whose weights cannot be moved inside the engine.

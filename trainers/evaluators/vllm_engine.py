@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from trainers.config import ModelConfig, PerformanceConfig
-from trainers.evaluators.vllm_checks import DEFAULT_SLOTS, LINEAR_LAYERS, LORA_RANKS, room_for
+from trainers.evaluators.vllm_adapters import DEFAULT_SLOTS, LINEAR_LAYERS, LORA_RANKS, room_for
 
 MAX_ROWS = 256  # of one pass
 LEAST_TOKENS = 4096  # of one pass: a row up to this length is read however small a micro-batch is

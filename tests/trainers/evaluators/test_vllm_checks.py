@@ -14,20 +14,19 @@ import pytest
 from tests.support.models import save_model
 from tests.support.project import write_project
 from trainers.config import RunConfig
-from trainers.evaluators import vllm_checks
+from trainers.evaluators import vllm_adapters, vllm_checks
 from trainers.evaluators.base import Example
-from trainers.evaluators.vllm_checks import (
+from trainers.evaluators.vllm_adapters import (
     _WITHOUT_ADAPTERS,
-    ARCHITECTURES,
-    CPU_HEAD_SIZES,
     LINEAR_LAYERS,
     LORA_RANKS,
     adapted_shapes,
     model_config,
     probe_rank,
-    require_supported,
 )
+from trainers.evaluators.vllm_checks import ARCHITECTURES, CPU_HEAD_SIZES, require_supported
 from trainers.evaluators.vllm_package import Package
+from trainers.workspace import load_evaluator
 
 BACKEND = "v1/attention/backends/cpu_attn.py"
 EXAMPLES = [Example((2, 4, 5), ((7,), (8, 9, 6)), 0)]
@@ -132,9 +131,9 @@ def test_adapters_that_do_not_fit_are_refused_with_the_arithmetic(check, monkeyp
     """Rank 8 for 5, in float32: two layers of a fused q (64 → 64), k and v (64 → 32)."""
     of_slot = 4 * 8 * 2 * (64 + 64 + 2 * (64 + 32))
     lora = {"model": {"trainable": "lora", "lora": {"rank": 5}}}
-    monkeypatch.setattr(vllm_checks, "_free_bytes", lambda config: 8 * of_slot)
+    monkeypatch.setattr(vllm_adapters, "_free_bytes", lambda config: 8 * of_slot)
     check(**lora)
-    monkeypatch.setattr(vllm_checks, "_free_bytes", lambda config: 8 * of_slot - 1)
+    monkeypatch.setattr(vllm_adapters, "_free_bytes", lambda config: 8 * of_slot - 1)
     with pytest.raises(ValueError, match=r"max_loras: 8 adapters of 0\.0 MB \(rank 8, float32\) .*: 7 fit at most"):
         check(**lora)
     check(**lora, performance={"vllm": {"max_loras": 7}})
@@ -164,13 +163,22 @@ def test_probes_that_an_engine_shows_as_adapters(project, tmp_path, architecture
     assert probe_rank(RunConfig.model_validate(settings)) == rank
 
 
+def test_the_engine_is_opened_with_room_for_them(project, monkeypatch):
+    monkeypatch.setattr("trainers.workspace.require_vllm", lambda device: None)
+    monkeypatch.setattr("trainers.evaluators.vllm.VllmEvaluator", lambda *positional, **named: named)
+    settings = {**project, "performance": {**project["performance"], "num_threads": 1}}
+    settings["model"] = {**project["model"], "trainable": "all-linear"}
+    settings["method"] = {**project["method"], **LOW_RANK}
+    assert load_evaluator(RunConfig.model_validate(settings), None)["probe_rank"] == 5
+
+
 def test_slots_of_low_rank_probes_that_do_not_fit_are_refused_with_the_arithmetic(check, monkeypatch):
     """Rank 8 for 5: what q, k and v take, the output (64 → 64), gate, up and down (64 → 96), in two layers."""
     of_slot = 4 * 8 * 2 * (64 + 64 + 2 * (64 + 32) + 64 + 64 + 3 * (64 + 96))
     sections = {"model": {"trainable": "all-linear"}, "method": LOW_RANK, "performance": {"vllm": {"max_loras": 6}}}
-    monkeypatch.setattr(vllm_checks, "_free_bytes", lambda config: 6 * of_slot)
+    monkeypatch.setattr(vllm_adapters, "_free_bytes", lambda config: 6 * of_slot)
     check(**sections)
-    monkeypatch.setattr(vllm_checks, "_free_bytes", lambda config: 6 * of_slot - 1)
+    monkeypatch.setattr(vllm_adapters, "_free_bytes", lambda config: 6 * of_slot - 1)
     with pytest.raises(ValueError, match=r"6 adapters .*: 5 fit at most\. Lower max_loras or method\.direction_rank"):
         check(**sections)
     check(**sections | {"model": {"trainable": "full"}})

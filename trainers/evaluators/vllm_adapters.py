@@ -1,0 +1,132 @@
+"""Which adapters an engine is started with, and whether it has room for them, from the model's config.json alone.
+
+Adapters are what LoRA trains, or how an engine is shown low-rank probes of a model's own weights.
+Nothing here imports vLLM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from trainers.config import RunConfig
+
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""Ranks that vLLM has room for; others take that of the next."""
+DEFAULT_SLOTS = 8
+"""Adapters held at once where the configuration says nothing."""
+LINEAR_LAYERS = (
+    *("q_proj", "k_proj", "v_proj", "o_proj", "out_proj"),
+    *("gate_proj", "up_proj", "down_proj", "fc1", "fc2", "project_in", "project_out"),
+)
+"""Last names of the linear layers of architectures that vLLM gives adapters to."""
+_WITHOUT_ADAPTERS = {"GPT2LMHeadModel"}
+_FUSED = ({"q_proj", "k_proj", "v_proj"}, {"gate_proj", "up_proj"})
+
+
+def probe_rank(config: RunConfig) -> int:
+    """Return the rank of the probes that an engine shows as adapters over the model's own weights; 0 where it writes.
+
+    They are low-rank directions of linear layers alone (a vector has no such form), without a mask, of an architecture
+    and a rank that vLLM has adapters for.
+    """
+    method = config.method
+    if config.model.trainable != "all-linear" or method.direction != "low-rank" or method.mask is not None:
+        return 0
+    has_adapters = not _WITHOUT_ADAPTERS & set(model_config(config.model.path).get("architectures") or [])
+    return method.direction_rank if has_adapters and room_for(method.direction_rank) else 0
+
+
+def room_for(rank: int) -> int | None:
+    """Return the least rank that vLLM has room for and that holds this one; None where there is none."""
+    return next((room for room in LORA_RANKS if room >= rank), None)
+
+
+def require_slots_fit(config: RunConfig, model: Mapping[str, Any]) -> None:
+    """Check that the adapters of a run, of LoRA or of low-rank probes, alone do not exceed the memory.
+
+    Weights and cache are not counted, so this is necessary and not sufficient.
+
+    Args:
+        config: the run's.
+        model: values of the model's config.json.
+
+    Raises:
+        ValueError: with the arithmetic; or no slot is of that rank.
+    """
+    lora = config.model.lora
+    if config.model.trainable == "lora":
+        field, wanted, targets = "model.lora.rank", lora.rank, lora.target_modules
+    else:
+        field, wanted, targets = "method.direction_rank", probe_rank(config), LINEAR_LAYERS
+    if not wanted:
+        return
+    slots, rank = config.performance.vllm.max_loras or DEFAULT_SLOTS, room_for(wanted)
+    if rank is None:
+        raise ValueError(f"{field} {wanted}: vLLM has ranks up to {LORA_RANKS[-1]}")
+    width = 4 if config.model.dtype == "float32" else 2
+    of_slot = width * rank * sum(map(sum, adapted_shapes(model, targets)))
+    free = _free_bytes(config)
+    if slots * of_slot > free:
+        raise ValueError(
+            f"performance.vllm.max_loras: {slots} adapters of {of_slot / 1e6:,.1f} MB (rank {rank}, "
+            f"{config.model.dtype}) are {slots * of_slot / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free: "
+            f"{free // of_slot} fit at most. Lower max_loras or {field}"
+        )
+
+
+def adapted_shapes(model: Mapping[str, Any], targets: Sequence[str] | None) -> list[tuple[int, int]]:
+    """Return (input width, output width) of every matrix that holds an adapter, over all layers.
+
+    vLLM fuses some: an adapter on one matrix of such a group takes memory for all of the group.
+    """
+    hidden = first_of(model, ("hidden_size", "n_embd")) or 0
+    layers = first_of(model, ("num_hidden_layers", "n_layer")) or 0
+    heads = first_of(model, ("num_attention_heads", "n_head")) or 1
+    feed = first_of(model, ("intermediate_size", "ffn_dim", "n_inner")) or 4 * hidden
+    width = model.get("head_dim") or hidden // heads
+    queries, keys = heads * width, (model.get("num_key_value_heads") or heads) * width
+    if "n_embd" in model:
+        shapes = {"c_attn": (hidden, 3 * hidden), "c_fc": (hidden, feed), "c_proj": (hidden + feed, 2 * hidden)}
+    else:
+        shapes = {"q_proj": (hidden, queries), "k_proj": (hidden, keys), "v_proj": (hidden, keys)}
+        if "ffn_dim" in model:
+            shapes |= {"out_proj": (queries, hidden), "fc1": (hidden, feed), "fc2": (feed, hidden)}
+        else:
+            shapes |= {"o_proj": (queries, hidden), "gate_proj": (hidden, feed), "up_proj": (hidden, feed)}
+            shapes |= {"down_proj": (feed, hidden)}
+    chosen = {name.rpartition(".")[2] for name in targets} if targets else {"q_proj", "c_attn"}  # PEFT's choice, fused
+    for group in _FUSED:
+        chosen |= group if group & chosen else set()
+    return [shape for name, shape in shapes.items() if name in chosen] * layers
+
+
+def _free_bytes(config: RunConfig) -> int:
+    """Return what an engine may take: of the GPU its share, of a machine without one what is free now."""
+    if config.performance.device == "cpu":
+        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    import torch
+
+    return int(torch.cuda.mem_get_info(config.performance.device)[1] * config.performance.vllm.memory_share)
+
+
+def model_config(path: str) -> dict[str, Any]:
+    """Return the values of a model's config.json, from its folder or the hub.
+
+    Raises:
+        ValueError: there is none.
+    """
+    from transformers import PretrainedConfig
+
+    try:
+        values, _ = PretrainedConfig.get_config_dict(path)
+    except OSError as error:
+        raise ValueError(f"model.path: {path!r} has no config.json that can be read") from error
+    return values
+
+
+def first_of(model: Mapping[str, Any], names: Sequence[str]) -> int | None:
+    """Return the first of the values that is there: architectures call the same thing differently."""
+    return next((int(model[name]) for name in names if model.get(name)), None)
