@@ -87,7 +87,7 @@ class WorkerModel:
         runner: vLLM's model runner.
         config: fields of the `ModelConfig`.
         pad_id: padding token, for the Hugging Face model.
-        seed: public key from which an adapter is initialised.
+        seed: public key from which an adapter is initialised, and by which updates of a bfloat16 master are rounded.
         max_tokens: largest pass, tokens.
         batch_invariant: whether the engine's kernels round a row alike whatever its neighbours.
     """
@@ -100,11 +100,12 @@ class WorkerModel:
         loaded = self._load()
         self.size = sum(tensor.numel() for tensor in loaded.parameters())
         trained = trainable_parameters(loaded, self._config)
-        weights = {name: tensor.data.to(runner.device) for name, tensor in trained.items()}
+        master = getattr(torch, self._config.master_dtype)
+        weights = {name: tensor.data.to(runner.device, master) for name, tensor in trained.items()}
         self._weights = (
-            AdapterWeights(runner, weights, self._config)
+            AdapterWeights(runner, weights, self._config, seed)
             if self._config.trainable == "lora"
-            else FullWeights(runner, weights)
+            else FullWeights(runner, weights, seed)
         )
         self.parameters = self._weights.parameters
         self._scorer = Scorer(
@@ -140,7 +141,7 @@ class WorkerModel:
         return [adapter for _, adapter in next(self._weights.shown(writes))]
 
     def export(self, folder: Path) -> None:
-        """Write the model at θ, or its adapter, in float32 as `from_pretrained` reads it; the first worker does."""
+        """Write the model at θ, or its adapter, in the master's type, for `from_pretrained`; the first worker does."""
         if get_tensor_model_parallel_rank():
             return
         model = self._load()
