@@ -166,6 +166,14 @@ class Parameters:
         self.settle()
         self._kept, self._velocity = kept, None
 
+    def mask_digest(self) -> str:
+        """Return a SHA-256 over names and flat indices of what directions move; of all of θ where there is no mask."""
+        digest = hashlib.sha256()
+        for name, indices in sorted((self._kept or {}).items()):
+            digest.update(f"{name} {indices.numel()}:".encode())
+            digest.update(indices.cpu().numpy().data)
+        return digest.hexdigest()
+
     def reset(self) -> None:
         """Set θ back to the base weights, and forget mask, anchor and velocity."""
         self._forget()
