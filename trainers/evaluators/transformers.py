@@ -206,9 +206,9 @@ class TransformersEvaluator:
 
 
 def _masters(trained: Mapping[str, torch.nn.Parameter], config: ModelConfig) -> dict[str, torch.Tensor]:
-    """Return the weights in the master's type, and leave in the model what that type resolves."""
-    is_alike, dtype = config.dtype == config.master_dtype, getattr(torch, config.master_dtype)
-    masters = {name: parameter.data.to(dtype, copy=is_alike) for name, parameter in trained.items()}
-    for name, parameter in trained.items():
-        parameter.data.copy_(masters[name])
+    """Return the weights in the master's type, and put a copy into the model in the type that it computes in."""
+    masters = {}
+    for name, parameter in trained.items():  # one after the other: what was loaded is freed on the way
+        masters[name] = parameter.data.to(getattr(torch, config.master_dtype))
+        parameter.data = masters[name].to(getattr(torch, config.dtype), copy=True)
     return masters

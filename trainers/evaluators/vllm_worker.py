@@ -100,8 +100,9 @@ class WorkerModel:
         loaded = self._load()
         self.size = sum(tensor.numel() for tensor in loaded.parameters())
         trained = trainable_parameters(loaded, self._config)
-        master = getattr(torch, self._config.master_dtype)
-        weights = {name: tensor.data.to(runner.device, master) for name, tensor in trained.items()}
+        for tensor in trained.values():  # one after the other: what was loaded is freed on the way
+            tensor.data = tensor.data.to(getattr(torch, self._config.master_dtype))
+        weights = {name: tensor.data.to(runner.device) for name, tensor in trained.items()}
         self._weights = (
             AdapterWeights(runner, weights, self._config, seed)
             if self._config.trainable == "lora"
