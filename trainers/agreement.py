@@ -26,6 +26,11 @@ def require_agreement(config: RunConfig, *, private: bool) -> None:
     _require_workers_fit(config)
     if config.privacy.noise == "laplace" and METHODS[config.method.name].order == "first":
         raise ValueError("privacy.noise: laplace is for zeroth-order methods; gradients get gaussian noise")
+    if config.model.master_dtype != "float32" and METHODS[config.method.name].order == "first":
+        raise ValueError(
+            f"model.master_dtype {config.model.master_dtype} is for zeroth-order methods, whose updates are rounded to "
+            "it; use float32 with gradients"
+        )
     _require_split_is_private(config)
     _require_metric_fits(config)
     if config.score.on == "private":

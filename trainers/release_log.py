@@ -1,8 +1,8 @@
 """The release log: what a run took, and what it let out, on disk before anyone uses it.
 
 One JSON object a line. The header says which run this is; RESERVE comes before private data is touched, RELEASE holds
-the noisy integers of the step before they are applied, PUBLIC numbers that no private data entered (those of a mask);
-all are fsynced. Together with the public directions the
+the noisy integers of the step before they are applied, PUBLIC numbers that no private data entered (those of a mask,
+with its digest); all are fsynced. Together with the public directions the
 releases ARE the checkpoint: replaying them on the base model rebuilds the weights (16 bytes or so a direction and
 step).
 
@@ -57,6 +57,7 @@ class Transcript:
         self.num_reserved: dict[Kind, int] = dict.fromkeys(KINDS, 0)
         self.snapshots: list[str] = []
         self.public_values: list[list[float]] = []
+        self.mask_digests: list[str | None] = []  # None in logs of before they were written
 
     def num_released(self, kind: Kind) -> int:
         """Return the number of releases of a kind that are on disk."""
@@ -84,11 +85,12 @@ class Transcript:
         self._append({"type": "SNAPSHOT", "digest": digest})
         self.snapshots.append(digest)
 
-    def publish(self, index: int, values: list[float]) -> None:
-        """Record list number `index` of numbers that no private data entered."""
+    def publish(self, index: int, values: list[float], mask_digest: str) -> None:
+        """Record list number `index` of numbers that no private data entered, and which mask they gave."""
         assert index == len(self.public_values), f"public values {index} out of turn"
-        self._append({"type": "PUBLIC", "index": index, "values": values})
+        self._append({"type": "PUBLIC", "index": index, "values": values, "mask_digest": mask_digest})
         self.public_values.append(values)
+        self.mask_digests.append(mask_digest)
 
     def close(self) -> None:
         """Let go of what is held open."""
@@ -180,6 +182,7 @@ class ReleaseLog(Transcript):
                 self.snapshots.append(entry["digest"])
             elif entry["type"] == "PUBLIC":
                 self.public_values.append(entry["values"])
+                self.mask_digests.append(entry.get("mask_digest"))
             else:
                 self.releases[entry["kind"]].append(np.array(entry.get("units", []), dtype=np.int64))
 

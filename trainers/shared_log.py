@@ -34,10 +34,11 @@ def open_log(ranks: Ranks, path: Path, header: dict[str, Any], defaults: dict[st
 
 def _share(ranks: Ranks, log: Transcript) -> None:
     steps = log.releases["step"]
-    known = ranks.told(lambda: {"steps": [one.tolist() for one in steps], "public_values": log.public_values})
+    public = log.public_values, log.mask_digests
+    known = ranks.told(lambda: {"steps": [one.tolist() for one in steps], "public": public})
     if ranks.leads:
         return
-    log.public_values.extend(known["public_values"])
+    log.public_values, log.mask_digests = known["public"]
     for step, noisy_K in enumerate(known["steps"]):
         log.reserve("step", step)
         log.release("step", step, np.array(noisy_K, dtype=np.int64))

@@ -40,6 +40,7 @@ class Case(NamedTuple):
     head: str
     trainable: str = "full"
     dtype: str = "float32"
+    master: str = "float32"
 
     @property
     def folder(self) -> str:
@@ -65,6 +66,7 @@ def open_evaluator(folder: Path, case: Case, **performance: object) -> Transform
         trainable=case.trainable,
         lora=LoraConfig(rank=2, target_modules=targets),
         dtype=case.dtype,
+        master_dtype=case.master,
     )
     return TransformersEvaluator(
         model, PerformanceConfig.model_validate(performance), tokenizer(), num_labels=2, seed=0
@@ -438,3 +440,25 @@ def test_a_folder_without_a_model_is_one_clear_line(tmp_path):
     with pytest.raises(ValueError, match=r"model\.path: no causal-lm model could be loaded") as caught:
         open_evaluator(tmp_path, Case("llama", "causal-lm"))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("trainable", ["full", "lora"])
+def test_a_bfloat16_master_is_the_same_whatever_is_computed_in(folders, trainable, tmp_path):
+    """And smaller, and exported as it is; the demo of a real run is that of every method, on a smaller model."""
+    exported = []
+    for dtype in ("float32", "bfloat16"):
+        case = Case("llama", "causal-lm", trainable, dtype, "bfloat16")
+        evaluator = open_evaluator(folders[case.folder], case)
+        base, before = evaluator.state_digest(), evaluator.losses(ONE_TOKEN)
+        prove(evaluator, ONE_TOKEN, PROBES, max_tokens=20)
+        for step in range(3):
+            evaluator.apply([(Direction(1, step, k, z.kind), 1e-3) for k, z in enumerate(Z)])
+        evaluator.export(tmp_path / dtype)
+        (weights,) = (tmp_path / dtype).glob("*.safetensors")
+        exported.append((weights.read_bytes(), evaluator.state_digest()))
+        assert all(tensor.dtype == torch.bfloat16 for tensor in evaluator.parameters.theta().values())
+        assert evaluator.state_digest() != base
+        evaluator.reset()
+        assert evaluator.state_digest() == base
+        np.testing.assert_array_equal(evaluator.losses(ONE_TOKEN), before)
+    assert exported[0] == exported[1]

@@ -25,7 +25,7 @@ def example(number: int) -> Example:
 class Quadratic:
     """A `LossEvaluator` over a few parameters. `losses_of` overrides the loss of chosen examples (NaN, inf, …).
 
-    `shapes` names its tensors, and `start` is the value that all of them begin with.
+    `shapes` names its tensors, `start` is the value that all of them begin with, `master` what updates keep them in.
     """
 
     def __init__(
@@ -34,13 +34,17 @@ class Quadratic:
         scale: float = 1.0,
         shapes: Mapping[str, tuple[int, ...]] = SHAPES,
         start: float = 0.0,
+        master: torch.dtype = torch.float32,
     ) -> None:
         self._live = {name: torch.full(shape, start) for name, shape in shapes.items()}
         if start:  # weights that differ, so that scores rank them
             for number, tensor in enumerate(self._live.values()):
                 generator = torch.Generator().manual_seed(number)
                 tensor.mul_(1.0 + 0.5 * torch.randn(tensor.shape, generator=generator))
-        self.parameters = Parameters(self._live)
+        exact = {name: tensor.to(master, copy=True) for name, tensor in self._live.items()}
+        for name, tensor in self._live.items():
+            tensor.copy_(exact[name])
+        self.parameters = Parameters(self._live, exact, seed=3)
         self.updates: list[list[tuple[Direction, float]]] = []
         self._special = losses_of or {}
         self._scale = scale

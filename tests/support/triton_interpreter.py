@@ -40,6 +40,18 @@ def same_as_torch(kind: str) -> bool:
     return all(torch.equal(one, other) for ours, theirs in pairs for one, other in zip(ours, theirs, strict=True))
 
 
+def same_from_bfloat16(kind: str) -> bool:
+    """Whether a probe reads a bfloat16 master as torch does, and leaves it alone."""
+    found = []
+    for backend in (apply_triton, apply_torch):
+        master = torch.randn(1025, generator=torch.Generator().manual_seed(1)).bfloat16()
+        live, before = torch.full((1025,), float("nan"), dtype=torch.bfloat16), master.clone()
+        backend.write_perturbed([("layer.weight", live, master)], Direction(2**40, 3, 1, kind), SCALE, ())
+        found.append(live)
+        assert torch.equal(master, before)
+    return torch.equal(*found)
+
+
 def specified(kind: str) -> bool:
     """Whether z is that of the specification, under a key whose halves fill 32 bits."""
     master, direction = torch.zeros(300), Direction(2**63, 5, 2, kind)
@@ -83,6 +95,7 @@ def main() -> None:
     apply_triton.verify(torch.device("cpu"))
     found = {f"same as torch, {kind}": same_as_torch(kind) for kind in ("rademacher", "gaussian")}
     found |= {f"specified, {kind}": specified(kind) for kind in ("rademacher", "gaussian")}
+    found |= {f"bfloat16 master, {kind}": same_from_bfloat16(kind) for kind in ("rademacher", "gaussian")}
     found["low-rank vector"] = low_rank_vector()
     found["refuses other keys"] = refusal("_keys", lambda run, name: keys(run, name) ^ 1)
     found["refuses lost terms"] = refusal("_runs", lambda terms: [list(terms)[-1:]])

@@ -4,6 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.support.runs import plan_of, run_config
+from trainers.config import RunConfig
 from trainers.scoring import score_plan
 
 PRIVATE = {"data__validation": "v.jsonl", "score__on": "private", "score__num_examples": 30}
@@ -46,6 +47,16 @@ def test_contradictions_are_refused(changes, line):
     errors = caught.value.errors()
     assert len(errors) == 1
     assert line in errors[0]["msg"]
+
+
+def test_a_bfloat16_master_is_for_zeroth_order_methods():
+    assert run_config(model__master_dtype="bfloat16").model.master_dtype == "bfloat16"
+    settings = run_config(model__master_dtype="bfloat16").model_dump()
+    settings["method"] = {"name": "dp-sgd", "num_steps": 3, "learning_rate": 0.1, "clip_norm": 1.0}
+    with pytest.raises(
+        ValidationError, match=r"model\.master_dtype bfloat16 is for zeroth-order methods, whose updates"
+    ):
+        RunConfig.model_validate(settings)
 
 
 def test_pure_epsilon_with_laplace():

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from tests.support.frozen import FrozenNoise, FrozenSampler
 from tests.support.quadratic import MATRICES, Quadratic, example
@@ -39,9 +40,9 @@ def config_of(every: int | None, **method: object) -> RunConfig:
     return run_config(method__num_steps=NUM_STEPS, score__times=3, performance__snapshot_steps=every, **changes)
 
 
-def taken(folder, config: RunConfig, upto: int = NUM_STEPS) -> Quadratic:
+def taken(folder, config: RunConfig, upto: int = NUM_STEPS, master: torch.dtype = torch.float32) -> Quadratic:
     """Go on with a run to some step, with batches and noise that depend on the step alone."""
-    evaluator = Quadratic(shapes=MATRICES, start=0.3)
+    evaluator = Quadratic(shapes=MATRICES, start=0.3, master=master)
     run = open_run(folder, config, evaluator=evaluator, tokens=LocalTokens(10**6))
     fresh = range(run.steps_released, NUM_STEPS)
     run._context.sampler.draw = FrozenSampler([[step, step + 20] for step in fresh]).draw
@@ -61,16 +62,18 @@ def method(request) -> dict:
     return {"name": "dp-zopo", "stage_steps": 5, "proximal": 0.0, "momentum": 0.5, "mask": mask}
 
 
-def test_a_snapshot_and_the_rest_of_the_log_give_the_bits_of_the_whole_log(tmp_path, method):
+@pytest.mark.parametrize("master", [torch.float32, torch.bfloat16], ids=str)
+def test_a_snapshot_and_the_rest_of_the_log_give_the_bits_of_the_whole_log(tmp_path, method, master):
     whole, kept = tmp_path / "whole", tmp_path / "kept"
-    taken(whole, config_of(None, **method), KILLED_AT)
-    taken(kept, config_of(3, **method), KILLED_AT)
+    taken(whole, config_of(None, **method), KILLED_AT, master)
+    taken(kept, config_of(3, **method), KILLED_AT, master)
     assert [path.name[:14] for path in kept.glob("state-*")] == ["state-00000006"]
     assert (whole / LOG_NAME).read_bytes() == (kept / LOG_NAME).read_bytes()  # snapshots are none of its business
-    reopened = open_run(kept, config_of(3, **method), evaluator=Quadratic(shapes=MATRICES, start=0.3))
+    reopened = open_run(kept, config_of(3, **method), evaluator=Quadratic(shapes=MATRICES, start=0.3, master=master))
     reopened.close()
     assert reopened.steps_taken == 6
-    expected, found = taken(whole, config_of(None, **method)), taken(kept, config_of(3, **method))
+    expected = taken(whole, config_of(None, **method), master=master)
+    found = taken(kept, config_of(3, **method), master=master)
     assert (whole / LOG_NAME).read_bytes() == (kept / LOG_NAME).read_bytes()
     assert found.state_digest() == expected.state_digest()
     batch = [example(number) for number in range(3)]

@@ -60,7 +60,9 @@ class MethodConfig(Section):
         default=None, description="A paper's settings for one model, 'dpzero/roberta-large'; what is given goes first."
     )
     seed: int = Field(
-        default=0, ge=0, description="PUBLIC key of the directions. Noise and batches never depend on it."
+        default=0,
+        ge=0,
+        description="PUBLIC key of the directions and of rounding. Noise and batches never depend on it.",
     )
 
     @model_validator(mode="before")

@@ -37,5 +37,10 @@ class ModelConfig(Section):
     lora: LoraConfig = Field(default_factory=LoraConfig, description="Used with trainable: lora.")
     dtype: Literal["float32", "bfloat16"] = Field(
         default="float32",
-        description="What it computes in. Parameters that train are kept and moved in float32 either way.",
+        description="What it computes in. The parameters that train are kept in master_dtype either way.",
+    )
+    master_dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32",
+        description="What the parameters that train are kept in. bfloat16 takes half the memory: updates are added in "
+        "float32 and rounded stochastically, by public bits. Of zeroth-order methods.",
     )

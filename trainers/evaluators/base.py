@@ -78,6 +78,10 @@ class ParameterSpace(Protocol):
         """
         ...
 
+    def mask_digest(self) -> str:
+        """Return a hash over the parameters that directions move: equal digests mean equal masks."""
+        ...
+
     def save(self, path: Path, metadata: Mapping[str, str]) -> None:
         """Write θ, mask, anchor and velocity to a safetensors file, with text to keep with them.
 

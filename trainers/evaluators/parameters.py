@@ -1,4 +1,4 @@
-"""θ: the trainable parameters, as a float32 master and the live weights that a forward pass reads.
+"""θ: the trainable parameters, as a master and the live weights that a forward pass reads.
 
 A probe writes `master + scale · z` into the live weights, absolutely and in one pass; the master is touched by updates
 alone. Nothing is ever restored by subtraction, so nothing drifts (methods.md, wrong no. 13).
@@ -6,8 +6,12 @@ alone. Nothing is ever restored by subtraction, so nothing drifts (methods.md, w
 Memory bounds these passes, so an update waits for the next probe and moves the master in the same pass. A replay makes
 many updates and no probe: they gather, and move it many at a time. The bits are those of an update made at once.
 
-What costs memory of the parameters' size beyond these two: the base weights (after the first update), an anchor (after
-the first stage) and a velocity, each one float32 copy, and only where they are used.
+The master is float32, or bfloat16: then every update is added in float32 and rounded stochastically, by public bits
+of its own (`rounding`), so that updates far below what bfloat16 resolves add up in the mean. There each one is made at
+once, since rounding two together would give other bits than one after the other.
+
+What costs memory of the parameters' size beyond these two: the base weights (after the first update) and an anchor
+(after the first stage), each one copy of the master's type, and a velocity, float32; and only where they are used.
 """
 
 from __future__ import annotations
@@ -20,13 +24,16 @@ import numpy as np
 import torch
 
 from trainers.directions import Direction
-from trainers.directions.apply import add_to_all, checked_terms, write_all
+from trainers.directions.apply import add_rounded, add_to_all, checked_terms, write_all
 from trainers.directions.inner import inner_products
 from trainers.directions.masks import choose
+from trainers.directions.rounding import Rounding
+from trainers.directions.rounding_torch import store
 from trainers.directions.sparse import Kept, add_kept, write_kept
 from trainers.evaluators.base import Point, Terms
 from trainers.tensor_file import read_tensors, save_tensors
 
+_NUM_MOVES = "moves"
 MAX_WAITING = 32  # directions; more would make one pass long, and save little more memory traffic
 
 
@@ -35,16 +42,22 @@ class Parameters:
 
     Args:
         live: Hugging Face parameter name → the tensor that the model computes with; contiguous, floating point.
-        exact: the float32 weights that `live` was rounded from, which are not copied; a copy of `live` when absent.
+        exact: the weights in the master's type, float32 or bfloat16, that `live` holds in its own; they are not copied.
+            A float32 copy of `live` when absent.
+        seed: public key of the bits that updates of a bfloat16 master are rounded by.
     """
 
-    def __init__(self, live: Mapping[str, torch.Tensor], exact: Mapping[str, torch.Tensor] | None = None) -> None:
+    def __init__(
+        self, live: Mapping[str, torch.Tensor], exact: Mapping[str, torch.Tensor] | None = None, *, seed: int = 0
+    ) -> None:
         self._live = dict(live)
         self._base = (
             {name: exact[name].detach() for name in live}
             if exact is not None
             else {name: tensor.detach().to(torch.float32, copy=True) for name, tensor in live.items()}
         )
+        self._is_rounded = any(tensor.dtype == torch.bfloat16 for tensor in self._base.values())
+        self._seed = seed
         self._live_is_theta = self._live_is_theta_off_mask = True
         self._forget()
 
@@ -54,6 +67,7 @@ class Parameters:
         self._kept: Kept | None = None
         self._anchor: Mapping[str, torch.Tensor] = self._base
         self._velocity: dict[str, torch.Tensor] | None = None
+        self._num_moves = 0  # updates and pulls that a bfloat16 master has been rounded after
 
     @property
     def count(self) -> int:
@@ -89,7 +103,9 @@ class Parameters:
         self._update_master()
         self._live_is_theta = self._live_is_theta_off_mask = False
         for name, live in self._live.items():
-            values = self._master[name].abs() if point.base == "magnitudes" else self._master[name].clone()
+            values = self._master[name].to(torch.float32, copy=True)
+            if point.base == "magnitudes":
+                values.abs_()
             add_to_all({name: values}, terms)
             live.copy_(values)
 
@@ -109,6 +125,9 @@ class Parameters:
         if momentum:
             self._add_with_velocity(terms, momentum)
             return
+        if self._is_rounded:
+            self._add_rounded(terms)
+            return
         if len(self._waiting) + len(terms) > MAX_WAITING:
             self._update_master()
         self._waiting = (*self._waiting, *terms)
@@ -125,8 +144,12 @@ class Parameters:
         self._own_master()
         self._update_master()
         self._live_is_theta = False
+        rounding = self._next_rounding()
         for name, tensor in self._master.items():
-            tensor.sub_((tensor - self._anchor[name]).mul_(float(np.float32(share))))
+            values = tensor.float()  # itself, where it is float32
+            values.sub_((values - self._anchor[name]).mul_(float(np.float32(share))))
+            if values is not tensor:
+                store(tensor, values, rounding, name)
 
     def inner_products(self, directions: Sequence[Direction]) -> np.ndarray:
         """Return 〈z_i, z_j〉 over the parameters that move, float64 [K, K], the same on every machine."""
@@ -143,10 +166,18 @@ class Parameters:
         Raises ValueError where nothing would be kept.
         """
         self._update_master()
-        ranked = {name: _scores(name, tensor, checked(scores), signed) for name, tensor in self._master.items()}
+        ranked = {name: _scores(name, tensor.float(), checked(scores), signed) for name, tensor in self._master.items()}
         kept = choose(ranked, keep, per_tensor=per_tensor, previous=self._kept if nested else None)
         self.settle()
         self._kept, self._velocity = kept, None
+
+    def mask_digest(self) -> str:
+        """Return a SHA-256 over names and flat indices of what directions move; of all of θ where there is no mask."""
+        digest = hashlib.sha256()
+        for name, indices in sorted((self._kept or {}).items()):
+            digest.update(f"{name} {indices.numel()}:".encode())
+            digest.update(indices.cpu().numpy().data)
+        return digest.hexdigest()
 
     def reset(self) -> None:
         """Set θ back to the base weights, and forget mask, anchor and velocity."""
@@ -154,13 +185,14 @@ class Parameters:
         self._live_is_theta = self._live_is_theta_off_mask = False
 
     def theta(self) -> dict[str, torch.Tensor]:
-        """Return name → θ in float32; to be read, and only until the next update."""
+        """Return name → θ in the master's type; to be read, and only until the next update."""
         self._update_master()
         return dict(self._master)
 
     def assign(self, values: Mapping[str, torch.Tensor]) -> None:
         """Set θ to float32 tensors, which are kept, not copied: whoever changes them later assigns them again."""
         assert values.keys() == self._base.keys()
+        assert not self._is_rounded
         self._master, self._waiting = dict(values), ()
         self._live_is_theta = self._live_is_theta_off_mask = False
 
@@ -173,15 +205,20 @@ class Parameters:
         anchor = self._anchor if self._anchor is not self._base else {}
         parts = {"theta": self._master, "kept": self._kept or {}, "anchor": anchor, "velocity": self._velocity or {}}
         named = {f"{part}/{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
-        save_tensors(named, metadata, path)
+        save_tensors({**named, _NUM_MOVES: torch.tensor(self._num_moves)}, metadata, path)
 
     def load(self, path: Path) -> None:
         """Go on from what was saved of the same parameters, bit for bit."""
         parts: dict[str, dict[str, torch.Tensor]] = {"theta": {}, "kept": {}, "anchor": {}, "velocity": {}}
+        num_moves = 0  # a file of an earlier version does not say it, and is one of a float32 master
         for key, tensor in read_tensors(path):
             part, _, name = key.partition("/")
-            parts[part][name] = tensor.to(self._base[name].device, copy=True)
+            if key == _NUM_MOVES:
+                num_moves = int(tensor)
+            else:
+                parts[part][name] = tensor.to(self._base[name].device, copy=True)
         self._forget()
+        self._num_moves = num_moves
         self._master, self._kept = parts["theta"], parts["kept"] or None
         self._anchor, self._velocity = parts["anchor"] or self._base, parts["velocity"] or None
         self._live_is_theta = self._live_is_theta_off_mask = False
@@ -191,7 +228,7 @@ class Parameters:
         digest = hashlib.sha256()
         for name, tensor in sorted(self.theta().items()):
             digest.update(f"{name}{tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().numpy().data)
+            digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
     def _own_master(self) -> None:
@@ -200,8 +237,9 @@ class Parameters:
 
     @torch.inference_mode()  # what clones the master in that mode makes tensors that only it may change
     def _update_master(self) -> None:
-        self._add_terms(self._master, self._waiting)
-        self._waiting = ()
+        if self._waiting:
+            self._add_terms(self._master, self._waiting)
+            self._waiting = ()
 
     def _add_terms(self, tensors: Mapping[str, torch.Tensor], terms: Terms) -> None:
         if self._kept is None:
@@ -210,15 +248,32 @@ class Parameters:
             add_kept(tensors, self._kept, terms)
 
     @torch.inference_mode()
+    def _add_rounded(self, terms: Terms) -> None:
+        rounding = self._next_rounding()
+        if self._kept is None:
+            add_rounded(self._master, terms, rounding)
+        else:
+            add_kept(self._master, self._kept, terms, rounding)
+
+    @torch.inference_mode()
     def _add_with_velocity(self, terms: Terms, momentum: float) -> None:
         self._update_master()
         if self._velocity is None:
-            self._velocity = {name: torch.zeros_like(tensor) for name, tensor in self._master.items()}
+            zeros = {name: torch.zeros_like(tensor, dtype=torch.float32) for name, tensor in self._master.items()}
+            self._velocity = zeros
         for velocity in self._velocity.values():
             velocity.mul_(float(np.float32(momentum)))
         self._add_terms(self._velocity, terms)
+        rounding = self._next_rounding()
         for name, tensor in self._master.items():
-            tensor.add_(self._velocity[name])
+            values = tensor.float().add_(self._velocity[name])
+            if values is not tensor:
+                store(tensor, values, rounding, name)
+
+    def _next_rounding(self) -> Rounding:
+        """Return bits that no move before had: the same ones twice would round the same elements up each time."""
+        self._num_moves += 1
+        return Rounding(self._seed, self._num_moves - 1)
 
 
 def checked(terms: Terms) -> list[tuple[Direction, float]]:

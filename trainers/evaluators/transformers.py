@@ -7,7 +7,7 @@ logits of every place that predicts nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,8 @@ class TransformersEvaluator:
         performance: micro-batch size and device.
         tokenizer: gives the padding token, and is exported with the model.
         num_labels: classes of a classification head; unused by a causal model.
-        seed: public key from which a missing head and an adapter are initialised.
+        seed: public key from which a missing head and an adapter are initialised, and by which updates of a bfloat16
+            master are rounded.
     """
 
     def __init__(
@@ -58,10 +59,10 @@ class TransformersEvaluator:
         )
         require_ids_fit(tokenizer, self._model.get_input_embeddings().weight.shape[0])
         self._trained = trainable_parameters(self._model, model)
-        exact = {name: parameter.data for name, parameter in self._trained.items()}
+        exact = _masters(self._trained, model)
         rounded_to(model.dtype, self._model)
         live = {name: parameter.data for name, parameter in self._trained.items()}
-        self.parameters = Parameters(live, exact if model.dtype != "float32" else None)
+        self.parameters = Parameters(live, exact, seed=seed)
         self._base = self._model.get_base_model() if model.trainable == "lora" else self._model
         self._forward = Forward(self._model, self._base, config=model, pad_id=pad_id, performance=performance)
         self._constant = constant_example(tokenizer, model.head)
@@ -153,7 +154,7 @@ class TransformersEvaluator:
     def export(self, folder: Path) -> None:
         """Write the model at θ with its tokenizer, as `from_pretrained` reads it (an adapter folder for LoRA).
 
-        What trains is written in float32, as updates left it, whatever the type that the model computes in.
+        What trains is written in the master's type, as updates left it, whatever type the model computes in.
         """
         live = [(parameter, parameter.data) for parameter in self._model.parameters()]
         if self._model is self._base:  # what does not train as well: a file in two types would be read in one
@@ -204,3 +205,12 @@ class TransformersEvaluator:
         rows = rows_of(batch)
         padded_rows = self._forward.padded(rows)
         return rows, loss_tensor(score_tensors(self._forward.logits(padded_rows), rows), rows, batch)
+
+
+def _masters(trained: Mapping[str, torch.nn.Parameter], config: ModelConfig) -> dict[str, torch.Tensor]:
+    """Return the weights in the master's type, and put a copy into the model in the type that it computes in."""
+    masters = {}
+    for name, parameter in trained.items():  # one after the other: what was loaded is freed on the way
+        masters[name] = parameter.data.to(getattr(torch, config.master_dtype))
+        parameter.data = masters[name].to(getattr(torch, config.dtype), copy=True)
+    return masters

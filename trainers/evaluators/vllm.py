@@ -1,7 +1,7 @@
 """Losses by vLLM: the engine's kernels for forward passes, with weights that are moved in place.
 
 What talks to the engine is here; what happens to weights and rows is in `vllm_worker`, next to them. The directions and
-the float32 master are those of the transformers evaluator, so a release log replays to the same weights with either.
+the master are those of the transformers evaluator, so a release log replays to the same weights with either.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class VllmEvaluator:
         performance: micro-batch size and the engine's settings.
         tokenizer: reads generated tokens, and is exported with the model.
         num_labels: unused, as there are no classification heads here.
-        seed: public key from which an adapter is initialised.
+        seed: public key from which an adapter is initialised, and by which updates of a bfloat16 master are rounded.
         probe_rank: of the low-rank probes that are shown as adapters (`vllm_adapters.probe_rank`); 0 for none.
 
     Raises:

@@ -30,16 +30,17 @@ class LowRankWeights(FullWeights):
 
     Args:
         runner: vLLM's model runner, with adapters enabled and none registered.
-        weights: Hugging Face name → float32 matrix on the runner's device; kept, not copied.
+        weights: Hugging Face name → matrix of the master's type on the runner's device; kept, not copied.
+        seed: public key of the bits that updates of a bfloat16 master are rounded by.
         rank: of a probe that has room in a slot, at most.
 
     Raises:
         ValueError: the engine gives no adapters to one of the matrices.
     """
 
-    def __init__(self, runner: Any, weights: Mapping[str, torch.Tensor], rank: int) -> None:
+    def __init__(self, runner: Any, weights: Mapping[str, torch.Tensor], seed: int, rank: int) -> None:
         with without_adapters(runner):
-            super().__init__(runner, weights)
+            super().__init__(runner, weights, seed)
         self._shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
         self._rank, self._device = rank, runner.device
         self._slots = Slots(runner, rank)

@@ -47,6 +47,10 @@ class VllmParameters:
             "zo_parameters", "restrict", list(scores), signed=signed, keep=keep, per_tensor=per_tensor, nested=nested
         )
 
+    def mask_digest(self) -> str:
+        """Return a hash over the parameters that directions move: equal digests mean equal masks."""
+        return self._rpc("zo_parameters", "mask_digest")
+
     def save(self, path: Path, metadata: Mapping[str, str]) -> None:
         """Let the first worker write θ, mask, anchor and velocity to a file (`Parameters.save`)."""
         self._rpc("zo_call", "save", path.absolute(), dict(metadata))

@@ -30,12 +30,13 @@ class FullWeights:
 
     Args:
         runner: vLLM's model runner.
-        weights: Hugging Face name → float32 tensor on the runner's device; kept, not copied.
+        weights: Hugging Face name → tensor of the master's type on the runner's device; kept, not copied.
+        seed: public key of the bits that updates of a bfloat16 master are rounded by.
     """
 
-    def __init__(self, runner: Any, weights: Mapping[str, torch.Tensor]) -> None:
+    def __init__(self, runner: Any, weights: Mapping[str, torch.Tensor], seed: int) -> None:
         self._layout = lay_out(runner.model, weights)
-        self.parameters = Parameters(self._layout.live, weights)
+        self.parameters = Parameters(self._layout.live, weights, seed=seed)
 
     def probed(self, probes: Sequence[Probe]) -> Iterator[Shown]:
         """Make every probe visible."""
@@ -54,17 +55,18 @@ class AdapterWeights:
 
     Args:
         runner: vLLM's model runner, with adapters enabled and none registered.
-        weights: PEFT's name → float32 tensor on the runner's device; kept, not copied.
+        weights: PEFT's name → tensor of the master's type on the runner's device; kept, not copied.
         config: rank, alpha and type of number.
+        seed: public key of the bits that updates of a bfloat16 master are rounded by.
 
     Raises:
         ValueError: a module with an adapter is not one that the engine gives adapters to.
     """
 
-    def __init__(self, runner: Any, weights: Mapping[str, torch.Tensor], config: ModelConfig) -> None:
+    def __init__(self, runner: Any, weights: Mapping[str, torch.Tensor], config: ModelConfig, seed: int) -> None:
         dtype = getattr(torch, config.dtype)
         self._live = {name: tensor.to(dtype, copy=True) for name, tensor in weights.items()}
-        self.parameters = Parameters(self._live, weights)
+        self.parameters = Parameters(self._live, weights, seed=seed)
         self._scale = config.lora.alpha / config.lora.rank
         self._slots = Slots(runner, config.lora.rank)
         self._slots.require(name.removeprefix(_PREFIX).rsplit(".", 2)[0] for name in weights)

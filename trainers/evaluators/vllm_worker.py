@@ -88,7 +88,7 @@ class WorkerModel:
         runner: vLLM's model runner.
         config: fields of the `ModelConfig`.
         pad_id: padding token, for the Hugging Face model.
-        seed: public key from which an adapter is initialised.
+        seed: public key from which an adapter is initialised, and by which updates of a bfloat16 master are rounded.
         max_tokens: largest pass, tokens.
         batch_invariant: whether the engine's kernels round a row alike whatever its neighbours.
         probe_rank: of the low-rank probes that slots have room for; 0 where the engine has no slots for them.
@@ -110,8 +110,10 @@ class WorkerModel:
         loaded = self._load()
         self.size = sum(tensor.numel() for tensor in loaded.parameters())
         trained = trainable_parameters(loaded, self._config)
+        for tensor in trained.values():  # one after the other: what was loaded is freed on the way
+            tensor.data = tensor.data.to(getattr(torch, self._config.master_dtype))
         weights = {name: tensor.data.to(runner.device) for name, tensor in trained.items()}
-        self._weights = _weights(runner, weights, self._config, probe_rank)
+        self._weights = _weights(runner, weights, self._config, seed, probe_rank)
         self.parameters = self._weights.parameters
         self._scorer = Scorer(
             runner, max_tokens=max_tokens, fixed_tokens=_fixed_tokens(runner, max_tokens, batch_invariant)
@@ -146,7 +148,7 @@ class WorkerModel:
         return [adapter for _, adapter in next(shown)]
 
     def export(self, folder: Path) -> None:
-        """Write the model at θ, or its adapter, in float32 as `from_pretrained` reads it; the first worker does."""
+        """Write the model at θ, or its adapter, in the master's type, for `from_pretrained`; the first worker does."""
         if get_tensor_model_parallel_rank():
             return
         model = self._load()
@@ -180,11 +182,11 @@ class WorkerModel:
 
 
 def _weights(
-    runner: Any, weights: Mapping[str, torch.Tensor], config: ModelConfig, probe_rank: int
+    runner: Any, weights: Mapping[str, torch.Tensor], config: ModelConfig, seed: int, probe_rank: int
 ) -> FullWeights | AdapterWeights:
     if config.trainable == "lora":
-        return AdapterWeights(runner, weights, config)
-    return LowRankWeights(runner, weights, probe_rank) if probe_rank else FullWeights(runner, weights)
+        return AdapterWeights(runner, weights, config, seed)
+    return LowRankWeights(runner, weights, seed, probe_rank) if probe_rank else FullWeights(runner, weights, seed)
 
 
 def _fixed_tokens(runner: Any, max_tokens: int, batch_invariant: bool) -> int | None:

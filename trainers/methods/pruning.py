@@ -11,7 +11,8 @@ directions, so that a mask needs forward passes only:
 
 What is measured is K′ numbers. They are written to the release log as public values: with the public directions they
 give scores whose bits are the same anywhere, so a replay on another machine finds the same mask although its forward
-passes round differently.
+passes round differently. The mask's digest stands beside them: a replay that finds another one, as where a device
+rounds normal values in its own way, is refused.
 
 Formal guarantees: nothing here takes an example; the mask is a function of the base weights, the public key and what
 was released before.
@@ -63,7 +64,8 @@ class Pruning:
         """Make the mask of a stage, if its strategy makes one there.
 
         Raises:
-            ValueError: it would keep nothing, or nothing that the model's output depends on.
+            ValueError: it would keep nothing, or nothing that the model's output depends on, or it is not the mask that
+                the log was written with.
         """
         if stage > 0 and self._mask.strategy == "static":
             return
@@ -83,7 +85,18 @@ class Pruning:
         )
         if is_new:  # written when it is known to serve: a run that was refused is refused again
             self._require_a_say(directions[0])
-            self._log.publish(stage, slopes)
+            self._log.publish(stage, slopes, self._evaluator.parameters.mask_digest())
+        else:
+            self._require_same_mask(stage)
+
+    def _require_same_mask(self, stage: int) -> None:
+        known = self._log.mask_digests[stage]
+        if known is not None and known != self._evaluator.parameters.mask_digest():
+            raise ValueError(
+                f"method.mask: {self._log.path} was written with another mask at its stage {stage}: this machine, "
+                "device or version rounds θ or the directions otherwise, and the weights would silently be others. Go "
+                "on where the run began, or give this one another name."
+            )
 
     def _require_a_say(self, direction: Direction) -> None:
         """Refuse a mask that the output does not depend on: the run would add up noise."""

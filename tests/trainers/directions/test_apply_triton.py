@@ -35,6 +35,12 @@ def test_live_and_master_have_the_bits_of_torch(found, kind):
 
 
 @pytest.mark.parametrize("kind", ["rademacher", "gaussian"])
+def test_a_bfloat16_master_is_read_as_torch_reads_it(found, kind):
+    """Its updates are torch's: once a step, where probes are many."""
+    assert found[f"bfloat16 master, {kind}"]
+
+
+@pytest.mark.parametrize("kind", ["rademacher", "gaussian"])
 def test_directions_are_those_of_the_specification(found, kind):
     assert found[f"specified, {kind}"]
 
@@ -54,8 +60,8 @@ def test_it_is_chosen_for_gpus(found):
     assert found["chosen"] == "trainers.directions.apply_triton"
 
 
-@pytest.mark.parametrize("gaussian", [True, False])
-def test_it_compiles_for_a_gpu_with_nothing_fused(gaussian):
+@pytest.mark.parametrize(("gaussian", "master"), [(True, "fp32"), (False, "fp32"), (True, "bf16")])
+def test_it_compiles_for_a_gpu_with_nothing_fused(gaussian, master):
     """For compute capability 9.0, without a GPU; a fused product and sum would round once where the others do twice."""
     import triton
     from triton.backends.compiler import GPUTarget
@@ -64,7 +70,7 @@ def test_it_compiles_for_a_gpu_with_nothing_fused(gaussian):
     from trainers.directions.apply_triton import OPTIONS
     from trainers.directions.kernels_triton import TILE, one_pass
 
-    signature = {"live": "*bf16", "master": "*fp32", "keys": "*i64", "factors": "*fp32", "numel": "i32"}
+    signature = {"live": "*bf16", "master": f"*{master}", "keys": "*i64", "factors": "*fp32", "numel": "i32"}
     signature |= {"num_terms": "i32", "GAUSSIAN": "constexpr", "WRITES": "constexpr", "SIZE": "constexpr"}
     source = ASTSource(one_pass, signature, {"GAUSSIAN": gaussian, "WRITES": True, "SIZE": TILE})
     compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=OPTIONS)

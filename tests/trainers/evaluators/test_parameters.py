@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from trainers.directions import Direction, apply, apply_torch, direction_values
+from trainers.directions.rounding import Rounding, rounded, rounding_bits
 from trainers.evaluators import parameters
 from trainers.evaluators.parameters import Parameters
 
@@ -164,3 +165,105 @@ def test_half_precision_begins_from_the_weights_that_it_was_rounded_from():
     moved = [(Direction(1, step, 0, "rademacher"), 1e-6) for step in range(4)]
     assert live_is(theta, {name: tensor.to(torch.bfloat16) for name, tensor in specified(moved).items()})
     assert all(torch.equal(theta.theta()[name], tensor) for name, tensor in specified(moved).items())
+
+
+def opened_in_bfloat16(dtype: torch.dtype = torch.bfloat16) -> Parameters:
+    exact = {name: tensor.bfloat16() for name, tensor in opened()._live.items()}
+    return Parameters({name: tensor.to(dtype, copy=True) for name, tensor in exact.items()}, exact, seed=9)
+
+
+def stored(values: dict[str, np.ndarray], move: int) -> dict[str, np.ndarray]:
+    """Return float32 values as move number `move` rounds them."""
+    return {name: rounded(of, rounding_bits(Rounding(9, move), name, of.size)) for name, of in values.items()}
+
+
+def added(values: dict[str, np.ndarray], terms: list[tuple[Direction, float]]) -> dict[str, np.ndarray]:
+    """Return values + Σ c·z, each product and sum rounded to float32."""
+    for direction, coefficient in terms:
+        values = {
+            name: of + np.float32(coefficient) * direction_values(direction, name, of.size)
+            for name, of in values.items()
+        }
+    return values
+
+
+def flat(tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    return {name: tensor.float().numpy().reshape(-1) for name, tensor in tensors.items()}
+
+
+def is_theta(of: Parameters, expected: dict[str, np.ndarray]) -> bool:
+    theta = flat(of.theta())
+    return all(np.array_equal(theta[name], values) for name, values in expected.items())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_bfloat16_master_is_rounded_by_itself_in_each_update(dtype):
+    """Whether probes come between the updates or not, and whatever the model computes in."""
+    probed, replayed = opened_in_bfloat16(dtype), opened_in_bfloat16(dtype)
+    expected = flat(probed.theta())
+    assert all(tensor.dtype == torch.bfloat16 for tensor in probed.theta().values())
+    for step in range(5):
+        probed.perturb(*term(step))
+        probed.add(update(step))
+        probed.settle()
+        replayed.add(update(step))
+        expected = stored(added(expected, update(step)), step)
+    assert is_theta(probed, expected)
+    assert probed.digest() == replayed.digest()
+    assert all(np.array_equal(live.float().numpy().reshape(-1), expected[name]) for name, live in probed._live.items())
+    replayed.reset()
+    replayed.add(update(0))  # counted anew
+    assert is_theta(replayed, stored(added(flat(opened_in_bfloat16().theta()), update(0)), 0))
+
+
+def test_a_velocity_is_float32_and_a_pull_is_rounded_by_bits_of_its_own():
+    theta, terms = opened_in_bfloat16(), update(0)
+    base = flat(theta.theta())
+    theta.add(terms, momentum=0.5)
+    velocity = added({name: np.zeros_like(values) for name, values in base.items()}, terms)
+    once = stored({name: base[name] + velocity[name] for name in base}, 0)
+    assert is_theta(theta, once)
+    theta.pull(0.3)
+    share = np.float32(0.3)
+    pulled = stored({name: once[name] - (once[name] - base[name]) * share for name in base}, 1)
+    assert is_theta(theta, pulled)
+    theta.add(update(1), momentum=0.5)
+    velocity = added({name: values * np.float32(0.5) for name, values in velocity.items()}, update(1))
+    assert is_theta(theta, stored({name: pulled[name] + velocity[name] for name in base}, 2))
+
+
+def test_a_mask_over_a_bfloat16_master_moves_what_it_keeps():
+    theta = opened_in_bfloat16()
+    base = flat(theta.theta())
+    theta.restrict([], signed=False, keep=0.2)
+    theta.add(update(0))
+    moved, found = stored(added(base, update(0)), 0), flat(theta.theta())
+    kept = {name: np.isin(np.arange(of.size), theta._kept[name].numpy()) for name, of in base.items()}  # pyright: ignore[reportOptionalSubscript]
+    assert all(np.array_equal(found[name], np.where(kept[name], moved[name], of)) for name, of in base.items())
+    assert sum(flags.sum() for flags in kept.values()) == theta.count
+
+
+def test_the_same_tiny_update_again_and_again_moves_by_its_sum():
+    """With the same bits in each one most elements would never move, and the others far too much."""
+    theta, num_steps, far = opened_in_bfloat16(), 400, 1e-4
+    base, z = flat(theta.theta()), Direction(1, 0, 0, "rademacher")
+    for _ in range(num_steps):
+        theta.add([(z, far)])
+    name = "layer.weight"
+    along = (flat(theta.theta())[name] - base[name]) * direction_values(z, name, base[name].size)
+    large = np.abs(base[name]) > 0.5  # half a unit in the last place there is ten times the update, or more
+    deviation = np.sqrt(num_steps * far * 2.0**-6)  # of steps of up to 2**-6, at most
+    assert abs(along[large].mean() - num_steps * far) < 5 * deviation / np.sqrt(large.sum())
+    assert along[large].std() < deviation
+
+
+def test_what_a_bfloat16_master_remembers_is_saved(tmp_path):
+    theta, other = opened_in_bfloat16(), opened_in_bfloat16(torch.float32)
+    theta.add(update(0))
+    theta.pull(0.1)
+    theta.save(tmp_path / "saved", {})
+    other.load(tmp_path / "saved")
+    for each in (theta, other):
+        each.add(update(1))
+    assert theta.digest() == other.digest()
+    assert all(tensor.dtype == torch.bfloat16 for tensor in other.theta().values())

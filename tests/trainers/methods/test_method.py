@@ -7,6 +7,7 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 
 from tests.support.frozen import FrozenNoise, FrozenSampler
 from tests.support.quadratic import MATRICES, Quadratic, example
@@ -14,6 +15,7 @@ from tests.support.runs import open_run, run_config
 from trainers.base_run import Tokens, Workspace
 from trainers.config import RunConfig
 from trainers.directions import Direction, direction_values
+from trainers.directions.masks import choose
 from trainers.mechanism import UNITS_PER_CLIP
 from trainers.methods.settings import require_kept
 from trainers.release_log import ReleaseLog
@@ -201,6 +203,27 @@ def test_a_replay_takes_the_mask_from_the_log_and_asks_the_model_nothing(tmp_pat
     assert again.state_digest() == evaluator.state_digest()
 
 
+def test_a_replay_that_finds_another_mask_is_refused(tmp_path, monkeypatch):
+    """As where a machine rounds normal values in its own way: the weights would be others, and nobody would know."""
+    config = config_of(**zopo(strategy="dynamic"))
+    thetas(opened(tmp_path, config, quadratic()), quadratic())
+
+    def with_one_swapped(scores, keep, **settings):
+        kept = choose(scores, keep, **settings)
+        name = next(name for name, indices in kept.items() if 0 not in indices and len(indices))
+        return {**kept, name: torch.cat([torch.zeros(1, dtype=torch.int64), kept[name][1:]])}
+
+    monkeypatch.setattr("trainers.evaluators.parameters.choose", with_one_swapped)
+    run = opened(tmp_path, config, quadratic(), [], tokens=LocalTokens(0))
+    with run.log, pytest.raises(ValueError, match=r"was written with another mask at its stage 0") as caught:
+        run.replay()
+    assert "\n" not in str(caught.value)
+    old = opened(tmp_path, config, quadratic(), [], tokens=LocalTokens(0))
+    old.log.mask_digests = [None for _ in old.log.mask_digests]  # of a version that did not write them
+    with old.log:
+        old.replay()
+
+
 def test_scores_of_a_mask_have_directions_of_their_own(tmp_path):
     config, evaluator = config_of(**zopo()), quadratic()
     asked = []
@@ -362,10 +385,11 @@ def test_momentum_is_a_running_mean_of_updates(tmp_path):
 def test_the_log_holds_the_public_numbers_and_refuses_them_out_of_turn(tmp_path):
     path = tmp_path / "log.jsonl"
     with ReleaseLog(path, {"run": 1}) as log:
-        log.publish(0, [0.1, 1e-300])
+        log.publish(0, [0.1, 1e-300], "a")
         with pytest.raises(AssertionError, match="out of turn"):
-            log.publish(2, [])
-        log.publish(1, [])
+            log.publish(2, [], "b")
+        log.publish(1, [], "c")
     with ReleaseLog(path, {"run": 1}) as log:
         assert log.public_values == [[0.1, 1e-300], []]
+        assert log.mask_digests == ["a", "c"]
         assert log.num_reserved == {"step": 0, "score": 0}
