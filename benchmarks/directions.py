@@ -17,8 +17,9 @@ from collections.abc import Callable
 import torch
 
 from trainers.directions import Direction
-from trainers.directions.apply import add_directions, write_perturbed
+from trainers.directions.apply import add_directions, add_rounded, write_perturbed
 from trainers.directions.counter import Kind
+from trainers.directions.rounding import Rounding
 
 HIDDEN, FEED_FORWARD, NUM_LAYERS, VOCABULARY, POSITIONS = 768, 3072, 12, 50272, 2050
 SCALE = 1e-3
@@ -49,6 +50,7 @@ def passes(num_directions: int) -> dict[str, Callable[[], None]]:
     master = {name: torch.randn(shape) * 0.02 for name, shape in opt_125m_shapes().items()}
     live = {name: torch.zeros_like(tensor) for name, tensor in master.items()}
     half = {name: torch.zeros_like(tensor, dtype=torch.bfloat16) for name, tensor in master.items()}
+    half_master = {name: tensor.bfloat16() for name, tensor in master.items()}
     small = [name for name, tensor in master.items() if tensor.numel() <= FEED_FORWARD]
 
     def write(target: dict[str, torch.Tensor], kind: Kind, names: list[str] | None = None) -> None:
@@ -56,10 +58,19 @@ def passes(num_directions: int) -> dict[str, Callable[[], None]]:
         for name in names or master:
             write_perturbed(target[name], master[name], direction, name, SCALE)
 
-    def update(kind: Kind) -> None:
-        terms = [(Direction(1, 2, index, kind), 1e-9) for index in range(num_directions)]
+    def update(kind: Kind, count: int = num_directions) -> None:
+        terms = [(Direction(1, 2, index, kind), 1e-9) for index in range(count)]
         for name, tensor in master.items():
             add_directions(tensor, terms, name)
+
+    def write_from_half() -> None:
+        for name, tensor in half_master.items():
+            write_perturbed(half[name], tensor, Direction(1, 2, 0, "rademacher"), name, SCALE)
+
+    def update_rounded(count: int) -> None:
+        add_rounded(
+            half_master, [(Direction(1, 2, index, "rademacher"), 1e-9) for index in range(count)], Rounding(1, 0)
+        )
 
     def normal() -> None:
         for name, tensor in master.items():
@@ -79,6 +90,10 @@ def passes(num_directions: int) -> dict[str, Callable[[], None]]:
         "gaussian, write bfloat16": lambda: write(half, "gaussian"),
         f"rademacher, add {num_directions}": lambda: update("rademacher"),
         f"gaussian, add {num_directions}": lambda: update("gaussian"),
+        "rademacher, add 1": lambda: update("rademacher", 1),
+        "rademacher, bfloat16 from bfloat16": write_from_half,
+        "rademacher, add 1 to bfloat16": lambda: update_rounded(1),
+        f"rademacher, add {num_directions} to bfloat16": lambda: update_rounded(num_directions),
         f"rademacher, the {len(small)} smallest tensors": lambda: write(live, "rademacher", small),
     }
 
