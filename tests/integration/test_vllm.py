@@ -54,6 +54,9 @@ def test_a_run_says_what_computed_its_losses_and_is_rebuilt_by_the_other_evaluat
 
 
 def test_the_doctor_finds_that_the_evaluators_agree(on_vllm, tmp_path):
+    """One shown low-rank probes as adapters, the other with them written."""
+    on_vllm["model"]["trainable"] = "all-linear"
+    on_vllm["method"] |= {"direction": "low-rank", "direction_rank": 2}
     found = json.loads(dpzo("doctor", str(write_config(tmp_path, on_vllm)), "--format", "json"))
     by_name = {finding["name"]: finding["state"] for finding in found["findings"]}
     assert by_name["evaluators agree"] == by_name["the same update"] == by_name["vllm: θ restored"] == "ok"

@@ -45,8 +45,8 @@ class Slots:
         for part in parts:
             if part not in known:
                 raise ValueError(
-                    f"lora.target_modules: the engine gives no adapter to {part}. Leave it out, or use "
-                    "performance.evaluator transformers."
+                    f"model.trainable: the engine gives no adapter to {part}. Leave it out of lora.target_modules, or "
+                    "use performance.evaluator transformers."
                 )
 
     def groups(self, count: int) -> Iterator[list[tuple[int, Slot]]]:
