@@ -134,6 +134,7 @@ class Gloo:
 
         tensor, options = _tensor(values), BroadcastOptions()
         options.rootRank, options.rootTensor = 0, 0
+        patiently &= self.rank > 0  # rank 0 itself waits until the others are there to be told
         options.timeout = LONG_PATIENCE if patiently else self._patience.length
         self._wait("broadcast", [tensor], options, patience=options.timeout)
         return tensor.numpy()

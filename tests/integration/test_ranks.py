@@ -93,12 +93,21 @@ def test_any_number_of_processes_writes_the_same_log_of_a_real_model(processes, 
     assert log.count('"RELEASE"') == NUM_STEPS
 
 
-def hit_in_a_step(ranks: Ranks, folder: Path, victim: int, blow: signal.Signals) -> tuple[bool, int]:
+def hit_in_a_step(
+    ranks: Ranks, folder: Path, victim: int, blow: signal.Signals, where: str = "probe"
+) -> tuple[bool, int]:
     class Hit(Quadratic):
         def probe(self, batch, probes):
-            if ranks.rank == victim and len(self.updates) == 3:
-                os.kill(os.getpid(), blow)
+            self.hit("probe", 3)
             return super().probe(batch, probes)
+
+        def apply(self, update, *, momentum=0.0):
+            self.hit("apply", 2)  # the step before is released
+            super().apply(update, momentum=momentum)
+
+        def hit(self, place, steps):
+            if (ranks.rank, where, len(self.updates)) == (victim, place, steps):
+                os.kill(os.getpid(), blow)
 
     run = open_run(ranks, folder, run_config(data__num_examples=40), evaluator=Hit())
     with run.log:
@@ -129,14 +138,14 @@ def go_on(ranks: Ranks, folder: Path) -> tuple[int, int]:
     return run.steps_taken, run.steps_released
 
 
-@pytest.mark.parametrize("victim", [0, 2])
-def test_a_process_that_stops_in_a_step_is_given_up_and_writes_nothing_when_it_wakes(tmp_path, monkeypatch, victim):
+@pytest.mark.parametrize(("victim", "where"), [(0, "probe"), (1, "probe"), (1, "apply")])
+def test_a_process_that_stops_is_given_up_and_writes_nothing_when_it_wakes(tmp_path, monkeypatch, victim, where):
     monkeypatch.setattr(release_log, "PATIENCE_S", 0.1)
-    log, processes = tmp_path / LOG_NAME, Processes(3)
+    log, processes = tmp_path / LOG_NAME, Processes(2)
     try:
-        hit = (hit_in_a_step, tmp_path, victim, signal.SIGSTOP)
-        answers = processes(3, *hit, lost=victim, step_patience_s=2.0)
-        assert answers == [(True, 3)] * 2
+        hit = (hit_in_a_step, tmp_path, victim, signal.SIGSTOP, where)
+        answers = processes(2, *hit, lost=victim, step_patience_s=2.0)
+        assert answers == [(True, 3)]
         before = log.read_text()
         assert (before.count('"RESERVE"'), before.count('"RELEASE"')) == (4, 3)
         if victim == 0:  # whoever is to replace it finds its lock, for as long as it may come back
@@ -145,7 +154,7 @@ def test_a_process_that_stops_in_a_step_is_given_up_and_writes_nothing_when_it_w
         processes.resume(victim)
         assert processes.answer_of(victim) == (True, 3)
         assert log.read_text() == before
-        assert processes(3, go_on, tmp_path) == [(10, 10)] * 3
+        assert processes(2, go_on, tmp_path) == [(10, 10)] * 2
     finally:
         processes.close()
     entries = log.read_text()

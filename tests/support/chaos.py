@@ -117,15 +117,15 @@ class Chaos:
 
     def run_through_a_lost_head(self) -> dict[str, Any]:
         """Run the sweep on a cluster whose head is killed, then to its end on another one; return its result."""
-        node = {"num_cpus": self.workers}
-        with RayCluster({"num_cpus": 0}, node, node) as cluster:
+        cpus = {"num_cpus": 2 * self.workers}
+        with RayCluster({"num_cpus": 0}, cpus) as cluster:
             driver = self._start(cluster, **{RAYS_PATIENCE: "12"})
             wait_for(lambda: self.released() > self.num_steps or driver.poll() is not None, 300, "it never began", 0.1)
             self._note_logs()
             cluster.lose_head()
             assert driver.wait(DEADLINE_S) == EXIT_CODE, self._last_words(driver)
             self.killed["head"] += 1
-            with RayCluster({"num_cpus": 0}, node, node) as another:
+            with RayCluster(cpus) as another:
                 driver = self._start(another)
                 assert driver.wait(DEADLINE_S * NUM_TRIALS) == 0, self._last_words(driver)
         return json.loads((self.folder / "out").read_text())
