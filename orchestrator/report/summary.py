@@ -58,8 +58,9 @@ def _time(plan: Plan) -> str:
     if not resources.is_distributed:
         return f"about {duration(seconds)} on this CPU"
     at_once = f"{plan.concurrent} trials at once × " if plan.concurrent > 1 else ""
-    workers = f"{at_once}{resources.workers} workers × {plan.estimate.cpus_per_worker:g} CPUs"
-    return f"about {duration(seconds)} with {workers} like this one's"
+    workers = f"{resources.workers} workers" if resources.workers > 1 else "1 worker"
+    cpus = plan.estimate.cpus_per_worker
+    return f"about {duration(seconds)} with {at_once}{workers} × {cpus:g} CPU{'s' if cpus != 1 else ''} like this one's"
 
 
 def _varying(plan: Plan) -> str | None:

@@ -166,7 +166,7 @@ def test_the_bar_of_a_run_on_workers_counts_what_is_released():
     ("overrides", "words"),
     [
         ((), "on this CPU"),
-        (("resources.workers=4",), "with 4 workers × 1 CPUs like this one's"),
+        (("resources.workers=4",), "with 4 workers × 1 CPU like this one's"),
         (("resources.workers=2", "resources.cpus_per_worker=8", "search.concurrent_trials=3"), "3 trials at once × 2"),
     ],
 )
