@@ -44,7 +44,7 @@ LOW_RANK = [Direction(1, 0, k, "low-rank", k + 1) for k in range(2)]
 
 
 class Case(NamedTuple):
-    """What an engine is started with; one whose linear layers train has slots for low-rank probes."""
+    """What an engine is started with; where linear layers train, and it can, with slots for low-rank probes."""
 
     architecture: str
     trainable: str = "full"
@@ -54,7 +54,7 @@ class Case(NamedTuple):
 
     @property
     def low_rank(self) -> bool:
-        return self.trainable == "all-linear"
+        return self.trainable == "all-linear" and self.architecture != "gpt2"
 
     def __str__(self) -> str:
         words = [self.architecture, self.trainable, self.dtype, *["tied"] * self.tied]
@@ -74,6 +74,7 @@ CASES = [
     Case("llama", "lora", tensor_parallel=2),
     Case("llama", "all-linear"),  # over several devices it is sharded as all weights are, and sliced as LoRA is
     Case("opt", "all-linear"),
+    Case("gpt2", "all-linear"),
     Case("llama", "all-linear", "bfloat16"),
 ]
 

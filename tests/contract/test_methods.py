@@ -320,9 +320,11 @@ class LosesCanary:
         return losses_PB
 
 
-@pytest.mark.parametrize("trainable", ["full", "lora"])
 @pytest.mark.parametrize("head", ARCHITECTURES)
-@pytest.mark.parametrize("case", ON_MODELS)
+@pytest.mark.parametrize(
+    ("case", "trainable"),
+    [*((case, trainable) for case in ON_MODELS for trainable in ("full", "lora")), ("low-rank", "all-linear")],
+)
 def test_on_models_an_example_is_bounded_theta_moves_and_the_log_replays(case, head, trainable, models, tmp_path):
     """The first release on D, D ∪ {canary}, D ∪ {canary of no loss} and ∅, in integer units; then the log's replay."""
     config = config_of(case, num_steps=3, smoothing=1e-2, learning_rate=1e-3)
