@@ -10,10 +10,11 @@ import fcntl
 import math
 import os
 import secrets
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import ray
 from ray.exceptions import GetTimeoutError, RayError
@@ -112,9 +113,11 @@ def require_shared(storage: Storage, nodes: Sequence[Mapping[str, Any]], inputs:
     mark = storage.root / f".preflight-{secrets.token_hex(8)}"
     try:
         mark.mkdir()
-        (mark / "driver").write_text("here", encoding="ascii")
+        held = open(mark / "driver", "w")  # noqa: SIM115 - held, and locked, while the nodes look
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        raise ValueError(f"storage_path: {storage.root} cannot be written: {error.strerror}.") from None
+        shutil.rmtree(mark, ignore_errors=True)
+        raise ValueError(f"storage_path: {storage.root} cannot be written and locked: {error.strerror}.") from None
     try:
         look = ray.remote(num_cpus=0, max_retries=1)(_look)
         asked = {
@@ -127,6 +130,7 @@ def require_shared(storage: Storage, nodes: Sequence[Mapping[str, Any]], inputs:
             if (problem := _answered(answer)) is not None:
                 raise ValueError(f"Node {name}: {problem}")
     finally:
+        held.close()
         for path in mark.iterdir():
             path.unlink()
         mark.rmdir()
@@ -154,6 +158,12 @@ def _look(mark: str, node: str, inputs: dict[str, str]) -> str | None:
             "one that all of them share (NFS, a mounted volume)."
         )
     try:
+        with open(here / "driver", "a") as of_driver:
+            if _locks(of_driver):
+                return (
+                    f"storage_path {here.parent}: a lock that the driver holds does not hold here, so that two "
+                    "processes could write one release log. Use a file system whose locks hold on all machines (NFS 4)."
+                )
         with open(here / node, "w") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file.write(node)
@@ -163,6 +173,14 @@ def _look(mark: str, node: str, inputs: dict[str, str]) -> str | None:
         return f"storage_path {here.parent} cannot be written and locked: {error.strerror}."
     missing = [f"{setting} {path}" for setting, path in inputs.items() if not Path(path).exists()]
     return f"{'; '.join(missing)}: not there. Put it under the same path on every node." if missing else None
+
+
+def _locks(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _answered(answer: Any) -> str | None:

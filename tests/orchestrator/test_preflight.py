@@ -1,6 +1,8 @@
+import fcntl
+
 import pytest
 
-from orchestrator.preflight import Demand, require_resources, require_shared, require_state_api
+from orchestrator.preflight import Demand, _look, require_resources, require_shared, require_state_api
 from orchestrator.storage import Storage
 
 
@@ -67,5 +69,14 @@ def test_a_sqlite_ledger_is_refused_on_several_machines(tmp_path):
 
 
 def test_a_storage_that_cannot_be_written_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"storage_path: .*nowhere cannot be written: No such file"):
+    with pytest.raises(ValueError, match=r"storage_path: .*nowhere cannot be written and locked: No such file"):
         require_shared(Storage(tmp_path / "nowhere", "test"), [node("a")], {})
+
+
+def test_a_disk_whose_locks_do_not_hold_for_others_is_refused(tmp_path):
+    with open(tmp_path / "driver", "w") as held:
+        problem = _look(str(tmp_path), "node", {})
+        assert problem is not None
+        assert "could write one release log" in problem
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert _look(str(tmp_path), "node", {}) is None
