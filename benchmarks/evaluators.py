@@ -29,49 +29,18 @@ import time
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import torch
+from padded_loop import SMOOTHING, STEP_SIZE, PaddedLoop, Size
+from random_llama import SHAPES, examples_of, save_model
 from rich.console import Console
 from rich.table import Table
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from trainers.config import LoraConfig, ModelConfig, PerformanceConfig, VllmConfig
 from trainers.directions.frames import Law, drawn
 from trainers.evaluators.base import Example, LossEvaluator, Probe
-
-SMOOTHING, STEP_SIZE = 1e-3, 1e-9
-CONTEXT, SHORTEST, LONGEST = 256, 12, 60  # tokens: of the model, and of an example
-OPTIONS = ((7,), (8,))
-
-
-class Shape(NamedTuple):
-    """Sizes of a Llama."""
-
-    hidden: int
-    layers: int
-    feed_forward: int
-    heads: int
-    vocabulary: int
-
-
-SHAPES = {
-    "small": Shape(256, 4, 768, 8, 8_000),
-    "0.5b": Shape(896, 24, 4864, 14, 151_936),
-    "1.5b": Shape(1536, 28, 8960, 12, 151_936),
-    "3b": Shape(2048, 36, 11008, 16, 151_936),
-    "7b": Shape(3584, 28, 18944, 28, 151_936),
-}
-
-
-class Size(NamedTuple):
-    """What a step takes: directions K and examples B."""
-
-    directions: int
-    batch: int
 
 
 class Contestant(NamedTuple):
@@ -98,78 +67,6 @@ CONTESTANTS = {
 }
 HIDDEN = {"vllm fast, batch-invariant": Contestant("vllm", batch_invariant=True)}
 Step = Callable[[int, Size], None]
-
-
-def save_model(folder: Path, shape: Shape) -> PreTrainedTokenizerFast:
-    """Write a random model and a tokenizer that nobody reads text with."""
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=shape.vocabulary,
-        hidden_size=shape.hidden,
-        intermediate_size=shape.feed_forward,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.heads,
-        max_position_embeddings=CONTEXT,
-        tie_word_embeddings=True,
-    )
-    model: Any = LlamaForCausalLM(config)
-    model.to(torch.bfloat16 if shape.hidden > 512 else torch.float32).save_pretrained(folder)
-    words = Tokenizer(WordLevel({"<pad>": 0, "</s>": 1}, unk_token="<pad>"))
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="</s>")
-    tokenizer.save_pretrained(folder)
-    return tokenizer
-
-
-def examples_of(count: int, vocabulary: int) -> list[Example]:
-    """Return examples of unequal lengths, the same ones each time."""
-    source = np.random.default_rng(0)
-    lengths = source.integers(SHORTEST, LONGEST + 1, count)
-    return [
-        Example(tuple(map(int, source.integers(9, vocabulary, length))), OPTIONS, n % 2)
-        for n, length in enumerate(lengths)
-    ]
-
-
-class PaddedLoop:
-    """The loop of the research codes, for K directions."""
-
-    def __init__(self, folder: Path, examples: Sequence[Example], device: str, dtype: str) -> None:
-        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
-        self._model = model.to(device).eval()
-        self._examples, self._device = examples, device
-
-    @torch.inference_mode()
-    def step(self, number: int, size: Size) -> None:
-        batch = self._padded(self._examples[: size.batch])
-        for k in range(size.directions):
-            seed = number * size.directions + k
-            self._perturb(seed, SMOOTHING)
-            plus_B = self._losses(*batch)
-            self._perturb(seed, -2 * SMOOTHING)
-            difference = float((plus_B - self._losses(*batch)).sum())
-            self._perturb(seed, SMOOTHING)
-            self._perturb(seed, STEP_SIZE * difference)
-
-    def _padded(self, examples: Sequence[Example]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        longest = max(len(example.prompt_ids) for example in examples)
-        rows = [[*example.prompt_ids, *[0] * (longest - len(example.prompt_ids))] for example in examples]
-        last = [len(example.prompt_ids) - 1 for example in examples]
-        labels = [example.label for example in examples]
-        ids_BL, last_B, labels_B = (torch.tensor(values, device=self._device) for values in (rows, last, labels))
-        return ids_BL, last_B, labels_B
-
-    def _losses(self, ids_BL: torch.Tensor, last_B: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
-        mask_BL = torch.arange(ids_BL.shape[1], device=ids_BL.device) <= last_B[:, None]
-        logits_BLV = self._model(input_ids=ids_BL, attention_mask=mask_BL.long()).logits
-        at_label_BO = logits_BLV[torch.arange(len(last_B)), last_B][:, [token for (token,) in OPTIONS]]
-        return torch.nn.functional.cross_entropy(at_label_BO.float(), labels_B, reduction="none")
-
-    def _perturb(self, seed: int, scale: float) -> None:
-        torch.manual_seed(seed)
-        for parameter in self._model.parameters():
-            z = torch.normal(mean=0.0, std=1.0, size=parameter.size(), dtype=parameter.dtype, device=parameter.device)
-            parameter.add_(z, alpha=scale)
 
 
 class Entry:

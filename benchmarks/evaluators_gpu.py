@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from padded_loop import Size
+from random_llama import Shape, examples_of
 from rich.console import Console
 from rich.table import Table
 
@@ -26,7 +28,7 @@ from trainers.directions import Direction
 from trainers.directions.apply import add_to_all, write_all
 
 if TYPE_CHECKING:
-    from evaluators import Entry, Shape, Size  # pyright: ignore[reportMissingImports]
+    from evaluators import Entry  # pyright: ignore[reportMissingImports]
 
 MANY_ADAPTERS = (32, 64)  # directions; each needs two adapters
 KERNEL_ELEMENTS, KERNEL_DIRECTIONS = 1 << 30, 16
@@ -40,10 +42,10 @@ def report(
     import evaluators  # pyright: ignore[reportMissingImports]
 
     console, sizes = Console(width=110), _sizes(arguments)
-    examples = evaluators.examples_of(max(arguments.batch_sizes), shape.vocabulary)
+    examples = examples_of(max(arguments.batch_sizes), shape.vocabulary)
     seconds: dict[tuple[str, Size], float] = {}
     for name in names:
-        wide = [evaluators.Size(k, min(arguments.batch_sizes)) for k in MANY_ADAPTERS] if "batch" in name else []
+        wide = [Size(k, min(arguments.batch_sizes)) for k in MANY_ADAPTERS] if "batch" in name else []
         entry = opened(name, folder, most=MANY_ADAPTERS[-1] if wide else max(arguments.directions))
         seconds |= evaluators.timed({name: entry}, [*sizes, *wide], arguments.repeats)
         entry.close()
@@ -60,9 +62,8 @@ def report(
 
 
 def _sizes(arguments: argparse.Namespace) -> list[Size]:
-    import evaluators  # pyright: ignore[reportMissingImports]
 
-    return [evaluators.Size(k, b) for k in arguments.directions for b in arguments.batch_sizes]
+    return [Size(k, b) for k in arguments.directions for b in arguments.batch_sizes]
 
 
 def _kernels(repeats: int) -> list[tuple[str, str]]:
