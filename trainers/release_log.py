@@ -2,9 +2,8 @@
 
 One JSON object a line. The header says which run this is; RESERVE comes before private data is touched, RELEASE holds
 the noisy integers of the step before they are applied, PUBLIC numbers that no private data entered (those of a mask,
-with its digest); all are fsynced. Together with the public directions the
-releases ARE the checkpoint: replaying them on the base model rebuilds the weights (16 bytes or so a direction and
-step).
+with its digest); all are fsynced. Together with the public directions the releases ARE the checkpoint: replaying them
+on the base model rebuilds the weights (16 bytes or so a direction and step).
 
 Life of a step, and what a kill leaves behind:
 
