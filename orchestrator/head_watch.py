@@ -17,8 +17,9 @@ from threading import Event, Thread
 
 from rich.console import Console
 
-RAYS_PATIENCE = "RAY_gcs_rpc_server_reconnect_timeout_s"  # seconds until Ray ends a process; a head may come back
-SHARE = 0.75  # of that
+from trainers.release_log import RAYS_PATIENCE
+
+SHARE = 0.75  # of Ray's patience, in which a head may come back
 LOOK_S = 1.0
 CONNECT_S = 5.0
 EXIT_CODE = 1
@@ -66,7 +67,7 @@ def _lost(address: str, patience_s: float, done: Event) -> bool:
 def _answers(address: str) -> bool:
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
     except OSError:
         return False
     return True

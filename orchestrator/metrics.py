@@ -2,7 +2,8 @@
 
 Steps, the score and ε of each trial, tagged with sweep and trial, when a score is reported and not before: whoever
 watches a count of steps learns how long each took, which hints at the size of a secret batch (`dpzo status` shows the
-operator more). Of a search of one winner nothing is told: its trials, and how many there are, stay secret.
+operator more; `score.times` says how often it is). Of a search of one winner nothing is told: its trials, and how many
+there are, stay secret.
 """
 
 from __future__ import annotations

@@ -23,12 +23,12 @@ class Patience:
     """What one rank waits for the others, step after step.
 
     Args:
-        fixed_s: seconds for each step but the first; learned from the steps so far when None.
+        floor_s: seconds that are waited at least.
         clock: replaced in tests.
     """
 
-    def __init__(self, fixed_s: float | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._fixed_s, self._clock = fixed_s, clock
+    def __init__(self, floor_s: float = FLOOR_S, clock: Callable[[], float] = time.monotonic) -> None:
+        self._floor_s, self._clock = floor_s, clock
         self._began_s = 0.0
         self._longest_s: float | None = None
 
@@ -37,13 +37,12 @@ class Patience:
         """How long to wait from now on.
 
         Formal guarantees:
-            Where it is learned, it is `FIRST_S` before a step was taken, then `FLOOR_S` · 2**n for a whole n ≥ 0.
+            It is `FIRST_S` or the floor before a step was taken, then floor · 2**n for a whole n ≥ 0, and no step that
+            takes less than `MULTIPLE` times the longest one before it is given up: which steps are, stands in the log.
         """
         if self._longest_s is None:
-            return timedelta(seconds=max(FIRST_S, self._fixed_s or 0.0))
-        if self._fixed_s is not None:
-            return timedelta(seconds=self._fixed_s)
-        length_s = FLOOR_S
+            return timedelta(seconds=max(FIRST_S, self._floor_s))
+        length_s = self._floor_s
         while length_s < MULTIPLE * self._longest_s:
             length_s *= 2
         return timedelta(seconds=length_s)

@@ -11,17 +11,20 @@ actor of whoever started the workers, and raised there.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 import uuid
 from pathlib import Path
 from typing import Any, Protocol
 
 import ray
+from ray.exceptions import RayError
 
 from trainers.config import RunConfig
 from trainers.exchange import MEETING, PeerLost
 from trainers.patience import Patience
 from trainers.ranks import Ranks
+from trainers.release_log import LogInUseError
 
 MAX_RESTARTS = 20  # of a group of workers, each after one of them was lost
 MAX_CONTROLLERS = 5  # more of them than one: Ray Train gives up where a worker dies in certain moments of its start
@@ -104,6 +107,7 @@ def run_workers(errand: Errand, config: RunConfig, name: str, storage_path: Path
     from ray.train import ControllerError
 
     environment = {
+        **{name: value for name, value in os.environ.items() if name.startswith("RAY_TRAIN_")},
         # whatever asks Ray's State API without an address asks the newest cluster of this machine, be it another one:
         # Ray Train's own cleaner would not find its run there, and end the workers
         "RAY_API_SERVER_ADDRESS": ray.get_runtime_context().gcs_address,
@@ -116,6 +120,7 @@ def run_workers(errand: Errand, config: RunConfig, name: str, storage_path: Path
         scheduling_strategy="DEFAULT",  # not in the place of a lane, which is as large as the lane
         runtime_env={"env_vars": environment},
         max_retries=MAX_CONTROLLERS,
+        max_calls=1,  # with its process all goes that a controller which gave up has left alive
         retry_exceptions=[ControllerError],
     )
     try:
@@ -173,8 +178,8 @@ def _live(errand: Errand, config: RunConfig, desk: Any) -> Any:
         if ranks.told(lambda: ray.get(desk.error.remote()) is not None):
             return None  # an earlier group failed: whoever started it is told, and nothing is tried again
         return errand(ranks, desk)
-    except PeerLost:
-        raise
+    except (PeerLost, LogInUseError, RayError):
+        raise  # what an earlier group leaves behind: Ray Train starts all workers again
     except Exception as error:
         ray.get(desk.fail.remote(error))
         raise

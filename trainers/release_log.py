@@ -40,7 +40,12 @@ FORMAT = "dpzo.release-log.v1"
 
 Kind = Literal["step", "score"]
 KINDS: tuple[Kind, ...] = ("step", "score")
-PATIENCE_S = 90.0  # a process whose driver or cluster is gone may live on for a minute, and holds its log
+RAYS_PATIENCE = "RAY_gcs_rpc_server_reconnect_timeout_s"  # until Ray ends a process whose cluster is gone
+PATIENCE_S = 1.5 * max(60.0, float(os.environ.get(RAYS_PATIENCE, "60")))  # such a process holds its log
+
+
+class LogInUseError(ValueError):
+    """Another process writes the log; it may be about to end."""
 
 
 class Transcript:
@@ -144,9 +149,9 @@ class ReleaseLog(Transcript):
             if time.monotonic() < last_try:
                 time.sleep(0.2)
                 continue
-            raise ValueError(
-                f"{self.path} is being written by another process; one run has one writer. Wait for it, or give this "
-                "run another name."
+            raise LogInUseError(
+                f"{self.path} is being written by another process; one run has one writer. Wait for it, or end it, and "
+                "go on then with `dpzo resume`."
             )
 
     def _locked(self) -> bool:
@@ -228,7 +233,7 @@ class ReleasedSteps:
 
     def __call__(self) -> int:
         """Return the number of steps whose release is on disk; 0 where there is no log yet."""
-        with suppress(FileNotFoundError), open(self._path, "rb") as file:
+        with suppress(OSError), open(self._path, "rb") as file:
             file.seek(self._place)
             new = file.read()
             whole = new[: new.rfind(b"\n") + 1]

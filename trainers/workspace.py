@@ -159,7 +159,11 @@ def open_evaluator(config: RunConfig, tokenizer: Any) -> tuple[LossEvaluator, fl
     require_kept(method, evaluator.parameter_count)
     examples = public_examples(config.task, tokenizer, PROOF_EXAMPLES)
     probes = proof_probes(method.direction, method.seed, method.direction_rank, smallest_resolution(method)[0])
-    return evaluator, prove(evaluator, examples, probes, max_tokens=config.task.max_tokens)
+    rounding = prove(evaluator, examples, probes, max_tokens=config.task.max_tokens)
+    if config.performance.evaluator == "vllm" and probe_rank(config):  # a search may choose probes that are no adapters
+        probes = proof_probes("gaussian", method.seed, method.direction_rank, smallest_resolution(method)[0])
+        rounding = max(rounding, prove(evaluator, examples, probes, max_tokens=config.task.max_tokens))
+    return evaluator, rounding
 
 
 def load_evaluator(config: RunConfig, tokenizer: Any) -> LossEvaluator:

@@ -47,6 +47,7 @@ def started(verb: str, folder: Path, values: dict) -> Iterator[subprocess.Popen[
     """Start a driver; where the test fails, nothing of it is left to disturb the next one."""
     command = [sys.executable, "-m", "orchestrator", verb, str(write_config(folder, values)), "--format", "json"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])}
+    environment["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = "30"  # for one that is stopped between two steps
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     ) as driver:

@@ -22,7 +22,7 @@ from trainers.base_run import Tokens, Workspace
 from trainers.config import RunConfig
 from trainers.exchange import PeerLost
 from trainers.noise import Noise
-from trainers.patience import Patience
+from trainers.patience import FLOOR_S, Patience
 from trainers.ranks import Ranks
 from trainers.run import Run
 from trainers.sampling import Sampler
@@ -113,7 +113,7 @@ class Processes:
         *args: Any,
         group_size: int = 1,
         lost: int | None = None,
-        step_patience_s: float | None = None,
+        step_patience_s: float = FLOOR_S,
     ) -> list[Any]:
         """Return what `job(ranks, *args)` returns on each of `size` ranks but the one that is `lost`."""
         store = TCPStore(HOST, 0, is_master=True, wait_for_workers=False)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from trainers import release_log
-from trainers.release_log import ReleasedSteps, ReleaseLog
+from trainers.release_log import LogInUseError, ReleasedSteps, ReleaseLog
 
 HEADER = {"name": "test", "mechanism.noise_multiplier": 2.0}
 
@@ -67,7 +67,7 @@ def test_a_log_of_before_a_setting_existed_says_its_default(tmp_path):
 
 def test_one_writer(tmp_path, monkeypatch):
     monkeypatch.setattr(release_log, "PATIENCE_S", 0.1)
-    with ReleaseLog(tmp_path / "log.jsonl", HEADER), pytest.raises(ValueError, match="another process"):
+    with ReleaseLog(tmp_path / "log.jsonl", HEADER), pytest.raises(LogInUseError, match="another process"):
         ReleaseLog(tmp_path / "log.jsonl", HEADER)
 
 

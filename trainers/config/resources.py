@@ -31,10 +31,11 @@ class ResourcesConfig(Section):
         description="Both together: the examples are divided among groups of so many workers, and each group divides "
         "its probes.",
     )
-    step_patience_s: Positive | None = Field(
-        default=None,
-        description="Seconds to wait for a worker in a step before it is taken for lost, and all are started again; "
-        "when absent, 8 times the longest step so far, at least 10 minutes. The first step has 2 hours.",
+    step_patience_s: Positive = Field(
+        default=600.0,
+        description="Seconds to wait at least for a worker in a step before it is taken for lost, and all are started "
+        "again; doubled until it is 8 times the longest step so far. The first step has 2 hours. Far above any step: "
+        "that one was given up shows in the release log.",
     )
     cpus_per_worker: Positive | None = Field(
         default=None, description="CPU cores of a worker; performance.num_threads, or 1, when absent."

@@ -115,7 +115,8 @@ def _coupling(evaluator: LossEvaluator, examples: Sequence[Example], probes: Seq
         raise ValueError(
             f"model.path: an example's loss depends on its neighbours in the batch (by {coupling:.2g} nats), so one "
             "example would move the contributions of others and no epsilon would hold. Use another architecture, or "
-            "model.dtype float32 where half precision is rounded by what stands beside it."
+            "model.dtype float32 (on GPUs performance.vllm.batch_invariant) where half precision is rounded by what "
+            "stands beside it."
         )
     return coupling
 

@@ -29,13 +29,25 @@ def probe_rank(config: RunConfig) -> int:
     """Return the rank of the probes that an engine shows as adapters over the model's own weights; 0 where it writes.
 
     They are low-rank directions of linear layers alone (a vector has no such form), without a mask, of an architecture
-    and a rank that vLLM has adapters for.
+    and a rank that vLLM has adapters for, on a device whose adapters round a row alike each time.
     """
     method = config.method
     if config.model.trainable != "all-linear" or method.direction != "low-rank" or method.mask is not None:
         return 0
+    if not adapters_are_exact(config):
+        return 0
     has_adapters = not _WITHOUT_ADAPTERS & set(model_config(config.model.path).get("architectures") or [])
     return method.direction_rank if has_adapters and room_for(method.direction_rank) else 0
+
+
+def adapters_are_exact(config: RunConfig) -> bool:
+    """Return whether the engine's adapters take the model's type of number, and round a row alike each time.
+
+    On GPUs their kernels take half precision alone, and add up partial sums in any order unless batch-invariant.
+    """
+    if config.performance.device == "cpu":
+        return True
+    return config.model.dtype != "float32" and config.performance.vllm.batch_invariant
 
 
 def room_for(rank: int) -> int | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from trainers.config import RunConfig
 from trainers.evaluators.base import Example
-from trainers.evaluators.vllm_adapters import first_of, model_config, require_slots_fit
+from trainers.evaluators.vllm_adapters import adapters_are_exact, first_of, model_config, require_slots_fit
 from trainers.evaluators.vllm_package import require_vllm
 from trainers.methods.catalogue import METHODS
 
@@ -46,9 +46,20 @@ def require_supported(config: RunConfig, examples: Sequence[Example]) -> None:
             f"model.path: the weights of {config.model.path} are quantised ({method}), and directions move numbers "
             "that are not. Use the model in float32, bfloat16 or float16"
         )
+    _require_adapters(config)
     _require_devices(config, model, package.device)
     _require_context(config, model, examples)
     require_slots_fit(config, model)
+
+
+def _require_adapters(config: RunConfig) -> None:
+    invariant = str(config.performance.vllm.batch_invariant).lower()
+    if config.model.trainable == "lora" and not adapters_are_exact(config):
+        raise ValueError(
+            "model.trainable: lora: on GPUs vLLM's adapters take half precision alone, and round a row alike each time "
+            f"with batch_invariant: true alone; got model.dtype: {config.model.dtype} and performance.vllm."
+            f"batch_invariant: {invariant}. Set both, or use performance.evaluator: transformers"
+        )
 
 
 def _require_forward_only(config: RunConfig) -> None:

@@ -51,8 +51,10 @@ def answering(method: Callable[..., Any]) -> Callable[..., Any]:
         try:
             with torch.inference_mode():
                 return method(*arguments, **named)
-        except (ValueError, OSError) as error:
-            return Refusal(error)
+        except OSError as error:
+            return Refusal(OSError(error.errno, error.strerror or str(error)))
+        except ValueError as error:
+            return Refusal(ValueError(str(error)))  # a plain one, which any process can unpickle
 
     return answer
 

@@ -8,6 +8,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -26,7 +27,7 @@ from trainers.evaluators.vllm_adapters import (
 )
 from trainers.evaluators.vllm_checks import ARCHITECTURES, CPU_HEAD_SIZES, require_supported
 from trainers.evaluators.vllm_package import Package
-from trainers.workspace import load_evaluator
+from trainers.workspace import load_evaluator, open_evaluator
 
 BACKEND = "v1/attention/backends/cpu_attn.py"
 EXAMPLES = [Example((2, 4, 5), ((7,), (8, 9, 6)), 0)]
@@ -161,6 +162,46 @@ def test_probes_that_an_engine_shows_as_adapters(project, tmp_path, architecture
     settings = {**project, "model": {**project["model"], "path": path, "trainable": trainable}}
     settings["method"] = {**project["method"], **method}
     assert probe_rank(RunConfig.model_validate(settings)) == rank
+
+
+@pytest.mark.parametrize(("dtype", "invariant"), [("float32", True), ("bfloat16", False), ("bfloat16", True)])
+def test_adapters_on_a_gpu_round_alike_in_half_precision_and_batch_invariant_alone(
+    check, project, monkeypatch, dtype, invariant
+):
+    monkeypatch.setattr(vllm_checks, "require_vllm", lambda device: Package("vllm", "0.32.0"))
+    monkeypatch.setattr(vllm_adapters, "_free_bytes", lambda config: 10**12)
+    gpu = {"performance": {"device": "cuda", "vllm": {"batch_invariant": invariant}}}
+    exact = dtype == "bfloat16" and invariant
+    settings = {**project, **gpu, "method": {**project["method"], **LOW_RANK}}
+    settings["model"] = {**project["model"], "trainable": "all-linear", "dtype": dtype}
+    assert probe_rank(RunConfig.model_validate(settings)) == (5 if exact else 0)
+    lora = {**gpu, "model": {"trainable": "lora", "dtype": dtype}}
+    if not exact:
+        with pytest.raises(
+            ValueError, match=f"take half precision alone.*dtype: {dtype} .*invariant: {str(invariant).lower()}"
+        ):
+            check(**lora)
+
+
+@pytest.mark.parametrize(
+    ("direction", "laws"), [("low-rank", ["low-rank", "gaussian"]), ("rademacher", ["rademacher"])]
+)
+def test_what_a_search_may_choose_besides_adapters_is_proved_too(project, monkeypatch, direction, laws):
+    proved = []
+
+    def prove(evaluator, examples, probes, *, max_tokens):
+        proved.append(probes[0].direction.kind)
+        return 1e-7 * len(proved)
+
+    monkeypatch.setattr("trainers.workspace.load_evaluator", lambda config, tokenizer: Mock(parameter_count=9))
+    monkeypatch.setattr("trainers.workspace.public_examples", lambda *_: [])
+    monkeypatch.setattr("trainers.workspace.prove", prove)
+    settings = {**project, "performance": {**project["performance"], "evaluator": "vllm"}}
+    settings["model"] = {**project["model"], "trainable": "all-linear"}
+    settings["method"] = {**project["method"], "direction": direction}
+    _, rounding = open_evaluator(RunConfig.model_validate(settings), None)
+    assert proved == laws
+    assert rounding == 1e-7 * len(laws)
 
 
 def test_the_engine_is_opened_with_room_for_them(project, monkeypatch):
