@@ -113,14 +113,13 @@ def run_workers(errand: Errand, config: RunConfig, name: str, storage_path: Path
         "RAY_API_SERVER_ADDRESS": ray.get_runtime_context().gcs_address,
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process more: a run that loses its workers needs no warning
     }
-    fit: Any = ray.remote(_fit)
+    fit: Any = ray.remote(max_calls=1)(_fit)  # with its process all goes that a controller which gave up left alive
     fit = fit.options(
         num_cpus=0,
         resources={"node:__internal_head__": 0.001},
         scheduling_strategy="DEFAULT",  # not in the place of a lane, which is as large as the lane
         runtime_env={"env_vars": environment},
         max_retries=MAX_CONTROLLERS,
-        max_calls=1,  # with its process all goes that a controller which gave up has left alive
         retry_exceptions=[ControllerError],
     )
     try:
