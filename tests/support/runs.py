@@ -12,6 +12,7 @@ from trainers.base_run import Tokens, Workspace
 from trainers.config import RunConfig
 from trainers.mechanism import MechanismPlan
 from trainers.noise import Noise
+from trainers.ranks import Ranks
 from trainers.run import Run, mechanism_plan
 from trainers.sampling import Sampler
 from trainers.tokens import LocalTokens, StepTokens
@@ -54,12 +55,13 @@ def open_run(
     tokens: StepTokens | None = None,
     num_examples: int = 100,
     users: list[str] | None = None,
+    ranks: Ranks | None = None,
 ) -> Run:
     """Open a run on the quadratic model with `num_examples` examples, which belong to `users` if they are given."""
     config = config or run_config()
     tokens = tokens or LocalTokens(config.method.num_steps)
     workspace = Workspace([example(n) for n in range(num_examples)], [], evaluator or Quadratic(), users=users)
-    return Run(workspace, config, plan_of(config), Tokens(tokens, tokens), folder, sampler=sampler, noise=noise)
+    return Run(workspace, config, plan_of(config), Tokens(tokens, tokens), folder, ranks, sampler=sampler, noise=noise)
 
 
 def step_sum(

@@ -4,7 +4,9 @@ from datetime import timedelta
 
 import pytest
 
+from tests.support.runs import open_run
 from trainers.patience import FIRST_S, FLOOR_S, MULTIPLE, Patience
+from trainers.ranks import Ranks
 
 
 class Clock:
@@ -44,3 +46,11 @@ def test_what_is_waited_is_ample_and_shows_as_doublings_alone(lengths_s, floor_s
     assert doublings == int(doublings)
     assert int(doublings).bit_count() == 1
     assert length_s == floor_s or length_s < 2 * MULTIPLE * max(lengths_s)
+
+
+def test_a_run_begins_with_the_patience_of_a_first_step(tmp_path):
+    """Workers of a lane take trial after trial: what the last one's steps took says nothing of the next one's first."""
+    patience = after_steps(1.0)
+    assert patience.length == timedelta(seconds=FLOOR_S)
+    with open_run(tmp_path, ranks=Ranks(patience=patience)).log:
+        assert patience.length == timedelta(seconds=FIRST_S)
