@@ -89,13 +89,13 @@ class Entry:
         speed = {"device": device, "num_threads": threads, "micro_batch_tokens": 4096 if device == "cpu" else 16_384}
         performance = PerformanceConfig.model_validate({**speed, "vllm": VllmConfig.model_validate(engine)})
         if of.evaluator == "vllm":
-            from trainers.evaluators.vllm import VllmEvaluator
+            from trainers.evaluators.vllm.evaluator import VllmEvaluator
 
             self._evaluator = VllmEvaluator(
                 model, performance, tokenizer, num_labels=2, seed=0, probe_rank=of.probe_rank
             )
         else:
-            from trainers.evaluators.transformers import TransformersEvaluator
+            from trainers.evaluators.transformers.evaluator import TransformersEvaluator
 
             self._evaluator = TransformersEvaluator(model, performance, tokenizer, num_labels=2, seed=0)
 

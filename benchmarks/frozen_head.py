@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from trainers.base_run import Workspace
 from trainers.config import RunConfig
+from trainers.data.sources import read_rows
 from trainers.evaluators.base import Example, Point, Probe, Terms
 from trainers.evaluators.parameters import Parameters
-from trainers.tasks.sources import read_rows
+from trainers.run.base_run import Workspace
 
 BATCH = 64
 

@@ -31,10 +31,10 @@ from rich.table import Table
 from utility import Runner, trained
 from utility_cells import Cell, config_of
 
-from orchestrator.planning import make_plan
-from trainers.base_run import Workspace
+from orchestrator.planning.plan import make_plan
 from trainers.directions import Direction
 from trainers.evaluators.base import Example, Probe
+from trainers.run.base_run import Workspace
 
 NUM_DIRECTIONS, NUM_EXAMPLES, NUM_PROBES = 16, 512, 24
 RADIUS = 1e-2

@@ -23,8 +23,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from orchestrator.privacy.accountant import Adjacency
-from orchestrator.privacy.calibration import calibrate_noise_multiplier
+from orchestrator.privacy.accountant.accountant import Adjacency
+from orchestrator.privacy.accountant.calibration import calibrate_noise_multiplier
 
 
 @dataclass(frozen=True)

@@ -34,13 +34,14 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from trainers.base_run import Tokens, Workspace
 from trainers.config import RunConfig
+from trainers.config.mechanism import mechanism_plan
 from trainers.evaluators.base import Example, Point, Probe, Terms
-from trainers.exchange import Exchange
-from trainers.ranks import Ranks
-from trainers.run import Run, mechanism_plan
-from trainers.tokens import LocalTokens
+from trainers.mechanism.tokens import LocalTokens
+from trainers.run.base_run import Tokens, Workspace
+from trainers.run.zeroth_order import Run
+from trainers.workers.exchange import Exchange
+from trainers.workers.ranks import Ranks
 
 HOST = "127.0.0.1"
 NUM_EXAMPLES, BATCH, WARM_UP = 20_000, 64, 30
@@ -179,7 +180,7 @@ def measured(setting: Setting) -> list[Measured]:
     from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch.distributed", "trainers.run"])  # imports them once
+    context.set_forkserver_preload(["torch.distributed", "trainers.run.zeroth_order"])  # imports them once
     store = TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
     with tempfile.TemporaryDirectory() as folder:
         ends = [context.Pipe() for _ in range(setting.size)]

@@ -20,14 +20,14 @@ from rich.table import Table
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from orchestrator.config import load_sweep
-from orchestrator.lane import Job, Trial
-from orchestrator.planning import make_plan
-from orchestrator.reservation import reserve
-from orchestrator.storage import storage_of, with_absolute_paths
-from orchestrator.sweep import run_sweep
-from trainers.base_run import LOG_NAME
-from trainers.ranks import Ranks
+from orchestrator.budget.reservation import reserve
+from orchestrator.config.loading import load_sweep
+from orchestrator.planning.plan import make_plan
+from orchestrator.storage.paths import storage_of, with_absolute_paths
+from orchestrator.sweep.driver import run_sweep
+from orchestrator.sweep.trial import Job, Trial
+from trainers.run.base_run import LOG_NAME
+from trainers.workers.ranks import Ranks
 
 WORDS = ["<pad>", "<unk>", "It", "was", "great", "terrible", "good", "bad", "food", "service"]
 
@@ -100,7 +100,7 @@ def naive_starts(folder: Path, num_trials: int) -> list[float]:
     """Return the seconds that trials of Ray Tune, which start Ray Train each, take until their log is there."""
     from ray import tune
 
-    from orchestrator.session import ray_session
+    from orchestrator.cluster.session import ray_session
 
     plan = make_plan(load_sweep(project(folder, "naive", num_trials)))
     config = with_absolute_paths(plan.config)
@@ -109,7 +109,7 @@ def naive_starts(folder: Path, num_trials: int) -> list[float]:
     job = Job(plan, config.performance, storage)
 
     def trainable(values: dict[str, Any]) -> dict[str, float]:
-        from trainers.ray_worker import Desk, run_workers
+        from trainers.workers.ray_worker import Desk, run_workers
 
         asked = time.time()
         opened = run_workers(OneTrial(job, values), config, "naive", storage.operator_folder / "train", Desk.remote())

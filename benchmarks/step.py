@@ -38,15 +38,15 @@ from trainers.config import MethodConfig, ModelConfig, PerformanceConfig
 from trainers.directions import Direction
 from trainers.directions.counter import Kind
 from trainers.evaluators.base import Example
-from trainers.evaluators.transformers import TransformersEvaluator
-from trainers.groups import groups_of
-from trainers.mechanism import MechanismPlan
-from trainers.methods.method import Method
-from trainers.noise import ExactNoise
-from trainers.ranks import Ranks
-from trainers.release_log import ReleaseLog
-from trainers.step import StepContext, take_step
-from trainers.tokens import LocalTokens
+from trainers.evaluators.transformers.evaluator import TransformersEvaluator
+from trainers.mechanism.noise import ExactNoise
+from trainers.mechanism.plan import MechanismPlan
+from trainers.mechanism.release_log import ReleaseLog
+from trainers.mechanism.tokens import LocalTokens
+from trainers.mechanism.units import groups_of
+from trainers.run.method import Method
+from trainers.run.step import StepContext, take_step
+from trainers.workers.ranks import Ranks
 
 SMOOTHING, CLIP_NORM, NOISE_MULTIPLIER, LEARNING_RATE = 1e-3, 300.0, 1.2, 1e-7
 PROMPT, OPTIONS = " It was", (" terrible", " great")

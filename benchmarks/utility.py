@@ -5,7 +5,7 @@
     python benchmarks/utility.py --task sst2 --trainable full lora --work work
 
 Each number is a run of the product: the noise multiplier is calibrated by the accountant, certified again in the plan,
-and steps are taken by `trainers.open_run`. Before the table, every method's learning rate is chosen of three on public
+and steps are taken by `trainers.workspace`. Before the table, every method's learning rate is chosen of three on public
 rows, at the first ε; that search is not in the ε of the table, as in all published tables.
 
 Finished cells are appended to `cells.jsonl` in the work folder; the same command goes on where it was stopped.
@@ -28,14 +28,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from utility_cells import METHODS, TASKS, Cell, config_of, searched, tabulated
 from utility_report import write_report
 
-from orchestrator.planning import make_plan
-from trainers.base_run import Tokens, Workspace, public_score
+from orchestrator.planning.plan import make_plan
 from trainers.config import RunConfig
+from trainers.config.mechanism import mechanism_plan
+from trainers.mechanism.tokens import LocalTokens
 from trainers.methods.catalogue import METHODS as CATALOGUE
-from trainers.open_run import open_run
-from trainers.run import mechanism_plan
-from trainers.tokens import LocalTokens
-from trainers.workspace import open_workspace
+from trainers.run.base_run import Tokens, Workspace, public_score
+from trainers.workspace import open_run, open_workspace
 
 Done = dict[str, dict[str, Any]]
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.config import load_run
+from orchestrator.config.loading import load_run
 from trainers.config import RunConfig
 from trainers.methods.catalogue import METHODS as CATALOGUE
 

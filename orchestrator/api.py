@@ -16,14 +16,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.config import load_run, load_sweep
+from orchestrator.config.loading import load_run, load_sweep
 from trainers.config import RunConfig
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from orchestrator.planning import Plan
-    from orchestrator.records import RunResult, SweepResult
+    from orchestrator.planning.plan import Plan
+    from orchestrator.storage.results import RunResult, SweepResult
 
 Source = str | Path | Mapping[str, Any] | RunConfig
 
@@ -50,7 +50,7 @@ class Sweep:
             BudgetExceeded: the caps do not fit privacy.epsilon.
         """
         if self._plan is None:
-            from orchestrator.planning import make_plan
+            from orchestrator.planning.plan import make_plan
 
             self._plan = make_plan(self.config)
         return self._plan
@@ -61,15 +61,15 @@ class Sweep:
         Raises:
             BudgetExceeded, ValueError: before anything is charged.
         """
-        from orchestrator.sweep import run_sweep
+        from orchestrator.sweep.driver import run_sweep
 
         return run_sweep(self.plan(), console or _quiet())
 
 
 def plan(source: Source, overrides: Sequence[str] = ()) -> Plan:
     """Return the plan of a file: of a sweep if it has a `search` section, else of one run."""
-    from orchestrator.config_source import read
-    from orchestrator.planning import make_plan
+    from orchestrator.config.loading import read
+    from orchestrator.planning.plan import make_plan
 
     found = read(_mapping(source))
     return make_plan(load_sweep(found, overrides) if "search" in found else load_run(found, overrides))
@@ -83,8 +83,8 @@ def train(source: Source, overrides: Sequence[str] = (), console: Console | None
     Raises:
         ConfigError, BudgetExceeded, ValueError: before anything is charged.
     """
-    from orchestrator.planning import make_plan
-    from orchestrator.training import run_training
+    from orchestrator.planning.plan import make_plan
+    from orchestrator.sweep.single_run import run_training
 
     return run_training(make_plan(load_run(_mapping(source), overrides)), console or _quiet())
 

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from search_spaces.errors import Problem, refuse
 from search_spaces.parameters import Choices, Parameter
-from search_spaces.problems import Problem, refuse
 from search_spaces.space import FilterSpace, SearchSpace
-from trainers.sections import Count, Positive, Section
+from trainers.config.sections import Count, Positive, Section
 
 MENU = "menu"
 _LARGEST_SEED = 2**32 - 1  # what numpy's generators, and so Optuna's samplers, take

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
-from trainers.sections import Count, Section
+from trainers.config.sections import Count, Section
 
 Value = float | int | str
 Finite = Annotated[float, Field(allow_inf_nan=False)]

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, RootModel
 
-from search_spaces.names import FILTERED, filter_searchable, searchable, type_of
+from search_spaces.errors import refuse
+from search_spaces.paper_grids import grid_of
 from search_spaces.parameters import Choices, FloatRange, IntRange, Parameter, Value
-from search_spaces.presets import grid_of
-from search_spaces.problems import refuse
+from search_spaces.searchable import FILTERED, filter_searchable, searchable, type_of
 from trainers.config import RunConfig
 
 if TYPE_CHECKING:

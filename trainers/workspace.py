@@ -9,26 +9,30 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from itertools import compress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from trainers.base_run import Workspace
 from trainers.config import RunConfig
+from trainers.config.method import require_kept
+from trainers.data.prompts import PromptEncoder, public_examples
+from trainers.data.shots import few_shot
+from trainers.data.sources import check_source, read_rows, same_source, stream_records
+from trainers.data.split import identity_of_record, identity_of_user, validates
+from trainers.data.tokenization import load_tokenizer
 from trainers.evaluators.base import Example, LossEvaluator
 from trainers.evaluators.proof import prove, require_room
-from trainers.evaluators.vllm_adapters import probe_rank
-from trainers.evaluators.vllm_checks import require_supported
-from trainers.evaluators.vllm_package import require_vllm
+from trainers.evaluators.vllm.adapters import probe_rank
+from trainers.evaluators.vllm.checks import require_supported
+from trainers.evaluators.vllm.package import require_vllm
+from trainers.mechanism.plan import MechanismPlan
 from trainers.methods.catalogue import METHODS
-from trainers.methods.estimator import proof_probes
-from trainers.methods.method import smallest_resolution
 from trainers.methods.presets import require_size_of_model
-from trainers.methods.settings import require_kept
-from trainers.tasks.prompts import PromptEncoder, public_examples
-from trainers.tasks.shots import few_shot
-from trainers.tasks.sources import check_source, read_rows, same_source, stream_records
-from trainers.tasks.split import identity_of_record, identity_of_user, validates
+from trainers.run.base_run import BaseRun, Tokens, Workspace
+from trainers.run.estimator import proof_probes
+from trainers.run.method import smallest_resolution
+from trainers.run.zeroth_order import Run
 from trainers.tasks.templates import text_of
-from trainers.tasks.tokenization import load_tokenizer
+from trainers.workers.ranks import Ranks
 
 if TYPE_CHECKING:
     from trainers.first_order.gradients import UnitGradients
@@ -179,10 +183,10 @@ def load_evaluator(config: RunConfig, tokenizer: Any) -> LossEvaluator:
     public: dict[str, int] = {"num_labels": len(config.task.label_names), "seed": config.method.seed}
     if config.performance.evaluator == "vllm":
         require_vllm(config.performance.device)
-        from trainers.evaluators.vllm import VllmEvaluator
+        from trainers.evaluators.vllm.evaluator import VllmEvaluator
 
         return VllmEvaluator(*settings, **public, probe_rank=probe_rank(config))
-    from trainers.evaluators.transformers import TransformersEvaluator
+    from trainers.evaluators.transformers.evaluator import TransformersEvaluator
 
     return TransformersEvaluator(*settings, **public)
 
@@ -196,3 +200,23 @@ def _gradients(config: RunConfig, evaluator: Any, tokenizer: Any) -> UnitGradien
 
     examples = public_examples(config.task, tokenizer, PROOF_EXAMPLES)
     return open_gradients(evaluator, examples, max_tokens=config.performance.micro_batch_tokens, private=spec.private)
+
+
+def open_run(
+    workspace: Workspace,
+    config: RunConfig,
+    plan: MechanismPlan,
+    tokens: Tokens,
+    folder: Path,
+    ranks: Ranks | None = None,
+) -> BaseRun:
+    """Open or reopen a run in its folder; `ranks` says who else takes its steps (zeroth-order runs only).
+
+    Raises:
+        ValueError: the folder holds the log of another run, or the method cannot run on the workspace.
+    """
+    if METHODS[config.method.name].order == "zeroth":
+        return Run(workspace, config, plan, tokens, folder, ranks)
+    from trainers.first_order.run import FirstOrderRun
+
+    return FirstOrderRun(workspace, config, plan, tokens, folder)

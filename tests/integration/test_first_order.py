@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config import load_run
-from orchestrator.privacy.composition import TRAIN_STEP
-from orchestrator.privacy.ledger import Ledger
-from orchestrator.storage import storage_of, with_absolute_paths
+from orchestrator.config.loading import load_run
+from orchestrator.privacy.ledger.ledger import Ledger
+from orchestrator.privacy.rules.caps import TRAIN_STEP
+from orchestrator.storage.paths import storage_of, with_absolute_paths
 from tests.support.project import write_config
-from trainers.base_run import LOG_NAME
+from trainers.run.base_run import LOG_NAME
 
 METHODS = {"dp-sgd": 0.5, "dp-adamw": 0.003, "adamw": 0.003}
 

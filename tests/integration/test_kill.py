@@ -11,15 +11,16 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from orchestrator.config import load_run
-from orchestrator.planning import make_plan
-from orchestrator.privacy.composition import TRAIN_STEP
-from orchestrator.privacy.ledger import Ledger
-from orchestrator.storage import storage_of, with_absolute_paths
+from orchestrator.config.loading import load_run
+from orchestrator.planning.plan import make_plan
+from orchestrator.privacy.ledger.ledger import Ledger
+from orchestrator.privacy.rules.caps import TRAIN_STEP
+from orchestrator.storage.paths import storage_of, with_absolute_paths
 from tests.support.project import write_config, write_project
-from trainers.base_run import LOG_NAME, Tokens, Workspace
-from trainers.run import Run, mechanism_plan
-from trainers.tokens import LocalTokens
+from trainers.config.mechanism import mechanism_plan
+from trainers.mechanism.tokens import LocalTokens
+from trainers.run.base_run import LOG_NAME, Tokens, Workspace
+from trainers.run.zeroth_order import Run
 from trainers.workspace import open_workspace
 
 NUM_STEPS = 300

@@ -10,15 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.planning import make_plan
-from orchestrator.privacy.composition import EVALUATION, TRAIN_STEP
-from orchestrator.privacy.ledger import Ledger
-from orchestrator.storage import storage_of
+from orchestrator.planning.plan import make_plan
+from orchestrator.privacy.ledger.ledger import Ledger
+from orchestrator.privacy.rules.caps import EVALUATION, TRAIN_STEP
+from orchestrator.storage.paths import storage_of
 from tests.support.kill_points import NUM_SCORES, NUM_STEPS, POINTS, settings
 from tests.support.quadratic import Quadratic
-from trainers.base_run import LOG_NAME, Tokens, Workspace
-from trainers.run import Run, mechanism_plan
-from trainers.tokens import LocalTokens
+from trainers.config.mechanism import mechanism_plan
+from trainers.mechanism.tokens import LocalTokens
+from trainers.run.base_run import LOG_NAME, Tokens, Workspace
+from trainers.run.zeroth_order import Run
 
 NUM_KILLS = 200
 

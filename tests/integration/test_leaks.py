@@ -21,11 +21,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config import load_sweep
+from orchestrator.config.loading import load_sweep
 from tests.support.project import write_config, write_project
-from trainers.methods.method import Method
-from trainers.release_log import ReleaseLog
-from trainers.run import mechanism_plan
+from trainers.config.mechanism import mechanism_plan
+from trainers.mechanism.release_log import ReleaseLog
+from trainers.run.method import Method
 from trainers.workspace import open_workspace
 
 PLANTED = "zqxjkvbwp"

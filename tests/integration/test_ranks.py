@@ -17,13 +17,14 @@ from tests.support.project import write_project
 from tests.support.quadratic import Quadratic
 from tests.support.ranks import Processes, ShardSampler, open_run
 from tests.support.runs import run_config
-from trainers import release_log
-from trainers.base_run import LOG_NAME, Tokens
 from trainers.config import RunConfig
-from trainers.exchange import PeerLost
-from trainers.ranks import Ranks
-from trainers.run import Run, mechanism_plan
-from trainers.tokens import LocalTokens
+from trainers.config.mechanism import mechanism_plan
+from trainers.mechanism import release_log
+from trainers.mechanism.tokens import LocalTokens
+from trainers.run.base_run import LOG_NAME, Tokens
+from trainers.run.zeroth_order import Run
+from trainers.workers.exchange import PeerLost
+from trainers.workers.ranks import Ranks
 from trainers.workspace import open_workspace
 
 LAYOUTS = [(1, 1), (2, 1), (4, 1), (2, 2), (4, 2), (4, 4)]

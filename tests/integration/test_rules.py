@@ -15,19 +15,19 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator import Sweep
-from orchestrator.cli import app
-from orchestrator.config import load_run
-from orchestrator.lane import Job
-from orchestrator.planning import make_plan
-from orchestrator.privacy.composition import TRAIN_STEP
-from orchestrator.privacy.ledger import Ledger
-from orchestrator.privacy.repetitions import Repetitions
-from orchestrator.reservation import reserve
-from orchestrator.storage import Storage, storage_of
-from orchestrator.training import private_workspace
+from orchestrator.budget.reservation import reserve
+from orchestrator.cli.app import app
+from orchestrator.config.loading import load_run
+from orchestrator.planning.plan import make_plan
+from orchestrator.privacy.ledger.ledger import Ledger
+from orchestrator.privacy.rules.caps import TRAIN_STEP
+from orchestrator.privacy.rules.repetitions import Repetitions
+from orchestrator.storage.paths import Storage, storage_of
+from orchestrator.sweep.single_run import private_workspace
+from orchestrator.sweep.trial import Job
 from tests.support.project import write_config, write_project
-from trainers.base_run import LOG_NAME
-from trainers.tasks.sources import read_rows
+from trainers.data.sources import read_rows
+from trainers.run.base_run import LOG_NAME
 
 NUM_STEPS, NUM_CANDIDATES = 60, 4
 LIMIT_S = 240

@@ -13,12 +13,12 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from orchestrator import Sweep
-from orchestrator.privacy.composition import TRAIN_STEP
-from orchestrator.privacy.ledger import Ledger
-from orchestrator.storage import Storage, storage_of
+from orchestrator.privacy.ledger.ledger import Ledger
+from orchestrator.privacy.rules.caps import TRAIN_STEP
+from orchestrator.storage.paths import Storage, storage_of
 from tests.support.project import write_config, write_project
-from trainers.base_run import LOG_NAME
-from trainers.release_log import ReleaseLog
+from trainers.mechanism.release_log import ReleaseLog
+from trainers.run.base_run import LOG_NAME
 
 NUM_TRIALS, NUM_STEPS = 4, 150
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from orchestrator.privacy.ledger import Ledger
+from orchestrator.privacy.ledger.ledger import Ledger
 
 HOLD = """
 import sys
 from pathlib import Path
-from orchestrator.storage import Storage
+from orchestrator.storage.paths import Storage
 with Storage(Path(sys.argv[1]), "test").lock():
     print("held", flush=True)
     sys.stdin.read()

@@ -2,7 +2,8 @@
 
 import pytest
 
-from orchestrator.config import ConfigError, load_run, load_sweep
+from orchestrator.config.errors import ConfigError
+from orchestrator.config.loading import load_run, load_sweep
 
 QUICKSTART = """\
 name: quickstart

@@ -7,11 +7,12 @@ from transformers import AutoModelForCausalLM
 
 import orchestrator
 from orchestrator import ConfigError, Sweep, SweepConfig, plan, train
-from orchestrator.config import LedgeredConfig, load_run, load_sweep
+from orchestrator.config.loading import load_run, load_sweep
+from orchestrator.config.models import LedgeredConfig
 from orchestrator.privacy.errors import BudgetExceeded
-from orchestrator.privacy.ledger import Ledger
-from orchestrator.storage import storage_of
-from trainers.base_run import LOG_NAME
+from orchestrator.privacy.ledger.ledger import Ledger
+from orchestrator.storage.paths import storage_of
+from trainers.run.base_run import LOG_NAME
 
 
 def test_what_a_program_imports():
@@ -101,7 +102,7 @@ def test_a_configuration_is_treated_like_the_file_it_came_from(settings):
 
 
 def test_no_module_hides_a_function_of_the_same_name():
-    imports = "import orchestrator.planning, orchestrator.training; from orchestrator import plan, train"
+    imports = "import orchestrator.planning.plan, orchestrator.sweep.single_run; from orchestrator import plan, train"
     code = f"{imports}; print(plan.__module__, train.__module__)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.split() == ["orchestrator.api", "orchestrator.api"]

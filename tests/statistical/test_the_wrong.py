@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-import trainers.clipping
-import trainers.run
-import trainers.step
+import trainers.mechanism.clipping
+import trainers.run.step
+import trainers.run.zeroth_order
 from tests.support.frozen import FrozenNoise, FrozenSampler
 from tests.support.quadratic import Quadratic
 from tests.support.runs import open_run, run_config, step_sum
-from trainers.mechanism import UNITS_PER_CLIP, MechanismPlan
-from trainers.noise import ExactNoise
-from trainers.tokens import LocalTokens
+from trainers.mechanism.noise import ExactNoise
+from trainers.mechanism.plan import UNITS_PER_CLIP, MechanismPlan
+from trainers.mechanism.tokens import LocalTokens
 
 LAPLACE = {"privacy__noise": "laplace"}
 
@@ -129,11 +129,11 @@ def noise_from_the_direction_key(patch: pytest.MonkeyPatch) -> None:
         def draw(self, plan: MechanismPlan) -> np.ndarray:
             return (self._generator.standard_normal(plan.num_directions) * plan.noise_scale_units).astype(np.int64)
 
-    patch.setattr(trainers.run, "ExactNoise", PublicNoise)
+    patch.setattr(trainers.run.zeroth_order, "ExactNoise", PublicNoise)
 
 
 def no_noise_on_an_empty_batch(patch: pytest.MonkeyPatch) -> None:
-    true_draw, true_sum = ExactNoise.draw, trainers.step.clipped_sum
+    true_draw, true_sum = ExactNoise.draw, trainers.run.step.clipped_sum
     sizes: list[int] = []
 
     def remember(values_BK: np.ndarray, plan: MechanismPlan) -> np.ndarray:
@@ -143,7 +143,7 @@ def no_noise_on_an_empty_batch(patch: pytest.MonkeyPatch) -> None:
     def skip(self: ExactNoise, plan: MechanismPlan) -> np.ndarray:
         return true_draw(self, plan) * (sizes[-1] > 0)
 
-    patch.setattr(trainers.step, "clipped_sum", remember)
+    patch.setattr(trainers.run.step, "clipped_sum", remember)
     patch.setattr(ExactNoise, "draw", skip)
 
 
@@ -153,8 +153,8 @@ def noise_at_nine_tenths(patch: pytest.MonkeyPatch) -> None:
 
 
 def division_by_the_real_batch_size(patch: pytest.MonkeyPatch) -> None:
-    true_sum = trainers.step.clipped_sum
-    true_apply = trainers.step.apply_release
+    true_sum = trainers.run.step.clipped_sum
+    true_apply = trainers.run.step.apply_release
     sizes: list[int] = []
 
     def remember(values_BK: np.ndarray, plan: MechanismPlan) -> np.ndarray:
@@ -164,17 +164,17 @@ def division_by_the_real_batch_size(patch: pytest.MonkeyPatch) -> None:
     def divide(context, step: int, noisy_K: np.ndarray) -> None:
         true_apply(context, step, noisy_K * context.plan.expected_batch_size / sizes[-1])
 
-    patch.setattr(trainers.step, "clipped_sum", remember)
-    patch.setattr(trainers.step, "apply_release", divide)
+    patch.setattr(trainers.run.step, "clipped_sum", remember)
+    patch.setattr(trainers.run.step, "apply_release", divide)
 
 
 def one_clip_for_the_batch(patch: pytest.MonkeyPatch) -> None:
-    true_clip = trainers.clipping.clip_to_grid
+    true_clip = trainers.mechanism.clipping.clip_to_grid
 
     def clip_the_mean(values_BK: np.ndarray, plan: MechanismPlan) -> np.ndarray:
         return true_clip(values_BK.mean(axis=0, keepdims=True), plan)
 
-    patch.setattr(trainers.clipping, "clip_to_grid", clip_the_mean)
+    patch.setattr(trainers.mechanism.clipping, "clip_to_grid", clip_the_mean)
 
 
 def clip_of_each_coordinate(patch: pytest.MonkeyPatch) -> None:
@@ -183,22 +183,24 @@ def clip_of_each_coordinate(patch: pytest.MonkeyPatch) -> None:
         finite = np.nan_to_num(values_BK, nan=0.0, posinf=0.0, neginf=0.0)
         return (np.clip(finite, -plan.clip_norm, plan.clip_norm) / plan.unit).astype(np.int64)
 
-    patch.setattr(trainers.clipping, "clip_to_grid", clip)
+    patch.setattr(trainers.mechanism.clipping, "clip_to_grid", clip)
 
 
 def a_step_beyond_the_plan(patch: pytest.MonkeyPatch) -> None:
-    true_points = trainers.run.Run.score_points
-    patch.setattr(trainers.run.Run, "score_points", lambda self: [point + 1 for point in true_points(self)])
+    true_points = trainers.run.zeroth_order.Run.score_points
+    patch.setattr(
+        trainers.run.zeroth_order.Run, "score_points", lambda self: [point + 1 for point in true_points(self)]
+    )
     patch.setattr(LocalTokens, "draw", lambda self, step: None)
 
 
 def laplace_with_an_l2_clip(patch: pytest.MonkeyPatch) -> None:
-    true_clip = trainers.clipping.clip_to_grid
+    true_clip = trainers.mechanism.clipping.clip_to_grid
 
     def clip(values_BK: np.ndarray, plan: MechanismPlan) -> np.ndarray:
         return true_clip(values_BK, dataclasses.replace(plan, noise="gaussian"))
 
-    patch.setattr(trainers.clipping, "clip_to_grid", clip)
+    patch.setattr(trainers.mechanism.clipping, "clip_to_grid", clip)
 
 
 def gaussian_noise_for_laplace(patch: pytest.MonkeyPatch) -> None:

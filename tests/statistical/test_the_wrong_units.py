@@ -14,23 +14,24 @@ import numpy as np
 import pytest
 from scipy import stats
 
-import trainers.groups
-import trainers.run
-import trainers.scoring
-import trainers.step
-import trainers.tasks.split
+import trainers.data.split
+import trainers.mechanism.units
+import trainers.run.scoring
+import trainers.run.step
+import trainers.run.zeroth_order
 from tests.support.frozen import FrozenNoise
 from tests.support.quadratic import Quadratic, example
 from tests.support.runs import run_config, step_sum
 from trainers.config import RunConfig
+from trainers.config.mechanism import score_plan
+from trainers.data.split import identity_of_record, validates
 from trainers.evaluators.base import Example
-from trainers.groups import Group, groups_of
-from trainers.mechanism import UNITS_PER_CLIP, MechanismPlan
-from trainers.noise import ExactNoise, Noise
-from trainers.release_log import ReleaseLog
-from trainers.scoring import PrivateScore, score_plan
-from trainers.tasks.split import identity_of_record, validates
-from trainers.tokens import LocalTokens
+from trainers.mechanism.noise import ExactNoise, Noise
+from trainers.mechanism.plan import UNITS_PER_CLIP, MechanismPlan
+from trainers.mechanism.release_log import ReleaseLog
+from trainers.mechanism.tokens import LocalTokens
+from trainers.mechanism.units import Group, groups_of
+from trainers.run.scoring import PrivateScore
 
 USERS = {"data__user_column": "user", "data__max_examples_per_user": 4, "data__num_users": 50}
 
@@ -63,7 +64,7 @@ def check_the_confusion_matrix_moves_by_at_most_what_its_noise_is_for(folder: Pa
     private = {"data__validation": "v.jsonl", "score__on": "private", "score__num_examples": 10}
     labels = {"task__labels": list("abcdef"), "score__metric": "f1", "score__noise_multiplier": 3.0}
     config = run_config(**private, **labels)
-    unit = trainers.scoring.score_plan(config).unit
+    unit = trainers.run.scoring.score_plan(config).unit
     without, with_one = (
         scores(folder / str(count), config, count, FrozenNoise(scale=0.0), times=1)[0] for count in (1, 2)
     )
@@ -79,7 +80,7 @@ def check_the_coin_depends_on_record_and_key_alone(folder: Path) -> None:
     key = bytes(range(32))
 
     def sides(of: list[dict[str, str]]) -> dict[str, bool]:
-        found = trainers.tasks.split.validates([identity_of_record(record) for record in of], key, 0.5)
+        found = trainers.data.split.validates([identity_of_record(record) for record in of], key, 0.5)
         return {record["text"]: side for record, side in zip(of, found, strict=True)}
 
     known = sides(records)
@@ -101,22 +102,22 @@ def scores(folder: Path, config: RunConfig, num_examples: int, noise: Noise, tim
 
 
 def users_summed(patch: pytest.MonkeyPatch) -> None:
-    true_means = trainers.groups.group_means
+    true_means = trainers.mechanism.units.group_means
 
     def sums(values_BK: np.ndarray, sizes: list[int]) -> np.ndarray:
         return true_means(values_BK, sizes) * np.reshape(sizes, (-1, 1))
 
-    patch.setattr(trainers.step, "group_means", sums)
+    patch.setattr(trainers.run.step, "group_means", sums)
 
 
 def users_clipped_per_example(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(trainers.step, "group_means", lambda values_BK, sizes: values_BK)
+    patch.setattr(trainers.run.step, "group_means", lambda values_BK, sizes: values_BK)
 
 
 def users_clipped_before_the_mean(patch: pytest.MonkeyPatch) -> None:
-    true_means = trainers.groups.group_means
+    true_means = trainers.mechanism.units.group_means
     patch.setattr(
-        trainers.step, "group_means", lambda values_BK, sizes: true_means(np.clip(values_BK, -1.5, 1.5), sizes)
+        trainers.run.step, "group_means", lambda values_BK, sizes: true_means(np.clip(values_BK, -1.5, 1.5), sizes)
     )
 
 
@@ -125,7 +126,7 @@ def users_not_grouped(patch: pytest.MonkeyPatch) -> None:
         del users
         return groups_of(examples, None)
 
-    patch.setattr(trainers.run, "groups_of", ungrouped)
+    patch.setattr(trainers.run.zeroth_order, "groups_of", ungrouped)
 
 
 def confusion_matrix_of_sensitivity_one_half(patch: pytest.MonkeyPatch) -> None:
@@ -134,39 +135,41 @@ def confusion_matrix_of_sensitivity_one_half(patch: pytest.MonkeyPatch) -> None:
         assert plan.noise_multiplier is not None
         return dataclasses.replace(plan, noise_multiplier=plan.noise_multiplier / 2)
 
-    patch.setattr(trainers.scoring, "score_plan", halved)
+    patch.setattr(trainers.run.scoring, "score_plan", halved)
 
 
 def confusion_matrix_with_two_cells_an_example(patch: pytest.MonkeyPatch) -> None:
-    true_cells = trainers.scoring.confusion_cells
+    true_cells = trainers.run.scoring.confusion_cells
 
     def doubled(*arguments: object) -> np.ndarray:
         cells_BC = true_cells(*arguments)  # pyright: ignore[reportArgumentType]
         return cells_BC + np.roll(cells_BC, 1, axis=1)
 
-    patch.setattr(trainers.scoring, "confusion_cells", doubled)
-    patch.setattr(trainers.scoring, "clipped_sum", lambda values, plan: (values.sum(0) / plan.unit).astype(np.int64))
+    patch.setattr(trainers.run.scoring, "confusion_cells", doubled)
+    patch.setattr(
+        trainers.run.scoring, "clipped_sum", lambda values, plan: (values.sum(0) / plan.unit).astype(np.int64)
+    )
 
 
 def coin_of_the_place_in_the_file(patch: pytest.MonkeyPatch) -> None:
     def by_place(identities: list[bytes], key: bytes, share: float) -> list[bool]:
         return validates([one + str(place).encode() for place, one in enumerate(identities)], key, share)
 
-    patch.setattr(trainers.tasks.split, "validates", by_place)
+    patch.setattr(trainers.data.split, "validates", by_place)
 
 
 def coin_of_the_data_sets_size(patch: pytest.MonkeyPatch) -> None:
     def by_size(identities: list[bytes], key: bytes, share: float) -> list[bool]:
         return validates(identities, key + str(len(identities)).encode(), share)
 
-    patch.setattr(trainers.tasks.split, "validates", by_size)
+    patch.setattr(trainers.data.split, "validates", by_size)
 
 
 def coin_of_fresh_entropy(patch: pytest.MonkeyPatch) -> None:
     def fresh(identities: list[bytes], key: bytes, share: float) -> list[bool]:
         return validates(identities, secrets.token_bytes(len(key)), share)
 
-    patch.setattr(trainers.tasks.split, "validates", fresh)
+    patch.setattr(trainers.data.split, "validates", fresh)
 
 
 CHECKS: list[Callable[[Path], None]] = [

@@ -23,18 +23,18 @@ from typing import Any
 from safetensors.torch import load_file
 
 from orchestrator import Sweep
-from orchestrator.existing import find
-from orchestrator.head_watch import EXIT_CODE, RAYS_PATIENCE
-from orchestrator.ledgered import holder_of
-from orchestrator.privacy.composition import TRAIN_STEP
-from orchestrator.privacy.ledger import Ledger
-from orchestrator.publication import rebuild_from
-from orchestrator.storage import Storage, storage_of
+from orchestrator.budget.accounted_run import holder_of
+from orchestrator.cluster.head_watch import EXIT_CODE, RAYS_PATIENCE
+from orchestrator.privacy.ledger.ledger import Ledger
+from orchestrator.privacy.rules.caps import TRAIN_STEP
+from orchestrator.storage.existing import find
+from orchestrator.storage.paths import Storage, storage_of
+from orchestrator.sweep.rebuild import rebuild_from
 from tests.support.cluster import RayCluster
 from tests.support.processes import holder_of_file, kill, wait_for
 from tests.support.project import write_config, write_project
-from trainers.base_run import LOG_NAME
-from trainers.release_log import num_reserved
+from trainers.mechanism.release_log import num_reserved
+from trainers.run.base_run import LOG_NAME
 
 NUM_TRIALS = 6
 DEADLINE_S = 60.0  # for the sweep itself, and as much again for each kill

@@ -18,16 +18,16 @@ from typing import Any
 import psutil
 from safetensors.torch import load_file
 
-from orchestrator.config import load_run
-from orchestrator.planning import make_plan
-from orchestrator.privacy.composition import TRAIN_STEP
-from orchestrator.privacy.ledger import Ledger
-from orchestrator.publication import rebuild_from
-from orchestrator.storage import storage_of, with_absolute_paths
+from orchestrator.config.loading import load_run
+from orchestrator.planning.plan import make_plan
+from orchestrator.privacy.ledger.ledger import Ledger
+from orchestrator.privacy.rules.caps import TRAIN_STEP
+from orchestrator.storage.paths import storage_of, with_absolute_paths
+from orchestrator.sweep.rebuild import rebuild_from
 from tests.support.cluster import RayCluster
 from tests.support.processes import wait_for
 from tests.support.project import write_config, write_project
-from trainers.base_run import LOG_NAME
+from trainers.run.base_run import LOG_NAME
 
 NODE = {"num_cpus": 1}
 PHASE_S = 300.0  # until Ray Train has noticed, decided and started anew

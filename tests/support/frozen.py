@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from trainers.mechanism import MechanismPlan
+from trainers.mechanism.plan import MechanismPlan
 
 
 class FrozenSampler:

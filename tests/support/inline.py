@@ -9,12 +9,18 @@ from typing import Any
 
 import pytest
 
-from orchestrator import sweep as sweep_module
-from orchestrator.lane import Job, Lane
+from orchestrator.sweep import driver as sweep_module
+from orchestrator.sweep.lane import Lane
+from orchestrator.sweep.trial import Job
 from tests.support.quadratic import Quadratic, example
-from trainers.base_run import Workspace
+from trainers.run.base_run import Workspace
 
-PLACES = ("orchestrator.lane", "orchestrator.sweep", "orchestrator.publication", "orchestrator.training")
+PLACES = (
+    "orchestrator.sweep.trial",
+    "orchestrator.sweep.driver",
+    "orchestrator.sweep.rebuild",
+    "orchestrator.sweep.single_run",
+)
 
 
 class Killed(BaseException):
@@ -30,7 +36,7 @@ class Exported(Quadratic):
 
 
 class InlineTune:
-    """What `orchestrator.sweep` uses of `ray.tune`.
+    """What `orchestrator.sweep.driver` uses of `ray.tune`.
 
     Args:
         scores: of each trial by its number, in place of what the lane found; the lane's own where there is none.

@@ -20,14 +20,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from orchestrator.config import LedgeredConfig
-from orchestrator.ledgered import LedgerTokens, open_ledgered_run
-from orchestrator.planning import make_plan
-from orchestrator.reservation import reserve
-from orchestrator.storage import storage_of
+from orchestrator.budget.accounted_run import LedgerTokens, open_ledgered_run
+from orchestrator.budget.reservation import reserve
+from orchestrator.config.models import LedgeredConfig
+from orchestrator.planning.plan import make_plan
+from orchestrator.storage.paths import storage_of
 from tests.support.quadratic import Quadratic, example
 from tests.support.runs import run_config
-from trainers.base_run import Workspace
+from trainers.run.base_run import Workspace
 
 POINTS = (
     "before the token",

@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import create_engine
 
-from orchestrator.privacy.budgets import Budget, Cost
-from orchestrator.privacy.ledger import Cap, Ledger
+from orchestrator.privacy.ledger.budget import Budget, Cost
+from orchestrator.privacy.ledger.ledger import Cap, Ledger
 
 FREE = Cost(0.0, 0.0)
 LAW = {"noise": "gaussian", "noise_multiplier": 1.5, "sampling_prob": 0.016}

@@ -18,18 +18,18 @@ from torch.distributed import TCPStore
 from tests.support.frozen import FrozenNoise
 from tests.support.quadratic import Quadratic, example
 from tests.support.runs import plan_of
-from trainers.base_run import Tokens, Workspace
 from trainers.config import RunConfig
-from trainers.exchange import PeerLost
-from trainers.noise import Noise
-from trainers.patience import FLOOR_S, Patience
-from trainers.ranks import Ranks
-from trainers.run import Run
-from trainers.sampling import Sampler
-from trainers.tokens import LocalTokens, StepTokens
+from trainers.mechanism.noise import Noise
+from trainers.mechanism.sampling import Sampler
+from trainers.mechanism.tokens import LocalTokens, StepTokens
+from trainers.run.base_run import Tokens, Workspace
+from trainers.run.zeroth_order import Run
+from trainers.workers.exchange import PeerLost
+from trainers.workers.patience import FLOOR_S, Patience
+from trainers.workers.ranks import Ranks
 
 HOST = "127.0.0.1"
-HERE = ["tests.support.ranks", "trainers.run", "torch.distributed"]
+HERE = ["tests.support.ranks", "trainers.run.zeroth_order", "torch.distributed"]
 
 
 class ShardSampler:

@@ -8,14 +8,15 @@ import numpy as np
 
 from tests.support.frozen import FrozenNoise, FrozenSampler
 from tests.support.quadratic import Quadratic, example
-from trainers.base_run import Tokens, Workspace
 from trainers.config import RunConfig
-from trainers.mechanism import MechanismPlan
-from trainers.noise import Noise
-from trainers.ranks import Ranks
-from trainers.run import Run, mechanism_plan
-from trainers.sampling import Sampler
-from trainers.tokens import LocalTokens, StepTokens
+from trainers.config.mechanism import mechanism_plan
+from trainers.mechanism.noise import Noise
+from trainers.mechanism.plan import MechanismPlan
+from trainers.mechanism.sampling import Sampler
+from trainers.mechanism.tokens import LocalTokens, StepTokens
+from trainers.run.base_run import Tokens, Workspace
+from trainers.run.zeroth_order import Run
+from trainers.workers.ranks import Ranks
 
 
 def run_config(**changes: object) -> RunConfig:

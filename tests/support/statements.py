@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.privacy.budgets import Budget, Cost, spent_of
-from orchestrator.privacy.cost_rule import CostRule
-from orchestrator.privacy.statement import PrivacyStatement, state
+from orchestrator.privacy.ledger.budget import Budget, Cost, spent_of
+from orchestrator.privacy.rules.base import CostRule
+from orchestrator.privacy.statement.state import state
+from orchestrator.privacy.statement.statement import PrivacyStatement
 
 DIGEST = "0" * 64
 

@@ -13,7 +13,9 @@ os.environ["TRITON_INTERPRET"] = "1"
 import numpy as np
 import torch
 
-from trainers.directions import apply, apply_torch, apply_triton
+from trainers.directions import apply
+from trainers.directions.backends import torch_ops as apply_torch
+from trainers.directions.backends import triton as apply_triton
 from trainers.directions.counter import Direction, direction_values
 
 SIZES = (1, 37, 128, 1024, 1025, 4000)

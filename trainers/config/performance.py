@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from trainers.sections import Count, Section
+from trainers.config.sections import Count, Section
 
 EvaluatorName = Literal["transformers", "vllm"]
 

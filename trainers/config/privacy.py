@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from trainers.mechanism import Adjacency, NoiseLaw
-from trainers.sections import Positive, Section
+from trainers.config.sections import Positive, Section
+from trainers.mechanism.plan import Adjacency, NoiseLaw
 
 
 class PrivacyConfig(Section):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from trainers.sections import Count, Positive, Section
+from trainers.config.sections import Count, Positive, Section
 
 
 class ResourcesConfig(Section):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
-from trainers.agreement import require_agreement
 from trainers.config.data import DataConfig
 from trainers.config.method import MethodConfig
 from trainers.config.model import ModelConfig
@@ -14,12 +13,16 @@ from trainers.config.performance import PerformanceConfig
 from trainers.config.privacy import PrivacyConfig
 from trainers.config.resources import ResourcesConfig
 from trainers.config.score import ScoreConfig
+from trainers.config.sections import Section
 from trainers.config.task import Metric, TaskConfig
 from trainers.methods.catalogue import METHODS
 from trainers.methods.presets import require_kind_of_model
-from trainers.sections import Section
 from trainers.tasks.catalogue import filled_in
-from trainers.tasks.shots import refuse_shots, with_declared_size
+
+if TYPE_CHECKING:
+    from trainers.config import RunConfig
+if TYPE_CHECKING:
+    from trainers.config import DataConfig, TaskConfig
 
 
 class RunConfig(Section):
@@ -83,3 +86,140 @@ class RunConfig(Section):
     def sampling_prob(self) -> float:
         """Poisson rate q = B / declared number of examples (or users) that train."""
         return self.privacy.expected_batch_size / self.num_training_units
+
+
+def with_declared_size(values: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration's mapping with data.num_examples = shots × labels where shots are given and it is not."""
+    data, task = values.get("data"), values.get("task")
+    if not isinstance(data, dict) or not isinstance(task, dict) or data.get("num_examples") is not None:
+        return values
+    labels, shots = task.get("label_words") or task.get("labels"), data.get("shots")
+    if not isinstance(shots, int) or not isinstance(labels, (dict, list)):
+        return values
+    return {**values, "data": {**data, "num_examples": shots * len(labels)}}
+
+
+def refuse_shots(data: DataConfig, task: TaskConfig) -> None:
+    """Check that a selection by label is possible, and that its size is the one declared.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if data.shots is None:
+        return
+    other = "user_column" if data.user_column else "validation_share" if data.validation_share else None
+    if other is not None:
+        raise ValueError(f"data.shots and data.{other} divide the rows in different ways: leave one out")
+    labels = len(task.label_names)
+    if not labels:
+        raise ValueError("data.shots chooses by label: it needs task.label_words or task.labels")
+    if data.num_examples != data.shots * labels:
+        raise ValueError(
+            f"data.num_examples {data.num_examples} is not data.shots {data.shots} × {labels} labels = "
+            f"{data.shots * labels}: leave it out, or declare that number"
+        )
+
+
+CONFUSION_METRICS = ("f1", "precision", "recall")
+_OF_TARGETS = ("likelihood", "exact-match", "token-f1")
+
+
+def require_agreement(config: RunConfig, *, private: bool) -> None:
+    """Refuse a configuration whose sizes, split or scores contradict each other; `private` is the method's.
+
+    Raises:
+        ValueError: naming the settings, one line.
+    """
+    _require_batch_fits(config)
+    _require_workers_fit(config)
+    if config.privacy.noise == "laplace" and METHODS[config.method.name].order == "first":
+        raise ValueError("privacy.noise: laplace is for zeroth-order methods; gradients get gaussian noise")
+    if config.model.master_dtype != "float32" and METHODS[config.method.name].order == "first":
+        raise ValueError(
+            f"model.master_dtype {config.model.master_dtype} is for zeroth-order methods, whose updates are rounded to "
+            "it; use float32 with gradients"
+        )
+    _require_split_is_private(config)
+    _require_metric_fits(config)
+    if config.score.on == "private":
+        _require_private_score(config, private)
+    elif config.privacy.spare_scores:
+        raise ValueError("privacy.spare_scores buys nothing with score.on: public, whose scores cost no token")
+
+
+def _require_batch_fits(config: RunConfig) -> None:
+    if config.sampling_prob <= 1:
+        return
+    declared = f"data.num_{config.data.unit}s {config.data.num_units}"
+    if config.data.validation_share is not None:
+        declared += f" less the validation share, {config.num_training_units:g}"
+    raise ValueError(
+        f"privacy.expected_batch_size {config.privacy.expected_batch_size:g} exceeds {declared}: the sampling "
+        "probability would be above 1"
+    )
+
+
+def _require_workers_fit(config: RunConfig) -> None:
+    resources = config.resources
+    if not resources.is_distributed:
+        return
+    if METHODS[config.method.name].order == "first":
+        raise ValueError(
+            f"resources.workers {resources.most_workers}: a first-order run takes one; its gradients are as large as "
+            "the model, and not exchanged here"
+        )
+    if (config.performance.device == "cpu") != (resources.gpus_per_worker == 0):
+        raise ValueError(
+            f"performance.device {config.performance.device} and resources.gpus_per_worker "
+            f"{resources.gpus_per_worker:g} disagree: workers on GPUs need device cuda and a share of one each"
+        )
+
+
+def _require_split_is_private(config: RunConfig) -> None:
+    if config.data.validation_share is None:
+        return
+    if config.score.on == "public":
+        raise ValueError("data.validation_share takes private rows to score on: set score.on: private")
+    if config.score.num_examples is not None:
+        raise ValueError(
+            "score.num_examples and data.validation_share both give the number of rows to score on: leave out the first"
+        )
+    if config.privacy.adjacency == "replace-one":
+        raise ValueError(
+            "data.validation_share needs privacy.adjacency: add-or-remove-one. A record in another's place may fall on "
+            "the other side of the split, and then both sides change"
+        )
+
+
+def _require_metric_fits(config: RunConfig) -> None:
+    metric, num_labels = config.metric, len(config.task.label_names)
+    if config.task.target is not None and metric not in ("loss", *_OF_TARGETS):
+        raise ValueError(
+            f"score.metric {metric} counts right answers, and a target text has none; use loss or {_OF_TARGETS[0]}"
+        )
+    if config.task.target is None and metric in _OF_TARGETS:
+        raise ValueError(f"score.metric {metric} is that of a target text (task.target); use accuracy or loss")
+    if metric in CONFUSION_METRICS and num_labels < 2:
+        raise ValueError(f"score.metric {metric} needs at least two labels in task.label_words or task.labels")
+    if metric != "loss" and config.score.loss_bound is not None:
+        raise ValueError(f"score.loss_bound belongs to score.metric: loss, not {metric}")
+
+
+def _require_private_score(config: RunConfig, private: bool) -> None:
+    if not private:
+        title = METHODS[config.method.name].title
+        raise ValueError(f"score.on: private buys nothing under {title}: use score.on: public")
+    if config.metric in _OF_TARGETS:
+        raise ValueError(
+            f"score.on: private has no {config.metric}: use score.metric: loss with score.loss_bound, or score on "
+            "public data"
+        )
+    if config.metric == "loss" and config.score.loss_bound is None:
+        raise ValueError(
+            "score.metric: loss on private examples needs score.loss_bound, the most that one example can add in nats"
+        )
+    if config.num_scored_units is None or not config.data.has_validation:
+        raise ValueError(
+            "score.on: private needs data.validation and score.num_examples, its declared size (or "
+            "data.validation_share)"
+        )

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from trainers.config.sections import Count, Positive, Section
 from trainers.config.task import Metric
-from trainers.sections import Count, Positive, Section
 
 
 class ScoreConfig(Section):

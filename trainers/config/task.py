@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from trainers.config.model import Head
-from trainers.sections import Count, Section
+from trainers.config.sections import Count, Section
 from trainers.tasks.templates import MASK, Template
 
 Metric = Literal["accuracy", "f1", "precision", "recall", "loss", "likelihood", "exact-match", "token-f1"]

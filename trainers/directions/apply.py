@@ -18,7 +18,7 @@ from types import ModuleType
 import numpy as np
 import torch
 
-from trainers.directions import rounding_torch
+from trainers.directions.backends import torch_rounding as rounding_torch
 from trainers.directions.counter import Direction
 from trainers.directions.rounding import Rounding
 
@@ -116,13 +116,13 @@ def _by_backend(tensors: Tensors, directions: Sequence[Direction]) -> dict[Modul
 def _backend(device_type: str) -> ModuleType:
     """Import late: numba is slow to load and of no use where no parameter lives on the CPU."""
     if device_type == "cpu":
-        from trainers.directions import apply_cpu as backend
+        from trainers.directions.backends import cpu as backend
     elif device_type == "cuda" and find_spec("triton") is not None:
-        from trainers.directions import apply_triton as backend
+        from trainers.directions.backends import triton as backend
 
         backend.verify(torch.device(device_type))
     else:
-        from trainers.directions import apply_torch as backend
+        from trainers.directions.backends import torch_ops as backend
     return backend
 
 

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from trainers.directions import apply_torch, rounding_torch
+from trainers.directions.backends import torch_ops as apply_torch
+from trainers.directions.backends import torch_rounding as rounding_torch
 from trainers.directions.counter import Direction, stream
 from trainers.directions.rounding import Rounding
 
@@ -23,7 +24,7 @@ def values_at(direction: Direction, name: str, shape: Sequence[int], indices: to
     """Return z at flat indices, float32 of the same length."""
     if indices.device.type != "cpu" or (direction.is_low_rank and len(shape) > 1):
         return apply_torch.values_at(direction, name, shape, indices)
-    from trainers.directions import kernels_cpu
+    from trainers.directions.backends import cpu_kernels as kernels_cpu
 
     out = np.empty(indices.numel(), np.float32)
     key = np.array(stream(direction, name), np.uint64)

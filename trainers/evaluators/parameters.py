@@ -25,13 +25,13 @@ import torch
 
 from trainers.directions import Direction
 from trainers.directions.apply import add_rounded, add_to_all, checked_terms, write_all
-from trainers.directions.inner import inner_products
+from trainers.directions.backends.torch_rounding import store
+from trainers.directions.inner_products import inner_products
 from trainers.directions.masks import choose
 from trainers.directions.rounding import Rounding
-from trainers.directions.rounding_torch import store
 from trainers.directions.sparse import Kept, add_kept, write_kept
 from trainers.evaluators.base import Point, Terms
-from trainers.tensor_file import read_tensors, save_tensors
+from trainers.evaluators.tensor_file import read_tensors, save_tensors
 
 _NUM_MOVES = "moves"
 MAX_WAITING = 32  # directions; more would make one pass long, and save little more memory traffic

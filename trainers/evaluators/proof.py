@@ -18,7 +18,7 @@ from dataclasses import replace
 import numpy as np
 
 from trainers.evaluators.base import Example, LossEvaluator, Probe
-from trainers.mechanism import MechanismPlan
+from trainers.mechanism.plan import MechanismPlan
 
 MAX_COUPLING = 1e-4  # nats, of losses of order 1: float32 rounds a hundred times less, half precision in fixed shapes
 # not at all (padding.py), and what truly couples does far more

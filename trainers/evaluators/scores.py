@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from trainers.evaluators.base import Example
-from trainers.evaluators.batching import Row
+from trainers.evaluators.rows import Row
 
 
 def row_scores(logits_PV: torch.Tensor, rows: Sequence[Row]) -> list[np.ndarray]:

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from trainers.evaluators.base import Example
-from trainers.evaluators.batching import rows_of
-from trainers.evaluators.transformers import TransformersEvaluator
+from trainers.evaluators.rows import rows_of
+from trainers.evaluators.transformers.evaluator import TransformersEvaluator
 
 Unit = Sequence[Example]
 GRADIENT_BYTES = 2**30  # of the gradients of one pass

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 
 from trainers.evaluators.base import Example
-from trainers.evaluators.transformers import TransformersEvaluator
+from trainers.evaluators.transformers.evaluator import TransformersEvaluator
 from trainers.first_order.gradients import UnitGradients
 from trainers.first_order.noise import secret_stream
 

@@ -15,19 +15,19 @@ from pathlib import Path
 
 import torch
 
-from trainers.base_run import BaseRun, Tokens, Workspace
 from trainers.config import RunConfig
-from trainers.evaluators.transformers import TransformersEvaluator
+from trainers.config.schedules import bound
+from trainers.evaluators.transformers.evaluator import TransformersEvaluator
 from trainers.first_order.clipping import add_clipped
 from trainers.first_order.gradients import Unit
 from trainers.first_order.noise import GaussianNoise, GradientNoise
 from trainers.first_order.optimizer import Optimizer
 from trainers.first_order.snapshot import Snapshot, read_snapshot, write_snapshot
-from trainers.groups import choose, groups_of
-from trainers.mechanism import MechanismPlan
+from trainers.mechanism.plan import MechanismPlan
+from trainers.mechanism.sampling import PoissonSampler, Sampler
+from trainers.mechanism.units import choose, groups_of
 from trainers.methods.catalogue import METHODS
-from trainers.sampling import PoissonSampler, Sampler
-from trainers.schedules import bound
+from trainers.run.base_run import BaseRun, Tokens, Workspace
 
 SNAPSHOT_STEPS = 50  # between snapshots, where the configuration says nothing: what a kill may lose
 

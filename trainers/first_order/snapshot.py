@@ -20,8 +20,8 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from trainers.release_log import Transcript
-from trainers.tensor_file import digest_of_file, write_tensors
+from trainers.evaluators.tensor_file import digest_of_file, write_tensors
+from trainers.mechanism.release_log import Transcript
 
 _PATTERN = "snapshot-*.safetensors"
 

@@ -8,7 +8,7 @@ columns one after the other.
 
 from __future__ import annotations
 
-from trainers.tasks.catalogue import CAUSAL, CLASSES, MASKED, Prompt, Task
+from trainers.tasks.task import CAUSAL, CLASSES, MASKED, Prompt, Task
 
 _YES_NO = ("No", "Yes")
 _FIVE = (" terrible", " bad", " okay", " good", " great")

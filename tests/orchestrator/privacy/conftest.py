@@ -1,6 +1,6 @@
 import pytest
 
-from orchestrator.privacy.ledger import Ledger
+from orchestrator.privacy.ledger.ledger import Ledger
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from trainers.directions import Direction, apply_cpu, apply_torch, direction_values, kernels_cpu
+from trainers.directions import Direction, direction_values
 from trainers.directions.apply import _backend, add_directions, checked_terms, write_all, write_perturbed
+from trainers.directions.backends import cpu as apply_cpu
+from trainers.directions.backends import cpu_kernels as kernels_cpu
+from trainers.directions.backends import torch_ops as apply_torch
 
 SIZES = [1, 3, 4, 5, 31, 32, 33, 127, 128, 129, 1025, 8191, 8192, 8193, 70_001, 200_003]
 KINDS = ["gaussian", "rademacher"]

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from trainers.directions import Direction, apply_cpu, direction_values, rounding_torch
+from trainers.directions import Direction, direction_values
 from trainers.directions.apply import add_rounded, write_all
+from trainers.directions.backends import cpu as apply_cpu
+from trainers.directions.backends import torch_rounding as rounding_torch
 from trainers.directions.rounding import Rounding, rounded, rounding_bits
 from trainers.directions.sparse import add_kept
 
@@ -141,7 +143,7 @@ def test_elements_of_a_mask_are_rounded_by_the_bits_of_their_places():
 
 
 def test_whole_tensors_are_stored_by_the_same_bits(monkeypatch):
-    monkeypatch.setattr("trainers.directions.apply_torch.CHUNK", 1 << 10)
+    monkeypatch.setattr("trainers.directions.backends.torch_ops.CHUNK", 1 << 10)
     values = torch.randn(5003)
     target = torch.empty(5003, dtype=torch.bfloat16)
     rounding_torch.store(target, values, Rounding(4, 1), NAME)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from trainers.directions import Direction, apply, apply_torch, direction_values
+from trainers.directions import Direction, apply, direction_values
+from trainers.directions.backends import torch_ops as apply_torch
 from trainers.directions.rounding import Rounding, rounded, rounding_bits
 from trainers.evaluators import parameters
 from trainers.evaluators.parameters import Parameters

@@ -9,9 +9,9 @@ import torch
 
 from tests.support.models import save_model
 from trainers.config import ModelConfig, PerformanceConfig
+from trainers.data.tokenization import load_tokenizer
 from trainers.evaluators.base import Example
-from trainers.evaluators.transformers import TransformersEvaluator
-from trainers.tasks.tokenization import load_tokenizer
+from trainers.evaluators.transformers.evaluator import TransformersEvaluator
 
 ONE_TOKEN = [
     Example((4, 5, 6), ((6,), (7,)), 0),

@@ -14,13 +14,14 @@ from dp_accounting import dp_event
 from tests.support.frozen import FrozenSampler
 from tests.support.quadratic import Quadratic
 from tests.trainers.first_order.conftest import ONE_TOKEN
-from trainers.base_run import LOG_NAME, Tokens, Workspace
 from trainers.config import MethodConfig, RunConfig
+from trainers.config.mechanism import mechanism_plan
 from trainers.first_order.gradients import UnitGradients
 from trainers.first_order.run import FirstOrderRun
-from trainers.mechanism import MechanismPlan
-from trainers.run import Run, mechanism_plan
-from trainers.tokens import LocalTokens
+from trainers.mechanism.plan import MechanismPlan
+from trainers.mechanism.tokens import LocalTokens
+from trainers.run.base_run import LOG_NAME, Tokens, Workspace
+from trainers.run.zeroth_order import Run
 
 NUM_STEPS = 10
 BATCHES = [[step % 4, (step + 1) % 4] if step % 3 else [] for step in range(30)]

@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from search_spaces.presets import GRIDS
+from search_spaces.paper_grids import GRIDS
 from search_spaces.space import SearchSpace
 from trainers.config import MethodConfig
 from trainers.methods.catalogue import METHODS

@@ -6,10 +6,11 @@ import pytest
 
 from tests.support.models import tokenizer as small_tokenizer
 from trainers.config import RunConfig
-from trainers.tasks.catalogue import CAUSAL, CLASSES, MASKED, find
+from trainers.data.prompts import PromptEncoder, public_examples
+from trainers.data.sources import check_source, read_rows
+from trainers.tasks.catalogue import find
 from trainers.tasks.catalogue_entries import TASKS
-from trainers.tasks.prompts import PromptEncoder, public_examples
-from trainers.tasks.sources import check_source, read_rows
+from trainers.tasks.task import CAUSAL, CLASSES, MASKED
 
 PAIR = {"premise": "The man sleeps.", "hypothesis": "He rests.", "label": 1}
 ROWS = {

@@ -1,0 +1,1 @@
+"""Budgets of data sets: reserving, drawing, stating and verifying what was spent."""

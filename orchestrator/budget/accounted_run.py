@@ -1,0 +1,156 @@
+"""A run whose every release draws its token from the ledger."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+from orchestrator.budget.reservation import NOT_PRIVATE
+from orchestrator.planning.cost_rules import planned
+from orchestrator.planning.plan import Plan
+from orchestrator.privacy.errors import BudgetExceeded
+from orchestrator.privacy.ledger.drawer import TokenDrawer, patiently
+from orchestrator.privacy.ledger.ledger import Ledger
+from orchestrator.privacy.rules.caps import EVALUATION, TRAIN_STEP
+from orchestrator.privacy.rules.menu import Menu, kind_of_entry
+from orchestrator.privacy.rules.renyi_filter import RENYI_UNITS, RenyiFilter
+from orchestrator.storage.paths import Storage
+from trainers.config import RunConfig
+from trainers.config.mechanism import mechanism_plan
+from trainers.mechanism.release_log import Kind, num_reserved
+from trainers.mechanism.tokens import LocalTokens, TokensExhausted
+from trainers.run.base_run import LOG_NAME, BaseRun, Tokens, Workspace
+from trainers.workers.ranks import Ranks
+from trainers.workspace import open_run
+
+RUN_HOLDER = "run"  # who draws the tokens of a single run
+KINDS_OF_LOG: dict[Kind, str] = {"step": TRAIN_STEP, "score": EVALUATION}
+
+
+class LedgerTokens:
+    """Tokens of one run from the ledger, refused in the words that the loop understands."""
+
+    def __init__(self, drawer: TokenDrawer) -> None:
+        self._drawer = drawer
+
+    def draw(self, step: int) -> None:
+        """Take a token from the ledger, or raise `TokensExhausted`."""
+        try:
+            self._drawer.draw(step)
+        except BudgetExceeded as refusal:
+            raise TokensExhausted(str(refusal)) from refusal
+
+
+class Draw(NamedTuple):
+    """What one release takes from the ledger, and the law that its token must stand for (None: paid by its price)."""
+
+    kind: str
+    price: int
+    law: dict[str, str | float | int] | None
+
+
+def draws_of(plan: Plan, trial: RunConfig, entry: int | None = None) -> dict[Kind, Draw]:
+    """Return what each kind of a trial's releases draws, from the mechanism that the trial will really use."""
+    if plan.rule is None:
+        return {"step": Draw(TRAIN_STEP, 1, dict(NOT_PRIVATE))}
+    assert trial.privacy.noise_multiplier is not None  # Plan.trial fills it in
+    caps = planned(trial, trial.privacy.noise_multiplier).trial_caps()
+    tokens, laws = caps.tokens(), {TRAIN_STEP: caps.train_step, EVALUATION: caps.evaluation}
+    draws: dict[Kind, Draw] = {}
+    for log_kind, kind in KINDS_OF_LOG.items():
+        release = laws[kind]
+        if release is None:
+            continue
+        if isinstance(plan.rule, RenyiFilter):
+            draws[log_kind] = Draw(RENYI_UNITS, plan.rule.price(release), None)
+        elif isinstance(plan.rule, Menu):
+            assert entry is not None
+            draws[log_kind] = Draw(kind_of_entry(kind, entry), 1, dict(tokens[kind].parameters))
+        else:
+            draws[log_kind] = Draw(kind, 1, dict(tokens[kind].parameters))
+    return draws
+
+
+def open_ledgered_run(
+    workspace: Workspace,
+    plan: Plan,
+    trial: RunConfig,
+    storage: Storage,
+    holder: str,
+    folder: Path,
+    entry: int | None = None,
+    ranks: Ranks | None = None,
+) -> BaseRun:
+    """Open or reopen a trial under the reservation `storage.name`, and check that the ledger knows of all it drew.
+
+    Where several ranks take it, rank 0 alone has to do with the ledger.
+
+    Raises:
+        ValueError: the folder holds the log of another run, or the reservation is for another law of noise or sampling.
+        LedgerCorruptError: the release log has seen more draws than the ledger: the ledger was set back.
+    """
+    mechanism = mechanism_plan(trial, trial.privacy.noise_multiplier)
+    if ranks is not None and not ranks.leads:
+        nothing = LocalTokens(0)
+        return open_run(workspace, trial, mechanism, Tokens(nothing, nothing), folder, ranks)
+    url, name = storage.database_url, storage.name
+    draws = draws_of(plan, trial, entry)
+    ledger = patiently(lambda: Ledger(url, create=False), storage.patience_s)
+    patiently(lambda: _require_reserved_laws(ledger, name, draws), storage.patience_s)
+    drawers = {
+        kind: LedgerTokens(TokenDrawer(url, name, draw.kind, holder, draw.price, patience_s=storage.patience_s))
+        for kind, draw in draws.items()
+    }
+    tokens = Tokens(steps=drawers["step"], scores=drawers.get("score", drawers["step"]))
+    run = open_run(workspace, trial, mechanism, tokens, folder, ranks)
+    with ExitStack() as if_refused:
+        if_refused.callback(run.close)
+        recorded = Counter({draws["step"].kind: run.steps_charged})
+        if "score" in draws:
+            recorded[draws["score"].kind] += run.scores_charged
+        patiently(lambda: _require_drawn(ledger, name, holder, recorded), storage.patience_s)
+        if_refused.pop_all()
+    return run
+
+
+def holder_of(number: int) -> str:
+    """Return the name under which a trial draws its tokens."""
+    return f"trial-{number:03d}"
+
+
+def require_ledger_knows(ledger: Ledger, storage: Storage) -> None:
+    """Check that the ledger knows of every token that the trials of a sweep have recorded.
+
+    Raises:
+        LedgerCorruptError: a release log has seen more draws than the ledger: the ledger was set back.
+    """
+    name = storage.name
+    reserved = [entry.kind for entry in ledger.reservations() if entry.name == name]
+    for path in sorted(storage.trials_folder.glob(f"*/{LOG_NAME}")):
+        holder = holder_of(int(path.parent.name))
+        recorded: Counter[str] = Counter()
+        for log_kind, kind in KINDS_OF_LOG.items():
+            # of a menu, the entry that the trial took; under a filter, steps and scores draw from one cap
+            kinds = [one for one in reserved if one.split("/")[0] in (kind, RENYI_UNITS)]
+            if kinds:
+                recorded[max(kinds, key=lambda one: ledger.drawn(name, one, holder))] += num_reserved(path, log_kind)
+        _require_drawn(ledger, name, holder, recorded)
+
+
+def _require_drawn(ledger: Ledger, name: str, holder: str, recorded: Mapping[str, int]) -> None:
+    for kind, number in recorded.items():
+        ledger.require_drawn(name, kind, holder, number)
+
+
+def _require_reserved_laws(ledger: Ledger, name: str, draws: dict[Kind, Draw]) -> None:
+    """Refuse to draw with another noise or sampling rate than the caps were certified for."""
+    reserved = {entry.kind: dict(entry.cap.parameters) for entry in ledger.reservations() if entry.name == name}
+    for draw in draws.values():
+        if draw.kind not in reserved or draw.law not in (None, reserved[draw.kind]):
+            raise ValueError(
+                f"{name!r} is reserved for {reserved}; this run would draw {draw.kind!r} {draw.law}. Give it another "
+                "name."
+            )

@@ -1,0 +1,90 @@
+"""What the budget that a configuration names has left, and what would be left after the plan; reads no private row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.budget.reservation import cost_of, require_agreement, reusable
+from orchestrator.budget.view import Left, left_of
+from orchestrator.config.models import LedgeredConfig
+from orchestrator.planning.plan import Plan
+from orchestrator.privacy.errors import BudgetExceeded
+from orchestrator.privacy.ledger.budget import Budget, require_room, spent_of
+from orchestrator.privacy.ledger.ledger import Ledger
+from orchestrator.storage.paths import LEDGER_FILE
+
+
+@dataclass(frozen=True)
+class BudgetOutlook:
+    """A budget before and after a plan.
+
+    Args:
+        name: of the budget.
+        terms: None where the ledger does not exist yet; then nothing else is known.
+        left: before; None without a limit.
+        asked_epsilon: what the plan would be charged: less than its ε where tokens are left over from before, and 0
+            where it is reserved already.
+        reused: tokens that are left over from closed reservations of the same law.
+        after: what would be left; None without a limit, or where the plan does not fit.
+        refusal: why the budget has no room for the plan, None where it has.
+        reserved_already: whether a reservation stands under the plan's name.
+    """
+
+    name: str
+    terms: Budget | None = None
+    left: Left | None = None
+    asked_epsilon: float | None = None
+    reused: int = 0
+    after: Left | None = None
+    refusal: str | None = None
+    reserved_already: bool = False
+
+
+def budget_outlook(plan: Plan) -> BudgetOutlook | None:
+    """Return what the named budget has left, None where the configuration names none.
+
+    Raises:
+        ValueError: the ledger has no such budget, or it counts another unit or relation.
+        LedgerCorruptError, LedgerUnreachable: as for every reading of a ledger.
+    """
+    config = plan.config
+    if not isinstance(config, LedgeredConfig) or config.budget.name is None:
+        return None
+    name = config.budget.name
+    ledger = _existing_ledger(config)
+    if ledger is None:
+        return BudgetOutlook(name)
+    terms = ledger.budget(name)
+    require_agreement(config, terms)
+    return _after(plan, ledger, terms)
+
+
+def _after(plan: Plan, ledger: Ledger, terms: Budget) -> BudgetOutlook:
+    spent = ledger.spent(terms.name)
+    left = left_of(terms, spent)
+    if ledger.terms_of(plan.config.name) is not None:
+        return BudgetOutlook(terms.name, terms, left, 0.0, after=left, reserved_already=True)
+    reused = reusable(plan, ledger, terms, plan.config.name)
+    asked = cost_of(plan, terms, reused)
+    costs = [known.cost for known in map(ledger.terms_of, _names(ledger, terms.name)) if known is not None]
+    num_reused = sum(reused.values())
+    try:
+        require_room(terms, costs, asked, plan.config.name)
+    except BudgetExceeded as refusal:
+        return BudgetOutlook(terms.name, terms, left, asked.epsilon, num_reused, refusal=str(refusal))
+    after = left_of(terms, spent_of(terms, [*costs, asked]))
+    return BudgetOutlook(terms.name, terms, left, asked.epsilon, num_reused, after)
+
+
+def _names(ledger: Ledger, budget: str) -> list[str]:
+    return sorted({row.name for row in ledger.reservations() if row.budget == budget})
+
+
+def _existing_ledger(config: LedgeredConfig) -> Ledger | None:
+    """Open the configuration's ledger where there is one: a plan makes no file."""
+    if config.budget.ledger is not None and not config.budget.ledger.startswith("sqlite"):
+        return Ledger(config.budget.ledger, create=False)
+    file = Path(config.storage_path).expanduser().resolve() / LEDGER_FILE
+    url = config.budget.ledger or f"sqlite:///{file}"
+    return Ledger(url, create=False) if Path(url.removeprefix("sqlite:///")).is_file() else None

@@ -1,0 +1,259 @@
+"""From a plan to its place in the ledger: a budget for its data, and a reservation in it, before anything is released.
+
+A configuration that names no budget is counted all the same: on the budget that this data already has in the ledger, or
+on a new one without a limit. So nothing is ever released about a data set that its ledger does not know.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from orchestrator.config.models import BudgetConfig, LedgeredConfig, SweepConfig
+from orchestrator.planning.cost_rules import num_private_trials, units_of
+from orchestrator.planning.plan import Plan
+from orchestrator.privacy.ledger.budget import Budget, Cost
+from orchestrator.privacy.ledger.ledger import Ledger
+from orchestrator.privacy.ledger.terms import Cap
+from orchestrator.privacy.rules.best_of import BestOf
+from orchestrator.privacy.rules.caps import EVALUATION, TRAIN_STEP, SweepCaps
+from orchestrator.storage.paths import Storage
+from trainers.config import RunConfig
+from trainers.data.fingerprint import fingerprint
+
+NOT_PRIVATE = {"law": "not private"}
+NUM_TRIALS = "num_trials"
+FOLDER = "folder"
+SCORES = "/scores"  # after the name of a run, whose own name has no slash
+
+
+@dataclass(frozen=True)
+class Reserved:
+    """A reservation that stands: the ledger that holds it, and the budget that pays."""
+
+    ledger: Ledger
+    budget: Budget
+    name: str
+
+    def num_trials(self) -> int:
+        """Return the secret number of trials that was drawn with the reservation (release: best)."""
+        return self.ledger.secret_of(self.name)[NUM_TRIALS]
+
+    def steps_drawn(self, holder: str | None = None) -> int:
+        """Return how many tokens for steps were drawn (under a filter: for scores too), by everyone or one trial."""
+        kinds = {entry.kind for entry in self.ledger.reservations() if entry.name == self.name}
+        steps = [kind for kind in kinds if not kind.startswith(EVALUATION)]
+        return sum(self.ledger.drawn(self.name, kind, holder) for kind in steps)
+
+
+def reserve(plan: Plan, storage: Storage) -> Reserved:
+    """Enter the plan's caps under its name; the same plan again is the same reservation.
+
+    Raises:
+        ValueError: the name is taken by a plan with other caps, or by a search of one winner in another folder; or the
+            budget belongs to other data.
+        ValueError: rows that were declared public have a budget that protects them.
+        BudgetExceeded: the budget has no room for it.
+        LedgerCorruptError: what was drawn under this name earlier is not what the ledger wrote.
+    """
+    ledger = Ledger(storage.database_url)
+    budget = budget_of(plan.config, ledger)
+    if plan.rule is not None:
+        _require_public(plan.config, ledger)
+    reused = reusable(plan, ledger, budget, storage.name)
+    secret = None
+    if isinstance(plan.rule, BestOf):
+        secret = {NUM_TRIALS: plan.rule.number.draw_number(), FOLDER: storage.identity()}
+    ledger.reserve(
+        storage.name,
+        caps_of(plan),
+        budget=budget.name,
+        cost=cost_of(plan, budget, reused),
+        max_holders=plan.rule.max_holders if plan.rule else None,
+        reused=reused,
+        secret=secret,
+    )
+    if secret is not None and ledger.secret_of(storage.name).get(FOLDER) != secret[FOLDER]:
+        raise ValueError(
+            f"name: a search of one winner, {storage.name!r}, was begun in another folder than {storage.folder}; from "
+            "two folders two winners could leave, of too many trials. Go on there, or give another name."
+        )
+    if plan.config.score.on == "private" and plan.config.data.validation is not None:
+        _reserve_scores(plan, ledger, budget, storage.name)
+    return Reserved(ledger, budget, storage.name)
+
+
+def budget_of(config: RunConfig, ledger: Ledger, field: str = "data.train") -> Budget:
+    """Return the budget of a configuration's data, made without a limit where there is none.
+
+    `field` is the place of data.train in the configuration that people wrote.
+
+    Raises:
+        ValueError: the named budget is unknown or belongs to other data, or it counts another unit or relation.
+    """
+    found = fingerprint(config.data.train, ledger.key(), field)
+    name = config.budget.name if isinstance(config, LedgeredConfig) else None
+    if name is not None:
+        budget = ledger.budget(name)
+        require_agreement(config, budget)
+        _require_same_users(config, ledger, budget)
+        ledger.require_fingerprint(name, found)
+        return budget
+    budget = ledger.budget_of(found)
+    if budget is None:
+        budget = Budget(
+            name=_free_name(config.data.train, ledger),
+            epsilon=None,
+            delta=0.0,
+            num_units=config.data.num_units,
+            adjacency=config.privacy.adjacency,
+            unit=config.data.unit,
+            fingerprint=found,
+        )
+        ledger.create_budget(budget)
+    require_agreement(config, budget)
+    _require_same_users(config, ledger, budget)
+    return budget
+
+
+def cost_of(plan: Plan, budget: Budget, reused: Mapping[str, int]) -> Cost:
+    """Return what a plan takes from its budget: the certified epsilon of what is not left over from before."""
+    if plan.rule is None:
+        return Cost(math.inf, 0.0, None, {"rule": "not private"})
+    delta, adjacency = plan.config.privacy.delta, plan.config.privacy.adjacency
+    rule = plan.rule
+    if reused:
+        assert isinstance(rule, SweepCaps)
+        rest = rule.without(reused)
+        if rest is None:
+            return Cost(0.0, 0.0, 0.0 if budget.order else None, rule.to_json())
+        rule = rest
+    renyi = rule.renyi(budget.order, adjacency) if budget.order else None
+    if renyi == math.inf:
+        raise ValueError(
+            f"budget {budget.name!r} is a Rényi filter of order {budget.order:g}; this plan has no finite Rényi ε at "
+            "that order: take more noise, or a budget of composition 'sum'"
+        )
+    return Cost(rule.epsilon(delta, adjacency), delta, renyi, rule.to_json())
+
+
+def caps_of(plan: Plan) -> Mapping[str, Cap]:
+    """Return the caps by kind of release; without privacy, steps are counted all the same."""
+    if plan.rule is not None:
+        limits = plan.rule.per_holder()
+        return {kind: replace(cap, per_holder=limits.get(kind)) for kind, cap in plan.rule.tokens().items()}
+    config = plan.config
+    num_steps = num_private_trials(config) * config.method.num_steps + config.privacy.spare_steps
+    return {TRAIN_STEP: Cap(NOT_PRIVATE, num_steps)}
+
+
+def reusable(plan: Plan, ledger: Ledger, budget: Budget, name: str) -> Mapping[str, int]:
+    """Return tokens of the same laws that closed reservations of the budget left: charged then, free now."""
+    known = ledger.terms_of(name)
+    if known is not None:
+        return known.reused
+    if not isinstance(plan.rule, SweepCaps) or plan.rule.disjoint:
+        return {}
+    left = {kind: min(cap.count, ledger.leftover(budget.name, cap.parameters)) for kind, cap in caps_of(plan).items()}
+    return {kind: count for kind, count in left.items() if count}
+
+
+def require_agreement(config: RunConfig, budget: Budget) -> None:
+    """Refuse a budget that counts another unit, relation, or fewer units. ValueError says which."""
+    for what, wanted, known in (
+        ("privacy.adjacency", config.privacy.adjacency, budget.adjacency),
+        ("the unit of privacy", config.data.unit, budget.unit),
+    ):
+        if wanted != known:
+            raise ValueError(
+                f"{what} is {wanted!r}, and budget {budget.name!r} of this data counts {known!r}: costs of the two do "
+                "not add up. Use the budget's."
+            )
+    if config.data.num_units > budget.num_units:
+        raise ValueError(
+            f"data.num_{config.data.unit}s {config.data.num_units} exceeds the {budget.num_units} that budget "
+            f"{budget.name!r} declares: a number that is too large makes q, and epsilon, too small"
+        )
+
+
+def units_counted(ledger: Ledger, budget: Budget) -> set[str]:
+    """Return what records were to those who reserved from a budget, where they were not rows of the file."""
+    caps = (entry.cap for entry in ledger.reservations() if entry.budget == budget.name)
+    return {str(cap.parameters["record"]) for cap in caps if "record" in cap.parameters}
+
+
+def _require_same_users(config: RunConfig, ledger: Ledger, budget: Budget) -> None:
+    known = units_counted(ledger, budget) - {units_of(config)}
+    if config.data.unit == "user" and known:
+        raise ValueError(
+            f"data.user_column: budget {budget.name!r} of this data counts {known.pop()}, now it would count "
+            f"{units_of(config)}; costs of the two do not add up. Use the budget's."
+        )
+
+
+def namesakes(ledger: Ledger, budget: Budget, source: str) -> list[Budget]:
+    """Return the other budgets that were named after a file of this name, and are spent from: an earlier state of it?
+
+    One row more or less is another data set to a fingerprint, and to most people who are in it the same one.
+    """
+    named = re.compile(re.escape(_stem(source)) + r"(-\d+)?")
+    others = [other for other in ledger.budgets() if other.name != budget.name and named.fullmatch(other.name)]
+    return [other for other in others if ledger.spent(other.name).epsilon > 0]
+
+
+def _stem(source: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source.removeprefix("hub:")).stem).strip("-.") or "data"
+
+
+def _free_name(source: str, ledger: Ledger) -> str:
+    """Return a name for a data set: that of its file, with a number where that is taken."""
+    stem = _stem(source)
+    taken = {budget.name for budget in ledger.budgets()}
+    names = [stem, *(f"{stem}-{number}" for number in range(2, len(taken) + 3))]
+    return next(name for name in names if name not in taken)
+
+
+def _reserve_scores(plan: Plan, ledger: Ledger, budget: Budget, name: str) -> None:
+    """Charge private rows that are scored on, where they are not those that train, to the budget of their own.
+
+    Its tokens are never drawn (the run's own are), and it is never closed, so that nobody takes them over.
+    """
+    assert plan.rule is not None  # only a private method has private scores
+    own = budget_of(_scored_rows(plan.config), ledger, "data.validation")
+    if own.name == budget.name:
+        return
+    rule = plan.rule
+    if isinstance(rule, SweepCaps):  # what steps see, they do not show of rows that only scores look at
+        rule = rule.without({TRAIN_STEP: rule.train_step.num_steps})
+    scores = replace(plan, rule=rule)
+    assert scores.rule is not None  # there are scores
+    ledger.reserve(
+        name + SCORES,
+        caps_of(scores),
+        budget=own.name,
+        cost=cost_of(scores, own, {}),
+        max_holders=scores.rule.max_holders,
+    )
+
+
+def _scored_rows(config: RunConfig) -> RunConfig:
+    """Return a configuration whose data are the rows to score on, on the budget that they have."""
+    number = config.score.num_examples
+    changes = {"train": config.data.validation, "num_examples": number, "num_users": config.data.num_users and number}
+    return config.model_copy(update={"data": config.data.model_copy(update=changes), "budget": BudgetConfig()})
+
+
+def _require_public(config: RunConfig, ledger: Ledger) -> None:
+    """Refuse to use rows for nothing that this ledger protects, whatever their file is called."""
+    tune_on = config.search.tune_on if isinstance(config, SweepConfig) else None
+    validation = config.data.validation if config.score.on == "public" else None
+    for field, source in (("data.validation", validation), ("search.tune_on", tune_on)):
+        known = ledger.budget_of(fingerprint(source, ledger.key(), field)) if source is not None else None
+        if known is not None and ledger.spent(known.name).epsilon < math.inf:
+            raise ValueError(
+                f"{field} holds rows that budget {known.name!r} protects, and what is learnt from public rows is not "
+                "charged. Give other rows, or for validation score.on: private."
+            )

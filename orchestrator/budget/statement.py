@@ -1,0 +1,136 @@
+"""The statement of a run or sweep, from its plan and from what the ledger saw."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from orchestrator.budget.reservation import SCORES, Reserved, namesakes, units_counted
+from orchestrator.config.models import SweepConfig
+from orchestrator.planning.cost_rules import SELECTION as SELECTED
+from orchestrator.planning.plan import Plan
+from orchestrator.privacy.display import round_up
+from orchestrator.privacy.rules.best_of import BestOf
+from orchestrator.privacy.rules.comparison import compare
+from orchestrator.privacy.statement.state import state
+from orchestrator.privacy.statement.statement import LossesFrom, PrivacyStatement
+from orchestrator.privacy.statement.wording import Order
+from trainers.config import RunConfig
+from trainers.evaluators.vllm.package import installed_vllm
+from trainers.methods.catalogue import METHODS
+
+SELECTION = (
+    "The choice of data.shots: ε speaks of the selection as the data set. Whoever leaves the file lets another example "
+    "of the same label in, so of the file the claim is for replacing one example: about 2ε, at a larger δ."
+)
+SOFTWARE = ("dpzo", "torch", "transformers")
+
+
+def statement_of(plan: Plan, reserved: Reserved) -> PrivacyStatement:
+    """Return the privacy statement of a finished run or sweep; its epsilon is that of what was declared."""
+    config, ledger, budget = plan.config, reserved.ledger, reserved.budget
+    order = METHODS[config.method.name].order
+    own = {entry.kind: entry for entry in ledger.reservations() if entry.name == reserved.name}
+    return state(
+        plan.rule,
+        config.privacy.delta,
+        adjacency=config.privacy.adjacency,
+        unit=config.data.unit,
+        budget=budget,
+        spent=ledger.spent(budget.name),
+        num_reservations=len({entry.name for entry in ledger.reservations() if entry.budget == budget.name}),
+        tokens_drawn=None if isinstance(plan.rule, BestOf) else {kind: entry.drawn for kind, entry in own.items()},
+        ledger_digest=ledger.digest(),
+        search=_search(config),
+        epsilon_per_trial=plan.trial_epsilon,
+        epsilon_by_other_rules=other_rules(plan),
+        num_steps=plan.num_trials * config.method.num_steps,
+        num_units=config.data.num_units,
+        public_data=_held_public(config),
+        also_not_covered=(*_selections(reserved), *_rows_apart(reserved), *_namesakes(plan, reserved)),
+        order=order,
+        versions={name: version(name) for name in _software(config, order)},
+        losses=_losses(config),
+    )
+
+
+def _software(config: RunConfig, order: Order) -> list[str]:
+    """Return the packages that had a part in the numbers."""
+    engine = installed_vllm() if config.performance.evaluator == "vllm" else None
+    return [*SOFTWARE, *(["opacus"] if order == "first" else []), *([engine.name] if engine else [])]
+
+
+def _losses(config: RunConfig) -> LossesFrom:
+    """Return what computed the losses; half precision of the transformers evaluator is in shapes of its own."""
+    speed = config.performance
+    if speed.evaluator == "vllm":
+        return LossesFrom(evaluator="vllm", batch_invariant=speed.vllm.batch_invariant)
+    return LossesFrom(evaluator="transformers", batch_invariant=config.model.dtype != "float32")
+
+
+def other_rules(plan: Plan) -> dict[str, float]:
+    """Return what the same steps would cost under the rules that were not chosen, where that is comparable."""
+    if plan.caps is None or (plan.caps.num_trials == 1 and not isinstance(plan.rule, BestOf)):
+        return {}
+    privacy, chosen = plan.config.privacy, "caps"
+    if isinstance(plan.rule, BestOf):
+        chosen = f"best, {plan.rule.number.law}"
+    rows = compare(plan.caps, privacy.delta, adjacency=privacy.adjacency)
+    return {row.rule: row.epsilon for row in rows if row.epsilon is not None and row.rule != chosen}
+
+
+def _search(config: RunConfig) -> str:
+    if not isinstance(config, SweepConfig):
+        return "none: one run with the settings of its configuration"
+    search = config.search
+    how = {"tpe": "chosen by TPE from earlier scores", "random": "drawn independently"}[search.sampler]
+    stops = "" if search.early_stopping == "none" else f", stopped early by {search.early_stopping.upper()}"
+    names = ", ".join(sorted(search.parameters))
+    if search.tune_on is not None:
+        return f"{search.num_trials} trials on public rows, {how}{stops}, over {names}; then one private run"
+    number = "a secret number of" if search.release == "best" else str(search.num_trials)
+    return f"{number} trials, {how}{stops}, over {names}"
+
+
+def _selections(reserved: Reserved) -> list[str]:
+    """Return what is to be said where this run, or another one that the total adds up, chose rows by data.shots."""
+    chosen = [units for units in units_counted(reserved.ledger, reserved.budget) if units.startswith(SELECTED)]
+    return [SELECTION] if chosen else []
+
+
+def _rows_apart(reserved: Reserved) -> list[str]:
+    """Return what is to be said of private rows that are scored on and have a budget of their own."""
+    terms = reserved.ledger.terms_of(reserved.name + SCORES)
+    if terms is None:
+        return []
+    spent = reserved.ledger.spent(terms.budget)
+    return [
+        f"The private rows that are scored on and not trained on: they are another data set, of which budget "
+        f"{terms.budget!r} counts ε = {round_up(spent.epsilon, 4):g} at δ = {round_up(spent.delta, 4):g} in all."
+    ]
+
+
+def _namesakes(plan: Plan, reserved: Reserved) -> list[str]:
+    """Return what is to be said where a file of this name had other rows when something was released about it."""
+    said = []
+    for other in namesakes(reserved.ledger, reserved.budget, plan.config.data.train):
+        spent = reserved.ledger.spent(other.name)
+        said.append(
+            f"Budget {other.name!r}: data of the same file name and other rows, of which ε = "
+            f"{round_up(spent.epsilon, 4):g} at δ = {round_up(spent.delta, 4):g} is counted. For whoever is in both, "
+            "it adds to this one; a budget created by name (dpzo budget create) stays that of the people."
+        )
+    return said
+
+
+def _held_public(config: RunConfig) -> list[str]:
+    """Return what was used without being charged, because somebody declared it public."""
+    held = [
+        f"base model and tokenizer ({config.model.path})",
+        "prompt template and label words",
+        f"number of {config.data.unit}s as declared ({config.data.num_units})",
+    ]
+    if config.data.validation is not None and config.score.on == "public":
+        held.append(f"validation examples ({config.data.validation})")
+    if isinstance(config, SweepConfig) and config.search.tune_on is not None:
+        held.append(f"examples that all trials trained on ({config.search.tune_on})")
+    return held

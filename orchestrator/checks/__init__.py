@@ -1,0 +1,1 @@
+"""Checks of a machine (doctor) and of the privacy claim (audit)."""

@@ -1,0 +1,103 @@
+"""Part 2: tens of thousands of residuals, released minus exact, by the real run with its own sampler and noise.
+
+All runs share one public seed, and each is killed once between its reservation and its release and goes on, so that
+noise from the seed, noise that starts again, and noise that is used twice all show.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from orchestrator.checks.audit.cases import DIRECTION, AuditCase
+from orchestrator.checks.audit.residual_tests import residual_findings
+from orchestrator.checks.audit.result import ResidualResult
+from orchestrator.checks.audit.stub import Killed, LinearLosses, quiet_slopes, row_example
+from trainers.directions import Direction, direction_values
+from trainers.mechanism.plan import UNITS_PER_CLIP
+from trainers.mechanism.tokens import LocalTokens
+from trainers.run.base_run import Tokens, Workspace
+from trainers.run.zeroth_order import Run
+
+NUM_VALUES = 24_000
+NUM_RUNS = 8
+_NUM_ROWS = 2  # few, so that batches are often empty
+
+
+def num_steps(case: AuditCase, num_values: int = NUM_VALUES) -> int:
+    """Return the steps of each of the runs that together give the residuals."""
+    return -(-num_values // (NUM_RUNS * case.plan.num_directions))
+
+
+def residuals(
+    case: AuditCase,
+    folder: Path,
+    advance: Callable[[int], None] = lambda steps: None,
+    *,
+    num_values: int = NUM_VALUES,
+) -> ResidualResult:
+    """Play the runs and check what they added; `advance` is told the steps."""
+    steps = num_steps(case, num_values)
+    case = case.with_method(num_steps=steps)
+    played = []
+    for number in range(NUM_RUNS):
+        played.append(_play(case, folder / str(number)))
+        advance(steps)
+    residuals_RTK = np.stack([residuals_TK for residuals_TK, _ in played])
+    empty_RT = np.stack([empty_T for _, empty_T in played])
+    scale = case.law.noise_multiplier * UNITS_PER_CLIP
+    law, findings = residual_findings(residuals_RTK, empty_RT, _public_streams(case), case.noise, scale)
+    return ResidualResult(
+        values=law.num_values,
+        empty_batches=int(empty_RT.sum()),
+        ks_pvalue=law.ks_pvalue,
+        scale_ratio=law.scale_ratio,
+        findings=findings,
+    )
+
+
+def exact_sums(batches: dict[int, list[int]], slopes_NK: np.ndarray, num_steps: int) -> np.ndarray:
+    """Return what the quiet rows of each step's batch add up to, int64 [T, K] in units, without the code under test."""
+    units_NK = np.rint(slopes_NK * UNITS_PER_CLIP).astype(np.int64)
+    return np.stack([units_NK[batches.get(step, [])].sum(axis=0) for step in range(num_steps)])
+
+
+def _play(case: AuditCase, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Take one run to its end, over a kill half way; return residuals [T, K] in units and which batches were empty."""
+    steps = case.config.method.num_steps
+    slopes_NK = quiet_slopes(_NUM_ROWS, case.plan.num_directions)
+    evaluator = LinearLosses(slopes_NK, killed_at=steps // 2)
+    workspace = Workspace([row_example(row) for row in range(_NUM_ROWS)], [], evaluator)
+    tokens = LocalTokens(steps + 1)  # one for the step that the kill costs
+    try:
+        released = _finish(workspace, case, tokens, folder)
+    except Killed:
+        released = _finish(workspace, case, tokens, folder)
+    empty_T = np.array([not evaluator.batches.get(step) for step in range(steps)])
+    return released - exact_sums(evaluator.batches, slopes_NK, steps), empty_T
+
+
+def _finish(workspace: Workspace, case: AuditCase, tokens: LocalTokens, folder: Path) -> np.ndarray:
+    """Open the run, or open it again, go to its end, and return its releases, int64 [T, K]."""
+    run = Run(workspace, case.config, case.plan, Tokens(tokens, tokens), folder)
+    with run.log:
+        list(run.segments())
+    return np.stack(run.log.releases["step"])
+
+
+def _public_streams(case: AuditCase) -> dict[str, np.ndarray]:
+    """Return what anyone who knows the public seed can compute, by name: float64, one value for each residual."""
+    seed, steps, K = case.config.method.seed, case.plan.num_steps, case.plan.num_directions
+    count = NUM_RUNS * steps * K
+    stdlib = random.Random(seed)
+    drawn = [Direction(seed, step, k, DIRECTION) for step in range(steps) for k in range(K)]
+    along = np.array([direction_values(z, "theta", 1)[0] for z in drawn], dtype=np.float64)
+    return {
+        "numpy's generator at the public seed": np.random.default_rng(seed).standard_normal(count),
+        "numpy's old generator at the public seed": np.random.RandomState(seed).standard_normal(count),
+        "Python's generator at the public seed": np.array([stdlib.gauss(0.0, 1.0) for _ in range(count)]),
+        "the directions": np.tile(along, NUM_RUNS),
+    }

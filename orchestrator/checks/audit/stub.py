@@ -1,0 +1,140 @@
+"""Stand-ins where the model, the batches or the noise do not matter: a linear loss, given batches, no noise.
+
+The loss of row i at θ + s·z_k is base_i + s·K·slope_ik, so that every estimator of a directional derivative finds
+v(i) = slope_i, whatever θ. Slopes and scales are dyadic: the estimate is exact in floating point, and the sum over a
+batch is known to the auditor without asking the code under test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trainers.evaluators.base import Example, Point, Probe, Terms
+from trainers.mechanism.plan import MechanismPlan
+
+if TYPE_CHECKING:
+    from trainers.evaluators.parameters import Parameters
+
+SMOOTHING = 2.0**-7
+HUGE = 1e6  # of the clip norm
+
+
+class Killed(Exception):  # noqa: N818 - an event in the life of a run, as a kill from outside would be
+    """The run was stopped between its reservation and its release."""
+
+
+def row_example(row: int) -> Example:
+    """Return an example that is nothing but its row number."""
+    return Example(prompt_ids=(row,), option_ids=(), label=0)
+
+
+def quiet_slopes(num_rows: int, num_directions: int) -> np.ndarray:
+    """Return slopes [N, K] of rows that no clip touches, neither in L1 nor in L2: small dyadic values of both signs."""
+    row_N, k_K = np.arange(num_rows)[:, None], np.arange(num_directions)[None, :]
+    share = 2.0 ** -int(np.ceil(np.log2(num_directions)))
+    return ((row_N * 7 + k_K * 3) % 13 - 6) / 64.0 * share
+
+
+class LinearLosses:
+    """A `LossEvaluator` with a linear loss for each row, which remembers the batch of every step.
+
+    Args:
+        slopes_NK: v of each row, in multiples of C = 1; infinite and NaN values too.
+        bases_N: loss of each row at θ, nats; 0 when absent.
+        killed_at: the step whose first attempt ends in `Killed`.
+    """
+
+    def __init__(self, slopes_NK: np.ndarray, bases_N: np.ndarray | None = None, killed_at: int | None = None) -> None:
+        self.batches: dict[int, list[int]] = {}
+        self._slopes_NK = slopes_NK * slopes_NK.shape[1]
+        self._bases_N = np.zeros(len(slopes_NK)) if bases_N is None else bases_N
+        self._killed_at = killed_at
+        self._parameters: Parameters | None = None
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of trainable parameters: one would do."""
+        return 1
+
+    @property
+    def model_size(self) -> int:
+        """Number of parameters of the whole model: the same one."""
+        return 1
+
+    def probe(self, batch: Sequence[Example], probes: Sequence[Probe]) -> np.ndarray:
+        """Return the loss of every example at every probe, float64 [len(probes), len(batch)]."""
+        step = probes[0].direction.step
+        if step == self._killed_at:
+            self._killed_at = None
+            raise Killed
+        rows = self.batches[step] = [example.prompt_ids[0] for example in batch]
+        directions, scales = [probe.direction.index for probe in probes], np.array([probe.scale for probe in probes])
+        with np.errstate(invalid="ignore", over="ignore"):
+            return self._bases_N[rows] + scales[:, None] * self._slopes_NK[rows][:, directions].T
+
+    def losses(self, batch: Sequence[Example]) -> np.ndarray:
+        """Return the loss of every example at θ, float64 [len(batch)]."""
+        return self._bases_N[[example.prompt_ids[0] for example in batch]]
+
+    def predict(self, batch: Sequence[Example]) -> np.ndarray:
+        """Return class 0 for every example."""
+        return np.zeros(len(batch), dtype=np.int64)
+
+    def generate(self, batch: Sequence[Example], max_new_tokens: int) -> list[str]:
+        """Return no text."""
+        return [""] * len(batch)
+
+    @property
+    def parameters(self) -> Parameters:
+        """A θ for methods that pull it or put a mask on it; no loss depends on it."""
+        if self._parameters is None:
+            import torch
+
+            from trainers.evaluators.parameters import Parameters
+
+            self._parameters = Parameters({"theta": torch.ones(4)})
+        return self._parameters
+
+    def public_outputs(self, points: Sequence[Point]) -> list[float]:
+        """Return an answer that every parameter has a say in."""
+        return [sum(coefficient for _, coefficient in point.terms) for point in points]
+
+    def apply(self, update: Terms, *, momentum: float = 0.0) -> None:
+        """Nothing moves."""
+
+    def reset(self) -> None:
+        """Nothing had moved."""
+
+    def state_digest(self) -> str:
+        """Return the same for ever."""
+        return "linear"
+
+    def export(self, folder: Path) -> None:
+        """Write the slopes."""
+        np.save(folder / "slopes.npy", self._slopes_NK)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class GivenBatches:
+    """A sampler that hands out the given batches one after the other."""
+
+    def __init__(self, batches: Iterable[Sequence[int]]) -> None:
+        self._batches = iter(batches)
+
+    def draw(self) -> np.ndarray:
+        """Return the next batch."""
+        return np.array(next(self._batches), dtype=np.int64)
+
+
+class NoNoise:
+    """No noise, so that what a step releases is its exact sum. The data of a replay is made up."""
+
+    def draw(self, plan: MechanismPlan) -> np.ndarray:
+        """Return zeros, int64 [K]."""
+        return np.zeros(plan.num_directions, dtype=np.int64)

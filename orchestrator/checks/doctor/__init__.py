@@ -1,0 +1,1 @@
+"""`dpzo doctor`: whether this machine can do what a run will ask of it."""

@@ -1,0 +1,54 @@
+"""What `dpzo audit` does, from a configuration (or none) to the files of its result."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from orchestrator.checks.audit.cases import case_of, catalogue_cases
+from orchestrator.checks.audit.result import AuditResult
+from orchestrator.checks.audit.runner import MOST_JOBS, run_audit
+
+JSON_NAME, PLOT_NAMES = "audit.json", ("audit.png", "audit.svg")
+LEAST_RUNS = 20
+
+
+def audit(
+    config: Path | None, overrides: Sequence[str], runs: int, folder: Path | None, console: Console
+) -> AuditResult:
+    """Audit the catalogue's private methods, or the method of a configuration, and write the result into `folder`.
+
+    Raises:
+        ValueError: too few runs, a configuration that cannot be read, or a method without privacy.
+    """
+    if runs < LEAST_RUNS:
+        raise ValueError(f"--runs must be at least {LEAST_RUNS}, not {runs}; 5000 find noise at 0.8 of the claimed.")
+    if config is None and overrides:
+        raise ValueError("--set changes a configuration, and none is given: the catalogue has its own.")
+    if config is None:
+        cases = catalogue_cases()
+    else:
+        from orchestrator.api import plan
+
+        cases = [case_of(plan(config, overrides), runs)]
+    result = run_audit(cases, runs=runs, jobs=min(MOST_JOBS, os.cpu_count() or 1), console=console)
+    if folder is not None:
+        _write(result, folder)
+    return result
+
+
+def audit_json(result: AuditResult) -> str:
+    """Return the result as JSON."""
+    return result.model_dump_json(indent=2) + "\n"
+
+
+def _write(result: AuditResult, folder: Path) -> None:
+    from orchestrator.cli.views.audit import save_plot
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / JSON_NAME).write_text(audit_json(result), encoding="utf-8")
+    for name in PLOT_NAMES:
+        save_plot(result, folder / name)

@@ -1,0 +1,157 @@
+"""Budgets on a terminal of 80 columns: what is left, what drew from them, what happened, and whether it adds up.
+
+Amounts that were spent are rounded up and what is left is rounded down: no budget looks better than it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from decimal import ROUND_FLOOR, Context, Decimal
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.budget.verification import Recomputed
+from orchestrator.budget.view import BudgetView, Drawn
+from orchestrator.cli.views.tables import epsilon_text, facts_table
+from orchestrator.privacy.ledger.budget import Budget
+from orchestrator.privacy.ledger.history import HistoryRow
+from orchestrator.privacy.rules.renyi_filter import RENYI_UNITS, UNITS
+
+_DIGITS = 4
+
+
+def budgets_table(views: Sequence[BudgetView]) -> RenderableType:
+    """Return one row a budget, of two lines: numbers and what they are of."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("budget", overflow="fold", max_width=20)
+    table.add_column("counts", no_wrap=True)
+    for header in ("reserved", "limit", "left", "δ", "drawn"):
+        table.add_column(header, justify="right")
+    for view in views:
+        table.add_row(*_budget_row(view))
+    return table
+
+
+def budget_summary(view: BudgetView) -> RenderableType:
+    """Return a budget and its reservations."""
+    return Group(budgets_table([view]), Text(), reservations_table(view))
+
+
+def reservations_table(view: BudgetView) -> RenderableType:
+    """Return one row a reservation; what a search with a secret number of trials drew is not told."""
+    if not view.reservations:
+        return Text("Nothing is reserved yet.")
+    renyi = view.terms.order is not None
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("reservation", overflow="fold", max_width=24)
+    table.add_column("rule")
+    table.add_column("Rényi ε" if renyi else "ε", justify="right")
+    table.add_column("δ", justify="right")
+    table.add_column("state")
+    table.add_column("tokens drawn of cap")
+    for one in view.reservations:
+        amount = one.renyi if renyi else one.epsilon
+        state = Text("closed") if one.closed else Text("reserved", style="cyan")
+        told = Text("\n".join(map(_tokens_line, one.tokens)))
+        table.add_row(Text(one.name), one.rule, _spent_text(amount), f"{one.delta:g}", state, told)
+    return table
+
+
+def history_table(rows: Sequence[HistoryRow]) -> RenderableType:
+    """Return what happened to a budget, oldest first; closings are dated by the day."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("when (UTC)", no_wrap=True)
+    table.add_column("what")
+    table.add_column("reservation", overflow="fold", max_width=22)
+    table.add_column("ε", justify="right")
+    table.add_column("tokens")
+    for row in rows:
+        epsilon = "no limit" if row.entry == "created" and row.epsilon is None else _spent_text(row.epsilon)
+        when = row.made_at[:16].replace("T", " ")
+        table.add_row(when, row.entry, Text(row.name or ""), epsilon, Text(_tokens(row.tokens or {})))
+    return table
+
+
+def verified_table(found: Sequence[Recomputed]) -> RenderableType:
+    """Return one line a reservation: what was charged, and what that costs when it is computed anew."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for header in ("", "reservation", "rule"):
+        table.add_column(header, overflow="fold")
+    for header in ("ε charged", "recomputed"):
+        table.add_column(header, justify="right")
+    for one in found:
+        mark = Text("✓", style="green") if one.problem is None else Text("✗", style="bold red")
+        table.add_row(mark, Text(one.name), one.rule, _full_text(one.charged), _full_text(one.recomputed))
+    return table
+
+
+def created_summary(terms: Budget, place: str, suggested: bool) -> RenderableType:
+    """Return the terms of a budget that was made."""
+    limit = "none: what is spent is counted only" if terms.epsilon is None else f"ε = {terms.epsilon:g}"
+    facts = [
+        ("budget", terms.name),
+        ("limit", limit if terms.epsilon is None else f"{limit} at δ = {terms.delta:g}"),
+        ("counts", f"{terms.num_units:,} {terms.unit}s, {terms.adjacency}"),
+        ("costs add up", _composition(terms) + (" (suggested; fixed from now on)" if suggested else "")),
+        ("ledger", place),
+    ]
+    if terms.delta * terms.num_units >= 1:
+        facts.append(("warning", f"δ ≥ 1 / num_{terms.unit}s: publishing one {terms.unit} at random satisfies it"))
+    return facts_table(facts)
+
+
+def rounded_down(value: float, digits: int = _DIGITS) -> str:
+    """Return what is left in so many significant digits, never more than it is."""
+    return f"{float(Decimal(repr(value)).normalize(Context(prec=digits, rounding=ROUND_FLOOR))):g}"
+
+
+def _budget_row(view: BudgetView) -> tuple[RenderableType, ...]:
+    terms, spent, left = view.terms, view.spent, view.left
+    counts = _lines(f"{terms.num_units:,} {terms.unit}s", terms.adjacency)
+    num = len(view.reservations)
+    drawn = _lines("–" if view.share is None else f"{view.share:.0%}", f"of {num}")
+    name = _lines(terms.name, _composition(terms))
+    delta = f"{terms.delta:g}" if terms.epsilon is not None else "–"
+    if terms.renyi_limit is not None and left is not None and left.renyi is not None:
+        assert terms.epsilon is not None
+        reserved = _lines(f"Rényi {_spent_text(spent.renyi)}", f"ε {_spent_text(view.epsilon_so_far)}")
+        limit = _lines(rounded_down(terms.renyi_limit), f"ε {terms.epsilon:g}")
+        return name, counts, reserved, limit, rounded_down(left.renyi), delta, drawn
+    limit = "none" if terms.epsilon is None else f"{terms.epsilon:g}"
+    rest = "–" if left is None or left.epsilon is None else rounded_down(left.epsilon)
+    return name, counts, _lines(f"ε {_spent_text(spent.epsilon)}", f"δ {spent.delta:g}"), limit, rest, delta, drawn
+
+
+def _lines(first: str, second: str) -> Text:
+    return Text.assemble(first, "\n", (second, "dim"))
+
+
+def _composition(terms: Budget) -> str:
+    return "sum of ε" if terms.order is None else f"Rényi, order {terms.order:g}"
+
+
+def _tokens_line(tokens: Drawn) -> str:
+    if tokens.kind == RENYI_UNITS:
+        drawn = "secret" if tokens.drawn is None else f"{tokens.drawn / UNITS:.4g}"
+        return f"Rényi ε {drawn} of {tokens.cap / UNITS:.4g}"
+    drawn = "secret" if tokens.drawn is None else f"{tokens.drawn:,}"
+    return f"{tokens.kind} {drawn} of {tokens.cap:,}"
+
+
+def _tokens(tokens: Mapping[str, int]) -> str:
+    return "\n".join(
+        f"Rényi ε {count / UNITS:.4g}" if kind == RENYI_UNITS else f"{kind} {count:,}" for kind, count in tokens.items()
+    )
+
+
+def _spent_text(amount: float | None) -> str:
+    return "" if amount is None else epsilon_text(amount, _DIGITS)
+
+
+def _full_text(epsilon: float | None) -> str:
+    if epsilon is None:
+        return "none"
+    return "∞" if math.isinf(epsilon) else f"{epsilon:.7g}"

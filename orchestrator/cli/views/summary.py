@@ -1,0 +1,132 @@
+"""What a person reads before and after: the plan in a few lines, the trials in a table, the statement in full."""
+
+from __future__ import annotations
+
+import math
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from orchestrator.cli.views.tables import duration, epsilon_text, facts_table, score_text, short, trials_table
+from orchestrator.config.models import SweepConfig
+from orchestrator.planning.plan import Plan
+from orchestrator.privacy.rules.caps import PlannedSweep
+from orchestrator.privacy.rules.menu import Menu
+from orchestrator.privacy.rules.renyi_filter import RenyiFilter
+from orchestrator.storage.results import RunResult, SweepResult
+from trainers.config import Metric, RunConfig
+from trainers.methods.catalogue import METHODS
+
+STATEMENT_WIDTH = 88
+
+
+def plan_summary(plan: Plan) -> RenderableType:
+    """Return epsilon, caps, rates and work of a plan."""
+    config, work = plan.config, plan.estimate
+    method = METHODS[config.method.name]
+    trials = f"{plan.num_trials} trials × " if isinstance(config, SweepConfig) else ""
+    total = f"{epsilon_text(plan.epsilon)} at δ = {config.privacy.delta:g}" if plan.rule else "∞ (not private)"
+    facts = [
+        ("total ε", total),
+        ("method", method.title if method.order == "first" else _zeroth_order(config)),
+        ("steps", _varying(plan) or f"{trials}{config.method.num_steps}"),
+    ]
+    if isinstance(config, SweepConfig) and math.isfinite(plan.trial_epsilon):
+        dearest = " (the dearest entry)" if isinstance(plan.rule, Menu) else ""
+        facts.append(("one trial's ε", f"{epsilon_text(plan.trial_epsilon)} by itself{dearest}"))
+    if plan.caps is not None:
+        facts += _noise_facts(plan, plan.caps)
+    passes = f"{work.forward_passes:,} of the batch, {work.examples_forwarded:,.0f} examples in all"
+    facts += [("forward passes", passes), ("time", _time(plan))]
+    return facts_table([*facts, *(("warning", warning) for warning in warnings_of(plan))])
+
+
+def warnings_of(plan: Plan) -> list[str]:
+    """Return what is allowed in a plan and hardly ever meant."""
+    data = plan.config.data
+    if plan.rule is None or plan.config.privacy.delta * data.num_units < 1:
+        return []
+    return [
+        f"δ ≥ 1 / num_{data.unit}s: publishing one {data.unit} at random, whole, would satisfy it; lower privacy.delta"
+    ]
+
+
+def _time(plan: Plan) -> str:
+    seconds, resources = plan.estimate.seconds, plan.config.resources
+    if seconds is None:
+        return "unknown before the model is loaded"
+    if not resources.is_distributed:
+        return f"about {duration(seconds)} on this CPU"
+    at_once = f"{plan.concurrent} trials at once × " if plan.concurrent > 1 else ""
+    workers = f"{resources.workers} workers" if resources.workers > 1 else "1 worker"
+    cpus = plan.estimate.cpus_per_worker
+    return f"about {duration(seconds)} with {at_once}{workers} × {cpus:g} CPU{'s' if cpus != 1 else ''} like this one's"
+
+
+def _varying(plan: Plan) -> str | None:
+    """Return how many steps trials take that choose it for themselves; None where all take as many."""
+    config = plan.config
+    if isinstance(plan.rule, Menu):
+        return f"{plan.num_trials} trials × one of {len(plan.rule.entries)} entries"
+    if isinstance(plan.rule, RenyiFilter):
+        return f"{plan.num_trials} trials × at most {config.method.num_steps}, until ε is spent"
+    return None
+
+
+def _noise_facts(plan: Plan, caps: PlannedSweep) -> list[tuple[str, str]]:
+    facts = [
+        ("noise multiplier σ", f"{caps.noise_multiplier:.4g}"),
+        ("sampling", f"Poisson, q = {caps.sampling_prob:.4g} (B = {plan.config.privacy.expected_batch_size:g})"),
+    ]
+    evaluations = caps.caps().evaluation
+    if evaluations is not None:
+        facts.append(("private scores", f"{evaluations.count} at σ = {evaluations.noise_multiplier:g}"))
+    return facts
+
+
+def _zeroth_order(config: RunConfig) -> str:
+    method = config.method
+    return f"{METHODS[method.name].title}, K = {method.num_directions}, {method.direction} directions"
+
+
+def sweep_summary(result: SweepResult, config: SweepConfig, width: int) -> RenderableType:
+    """Return the table of trials, what the best one reached, and the privacy statement."""
+    best = result.best
+    table = trials_table(
+        result.trials,
+        sorted(config.search.parameters),
+        None if best is None else best.number,
+        config.method.num_steps,
+        config.metric,
+    )
+    facts = [] if result.zero_shot is None else [("zero-shot", score_text(result.zero_shot, config.metric))]
+    if best is not None and best.score is not None:
+        chosen = ", ".join(f"{name.removeprefix('method.')} {short(value)}" for name, value in best.values.items())
+        facts += [
+            ("best trial", f"{best.number}: {score_text(best.score, config.metric)} ({chosen})"),
+            ("model", str(result.model_folder)),
+        ]
+    if result.private_score is not None:
+        private = score_text(result.private_score, config.metric)
+        facts.append(("private run", f"{private} with these settings on the private data"))
+    facts.append(("results", str(result.folder)))
+    if result.seconds is not None:
+        facts.append(("took", duration(result.seconds)))
+    return Group(table, Text(), facts_table(facts), Text(), Text(result.statement.text(min(width, STATEMENT_WIDTH))))
+
+
+def run_summary(result: RunResult, width: int, metric: Metric = "accuracy") -> RenderableType:
+    """Return what a run reached and its privacy statement."""
+    interrupted = result.steps_charged - result.steps
+    facts = [
+        (
+            "steps",
+            f"{result.steps}" + (f" ({interrupted} more were interrupted and stay charged)" if interrupted else ""),
+        )
+    ]
+    if result.zero_shot is not None:
+        facts.append(("zero-shot", score_text(result.zero_shot, metric)))
+    if result.score is not None:
+        facts.append(("score", score_text(result.score, metric)))
+    facts += [("model", str(result.model_folder)), ("took", duration(result.seconds))]
+    return Group(facts_table(facts), Text(), Text(result.statement.text(min(width, STATEMENT_WIDTH))))

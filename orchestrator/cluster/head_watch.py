@@ -1,0 +1,73 @@
+"""Ends the driver with one line when the cluster's head is gone.
+
+Ray ends a process by itself, in the middle of whatever it does, when the head has not answered for a minute, with a
+page of its own log and no word about what to do. Whoever waits on Ray meanwhile (Tune, Train, a task) hears nothing, or
+takes the loss for a failure of the trials. So the driver looks whether the head's port is open, and goes a little
+earlier. Nothing is lost with it: the ledger and the release logs are on disk, and `dpzo resume` goes on from them.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
+
+from rich.console import Console
+
+from trainers.mechanism.release_log import RAYS_PATIENCE
+
+SHARE = 0.75  # of Ray's patience, in which a head may come back
+LOOK_S = 1.0
+CONNECT_S = 5.0
+EXIT_CODE = 1
+
+
+@contextmanager
+def head_watched(address: str, leave: Callable[[int], None] = os._exit) -> Iterator[None]:
+    """Watch the head at host:port while the body runs; end the process, by `leave`, where it is gone."""
+    patience_s = SHARE * float(os.environ.get(RAYS_PATIENCE, "60"))
+    done = Event()
+
+    def watch() -> None:
+        if not _lost(address, patience_s, done):
+            return
+        console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+        console.show_cursor()  # a live table hid it
+        console.print(
+            f"Stopped: the head of the Ray cluster at {address} is gone. Every release is in the logs and in the "
+            "ledger; start a cluster, and go on with `dpzo resume`."
+        )
+        leave(EXIT_CODE)
+
+    thread = Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _lost(address: str, patience_s: float, done: Event) -> bool:
+    """Return True when nobody has answered for so long, False when the body is done."""
+    silent_since: float | None = None
+    while not done.wait(LOOK_S):
+        if _answers(address):
+            silent_since = None
+        elif silent_since is None:
+            silent_since = time.monotonic()
+        elif time.monotonic() - silent_since > patience_s:
+            return True
+    return False
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,204 @@
+"""The Ray session of a sweep: a cluster that is there already, or this machine; with the arithmetic checked before.
+
+On a cluster (RAY_ADDRESS) the driver may sit on a head without the model's hardware: what needs the model runs as a
+task with the resources of a worker (`where_it_fits`). On one machine it runs in this process.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from typing import TypeVar
+
+import ray
+from ray.exceptions import AuthenticationError, RayError, RayTaskError
+
+from orchestrator.cluster.head_watch import head_watched
+from orchestrator.cluster.preflight import Demand, require_resources, require_shared, require_state_api
+from orchestrator.config.models import SweepConfig
+from orchestrator.storage.paths import Storage
+from trainers.config import RunConfig
+
+QUIET = {
+    "RAY_AIR_NEW_OUTPUT": "0",  # Tune prints nothing; the live table does
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # they lie in operator-only/; what ends the sweep is said in one line
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+ADDRESS = "RAY_ADDRESS"
+CONNECT_S = 10.0
+Answer = TypeVar("Answer")
+
+
+def on_a_cluster() -> bool:
+    """Return whether RAY_ADDRESS names a cluster that is there already."""
+    return ADDRESS in os.environ
+
+
+def threads_per_trial(config: SweepConfig) -> int:
+    """Return the CPU threads of one trial, or of one of its workers: as configured, or an even share of the cores.
+
+    Raises:
+        ValueError: the trials at once want more cores than there are.
+    """
+    cores = os.cpu_count() or 1
+    concurrent, workers = config.search.concurrent_trials, config.resources.most_workers
+    given = config.resources.cpus_per_worker if config.resources.is_distributed else None
+    threads = int(given or 0) or config.performance.num_threads or max(1, cores // (concurrent * workers))
+    wanted = cpus_at_once(config, threads)
+    if not on_a_cluster() and wanted > cores:
+        of_workers = f" × {workers} workers" if workers > 1 else ""
+        raise ValueError(
+            f"{concurrent} trials at once{of_workers} × {threads} threads want {wanted} CPU cores; this machine has "
+            f"{cores}. Lower search.concurrent_trials{', resources.workers' if workers > 1 else ''} or "
+            "performance.num_threads."
+        )
+    return threads
+
+
+def cpus_at_once(config: SweepConfig, threads: int) -> int:
+    """Return the CPU cores that all trials at once take, where each (or each of its workers) has so many threads."""
+    resources = config.resources
+    each = (resources.cpus_per_worker if resources.is_distributed else None) or threads
+    return math.ceil(config.search.concurrent_trials * resources.most_workers * each)
+
+
+def demand_of(config: RunConfig, threads: int | None = None) -> Demand:
+    """Return what a run, or the trials at once of a sweep, need of a cluster, where each has so many threads."""
+    resources = config.resources
+    concurrent = config.search.concurrent_trials if isinstance(config, SweepConfig) else 1
+    cpus = (resources.cpus_per_worker if resources.is_distributed else None) or threads
+    return Demand(
+        concurrent * resources.workers,
+        cpus or config.performance.num_threads or 1,
+        resources.gpus_per_worker,
+        what=f"{concurrent} trials at once" + (f" × {resources.workers} workers" if resources.workers > 1 else ""),
+        mend="search.concurrent_trials, resources.workers or performance.num_threads",
+    )
+
+
+@contextmanager
+def cluster_session(config: RunConfig, demand: Demand, storage: Storage) -> Iterator[None]:
+    """Connect to the cluster at RAY_ADDRESS for as long as the body runs, and check it; without one, do nothing.
+
+    Raises:
+        ValueError: it does not answer, is too small, has no dashboard, or does not see the storage and the inputs.
+    """
+    address = os.environ.get(ADDRESS)
+    if address is None or ray.is_initialized():
+        yield
+        return
+    with _session(lambda: _connect(address)) as dashboard_url:
+        nodes = ray.nodes()
+        require_resources(demand, nodes)
+        require_state_api(dashboard_url)
+        require_shared(storage, nodes, _inputs(config))
+        yield
+
+
+@contextmanager
+def ray_session(num_cpus: int) -> Iterator[str | None]:
+    """Start Ray on this machine, or connect to RAY_ADDRESS, for as long as the body runs, unless that is done.
+
+    Yields the dashboard's address: None where there is no dashboard, or the session was on already.
+    """
+    if ray.is_initialized():
+        yield None
+        return
+    address = os.environ.get(ADDRESS)
+    with _session(lambda: _start(num_cpus) if address is None else _connect(address)) as dashboard_url:
+        yield dashboard_url or None
+
+
+def where_it_fits(demand: Demand, function: Callable[..., Answer], *arguments: object) -> Answer:
+    """Call a function that loads the model: on a cluster as a task with a worker's resources, else right here.
+
+    Raises:
+        What the function raises; RuntimeError where its process died, for want of memory perhaps.
+    """
+    if not on_a_cluster():
+        return function(*arguments)
+    task = ray.remote(num_cpus=demand.cpus, num_gpus=demand.gpus, resources=dict(demand.others or {}), max_retries=1)(
+        function
+    )
+    try:
+        return ray.get(task.remote(*arguments))
+    except RayTaskError as error:
+        raise error.cause from None
+    except RayError as error:
+        raise RuntimeError(f"the process that loads the model on the cluster died: {error}") from None
+
+
+@contextmanager
+def _session(begin: Callable[[], str | None]) -> Iterator[str | None]:
+    """Hand out what `begin` returns, and end the session after the body.
+
+    Ray prints on standard output when a node is lost; that belongs to the result alone.
+    """
+    _be_quiet()
+    with redirect_stdout(sys.stderr):
+        begun = begin()
+        watched = head_watched(ray.get_runtime_context().gcs_address) if on_a_cluster() else nullcontext()
+        try:
+            with watched:
+                yield begun
+        finally:
+            ray.shutdown()
+
+
+def _start(num_cpus: int) -> str | None:
+    return ray.init(
+        address="local",  # without it Ray joins whatever cluster somebody has started on this machine
+        num_cpus=num_cpus,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        include_dashboard=True,
+    ).dashboard_url
+
+
+def _connect(address: str) -> str | None:
+    """Connect, and return where the dashboard is."""
+    _require_somebody(address)
+    try:
+        return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR).dashboard_url
+    except (ConnectionError, AuthenticationError):
+        mode = os.environ.get("RAY_AUTH_MODE", "not set")
+        raise ValueError(
+            f"{ADDRESS}: the Ray cluster at {address} does not let this process in. RAY_AUTH_MODE is {mode} here: set "
+            "it, and with 'token' also RAY_AUTH_TOKEN or ~/.ray/auth_token, to what they are on the cluster's nodes."
+        ) from None
+
+
+def _require_somebody(address: str) -> None:
+    """Refuse an address where nothing listens: Ray would ask there again and again for minutes."""
+    host, _, port = address.rpartition(":")
+    if "//" in address or (address != "auto" and not (host and port.isdigit())):
+        raise ValueError(f"{ADDRESS}: got {address!r}; expected host:port of the head, or auto, on one of its nodes.")
+    if address == "auto":
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+    except OSError as error:
+        raise ValueError(f"{ADDRESS}: no Ray cluster answers at {address}: {error.strerror or error}.") from None
+
+
+def _be_quiet() -> None:
+    os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
+
+
+def _inputs(config: RunConfig) -> dict[str, str]:
+    """Return the local files and folders that workers read; a path that is not here is a hub's name."""
+    tune_on = config.search.tune_on if isinstance(config, SweepConfig) else None
+    named = {
+        "data.train": config.data.train,
+        "data.validation": config.data.validation,
+        "model.path": config.model.path,
+        "search.tune_on": tune_on,
+    }
+    return {setting: path for setting, path in named.items() if path is not None and os.path.exists(path)}

@@ -1,0 +1,140 @@
+"""Turns pydantic's errors into lines that name the key, say what is wrong and how to mend it.
+
+Only values of the configuration appear in them, never a value of the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from orchestrator.config.schema import Place, models_at
+from search_spaces.parameters import KINDS
+from search_spaces.searchable import dotted_names
+from trainers.config.schedules import KINDS as SCHEDULE_KINDS
+from trainers.config.schedules import NUMBER
+
+_MARKS = {"[key]", *KINDS, *SCHEDULE_KINDS, NUMBER}
+_LONGEST_SHOWN = 60
+_PLAIN = {
+    **dict.fromkeys(("model_type", "dict_type", "mapping_type"), "must be a mapping of keys to values"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "must be a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "must be a number"),
+    "string_type": "must be a text",
+    "invalid_key": "keys must be texts",
+}
+_OWN_WORDS = ("value_error", "parameter_form", "schedule_form")  # messages written in this project
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; `lines` holds one line for each problem."""
+
+    def __init__(self, *lines: str):
+        super().__init__(*lines)
+        self.lines = lines
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """Give one line for each problem that `model` found, 'dotted.key: what is wrong', in the order of the model."""
+    lines = []
+    for problem in _without_consequences(error.errors(include_url=False)):
+        place = ".".join(str(key) for key in problem["loc"] if key not in _MARKS)
+        lines.append(f"{place}: {_message(problem, model)}" if place else _message(problem, model))
+    return list(dict.fromkeys(lines))
+
+
+def _without_consequences(problems: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Drop what is wrong below a key that is itself refused."""
+    refused = [problem["loc"][:-1] for problem in problems if problem["loc"][-1:] == ("[key]",)]
+    return [
+        problem
+        for problem in problems
+        if problem["loc"][-1:] == ("[key]",) or not any(problem["loc"][: len(key)] == key for key in refused)
+    ]
+
+
+def reasons(error: ValueError) -> list[str]:
+    """Say what is wrong, without the place."""
+    if not isinstance(error, ValidationError):
+        return [str(error)]
+    return list(dict.fromkeys(_reason(problem) for problem in error.errors(include_url=False)))
+
+
+def _message(problem: ErrorDetails, model: type[BaseModel]) -> str:
+    place = problem["loc"]
+    if problem["type"] == "missing":
+        return f"missing. {_describe(model, place)}".rstrip()
+    if problem["type"] == "extra_forbidden":
+        return _unknown_key(model, place)
+    reason = _reason(problem)
+    if problem["type"] in _OWN_WORDS:
+        return reason
+    hint = _suggestion(problem["input"], _alternatives(problem)) or _quoting_hint(problem)
+    return f"{reason}, got {_shown(problem['input'])}{hint}"
+
+
+def _reason(problem: ErrorDetails) -> str:
+    """Return pydantic's sentence without its preamble: 'must be greater than 0'."""
+    plain = _PLAIN.get(problem["type"])
+    if plain:
+        return plain
+    text = problem["msg"].removeprefix("Value error, ")
+    for subject in ("Input", "String", "Tuple", "List"):
+        if text.startswith(f"{subject} should "):
+            text = "must " + text.removeprefix(f"{subject} should ")
+    return text
+
+
+def _unknown_key(model: type[BaseModel], place: Place) -> str:
+    """Name the near miss among the keys beside it, or the section that has the key."""
+    key = str(place[-1])
+    known = [name for owner in models_at(model, place[:-1]) for name in owner.model_fields]
+    elsewhere = [name for name in dotted_names(model) if name.rpartition(".")[2] == key]
+    hint = _suggestion(key, known) or _suggestion(key, elsewhere[:1], cutoff=0.0) or "."
+    return f"unknown key{hint} Known keys: {', '.join(known)}"
+
+
+def _describe(model: type[BaseModel], place: Place) -> str:
+    """Say what belongs at a missing place: the field's description, or the section's purpose and required keys."""
+    key = str(place[-1])
+    fields = [owner.model_fields[key] for owner in models_at(model, place[:-1]) if key in owner.model_fields]
+    described = [field.description for field in fields if field.description]
+    if described:
+        return described[0]
+    sections = models_at(model, place)
+    if not sections:
+        return ""
+    required = [name for name, field in sections[0].model_fields.items() if field.is_required()]
+    return f"{(sections[0].__doc__ or '').splitlines()[0]} Needs {', '.join(required)}."
+
+
+def _alternatives(problem: ErrorDetails) -> list[str]:
+    """List the values that a closed choice allows, unquoted."""
+    if problem["type"] != "literal_error":
+        return []
+    return problem.get("ctx", {}).get("expected", "").replace(" or ", ", ").replace("'", "").split(", ")
+
+
+def _suggestion(given: Any, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """Return '. Did you mean …?', or nothing."""
+    found = get_close_matches(str(given), list(known), n=1, cutoff=cutoff)
+    return f". Did you mean {found[0]!r}?" if found else ""
+
+
+def _quoting_hint(problem: ErrorDetails) -> str:
+    """Tell how to write a number or a boolean where a text is due."""
+    if problem["type"] == "string_type" and isinstance(problem["input"], bool | int | float):
+        return f". In quotes it is a text: {str(problem['input'])!r}"
+    return ""
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"

@@ -1,0 +1,126 @@
+"""The configuration of a sweep, and how files become configurations.
+
+A sweep's file is a run's file with a `search` section more: `dpzo train` reads the same file and leaves that section
+out. Paths (data.train, data.validation, model.path, storage_path) are relative to the working directory, not to the
+file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, model_validator
+
+from orchestrator.config.errors import reasons
+from search_spaces.config import SearchConfig
+from search_spaces.errors import Problem, refuse
+from search_spaces.space import FilterSpace, refused_ends
+from trainers.config import RunConfig
+from trainers.config.sections import Positive, Section
+from trainers.methods.catalogue import METHODS
+
+NOISE = "privacy.noise_multiplier"
+
+
+def _without_password(url: str) -> str:
+    """Refuse a URL that would put a password into the configuration written beside the results."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        password = make_url(url).password
+    except ArgumentError:
+        raise ValueError("is not an SQLAlchemy URL, such as postgresql+psycopg://user@host/name") from None
+    if password is not None:
+        raise ValueError("holds a password: leave it out, and put it into PGPASSWORD or ~/.pgpass")
+    return url
+
+
+class BudgetConfig(Section):
+    """The budget that a run draws from. It belongs to the data set: everything about one data set shares it."""
+
+    name: str | None = Field(
+        default=None,
+        description="A budget made by `dpzo budget create`. When absent: that of this data in the ledger, or a new one "
+        "without a limit, which only counts.",
+    )
+    ledger: Annotated[str, AfterValidator(_without_password)] | None = Field(
+        default=None,
+        description="SQLAlchemy URL of the ledger, postgresql+psycopg://… where several machines share it. A SQLite "
+        "file under storage_path when absent.",
+    )
+    patience_s: Positive = Field(
+        default=600.0, description="How long to wait for a ledger that does not answer, seconds; then the run stops."
+    )
+
+
+class LedgeredConfig(RunConfig):
+    """Everything about one run, and the budget that pays for it."""
+
+    budget: BudgetConfig = Field(default_factory=BudgetConfig)
+
+
+class SweepConfig(LedgeredConfig):
+    """Everything about one sweep: the run that all trials share, and what varies between them.
+
+    privacy.epsilon and privacy.delta are the promise of the whole sweep. method.num_steps and score.times are those of
+    one trial, so the caps are num_trials times as many; privacy.spare_steps is added to the cap once, for all trials
+    together. Settings that search.space names are drawn for each trial; their value under `method` serves `dpzo train`.
+    """
+
+    search: SearchConfig = Field(description="How trials are chosen: num_trials and space, and how to sample it.")
+
+    @model_validator(mode="after")
+    def _can_search(self) -> SweepConfig:
+        problems: list[Problem] = []
+        if not self.data.has_validation:
+            problems.append((("data", "validation"), "missing. A sweep compares its trials by their score on it."))
+        if self.search.early_stopping == "asha" and self.score.times < 2:
+            problems.append(
+                (
+                    ("search", "early_stopping"),
+                    "asha compares scores along the way: set score.times to 2 or more, got 1",
+                )
+            )
+        for place, space in (("space",), self.search.space), (("filter", "space"), self._filter_space):
+            for name, end, error in refused_ends(space, self) if space else ():
+                what = f"{end!r} cannot be tried: {'; '.join(reasons(error))}"
+                problems.append((("search", *place, name), what))
+        problems += self._uncounted()
+        if problems:
+            refuse("SweepConfig", problems)
+        return self
+
+    @property
+    def _filter_space(self) -> FilterSpace | None:
+        return self.search.filter.space if self.search.filter else None
+
+    def _uncounted(self) -> Iterator[Problem]:
+        """Yield what the chosen way of counting privacy cannot count."""
+        search, privacy = self.search, self.privacy
+        special = [name for name in ("menu", "filter", "tune_on") if getattr(search, name) is not None]
+        if search.release == "best":
+            special.append("release")
+        if special and not METHODS[self.method.name].private:
+            yield (
+                ("search", special[0]),
+                f"counts privacy; {METHODS[self.method.name].title} has none: leave it out",
+            )
+        if search.menu is not None and privacy.noise_multiplier is not None:
+            yield ("privacy", "noise_multiplier"), "each entry of search.menu has its own: leave this out"
+        for number, entry in enumerate(search.menu or []):
+            if entry.expected_batch_size > self.num_training_units:
+                train = f"{self.num_training_units:g} {self.data.unit}s that train"
+                what = f"{entry.expected_batch_size:g} exceeds the {train}"
+                yield ("search", "menu", str(number), "expected_batch_size"), what
+        if privacy.noise == "laplace" and "method.num_directions" in search.space.root:
+            what = "the law of a token depends on K under Laplace noise: fix it, or use Gaussian noise"
+            yield ("search", "space", "method.num_directions"), what
+        if search.filter is not None:
+            if privacy.epsilon is None:
+                yield ("privacy", "epsilon"), "missing: a filter stops trials when this is spent"
+            if privacy.noise_multiplier is None and NOISE not in search.filter.space.root:
+                yield ("privacy", "noise_multiplier"), f"missing: under a filter give σ, or search {NOISE}"
+        if search.tune_on is not None and self.score.on == "private":
+            yield ("score", "on"), "trials on search.tune_on are free, and private scores are not: score on public data"

@@ -1,0 +1,114 @@
+"""The plan both ways: what it would cost under every rule, and how many trials, steps and scores fit a given ε.
+
+Nothing here reads a private row. It takes seconds, and so belongs to `dpzo plan` alone.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from orchestrator.budget.forecast import BudgetOutlook, budget_outlook
+from orchestrator.config.models import SweepConfig
+from orchestrator.planning.menu_and_filter import FilterOutlook, MenuOutlook, filter_outlook, menu_outlook
+from orchestrator.planning.plan import Plan
+from orchestrator.privacy.rules.best_of import BestOf
+from orchestrator.privacy.rules.caps import PlannedSweep
+from orchestrator.privacy.rules.comparison import RULE_NAMES, RuleCost, RuleName, compare
+from orchestrator.privacy.rules.menu import Menu
+from orchestrator.privacy.rules.renyi_filter import RenyiFilter
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a plan could be.
+
+    Args:
+        limit: the ε that has to fit, None where none is given.
+        rules: the plan under every rule; empty under a menu or a filter.
+        chosen: the rule that counts this plan; None where the comparison has no row for it.
+        menu: where trials choose from a menu.
+        filter: where prices add up at one Rényi order.
+        budget: what the named budget has left; None where none is named.
+    """
+
+    limit: float | None
+    rules: tuple[RuleCost, ...] = ()
+    chosen: RuleName | None = None
+    menu: MenuOutlook | None = None
+    filter: FilterOutlook | None = None
+    budget: BudgetOutlook | None = None
+
+
+def look(plan: Plan, within: float | None = None) -> Outlook:
+    """Return what a private plan would cost under every rule, and what fits `within` (privacy.epsilon when None).
+
+    Raises:
+        ValueError: the plan has no privacy, or `within` is not above 0.
+    """
+    if plan.rule is None:
+        raise ValueError("this method has no privacy (ε = ∞): there are no rules to compare, and nothing fits an ε")
+    if within is not None and not 0 < within < math.inf:
+        raise ValueError(f"--within is an ε above 0; got {within:g}")
+    limit = plan.config.privacy.epsilon if within is None else within
+    budget = budget_outlook(plan)
+    if isinstance(plan.rule, Menu):
+        return Outlook(limit, chosen="menu", menu=menu_outlook(plan, plan.rule, limit), budget=budget)
+    if isinstance(plan.rule, RenyiFilter):
+        return Outlook(limit, chosen="filter", filter=filter_outlook(plan, plan.rule, limit), budget=budget)
+    chosen = chosen_rule(plan)
+    return Outlook(limit, _rules(plan, chosen, limit), chosen, budget=budget)
+
+
+def chosen_rule(plan: Plan) -> RuleName | None:
+    """Return the comparison's name of the rule that counts a plan with caps; None for the negative binomial law."""
+    if isinstance(plan.rule, BestOf):
+        return next((name for name in RULE_NAMES if name == f"best, {plan.rule.number.law}"), None)
+    if isinstance(plan.config, SweepConfig) and plan.config.search.tune_on is not None:
+        return "public tuning"
+    return "disjoint" if plan.caps is not None and plan.caps.disjoint else "caps"
+
+
+def compared(plan: Plan) -> PlannedSweep:
+    """Return the trials that are compared: with public tuning, what they would be on private data."""
+    assert plan.caps is not None
+    return plan.caps.changed(num_trials=plan.num_trials)
+
+
+def compared_rules(plan: Plan) -> tuple[RuleName, ...]:
+    """Return the rules that make sense for a plan: all for a sweep, its own for a single run."""
+    if isinstance(plan.config, SweepConfig):
+        return RULE_NAMES
+    return ("disjoint",) if plan.caps is not None and plan.caps.disjoint else ("caps",)
+
+
+def _rules(plan: Plan, chosen: RuleName | None, limit: float | None) -> tuple[RuleCost, ...]:
+    privacy = plan.config.privacy
+    rows = compare(compared(plan), privacy.delta, limit, privacy.adjacency, compared_rules(plan))
+    return tuple(_own_row(plan, row, limit) if row.rule == chosen else row for row in rows)
+
+
+def _own_row(plan: Plan, row: RuleCost, limit: float | None) -> RuleCost:
+    """Return the row of the rule that counts the plan.
+
+    The comparison knows spare tokens as shared between trials. Where every trial has its own, or there is one, they are
+    steps and scores of a trial like others.
+    """
+    own, privacy = compared(plan), plan.config.privacy
+    if row.rule not in ("caps", "disjoint") and (own.spare_steps or own.spare_evaluations):
+        spare = {"spare_steps": 0, "spare_evaluations": 0}
+        steps, scores = own.steps_per_trial + own.spare_steps, own.evaluations_per_trial + own.spare_evaluations
+        whole = own.changed(steps_per_trial=steps, evaluations_per_trial=scores, **spare)
+        (row,) = compare(whole, privacy.delta, limit, privacy.adjacency, (row.rule,))
+        fitting = {
+            "steps_per_trial": _less(row.steps_per_trial, own.spare_steps),
+            "evaluations_per_trial": _less(row.evaluations_per_trial, own.spare_evaluations),
+        }
+        row = row.model_copy(update=fitting)
+    assert row.epsilon is not None
+    assert math.isclose(row.epsilon, plan.epsilon, rel_tol=1e-6), "the comparison counts another plan"
+    return row
+
+
+def _less(count: int | None, spare: int) -> int | None:
+    return count - spare if count is not None and count > spare else None

@@ -1,0 +1,124 @@
+"""What a plan costs in forward passes and, roughly, in time, before a model is loaded or a private row is read.
+
+Time is a product of three rough numbers: the multiply-adds of a token (from the shapes in the model's files), the
+tokens of an example (from the public validation file, or max_tokens) and the arithmetic that this machine does in a
+second (one matrix product, measured). It is right within a factor of about two, and says so.
+
+Several workers divide the examples or the probes; each shard of the examples is perturbed for by itself. Their CPUs are
+taken to be like this machine's: fewer than it has take longer than it would, more of them less.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from orchestrator.config.models import SweepConfig
+from trainers.config import RunConfig
+from trainers.data.sources import read_rows
+from trainers.methods.catalogue import METHODS
+from trainers.tasks.templates import Template
+
+TOKENS_PER_WORD = 1.4  # subword tokenizers on English
+EFFICIENCY = 0.4  # of a large matrix product, for the small ones of a short batch
+SECONDS_PER_PERTURBED_PARAMETER = 1e-9  # one pass over the weights
+SECONDS_PER_GRADIENT_VALUE = 1.2e-8  # of one example: computed, clipped and added up
+SECONDS_PER_PASS = 0.01  # what a forward pass costs beside its arithmetic
+SAMPLE_ROWS = 200
+PASSES_OF_A_GRADIENT = 3  # a backward pass costs as much as two forward passes
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Work of a plan; `seconds` is None where the model's files are not at hand or the device is not this CPU.
+
+    `cpus_per_worker` is what the time was estimated with, where workers take the steps.
+    """
+
+    forward_passes: int
+    examples_forwarded: float
+    seconds: float | None
+    cpus_per_worker: float
+
+
+def estimate(config: RunConfig, num_steps: int, concurrent: int) -> Estimate:
+    """Return the work of `num_steps` steps of the configured method, over all trials, so many of them at once."""
+    first_order = METHODS[config.method.name].order == "first"
+    passes = (PASSES_OF_A_GRADIENT if first_order else config.method.num_probes) * num_steps
+    examples = passes * config.privacy.expected_batch_size
+    cpus = _cpus_of_a_worker(config, concurrent)
+    shapes = _tensor_shapes(Path(config.model.path))
+    if shapes is None or config.performance.device != "cpu":
+        return Estimate(passes, examples, None, cpus)
+    multiplied = sum(math.prod(shape) for name, shape in shapes.items() if "embed" not in name)
+    total = sum(math.prod(shape) for shape in shapes.values())
+    forward_s = examples * _tokens_per_example(config) * 2 * multiplied / (EFFICIENCY * _flops_per_second())
+    touched = {"full": total, "all-linear": multiplied, "lora": 0}[config.model.trainable]  # an adapter's are few
+    if first_order:
+        copies = config.privacy.expected_batch_size if METHODS[config.method.name].private else 1.0
+        perturbing_s = num_steps * touched * (1 + copies) * SECONDS_PER_GRADIENT_VALUE
+    else:
+        perturbing_s = 1.5 * passes * touched * SECONDS_PER_PERTURBED_PARAMETER
+    workers = config.resources.workers
+    group_size = config.resources.group_size(workers)
+    overhead_s = passes * SECONDS_PER_PASS / concurrent / group_size
+    work_s = forward_s + perturbing_s * workers / group_size
+    return Estimate(passes, examples, work_s / _machines(config, concurrent, cpus) + overhead_s, cpus)
+
+
+def _cpus_of_a_worker(config: RunConfig, concurrent: int) -> float:
+    """Return the CPUs that each worker of a run, or of so many trials at once, is going to have."""
+    share = _cores() // (concurrent * config.resources.most_workers)
+    default = max(1, share) if isinstance(config, SweepConfig) else 1
+    return config.resources.cpus_per_worker or config.performance.num_threads or default
+
+
+def _machines(config: RunConfig, concurrent: int, cpus: float) -> float:
+    """Return how many machines like this one the workers keep busy; without workers it is this one."""
+    if not config.resources.is_distributed:
+        return 1.0
+    return concurrent * config.resources.workers * cpus / _cores()
+
+
+def _cores() -> int:
+    return os.cpu_count() or 1
+
+
+def _tensor_shapes(folder: Path) -> dict[str, list[int]] | None:
+    """Read tensor names and shapes from the headers of a folder's safetensors files; None where there are none."""
+    shapes: dict[str, list[int]] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="numpy") as file:
+                shapes |= {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+        except SafetensorError:  # such as the pointer that git-lfs leaves; loading the model will say so
+            return None
+    return shapes or None
+
+
+def _tokens_per_example(config: RunConfig) -> float:
+    """Return a guess from public examples, or the longest prompt where there are none."""
+    source = config.data.validation
+    if source is None or config.score.on == "private" or not Path(source).is_file():
+        return config.task.max_tokens
+    rows = read_rows(source, config.task.columns, "data.validation")[:SAMPLE_ROWS]
+    template = Template.parse(config.task.template, "task.template")
+    words = [len(template.fill(row, "data.validation").split()) for row in rows]
+    return min(config.task.max_tokens, TOKENS_PER_WORD * sum(words) / len(words))
+
+
+def _flops_per_second() -> float:
+    """Measure one matrix product, the best of a few."""
+    matrix = np.ones((768, 768), dtype=np.float32)
+    times = []
+    for _ in range(20):
+        start = time.perf_counter()
+        np.matmul(matrix, matrix)
+        times.append(time.perf_counter() - start)
+    return 2 * 768**3 / min(times)

@@ -1,0 +1,1 @@
+"""From a DpEvent to a certified epsilon, and back to the noise that fits."""

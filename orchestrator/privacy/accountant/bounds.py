@@ -1,0 +1,134 @@
+"""Upper bounds on ε that cost no grid: pure ε in closed form, and Rényi DP.
+
+Each is a theorem and certifies by itself. They bracket the searches for a noise multiplier or a number of trials, which
+keeps the slower privacy loss distributions for the last few steps, and stand in where such a distribution would not fit
+into memory (ε in the hundreds, where the exact number no longer matters). Rényi budgets and filters are built on them.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+
+import dp_accounting as dp
+import numpy as np
+from dp_accounting.rdp import RdpAccountant, compute_epsilon, rdp_privacy_accountant
+from numpy.typing import NDArray
+
+from orchestrator.privacy.accountant.events import Release, Releases
+
+ALL_ORDERS = tuple(float(order) for order in rdp_privacy_accountant.DEFAULT_RDP_ORDERS)
+# Any set of orders is valid; these lose about 1 % and take a tenth of the time of the library's (fractions are slow).
+_WHOLE_ORDERS = (*range(2, 17), 20, 24, 28, 32, 40, 48, 64, 96, 128, 256, 512)
+FEW_ORDERS = (1.1, 1.25, 1.5, 1.75, 2.5, *(float(order) for order in _WHOLE_ORDERS))
+
+
+def to_event(release: Release) -> dp.DpEvent:
+    """Return the canonical event of one Gaussian or Laplace release: no Poisson wrapper where everyone takes part."""
+    make = dp.GaussianDpEvent if release.noise == "gaussian" else dp.LaplaceDpEvent
+    event = make(release.noise_multiplier)
+    return event if release.sampling_prob == 1.0 else dp.PoissonSampledDpEvent(release.sampling_prob, event)
+
+
+def pure_epsilon(releases: Releases) -> float:
+    """Return ε at δ = 0 under add-or-remove-one: Σ count · ln(1 + q(e^{1/σ} − 1)); inf with any Gaussian release.
+
+    Formal guarantees:
+        An ε_0-DP step on a Poisson sample of rate q is ln(1 + q(e^{ε_0} − 1))-DP; pure ε adds up. Laplace noise of
+        scale σ·C on an L1 sensitivity C is 1/σ-DP in any number of coordinates.
+    """
+    if not releases.private or any(release.noise == "gaussian" for release, _ in releases.counts):
+        return math.inf
+    return math.fsum(count * step_pure_epsilon(release) for release, count in releases.counts)
+
+
+def renyi(releases: Releases, orders: Sequence[float]) -> NDArray[np.float64]:
+    """Return the Rényi ε of a composition at each order (above 1), add-or-remove-one; inf without noise.
+
+    Formal guarantees:
+        Each release's Rényi divergence at an order is at most the value used, in both directions: Gaussian, and Laplace
+        over everyone, by dp-accounting; Poisson-sampled Laplace and pure releases by their dominating pair
+        (`two_losses`). Rényi ε at one order adds up under adaptive composition.
+    """
+    total = np.zeros(len(orders)) if releases.private else np.full(len(orders), math.inf)
+    for release, count in releases.counts:
+        total += count * np.array(_step_renyi(release, tuple(orders)))
+    return total
+
+
+def renyi_epsilon(releases: Releases, delta: float, orders: Sequence[float] | None = None) -> float:
+    """Return ε at `delta` by Rényi DP, add-or-remove-one; None takes dp-accounting's 156 orders."""
+    return from_renyi(orders or ALL_ORDERS, renyi(releases, orders or ALL_ORDERS), delta)
+
+
+def from_renyi(orders: Sequence[float], values: Sequence[float] | NDArray[np.floating], delta: float) -> float:
+    """Return ε at `delta` of what has Rényi ε `values` at `orders`, by dp-accounting's conversion."""
+    with _quiet_absl():
+        return float(compute_epsilon(orders, list(values), delta)[0])
+
+
+def quick_epsilon(releases: Releases, delta: float) -> float:
+    """Return a valid upper bound on ε at `delta` (0 < delta < 1) under add-or-remove-one, in milliseconds.
+
+    Formal guarantees:
+        The smaller of the pure sum and the conversion of the Rényi sum.
+    """
+    return min(pure_epsilon(releases), renyi_epsilon(releases, delta, FEW_ORDERS))
+
+
+def two_losses(release: Release) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return (loss, probability under the data set without the example) of each outcome of an ε_0-DP step's worst case.
+
+    Formal guarantees:
+        Let A, B be randomised response: P_A(1) = P_B(0) = e^{ε_0}/(1 + e^{ε_0}). For any step that is ε_0-DP under
+        add-or-remove-one, run on a Poisson sample of rate q, the pair (with the example, without it) is a
+        post-processing of ((1−q)B + qA, B): given the rest of the sample, the step with and without the example is a
+        post-processing of (A, B), the example is in the sample with probability q by itself, and mixing commutes with
+        post-processing. The losses are ln of the density ratio of the former to the latter, the larger first.
+    """
+    base, q = 1.0 / release.noise_multiplier, release.sampling_prob
+    unlikely = 1.0 / (1.0 + math.exp(min(base, 700.0)))
+    lower = -base if q == 1.0 else math.log1p(q * math.expm1(-base))
+    return (step_pure_epsilon(release), unlikely), (lower, 1.0 - unlikely)
+
+
+def step_pure_epsilon(release: Release) -> float:
+    """Return ln(1 + q(e^{1/σ} − 1)), the pure ε of one Laplace or pure release on its Poisson sample."""
+    base = 1.0 / release.noise_multiplier
+    if base > 500.0:  # e^base would overflow; ln(1 + q(e^base − 1)) ≤ base
+        return base
+    return math.log1p(release.sampling_prob * math.expm1(base))
+
+
+@lru_cache(maxsize=256)
+def _step_renyi(release: Release, orders: tuple[float, ...]) -> tuple[float, ...]:
+    if release.noise == "pure" or (release.noise == "laplace" and release.sampling_prob < 1.0):
+        return tuple(_two_point_renyi(release, order) for order in orders)
+    accountant = RdpAccountant(orders)
+    with _quiet_absl():
+        accountant.compose(to_event(release))
+    return tuple(float(value) for value in accountant.rdp)
+
+
+def _two_point_renyi(release: Release, order: float) -> float:
+    """Return the larger of the two directions' Rényi divergences of the dominating pair; at most its largest loss."""
+    (up, _), _ = losses = two_losses(release)
+    if order * up > 500.0:
+        return up
+    moments = (math.fsum(p * math.expm1(power * loss) for loss, p in losses) for power in (order, 1.0 - order))
+    return min(up, max(0.0, max(math.log1p(moment) for moment in moments) / (order - 1.0)))
+
+
+@contextmanager
+def _quiet_absl() -> Iterator[None]:
+    """Silence the library's word about Rényi orders that it leaves out: leaving one out only raises ε."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

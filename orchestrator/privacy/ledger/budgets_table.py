@@ -1,0 +1,86 @@
+"""Budgets in the ledger: made once, found by name or by the fingerprint of their data."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from orchestrator.privacy.ledger import clock as ledger_clock
+from orchestrator.privacy.ledger.budget import Budget
+from orchestrator.privacy.ledger.chain import CREATED, FINGERPRINTED, GENESIS, append
+from orchestrator.privacy.ledger.hash_chain import canonical
+from orchestrator.privacy.ledger.tables import budgets, meta
+
+
+def hold_ledger(connection: Connection) -> None:
+    """Keep everyone else from changing budgets and reservations until the transaction ends; draws go on."""
+    connection.execute(select(meta).with_for_update()).one()
+
+
+def create(connection: Connection, budget: Budget) -> None:
+    """Enter a budget; again with the same terms changes nothing, but for a fingerprint that is new."""
+    hold_ledger(connection)
+    row = connection.execute(select(budgets).where(budgets.c.name == budget.name)).one_or_none()
+    if row is None:
+        _require_free(connection, budget.name, budget.fingerprint)
+        values = {"terms": canonical(budget.terms()), "fingerprint": budget.fingerprint, "last_at": ledger_clock.now()}
+        connection.execute(insert(budgets).values(name=budget.name, num_entries=0, head_hash=GENESIS, **values))
+        content = {"terms": budget.terms(), "fingerprint": budget.fingerprint}
+        append(connection, budget.name, CREATED, None, content, values["last_at"])
+        return
+    known, wanted = json.loads(row.terms), budget.terms()
+    differing = [f"{key} is {known[key]!r}, not {wanted[key]!r}" for key in known if known[key] != wanted[key]]
+    if differing:
+        raise ValueError(
+            f"Budget {budget.name!r} is there already, and {'; '.join(differing)}. A budget keeps its terms; give "
+            "another name if this is other data."
+        )
+    if budget.fingerprint is not None:
+        require_fingerprint(connection, budget.name, budget.fingerprint)
+
+
+def find(connection: Connection, name: str) -> Row[Any]:
+    """Return a budget's row. ValueError if there is none, with the names that there are."""
+    row = connection.execute(select(budgets).where(budgets.c.name == name)).one_or_none()
+    if row is None:
+        known = list(connection.execute(select(budgets.c.name).order_by(budgets.c.name)).scalars())
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"Unknown budget {name!r}; known: {', '.join(map(repr, known)) or 'none'}.{hint}")
+    return row
+
+
+def require_fingerprint(connection: Connection, name: str, fingerprint: str) -> None:
+    """Give a budget its data set, or refuse another one than it has."""
+    hold_ledger(connection)
+    row = find(connection, name)
+    if row.fingerprint == fingerprint:
+        return
+    if row.fingerprint is not None:
+        raise ValueError(
+            f"Budget {name!r} belongs to another data set than this one (their fingerprints differ). Use the budget of "
+            "this data, or create one under another name; if rows of the same people were added or removed, the budget "
+            "stays theirs: go on with the data that it was created for."
+        )
+    _require_free(connection, name, fingerprint)
+    connection.execute(update(budgets).where(budgets.c.name == name).values(fingerprint=fingerprint))
+    append(connection, name, FINGERPRINTED, None, {"fingerprint": fingerprint})
+
+
+def as_budget(row: Row[Any]) -> Budget:
+    """Return the budget that a row describes."""
+    return Budget.of_terms(json.loads(row.terms), row.fingerprint)
+
+
+def _require_free(connection: Connection, name: str, fingerprint: str | None) -> None:
+    if fingerprint is None:
+        return
+    holder = connection.execute(select(budgets.c.name).where(budgets.c.fingerprint == fingerprint)).scalar_one_or_none()
+    if holder is not None:
+        raise ValueError(
+            f"This data already belongs to budget {holder!r}: what is spent on it counts there, whatever it is called. "
+            f"Use {holder!r} instead of {name!r}."
+        )

@@ -1,0 +1,158 @@
+"""A budget's chain of entries: appended to, and replayed into the state that the other tables must agree with.
+
+Admission sums the costs of the replayed chain, never those of rows that nothing vouches for.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from orchestrator.privacy.errors import LedgerCorruptError
+from orchestrator.privacy.ledger import clock as ledger_clock
+from orchestrator.privacy.ledger.budget import Budget, Cost
+from orchestrator.privacy.ledger.hash_chain import canonical, entry_content, link
+from orchestrator.privacy.ledger.tables import budgets, caps, entries, reservations
+from orchestrator.privacy.ledger.terms import Terms
+
+CREATED, FINGERPRINTED, RESERVED, MOVED, CLOSED = "created", "fingerprinted", "reserved", "moved", "closed"
+GENESIS = ""  # the hash before the first entry
+
+
+@dataclass
+class Reserved:
+    """A reservation as its budget's entries tell it."""
+
+    terms: Terms
+    secret_hash: str | None
+    reserved_at: str
+    closed: bool = False
+    moved: Counter[str] = field(default_factory=Counter)
+
+    def may_give(self, kind: str) -> bool:
+        """Whether undrawn tokens of a kind may serve a later reservation.
+
+        A closed reservation was charged for the composition of all its tokens, so whoever draws one of them, and when,
+        is post-processing. That is not how a menu (a holder's whole entry is charged) or a search with a secret number
+        of trials (what was not drawn is the secret) was charged.
+        """
+        plain = self.terms.max_holders is None and not self.terms.has_secret
+        return self.closed and plain and self.terms.caps[kind].per_holder is None
+
+
+@dataclass
+class State:
+    """A budget and its reservations, by name in the order in which they were made."""
+
+    budget: Budget
+    created_at: str
+    reserved: dict[str, Reserved] = field(default_factory=dict)
+
+    def costs(self) -> list[Cost]:
+        """Return what is spent, reservation by reservation."""
+        return [reservation.terms.cost for reservation in self.reserved.values()]
+
+
+def append(
+    connection: Connection, budget: str, entry: str, name: str | None, content: Mapping[str, Any], made_at: str = ""
+) -> str:
+    """Add an entry to a budget's chain and return its date; the caller holds the ledger.
+
+    Raises:
+        ValueError: the clock went backwards.
+    """
+    head = connection.execute(select(budgets).where(budgets.c.name == budget)).one()
+    date = ledger_clock.dated(made_at or ledger_clock.now(), head.last_at, f"budget {budget!r}")
+    row = {"sequence": head.num_entries, "entry": entry, "name": name, "content": canonical(content), "made_at": date}
+    new_hash = link(head.head_hash, row)
+    connection.execute(insert(entries).values(budget=budget, **row, hash=new_hash))
+    connection.execute(
+        update(budgets)
+        .where(budgets.c.name == budget)
+        .values(num_entries=head.num_entries + 1, head_hash=new_hash, last_at=date)
+    )
+    return date
+
+
+def entries_of(connection: Connection, budget: str) -> Sequence[Row[Any]]:
+    """Return a budget's entries in their order."""
+    return connection.execute(select(entries).where(entries.c.budget == budget).order_by(entries.c.sequence)).all()
+
+
+def checked_state(connection: Connection, budget: Row[Any], key: bytes) -> State:
+    """Replay a budget's chain and hold every row of the budget and its reservations against it.
+
+    Raises:
+        LedgerCorruptError: naming the first row that does not fit.
+    """
+    rows = entries_of(connection, budget.name)
+    head = GENESIS
+    for sequence, row in enumerate(rows):
+        head = link(head, entry_content(row))
+        if (row.sequence, row.hash) != (sequence, head):
+            raise LedgerCorruptError(
+                f"Entry {row.sequence} of budget {budget.name!r} is not what was written in its place ({sequence})."
+            )
+    if not rows or (len(rows), head, rows[-1].made_at) != (budget.num_entries, budget.head_hash, budget.last_at):
+        raise LedgerCorruptError(
+            f"Budget {budget.name!r}: {len(rows)} entries are there, {budget.num_entries} were counted, and the last "
+            f"hash {'fits' if head == budget.head_hash else 'does not fit'}. Entries or the budget were changed."
+        )
+    state = _replayed(rows)
+    if (budget.terms, budget.fingerprint) != (canonical(state.budget.terms()), state.budget.fingerprint):
+        raise LedgerCorruptError(f"The row of budget {budget.name!r} is not what its entries say.")
+    _check_reservations(connection, budget.name, state, key)
+    return state
+
+
+def secret_hash(secret: str | None, name: str, key: bytes) -> str | None:
+    """Return what the chain keeps of a secret: a keyed hash, from which it cannot be guessed."""
+    return None if secret is None else hmac.digest(key, f"secret of {name}\n{secret}".encode(), "sha256").hex()
+
+
+def _replayed(rows: Sequence[Row[Any]]) -> State:
+    created = json.loads(rows[0].content)
+    fingerprint, reserved = created["fingerprint"], {}
+    for row in rows[1:]:
+        content = json.loads(row.content)
+        if row.entry == FINGERPRINTED:
+            fingerprint = content["fingerprint"]
+        elif row.entry == RESERVED:
+            reserved[row.name] = Reserved(Terms.of_json(content["terms"]), content["secret"], row.made_at)
+        elif row.entry == MOVED:
+            reserved[row.name].moved[content["kind"]] += content["count"]
+        else:
+            assert row.entry == CLOSED
+            reserved[row.name].closed = True
+    return State(Budget.of_terms(created["terms"], fingerprint), rows[0].made_at, reserved)
+
+
+def _check_reservations(connection: Connection, budget: str, state: State, key: bytes) -> None:
+    found = connection.execute(select(reservations).where(reservations.c.budget == budget)).all()
+    if (names := {row.name for row in found}) != state.reserved.keys():
+        odd = sorted(names ^ state.reserved.keys())[0]
+        raise LedgerCorruptError(f"Reservation {odd!r} is not both a row and an entry of budget {budget!r}.")
+    for row in found:
+        told = state.reserved[row.name]
+        written = (row.terms, row.closed, row.reserved_at, secret_hash(row.secret, row.name, key))
+        if written != (canonical(told.terms.to_json()), told.closed, told.reserved_at, told.secret_hash):
+            raise LedgerCorruptError(f"The row of reservation {row.name!r} is not what the entries of {budget!r} say.")
+        _check_caps(connection, row.name, told)
+
+
+def _check_caps(connection: Connection, name: str, told: Reserved) -> None:
+    rows = connection.execute(select(caps).where(caps.c.name == name)).all()
+    if (kinds := {row.kind for row in rows}) != told.terms.caps.keys():
+        odd = sorted(kinds ^ told.terms.caps.keys())[0]
+        raise LedgerCorruptError(f"The cap {odd!r} of {name!r} is not both a row and an entry.")
+    for row in rows:
+        cap = told.terms.caps[row.kind]
+        expected = (canonical(dict(cap.parameters)), cap.count, cap.per_holder, told.moved[row.kind])
+        if (row.parameters, row.cap, row.per_holder, row.num_moved) != expected:
+            raise LedgerCorruptError(f"The cap {row.kind!r} of {name!r} is not what its budget's entries say.")

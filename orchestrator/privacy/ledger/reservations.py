@@ -1,0 +1,99 @@
+"""Reservations in the ledger: admitted into their budget, closed, and what they leave behind.
+
+The life of a token: it is *reserved*, and from then on counts in full in its budget, whatever becomes of it; it is
+*drawn* by a holder before data is touched; when its reservation is *closed* it cannot be drawn any more. A token that
+was reserved and never drawn is no privacy loss, but it was charged, together with the others of its law, as one
+composition. So it may be moved to a later reservation on the same budget that draws tokens of that very law: who draws
+the tokens of that composition is post-processing. It is never turned back into ε.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sqlalchemy import Connection, insert, select, update
+
+from orchestrator.privacy.errors import BudgetExceeded
+from orchestrator.privacy.ledger import clock as ledger_clock
+from orchestrator.privacy.ledger.budget import require_room
+from orchestrator.privacy.ledger.budgets_table import find, hold_ledger
+from orchestrator.privacy.ledger.chain import CLOSED, MOVED, RESERVED, State, append, checked_state, secret_hash
+from orchestrator.privacy.ledger.hash_chain import canonical, cap_genesis
+from orchestrator.privacy.ledger.tables import caps, reservations
+from orchestrator.privacy.ledger.terms import Cap, Terms, require_same
+
+
+def reserve(connection: Connection, key: bytes, name: str, terms: Terms, secret: str | None) -> None:
+    """Admit a reservation and enter it; again with the same terms changes nothing."""
+    hold_ledger(connection)
+    known = connection.execute(select(reservations).where(reservations.c.name == name)).one_or_none()
+    if known is not None:
+        require_same(name, Terms.from_text(known.terms), terms)
+        return
+    state = checked_state(connection, find(connection, terms.budget), key)
+    require_room(state.budget, state.costs(), terms.cost, name)
+    content = {"terms": terms.to_json(), "secret": secret_hash(secret, name, key)}
+    made_at = append(connection, terms.budget, RESERVED, name, content)
+    row = {"budget": terms.budget, "terms": canonical(terms.to_json()), "secret": secret, "reserved_at": made_at}
+    connection.execute(insert(reservations).values(name=name, closed=False, **row))
+    for kind, cap in sorted(terms.caps.items()):
+        _enter_cap(connection, key, name, kind, cap, made_at)
+    for kind, count in sorted(terms.reused.items()):
+        _move(connection, state, terms.caps[kind].parameters, count, name)
+
+
+def close(connection: Connection, name: str) -> None:
+    """Close a reservation; again changes nothing."""
+    hold_ledger(connection)
+    query = select(reservations).where(reservations.c.name == name)
+    row = connection.execute(query.with_for_update()).one_or_none()  # a draw that has begun is waited for
+    if row is None:
+        raise ValueError(f"Nothing is reserved under {name!r}.")
+    if row.closed:
+        return
+    connection.execute(update(reservations).where(reservations.c.name == name).values(closed=True))
+    # when a search with a secret number of trials ended would tell that number: it is dated like the entry before it
+    made_at = ledger_clock.today() if row.secret is None else find(connection, row.budget).last_at
+    append(connection, row.budget, CLOSED, name, {}, made_at)
+
+
+def leftovers(connection: Connection, state: State, parameters: Mapping[str, object]) -> list[tuple[str, str, int]]:
+    """Return (reservation, kind, undrawn tokens) of one law that closed reservations may give, oldest first."""
+    law = canonical(dict(parameters))
+    found = []
+    for name, reserved in state.reserved.items():
+        query = select(caps).where(caps.c.name == name, caps.c.parameters == law).order_by(caps.c.kind)
+        for cap in connection.execute(query).all() if reserved.closed else ():
+            left = cap.cap - cap.num_moved - cap.num_drawn
+            if left > 0 and reserved.may_give(cap.kind):
+                found.append((name, cap.kind, left))
+    return found
+
+
+def _move(connection: Connection, state: State, parameters: Mapping[str, object], count: int, to: str) -> None:
+    """Take tokens out of closed reservations; they are in the caps of the new one already."""
+    given = leftovers(connection, state, parameters)
+    left = sum(number for _, _, number in given)
+    if left < count:
+        raise BudgetExceeded(
+            f"{to!r} would reuse {count} tokens of {dict(parameters)}, but closed reservations of "
+            f"{state.budget.name!r} have {left} left. Plan again: the rest must be paid for.",
+            spent=0,
+            asked=count,
+            left=left,
+        )
+    for name, kind, number in given:
+        taken = min(number, count)
+        count -= taken
+        if taken:
+            cap = update(caps).where(caps.c.name == name, caps.c.kind == kind)
+            connection.execute(cap.values(num_moved=caps.c.num_moved + taken))
+            append(connection, state.budget.name, MOVED, name, {"kind": kind, "count": taken, "to": to})
+
+
+def _enter_cap(connection: Connection, key: bytes, name: str, kind: str, cap: Cap, made_at: str) -> None:
+    parameters = canonical(dict(cap.parameters))
+    head = cap_genesis(name, kind, parameters, cap.count, cap.per_holder, key)
+    values = {"parameters": parameters, "cap": cap.count, "per_holder": cap.per_holder, "last_at": made_at}
+    zeros = {"num_moved": 0, "num_drawn": 0, "num_draws": 0}
+    connection.execute(insert(caps).values(name=name, kind=kind, **values, **zeros, head_hash=head))

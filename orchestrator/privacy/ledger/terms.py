@@ -1,0 +1,168 @@
+"""What a reservation says: its caps, its cost, its budget. The ledger keeps it as JSON and compares it word by word."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.privacy.ledger.budget import Cost
+from orchestrator.privacy.ledger.hash_chain import canonical
+
+MAX_COUNT = 2**62  # what every database can add up in 64 bits
+
+_LAST_DIGITS = 1e-6  # how far ε may move between versions of the numerical libraries and be the same cost
+
+
+@dataclass(frozen=True)
+class Cap:
+    """At most `count` releases of one law; `parameters` (JSON scalars) say which.
+
+    Args:
+        parameters: everything that the price of a token depends on: noise, rate, the split it looks at.
+        count: tokens, or units of a price where tokens have different prices (`Ledger.draw`, `price`).
+        per_holder: the most that one holder (a trial) may draw, in the same unit; None sets no limit of its own.
+    """
+
+    parameters: Mapping[str, str | float | int]
+    count: int
+    per_holder: int | None = None
+
+    def terms(self) -> dict[str, Any]:
+        """Return the cap as JSON."""
+        return {"parameters": dict(self.parameters), "count": self.count, "per_holder": self.per_holder}
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """One cap in the ledger and how much of it was drawn, in the unit of the cap.
+
+    `secret` says that the number drawn must not leave the operator: the search's own number of trials is secret.
+    """
+
+    name: str
+    kind: str
+    cap: Cap
+    drawn: int
+    reserved_at: str
+    budget: str
+    closed: bool
+    secret: bool
+
+
+@dataclass(frozen=True)
+class Terms:
+    """A reservation as it was asked for.
+
+    Args:
+        budget: whose data it spends on.
+        caps: by kind of release.
+        cost: of all caps together, but for the tokens that were reused.
+        max_holders: the most holders (trials) that may draw from kinds with a `per_holder` limit, one entry each
+            (`entry_of`).
+        reused: tokens taken over from closed reservations, by kind; counted in the caps.
+        has_secret: whether a secret is kept with it.
+    """
+
+    budget: str
+    caps: Mapping[str, Cap]
+    cost: Cost
+    max_holders: int | None = None
+    reused: Mapping[str, int] = field(default_factory=dict)
+    has_secret: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the terms as JSON, kinds in order."""
+        return {
+            "budget": self.budget,
+            "caps": {kind: cap.terms() for kind, cap in sorted(self.caps.items())},
+            "cost": self.cost.terms(),
+            "max_holders": self.max_holders,
+            "reused": dict(self.reused),
+            "has_secret": self.has_secret,
+        }
+
+    @classmethod
+    def from_text(cls, text: str) -> Terms:
+        """Return the terms that a row holds."""
+        return cls.of_json(json.loads(text))
+
+    @classmethod
+    def of_json(cls, content: Mapping[str, Any]) -> Terms:
+        """Return the terms that `to_json` wrote."""
+        caps = {kind: Cap(**cap) for kind, cap in content["caps"].items()}
+        return cls(**{**content, "caps": caps, "cost": Cost.of_terms(content["cost"])})
+
+
+def entry_of(kind: str) -> str:
+    """Return which entry of a menu a kind of release belongs to: '2' for 'train_step/2'; '' where there is no menu."""
+    return kind.partition("/")[2]
+
+
+def require_terms(name: str, terms: Terms) -> None:
+    """Refuse a reservation that says nothing, or what cannot be counted.
+
+    Raises:
+        ValueError: saying which part.
+    """
+    if not terms.caps:
+        raise ValueError(f"Reservation {name!r} has no caps: name at least one kind of release and its count.")
+    for kind, cap in terms.caps.items():
+        _require_count(f"The cap of {kind!r}", cap.count)
+        if cap.per_holder is not None:
+            _require_count(f"per_holder of {kind!r}", cap.per_holder)
+    canonical(terms.to_json())
+    per_holder = [kind for kind, cap in terms.caps.items() if cap.per_holder is not None]
+    if terms.max_holders is not None:
+        _require_count(f"max_holders of {name!r}", terms.max_holders)
+        if not per_holder:
+            raise ValueError(f"{name!r} has max_holders but no cap with per_holder: there is no entry to take.")
+    _require_reusable(name, terms)
+
+
+def _require_reusable(name: str, terms: Terms) -> None:
+    if terms.reused and (terms.max_holders is not None or terms.has_secret):
+        raise ValueError(f"{name!r} reuses tokens: only where every token is composed on its own, no menu, no secret.")
+    for kind, count in terms.reused.items():
+        _require_count(f"reused {kind!r}", count)
+        cap = terms.caps.get(kind)
+        if cap is None or cap.count < count or cap.per_holder is not None:
+            raise ValueError(f"{name!r} reuses {count} {kind!r} tokens, but its cap is {cap}: not above its count.")
+
+
+def require_same(name: str, known: Terms, wanted: Terms) -> None:
+    """Refuse other terms under a name that is taken; what was reused is the first call's business.
+
+    Raises:
+        ValueError: naming what differs.
+    """
+    for kind in sorted(known.caps.keys() | wanted.caps.keys()):
+        before, now = (terms.caps[kind].terms() if kind in terms.caps else None for terms in (known, wanted))
+        if before != now:
+            raise ValueError(
+                f"{name!r} is already reserved with other caps: {kind!r} is {before} in the ledger and {now} now. "
+                "A cap is fixed before the first release; give the new sweep a new name."
+            )
+    for what in ("budget", "max_holders", "has_secret"):
+        before, now = getattr(known, what), getattr(wanted, what)
+        if before != now:
+            raise ValueError(f"{name!r} is already reserved with another {what}: {before!r}, now {now!r}.")
+    if not _same_cost(known.cost, wanted.cost):
+        raise ValueError(
+            f"{name!r} is already reserved at another cost: {known.cost.terms()} in the ledger and "
+            f"{wanted.cost.terms()} now. Give the new sweep a new name."
+        )
+
+
+def _same_cost(known: Cost, wanted: Cost) -> bool:
+    if (known.renyi is None) != (wanted.renyi is None) or canonical(known.rule) != canonical(wanted.rule):
+        return False
+    pairs = [(known.epsilon, wanted.epsilon), (known.delta, wanted.delta), (known.renyi or 0.0, wanted.renyi or 0.0)]
+    return all(math.isclose(*pair, rel_tol=_LAST_DIGITS) for pair in pairs)
+
+
+def _require_count(what: str, count: object) -> None:
+    if type(count) is not int or not 1 <= count <= MAX_COUNT:
+        raise ValueError(f"{what} must be a positive int, at most 2**62; got {count!r}.")

@@ -1,0 +1,1 @@
+"""The ways to count a search; one file a rule."""

@@ -1,0 +1,89 @@
+"""The two kinds of release of a search, a training step and a score, each with its law, its event and a cap."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import dp_accounting as dp
+from pydantic import Field
+
+from orchestrator.privacy.accountant.events import pure_step
+from orchestrator.privacy.rules.base import Frozen
+
+StepNoise = Literal["gaussian", "laplace"]
+Metric = Literal["count", "confusion_matrix", "clipped_mean_loss"]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class StepCap(Frozen):
+    """At most `num_steps` noisy sums over Poisson samples: all trials, retries and spare steps of a sweep together.
+
+    Args:
+        sampling_prob: of each example, in (0, 1].
+        noise_multiplier: noise in multiples of the clipping norm: standard deviation for Gaussian noise and an L2 clip,
+            scale (1/√2 of the standard deviation) for Laplace noise and an L1 clip.
+        num_steps: the cap.
+        noise: kind of noise.
+        num_coordinates: length of the clipped vector; matters for Laplace noise only.
+    """
+
+    sampling_prob: Annotated[float, Field(gt=0, le=1)]
+    noise_multiplier: Positive
+    num_steps: Annotated[int, Field(ge=1)]
+    noise: StepNoise = "gaussian"
+    num_coordinates: Annotated[int, Field(ge=1)] = 1
+
+    def event(self) -> dp.DpEvent:
+        """Return one step's event."""
+        release = _noisy_vector(self.noise, self.noise_multiplier, self.num_coordinates)
+        return dp.PoissonSampledDpEvent(self.sampling_prob, release)
+
+    def law(self) -> dict[str, str | float | int]:
+        """Return what one token stands for, as JSON values."""
+        return _law(self.noise, self.noise_multiplier, self.sampling_prob, self.num_coordinates)
+
+
+class EvaluationCap(Frozen):
+    """At most `count` noisy scores over the private rows: sensitivity 1, every row looked at.
+
+    The metrics are a count of hits, a confusion matrix (one record is in one cell, each cell gets noise) and a sum of
+    losses clipped to [0, B], in units of B. The noise multiplier is the noise's scale in those units; a record moves
+    one number by 1 at most, so the sensitivity is 1 in L1 as in L2.
+    """
+
+    noise_multiplier: Positive
+    count: Annotated[int, Field(ge=1)]
+    metric: Metric = "count"
+    noise: StepNoise = "gaussian"
+    num_coordinates: Annotated[int, Field(ge=1)] = 1
+
+    def event(self) -> dp.DpEvent:
+        """Return one score's event."""
+        return _noisy_vector(self.noise, self.noise_multiplier, self.num_coordinates)
+
+    def law(self) -> dict[str, str | float | int]:
+        """Return what one token stands for, as JSON values."""
+        return _law(self.noise, self.noise_multiplier, 1.0, self.num_coordinates) | {"metric": self.metric}
+
+
+def _noisy_vector(noise: StepNoise, noise_multiplier: float, num_coordinates: int) -> dp.DpEvent:
+    """Return the event of a noisy vector of sensitivity 1: in L2 with Gaussian noise, in L1 with Laplace noise.
+
+    Formal guarantees:
+        Gaussian noise is rotation invariant, so one number and K numbers cost the same. Laplace noise on one number has
+        its own distribution; on K numbers it is (1/σ)-DP and nothing more is used.
+    """
+    if noise == "gaussian":
+        return dp.GaussianDpEvent(noise_multiplier)
+    return dp.LaplaceDpEvent(noise_multiplier) if num_coordinates == 1 else pure_step(noise_multiplier)
+
+
+def _law(
+    noise: StepNoise, noise_multiplier: float, sampling_prob: float, num_coordinates: int
+) -> dict[str, str | float | int]:
+    law: dict[str, str | float | int] = {
+        "noise": noise,
+        "noise_multiplier": noise_multiplier,
+        "sampling_prob": sampling_prob,
+    }
+    return law if noise == "gaussian" else law | {"num_coordinates": num_coordinates}

@@ -1,0 +1,128 @@
+"""Rule 2: each trial picks its noise, sampling rate and length from a finite menu that was declared before."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
+from pydantic import Field, model_validator
+
+from orchestrator.privacy.accountant import accountant, bounds
+from orchestrator.privacy.accountant.accountant import Adjacency, Certificate
+from orchestrator.privacy.accountant.distribution import discretisation, loss_distribution
+from orchestrator.privacy.accountant.events import Releases
+from orchestrator.privacy.accountant.profile import loss_range, of_profiles, profiles
+from orchestrator.privacy.ledger.ledger import Cap
+from orchestrator.privacy.rules.base import CostRule, times
+from orchestrator.privacy.rules.caps import SweepCaps
+
+_GRID = 1e-4
+_MAX_TRIAL_RANGE = 100.0  # a million points for one trial
+_MAX_TOTAL_RANGE = 1e4
+
+
+class Menu(CostRule):
+    """At most `num_trials` trials, each one entry of a menu: whole, even if it stops early.
+
+    Args:
+        entries: what one trial of each entry may release, its retries and scores included.
+        num_trials: the cap on trials that begin.
+
+    Formal guarantees:
+        At every ε from −∞ to ∞, in each direction, the pointwise maximum of the entries' privacy profiles is the
+        profile of some pair of laws. Given two adjacent data sets, the independent draws of any entry's tokens can be
+        made from one draw of that pair (Blackwell), and the trial from them; so whatever all trials show is made from
+        `num_trials` independent draws of that pair, each used when a trial begins and picks its entry. Adaptive picks,
+        concurrent trials and early stops are covered. The ε is that of the pair composed `num_trials` times. A trial
+        that draws from two entries is not covered: the ledger must hold a trial to one.
+    """
+
+    rule: Literal["menu"] = "menu"
+    entries: Annotated[tuple[SweepCaps, ...], Field(min_length=1)]
+    num_trials: Annotated[int, Field(ge=1)]
+
+    @model_validator(mode="after")
+    def _one_split(self) -> Self:
+        if len({(entry.disjoint, entry.disjoint and entry.evaluation is not None) for entry in self.entries}) > 1:
+            raise ValueError("Either all entries of a menu use disjoint records and have scores on them, or none does.")
+        return self
+
+    def certificate(self, delta: float, adjacency: Adjacency = "add-or-remove-one") -> Certificate:
+        """Return the ε of `num_trials` worst trials."""
+        accountant.check_delta(delta)
+        sides = self._sides(adjacency)
+        return accountant.largest(self._side_certificate(side, delta, adjacency) for side in sides)
+
+    def renyi(self, order: float, adjacency: Adjacency = "add-or-remove-one") -> float:
+        """Return `num_trials` times the largest Rényi ε of an entry at one order; inf under replace-one."""
+        return self.num_trials * max(entry.renyi(order, adjacency) for entry in self.entries)
+
+    def tokens(self) -> dict[str, Cap]:
+        """Return one cap for each kind of release of each entry: what it would be if all trials chose that entry."""
+        kinds = enumerate(times(entry.tokens(), self.num_trials) for entry in self.entries)
+        return {kind_of_entry(kind, i): cap for i, tokens in kinds for kind, cap in tokens.items()}
+
+    def per_holder(self) -> dict[str, int]:
+        """Return what one trial may draw of each entry's kinds; a trial draws from one entry only."""
+        kinds = enumerate(entry.tokens() for entry in self.entries)
+        return {kind_of_entry(kind, i): cap.count for i, tokens in kinds for kind, cap in tokens.items()}
+
+    @property
+    def max_holders(self) -> int:
+        """The cap on trials."""
+        return self.num_trials
+
+    def with_trials(self, num_trials: int) -> Menu:
+        """Return the same menu for another number of trials."""
+        return self.model_copy(update={"num_trials": num_trials})
+
+    def describe(self) -> str:
+        """Return one sentence for the statement."""
+        return (
+            f"At most {self.num_trials:,} trials, each charged as a whole one of {len(self.entries)} entries (noise, "
+            "sampling rate, steps, scores) declared before the search, which is free to choose; everything may be "
+            "published."
+        )
+
+    def _sides(self, adjacency: Adjacency) -> list[tuple[Releases, ...]]:
+        """Return, for each side of the split, the entries' releases on that side, each once and sorted."""
+        by_entry = [entry.releases(adjacency) for entry in self.entries]
+        return [tuple(sorted(set(side), key=lambda entry: entry.counts)) for side in zip(*by_entry, strict=True)]
+
+    def _side_certificate(self, entries: tuple[Releases, ...], delta: float, adjacency: Adjacency) -> Certificate:
+        if len(entries) == 1 or delta == 0:
+            composed = [Releases(tuple((r, n * self.num_trials) for r, n in e.counts), e.private) for e in entries]
+            return accountant.largest(accountant.certify(releases, delta, adjacency) for releases in composed)
+        worst = _worst(entries, adjacency)
+        if worst is not None and self.num_trials * np.ptp(loss_range(worst)) <= _MAX_TOTAL_RANGE:
+            epsilon = float(worst.self_compose(self.num_trials).get_epsilon_for_delta(delta))
+            return Certificate(max(0.0, epsilon), "PLD of the pointwise worst entry", _GRID)
+        if adjacency != "add-or-remove-one":
+            raise ValueError(f"{adjacency} needs privacy loss distributions: too little noise for one in this menu.")
+        curve = np.max([bounds.renyi(entry, bounds.ALL_ORDERS) for entry in entries], axis=0)
+        epsilon = bounds.from_renyi(bounds.ALL_ORDERS, self.num_trials * curve, delta)
+        return Certificate(epsilon, "RDP of the worst entry, off the PLD grid", None)
+
+
+def kind_of_entry(kind: str, entry: int) -> str:
+    """Return the name under which the ledger counts one kind of release of one entry of a menu."""
+    return f"{kind}/{entry}"
+
+
+@lru_cache(maxsize=2)
+def _worst(entries: tuple[Releases, ...], adjacency: Adjacency) -> PrivacyLossDistribution | None:
+    """Return the loss distribution of the pointwise worst profile; None where one does not fit into memory."""
+    found = [loss_distribution(entry, discretisation(entry), adjacency) for entry in entries]
+    losses = [distribution for distribution in found if distribution is not None]
+    ranges = [loss_range(distribution) for distribution in losses]
+    low, high = (min(a for a, _ in ranges), max(b for _, b in ranges)) if ranges else (0.0, 0.0)
+    if len(losses) < len(entries) or high - low > _MAX_TRIAL_RANGE:
+        return None
+    lowest = math.floor(low / _GRID)
+    epsilons = np.arange(lowest, math.ceil(high / _GRID) + 1) * _GRID
+    directions = zip(*(profiles(distribution, epsilons) for distribution in losses), strict=True)
+    remove, add = (np.max(direction, axis=0) for direction in directions)
+    return of_profiles(remove, add, lowest, _GRID)

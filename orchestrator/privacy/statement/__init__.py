@@ -1,0 +1,1 @@
+"""The privacy statement: its fields, its text, and how it is made."""

@@ -1,0 +1,103 @@
+"""A run or sweep that is there already, found by its folder or name and read from what it wrote there.
+
+Nothing here loads a model, Ray or the ledger: what `dpzo status`, `dpzo resume` and `dpzo export` begin with.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from orchestrator.config.loading import load_run, load_sweep
+from orchestrator.config.models import LedgeredConfig, SweepConfig
+from orchestrator.storage.paths import CONFIG_FILE, DEFAULT_FOLDER, Storage, storage_in
+
+State = Literal["running", "interrupted", "finished"]
+
+
+@dataclass(frozen=True)
+class Existing:
+    """What was started, and where it lies now, which is where it is gone on with."""
+
+    config: LedgeredConfig
+    storage: Storage
+
+    @property
+    def is_sweep(self) -> bool:
+        """Whether it is a search, and not one run."""
+        return isinstance(self.config, SweepConfig)
+
+    def state(self) -> State:
+        """Return whether it is finished, held by a live process, or neither: killed, or stopped by an error."""
+        if self.storage.result_file.exists():
+            return "finished"
+        return "running" if self.storage.is_held() else "interrupted"
+
+
+def find(place: str | Path) -> Existing:
+    """Return the run or sweep in a folder, or of a name in the default storage folder.
+
+    Raises:
+        ValueError: there is none.
+    """
+    folder = folder_of(place)
+    if folder is None:
+        raise ValueError(
+            f"{place}: there is no {CONFIG_FILE}; expected the folder of a run or sweep, or its name in "
+            f"{DEFAULT_FOLDER}/. It is written once the privacy budget is reserved: before that, start it with its "
+            "configuration file."
+        )
+    settings = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    config = load_sweep(settings) if "search" in settings else load_run(settings)
+    config = config.model_copy(update={"storage_path": str(folder.parent)})
+    return Existing(config, storage_in(folder.parent, config, folder.name))
+
+
+def folder_of(place: str | Path) -> Path | None:
+    """Return the folder with a configuration that is meant, if there is one."""
+    wanted = Path(place).expanduser()
+    candidates = [wanted, *([DEFAULT_FOLDER / wanted] if len(wanted.parts) == 1 else [])]
+    return next((folder.resolve() for folder in candidates if (folder / CONFIG_FILE).is_file()), None)
+
+
+def all_in(root: Path) -> list[Existing]:
+    """Return the runs and sweeps of a storage folder, by name."""
+    return [find(path.parent) for path in sorted(root.glob(f"*/{CONFIG_FILE}"))]
+
+
+def to_resume(place: str | Path) -> LedgeredConfig:
+    """Return the configuration to start again, which goes on where the killed run or sweep was.
+
+    Args:
+        place: its folder, or its name in the default storage folder.
+
+    Raises:
+        ValueError: nothing was started there, it is finished, a live process holds it, its folder has another name
+            now, or its ledger stayed behind.
+    """
+    existing = find(place)
+    config, storage, state = existing.config, existing.storage, existing.state()
+    what = "sweep" if existing.is_sweep else "run"
+    if state == "finished":
+        raise ValueError(
+            f"{storage.folder}: this {what} is finished; its results are in {storage.result_file.name}, and "
+            "`dpzo export` rebuilds its model. There is nothing to resume."
+        )
+    if state == "running":
+        raise ValueError(
+            f"{storage.folder}: this {what} is held by a live process; `dpzo status {place}` shows it. Wait, or end "
+            "that process."
+        )
+    if config.name != storage.name:
+        raise ValueError(
+            f"{storage.folder} is the folder of {config.name!r}, under which the ledger knows it. Name it "
+            f"{config.name} again."
+        )
+    if storage.ledger_url is None and not storage.ledger_file.is_file():
+        raise ValueError(
+            f"{storage.root}: the ledger {storage.ledger_file.name} from which {config.name!r} drew is not here. Bring "
+            "the whole storage folder: without it what was spent is not known."
+        )
+    return config

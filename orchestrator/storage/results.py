@@ -1,0 +1,113 @@
+"""What is written when a run or sweep is done: results, statement and model, each in full or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import to_json
+
+from orchestrator.config.loading import resolved_json
+from orchestrator.privacy.statement.statement import PrivacyStatement
+from orchestrator.storage.paths import Storage
+from trainers.config import RunConfig
+from trainers.run.header import flat
+
+if TYPE_CHECKING:
+    from orchestrator.storage.trials import TrialRow
+
+_PLACE_AND_SPEED = ("storage_path", "performance.", "resources.", "search.concurrent_trials", "budget.patience_s")
+
+
+_STATED = ("performance.evaluator", "performance.vllm.batch_invariant")  # speed, but the statement names them
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What `dpzo train` ends with. `score` is accuracy in [0, 1], None without validation data."""
+
+    name: str
+    folder: Path
+    model_folder: Path
+    steps: int
+    steps_charged: int
+    zero_shot: float | None
+    score: float | None
+    scores: list[float | None]
+    seconds: float
+    statement: PrivacyStatement
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """What `dpzo sweep` ends with; `best` is a complete trial, None where no trial finished.
+
+    Under `release: best` the winner stands alone, and `seconds` is None: it would tell how many trials there were. With
+    `search.tune_on` the trials trained on public rows, and `private_score` is that of the one private run.
+    """
+
+    name: str
+    folder: Path
+    model_folder: Path | None
+    trials: list[TrialRow]
+    best: TrialRow | None
+    zero_shot: float | None
+    seconds: float | None
+    statement: PrivacyStatement
+    private_score: float | None = None
+
+
+def result_json(result: RunResult | SweepResult) -> str:
+    """Return a result as JSON; the statement is in it, and an infinite ε (or a score that is no number) is null."""
+    return to_json(result, indent=2, inf_nan_mode="null").decode() + "\n"
+
+
+def require_same_settings(storage: Storage, config: RunConfig) -> None:
+    """Refuse a folder where the settings of another run or sweep stand; place and speed may differ.
+
+    Raises:
+        ValueError: naming the settings that differ.
+    """
+    if not storage.config_file.exists():
+        return
+    known, wanted = (dict(flat(json.loads(text))) for text in (storage.config_file.read_text(), resolved_json(config)))
+    different = [
+        key
+        for key in sorted(known.keys() | wanted.keys())
+        if known.get(key) != wanted.get(key)
+        and (not key.startswith(_PLACE_AND_SPEED) or (key in _STATED and key in known))
+    ]
+    if different:
+        details = "; ".join(f"{key}: {known.get(key)!r} there, {wanted.get(key)!r} now" for key in different)
+        raise ValueError(f"name: {storage.folder} holds other settings ({details}). Give another name.")
+
+
+def write_config(storage: Storage, config: RunConfig) -> None:
+    """Write the resolved configuration into the run's folder."""
+    write_whole(storage.config_file, resolved_json(config))
+
+
+def write_result(storage: Storage, result: RunResult | SweepResult) -> None:
+    """Write the statement, as JSON and as text, and then the results."""
+    write_whole(storage.statement_file, result.statement.model_dump_json(indent=2) + "\n")
+    write_whole(storage.statement_file.with_suffix(".txt"), result.statement.text())
+    write_whole(storage.result_file, result_json(result))
+
+
+def read_result(storage: Storage) -> dict[str, Any] | None:
+    """Return the results of a finished run, or None."""
+    return json.loads(storage.result_file.read_text()) if storage.result_file.exists() else None
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that a kill leaves the old one or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

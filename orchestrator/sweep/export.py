@@ -1,0 +1,104 @@
+"""`dpzo export`: the model of any released trial, rebuilt from its release log, whenever it is wanted.
+
+A release log with the base model is the model; a sweep keeps the logs of all trials that it releases, and exports the
+best one alone. The folder may have been moved; the base model must lie where the configuration says.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from orchestrator.config.loading import load_run, load_sweep
+from orchestrator.config.models import SweepConfig
+from orchestrator.planning.plan import make_plan
+from orchestrator.storage.paths import Storage
+from orchestrator.sweep.public_tuning import public_rows
+from orchestrator.sweep.rebuild import rebuild_from
+from trainers.config import EvaluatorName, RunConfig
+from trainers.run.base_run import LOG_NAME
+
+
+class Replay(NamedTuple):
+    """The settings of a run, the folder of its release log, and the steps that must be in it."""
+
+    config: RunConfig
+    folder: Path
+    steps: int
+
+
+def export(source: Path, to: Path, trial: int | None = None, evaluator: EvaluatorName | None = None) -> Path:
+    """Export the model of a finished run, or of one trial of a finished sweep, and return its folder.
+
+    Args:
+        source: folder of the run or sweep, with its config.json and result.json.
+        to: a new or empty folder.
+        trial: number of a trial of a sweep; when None the best one (after public tuning, the private run).
+        evaluator: what replays the log, to the same bits; that of the run when None.
+
+    Raises:
+        ValueError: nothing is finished there, the trial is not released or took no step, or `to` holds files.
+    """
+    storage = Storage(source.expanduser().resolve().parent, source.expanduser().resolve().name)
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise ValueError(f"--to {to}: holds something already; name a new or empty folder")
+    config, result = _finished(storage)
+    if isinstance(config, SweepConfig):
+        settings, folder, steps = _released_trial(storage, config, result, trial)
+    else:
+        settings, folder, steps = _released_run(storage, config, result, trial)
+    if not (folder / LOG_NAME).is_file():
+        raise ValueError(f"{folder / LOG_NAME}: there is no release log, from which the model could be rebuilt")
+    if evaluator is not None:
+        speed = settings.performance.model_copy(update={"evaluator": evaluator})
+        settings = settings.model_copy(update={"performance": speed})
+    rebuild_from(settings, folder, steps, to, storage.name if trial is None else f"trial {trial}")
+    return to
+
+
+def _finished(storage: Storage) -> tuple[RunConfig, dict[str, Any]]:
+    for file in (storage.config_file, storage.result_file):
+        if not file.is_file():
+            raise ValueError(
+                f"{storage.folder}: there is no {file.name}; expected the folder of a finished run or sweep"
+            )
+    settings = json.loads(storage.config_file.read_text(encoding="utf-8"))
+    config = load_sweep(settings) if "search" in settings else load_run(settings)
+    return config, json.loads(storage.result_file.read_text(encoding="utf-8"))
+
+
+def _released_run(storage: Storage, config: RunConfig, result: dict[str, Any], trial: int | None) -> Replay:
+    if trial is not None:
+        raise ValueError(f"--trial {trial}: {storage.name!r} is one run, without trials; leave it out")
+    return Replay(make_plan(config).trial({}), storage.folder, result["steps"])
+
+
+def _released_trial(storage: Storage, config: SweepConfig, result: dict[str, Any], trial: int | None) -> Replay:
+    row: dict[str, Any] | None = result["best"] if trial is None else _row(storage, config, result, trial)
+    if row is None:
+        raise ValueError(f"{storage.folder}: no trial of this sweep finished; name one that took steps by --trial")
+    settings = make_plan(config).trial(row["values"])
+    if config.search.tune_on is None:
+        alone = config.search.release == "best"
+        return Replay(settings, storage.folder if alone else storage.trial_folder(row["number"]), row["steps"])
+    if trial is None:  # the private run with the best settings, of which only the log knows how far it came
+        return Replay(settings, storage.folder, 1)
+    public = public_rows(config.search.tune_on, config.data.train).put_into(settings)
+    return Replay(public, storage.trial_folder(row["number"]), row["steps"])
+
+
+def _row(storage: Storage, config: SweepConfig, result: dict[str, Any], number: int) -> dict[str, Any]:
+    """Return what is known of a trial that is released."""
+    best = result["best"]
+    if config.search.release == "best" and (best is None or number != best["number"]):
+        raise ValueError(
+            f"--trial {number}: Release 'best' publishes the winner alone; with another trial its ε would not hold. Of "
+            f"the winner: take its model in {storage.model_folder}, or run a sweep with release 'all'."
+        )
+    found = {row["number"]: row for row in result["trials"]}
+    if number not in found:
+        raise ValueError(f"--trial {number}: {storage.name!r} has the trials {', '.join(map(str, sorted(found)))}")
+    if not found[number]["steps"]:
+        raise ValueError(f"--trial {number}: it took no step ({found[number]['state']}): its model is the base model")
+    return found[number]

@@ -1,0 +1,110 @@
+"""The workers of a lane: one group of Ray Train that lives through many trials, and is told what to do next.
+
+Starting a group takes many seconds, a trial may take one. The lane leaves an order on the desk (which trial, and up to
+which score), rank 0 takes it and tells the others, all of them train, rank 0 leaves the report. Orders and reports are
+settings and public (or released) scores. A group that was started again after a loss finds the latest order, and the
+trial's release log: it replays what was released, and goes on.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from threading import Thread
+from typing import Any
+
+import ray
+from ray.exceptions import RayTaskError
+
+from orchestrator.sweep.trial import Job, Trial
+from trainers.run.base_run import Workspace
+from trainers.workers.ranks import Ranks
+from trainers.workers.ray_worker import Desk, run_workers
+
+_LOOK_S = 1.0  # how often a lane that waits looks whether its workers still live
+_GOODBYE_S = 20.0
+
+
+@dataclass(frozen=True)
+class TakeTrials:
+    """The errand: trials as the desk orders them, until it orders none."""
+
+    job: Job
+
+    def __call__(self, ranks: Ranks, desk: Any) -> None:
+        """Take them together with the other ranks."""
+        with closing(self.job.workspace(ranks)) as workspace:
+            self._take(workspace, ranks, desk)
+
+    def _take(self, workspace: Workspace, ranks: Ranks, desk: Any) -> None:
+        number, at_work, trial, reports = 0, None, None, []
+        while True:
+            number, order = _after(number, ranks, desk)
+            if trial is not None and (order is None or order["trial"] != at_work):
+                trial.close()
+            if order is None:
+                return
+            if trial is None or order["trial"] != at_work:
+                at_work, trial, reports = order["trial"], Trial(self.job, workspace, order["values"], ranks), []
+            while len(reports) <= order["segment"]:  # more than one after a restart: replayed, and scored as before
+                reports.append(trial.report())
+            if ranks.leads:
+                ray.get(desk.answer.remote(number, reports[order["segment"]]))
+
+
+def _after(done: int, ranks: Ranks, desk: Any) -> tuple[int, Any]:
+    """Return the order after number `done`, on every rank."""
+    return ranks.told(lambda: ray.get(desk.next_order.remote(done)))
+
+
+class Workers:
+    """A group of workers, started at once and dismissed by `close`."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._desk = Desk.remote()
+        self._trial, self._segment, self._values = 0, 0, {}
+        self._lost: BaseException | None = None
+        self._thread = Thread(target=self._live, daemon=True)
+        self._thread.start()
+
+    def begin(self, values: dict[str, Any]) -> None:
+        """Take the next trial; the workers hear of it with its first order."""
+        self._trial, self._segment, self._values = self._trial + 1, 0, values
+
+    def report(self) -> dict[str, Any]:
+        """Order the next segment, and return its report.
+
+        Raises:
+            Exception: what the trial failed of.
+            RuntimeError: the workers were lost too often.
+        """
+        order = {"trial": self._trial, "values": self._values, "segment": self._segment}
+        number = ray.get(self._desk.order.remote(order))
+        self._segment += 1
+        answer = self._desk.answer_to.remote(number)
+        while not ray.wait([answer], timeout=_LOOK_S)[0]:
+            if not self._thread.is_alive():
+                raise RuntimeError("the workers of a lane were lost, and Ray Train gave them up") from self._lost
+        try:
+            return ray.get(answer)
+        except RayTaskError as error:
+            raise error.cause from None
+
+    def close(self) -> None:
+        """Dismiss the workers; those that do not go by themselves go with the lane's process."""
+        ray.get(self._desk.order.remote(None))
+        self._thread.join(_GOODBYE_S)
+
+    def _live(self) -> None:
+        storage = self._job.storage
+        try:
+            run_workers(
+                TakeTrials(self._job),
+                self._job.config,
+                f"{storage.name}-lane",
+                storage.operator_folder / "train",
+                self._desk,
+            )
+        except Exception as error:  # noqa: BLE001 - the lane raises it, when it next asks
+            self._lost = error

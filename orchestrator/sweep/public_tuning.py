@@ -1,0 +1,94 @@
+"""Rule 6: trials on public or synthetic examples, which cost nothing, before one private run with the best settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from trainers.config import RunConfig
+from trainers.config.mechanism import mechanism_plan
+from trainers.data.fingerprint import fingerprint
+from trainers.data.sources import same_source, stream_records
+from trainers.run.base_run import BaseRun, Tokens, Workspace
+from trainers.workers.ranks import Ranks
+from trainers.workspace import open_run
+
+Config = TypeVar("Config", bound=RunConfig)
+
+
+class FreeTokens:
+    """Tokens of a run on public rows: there is nothing to count."""
+
+    def draw(self, step: int) -> None:
+        """Let the step pass."""
+
+
+@dataclass(frozen=True)
+class PublicRows:
+    """Rows that were declared public, in place of the private ones."""
+
+    source: str
+    count: int
+
+    def put_into(self, config: Config) -> Config:
+        """Return a configuration that trains on these rows with its own batch size and noise."""
+        data = config.data.model_copy(
+            update={
+                "train": self.source,
+                "num_examples": self.count,
+                "user_column": None,
+                "max_examples_per_user": None,
+                "num_users": None,
+                "shots": None,
+            }
+        )
+        batch_size = min(config.privacy.expected_batch_size, float(self.count))
+        privacy = config.privacy.model_copy(update={"expected_batch_size": batch_size})
+        return config.model_copy(update={"data": data, "privacy": privacy})
+
+
+def public_rows(source: str, private: str) -> PublicRows:
+    """Count the rows of a public source, beside the private one.
+
+    Raises:
+        ValueError: it cannot be read, is empty, or is the private one, on which no trial is free.
+    """
+    if same_source(private, source, "search.tune_on"):
+        raise ValueError(
+            "search.tune_on is data.train itself, and trials on public rows are not charged. Give public or synthetic "
+            "rows, or leave it out: then every trial is counted"
+        )
+    count = sum(1 for _ in stream_records(source, "search.tune_on"))
+    if count == 0:
+        raise ValueError(f"search.tune_on: {source} has no rows")
+    return PublicRows(source, count)
+
+
+def require_public(rows: PublicRows, config: RunConfig, key: bytes) -> None:
+    """Refuse to tune for nothing on the private rows themselves, and on those that trials are scored on.
+
+    Args:
+        rows: what was declared public.
+        config: of the sweep.
+        key: of the ledger, for the fingerprints.
+
+    Raises:
+        ValueError: the rows are those of data.train, whatever the file's name, or of data.validation.
+    """
+    if fingerprint(rows.source, key, "search.tune_on") == fingerprint(config.data.train, key):
+        raise ValueError(
+            "search.tune_on holds the private rows of data.train themselves, and trials on it are not charged. Give "
+            "public or synthetic rows, or leave it out."
+        )
+    validation = config.data.validation
+    if validation is not None and same_source(validation, rows.source, "search.tune_on"):
+        raise ValueError("search.tune_on is data.validation: trials would be scored on what they train on. Divide it.")
+
+
+def open_public_run(workspace: Workspace, config: RunConfig, folder: Path, ranks: Ranks | None = None) -> BaseRun:
+    """Open a trial on public rows: the same method and noise, and no ledger."""
+    free = FreeTokens()
+    return open_run(
+        workspace, config, mechanism_plan(config, config.privacy.noise_multiplier), Tokens(free, free), folder, ranks
+    )

@@ -1,0 +1,169 @@
+"""The Optuna search of a sweep, as Ray Tune drives it, telling the truth about every trial.
+
+Ray's `OptunaSearch` stores a trial that a scheduler stopped as COMPLETE, leaves one with a NaN score RUNNING, and
+ties no Optuna trial to its Tune trial. Samplers learn from these states and people read them in dashboards, so they
+are mended here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+import optuna
+from optuna.exceptions import StorageInternalError
+from optuna.trial import TrialState
+from ray.tune.search.optuna import OptunaSearch
+from sqlalchemy import make_url
+from sqlalchemy.exc import DBAPIError
+
+from orchestrator.privacy.errors import LedgerUnreachable
+from orchestrator.privacy.ledger.drawer import PATIENCE_S, patiently
+from orchestrator.privacy.ledger.store import is_away
+from orchestrator.storage.trials import TrialRow, row_of_study
+from search_spaces.config import SearchConfig
+from search_spaces.space import define_by_run
+
+METRIC = "score"
+Answer = TypeVar("Answer")
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+def open_search(
+    search: SearchConfig, study_name: str, database_url: str, patience_s: float = PATIENCE_S
+) -> TruthfulSearch:
+    """Return the search of a sweep over the study `study_name` in the database, created if it is new.
+
+    Args:
+        search: the sweep's settings.
+        study_name: the sweep's name.
+        database_url: with its driver, as `Ledger.url` tells it.
+        patience_s: how long to wait for a database that does not answer.
+
+    Raises:
+        LedgerUnreachable: the database did not answer for `patience_s`.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # the live table tells what its messages would
+    samplers = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
+    waits = {"timeout": 60} if make_url(database_url).get_backend_name() == "sqlite" else {"connect_timeout": 10}
+    engine = {"connect_args": waits, "pool_pre_ping": True}
+
+    def made() -> TruthfulSearch:
+        return TruthfulSearch(
+            patience_s=patience_s,
+            space=define_by_run(search.parameters),
+            metric=METRIC,
+            mode="max",
+            sampler=samplers[search.sampler](seed=search.seed),
+            study_name=study_name,
+            storage=optuna.storages.RDBStorage(database_url, engine_kwargs=engine),
+        )
+
+    return patiently(partial(_answered, made), patience_s)
+
+
+def _answered(ask: Callable[[], Answer]) -> Answer:
+    """Return what a call on the study returns; LedgerUnreachable if the database, which is the ledger's, is away."""
+    try:
+        return ask()
+    except (StorageInternalError, DBAPIError) as error:
+        cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+        if not isinstance(cause, DBAPIError) or not is_away(cause):
+            raise
+        raise LedgerUnreachable("The study's database, which is the ledger's, does not answer.") from None
+
+
+class TruthfulSearch(OptunaSearch):
+    """`OptunaSearch` whose trials end as COMPLETE, PRUNED or FAIL, as they did, and carry their Tune trial's id.
+
+    A trial's configuration gets its Optuna number under `number`: the durable name of its folder and ledger entries.
+    A result with `finished` true is a complete one; a trial that ends without was stopped by the scheduler. Trials that
+    an earlier, killed process of the same sweep left unfinished are suggested first, as they were. One that failed is
+    told to the study by `fail_the_failed` only: who knows that its database was away leaves it unfinished.
+
+    Every method waits for a database that does not answer, and raises `LedgerUnreachable` after its patience.
+    """
+
+    def __init__(self, patience_s: float = PATIENCE_S, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._patience_s = patience_s
+        self._failed: list[str] = []
+        assert self._ot_study is not None  # made above, because a space is given
+        self._study: optuna.Study = self._ot_study
+        unfinished = self._study.get_trials(states=(TrialState.RUNNING,))
+        if self._study.trials:
+            self._study.sampler.reseed_rng()  # a search that goes on must not repeat its first draws
+        self._to_take_up = [optuna.trial.Trial(self._study, trial._trial_id) for trial in unfinished]
+
+    def ended_trials(self) -> list[TrialRow]:
+        """Return the trials that had ended before this process began."""
+        ended = self._wait_for(lambda: self._study.get_trials(states=ENDED))
+        return [row_of_study(trial) for trial in ended]
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """Return the next trial's values, flat, with its number."""
+        if trial_id not in self._ot_trials and self._to_take_up:
+            self._ot_trials[trial_id] = self._to_take_up.pop(0)
+        ask = super().suggest
+
+        def suggested() -> dict[str, Any] | None:
+            values = ask(trial_id)
+            if values is None:
+                return None
+            trial = self._ot_trials[trial_id]
+            trial.set_user_attr("tune_trial_id", trial_id)
+            return {**values, "number": trial.number}
+
+        return self._wait_for(suggested)
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Report an intermediate score."""
+        self._wait_for(lambda: self._note(self._ot_trials[trial_id], result))
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Tell the study how the trial ended."""
+        if trial_id in self._completed_trials:
+            return
+        if error:
+            self._failed.append(trial_id)
+        else:
+            self._wait_for(lambda: self._tell(self._ot_trials[trial_id], result))
+        self._completed_trials.add(trial_id)
+
+    def fail_the_failed(self) -> None:
+        """Tell the study of the trials that failed for good."""
+        for trial_id in self._failed:
+            self._wait_for(lambda trial=self._ot_trials[trial_id]: self._tell(trial, None))
+        self._failed.clear()
+
+    def close(self) -> None:
+        """Close this process's connections to the study's database."""
+        assert isinstance(self._storage, optuna.storages.RDBStorage)
+        self._storage.remove_session()
+        self._storage.engine.dispose()
+
+    def _tell(self, trial: optuna.trial.Trial, result: dict[str, Any] | None) -> None:
+        """Store how a trial ended; again, after an answer that was lost, changes nothing."""
+        if self._study._storage.get_trial(trial._trial_id).state.is_finished():
+            return
+        if result is not None:
+            self._note(trial, result)
+        if result is None or not math.isfinite(result[METRIC]):
+            self._study.tell(trial, state=TrialState.FAIL)
+        elif result["finished"]:
+            self._study.tell(trial, result[METRIC])
+        else:
+            self._study.tell(trial, state=TrialState.PRUNED)
+
+    def _wait_for(self, ask: Callable[[], Answer]) -> Answer:
+        return patiently(partial(_answered, ask), self._patience_s, "The search waited")
+
+    def _note(self, trial: optuna.trial.Trial, result: dict[str, Any]) -> None:
+        """Store a score under its number, once: a trial that is taken up again repeats its earlier ones."""
+        for name in ("steps", "steps_charged", "num_steps", "epsilon"):
+            trial.set_user_attr(name, result[name])
+        known = self._study._storage.get_trial(trial._trial_id).intermediate_values
+        if math.isfinite(result[METRIC]) and result["training_iteration"] not in known:
+            trial.report(result[METRIC], result["training_iteration"])

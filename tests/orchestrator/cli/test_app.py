@@ -1,0 +1,168 @@
+import json
+import subprocess
+import sys
+from importlib.metadata import entry_points
+
+import pytest
+from typer.testing import CliRunner
+
+from orchestrator.cli.app import app, main
+from orchestrator.config.loading import load_run, load_sweep
+from trainers.mechanism.release_log import ReleaseLog
+
+MEZO = ("method.name=mezo", "method.num_directions=1", "privacy.noise_multiplier=null")
+HEAVY = ("torch", "ray", "vllm", "optuna", "transformers")
+
+
+@pytest.fixture
+def dpzo(settings, tmp_path):
+    """Run a verb on the small sweep, with settings as `--set` takes them."""
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps(settings), encoding="utf-8")
+
+    def run(verb, *overrides, options=()):
+        sets = [part for override in overrides for part in ("--set", override)]
+        return CliRunner().invoke(app, [verb, str(path), *sets, *options])
+
+    return run
+
+
+def as_json(result):
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_a_plan_as_json(dpzo):
+    found = as_json(dpzo("plan", options=["--format", "json"]))
+    assert (found["name"], found["private"], found["num_trials"], found["delta"]) == ("test", True, 3, 1e-5)
+    assert 0 < found["trial_epsilon"] < found["epsilon"] < 8
+    assert (found["caps"]["steps_per_trial"], found["caps"]["noise_multiplier"]) == (4, 4.0)
+    assert (found["forward_passes"], found["examples_forwarded"]) == (48, 384)
+    assert found["estimated_seconds"] > 0
+
+
+def test_a_plan_without_privacy_as_json(dpzo):
+    found = as_json(dpzo("plan", *MEZO, options=["--format", "json"]))
+    assert (found["private"], found["epsilon"], found["trial_epsilon"], found["caps"]) == (False, None, None, None)
+
+
+def test_a_plan_as_text(dpzo, settings):
+    result = dpzo("plan")
+    assert result.exit_code == 0
+    for words in ("total ε", "3 trials × 4", "noise multiplier σ", "forward passes", "time"):
+        assert words in result.stdout
+    assert "∞ (not private)" in dpzo("plan", *MEZO).stdout
+
+
+def test_a_plan_of_one_run(dpzo, settings, tmp_path):
+    del settings["search"]
+    (tmp_path / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
+    assert as_json(dpzo("plan", options=["--format", "json"]))["num_trials"] == 1
+
+
+@pytest.mark.parametrize(("verb", "load"), [("train", load_run), ("sweep", load_sweep)])
+def test_a_dry_run_prints_the_resolved_configuration_and_touches_nothing(dpzo, settings, tmp_path, verb, load):
+    missing = ("data.train=/nowhere/private.jsonl", "model.path=/nowhere/model")
+    result = dpzo(verb, "method.num_steps=7", *missing, options=["--dry-run"])
+    assert as_json(result) == json.loads(load(settings, ["method.num_steps=7", *missing]).model_dump_json())
+    assert [path.name for path in tmp_path.iterdir()] == ["settings.json"]
+
+
+def test_a_plan_touches_nothing(dpzo, tmp_path):
+    assert dpzo("plan", "data.train=/nowhere/private.jsonl").exit_code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["settings.json"]
+
+
+@pytest.mark.parametrize("verb", ["plan", "train", "sweep"])
+def test_a_bad_configuration_has_exit_code_2(dpzo, tmp_path, verb):
+    result = dpzo(verb, "method.num_stepz=3")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: method.num_stepz: unknown key. Did you mean 'num_steps'?")
+    assert (result.stdout, result.stderr.count("\n")) == ("", 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["settings.json"]
+
+
+@pytest.mark.parametrize("verb", ["plan", "train", "sweep"])
+def test_a_budget_that_refuses_has_exit_code_3(dpzo, tmp_path, verb):
+    result = dpzo(verb, "privacy.epsilon=0.1")
+    assert result.exit_code == 3
+    assert result.stderr.startswith("Budget refused: ")
+    assert "over the budget of 0.1. What fits: " in result.stderr
+    assert (result.stdout, result.stderr.count("\n")) == ("", 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["settings.json"]
+
+
+def test_a_mistake_of_the_program_is_no_bad_configuration(dpzo, monkeypatch):
+    def broken(config, overrides):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("orchestrator.api.plan", broken)
+    result = dpzo("plan")
+    assert (result.exit_code, type(result.exception)) == (1, ZeroDivisionError)
+
+
+def test_a_ledger_that_was_set_back_has_exit_code_3(dpzo, settings, tmp_path):
+    assert dpzo("train").exit_code == 0
+    for path in (tmp_path / "runs").glob("dpzo.db*"):
+        path.unlink()
+    result = dpzo("train")
+    assert result.exit_code == 3
+    assert "Ledger refused: 'run' has drawn 4 'train_step' tokens of 'test' by its own log, 0" in result.stderr
+
+
+@pytest.mark.parametrize("full_for", ["all that is written", "the release log"])
+def test_a_full_disk_is_one_line(dpzo, monkeypatch, full_for):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    if full_for == "the release log":
+        append, word = ReleaseLog._append, "release_log.jsonl cannot be written"
+        monkeypatch.setattr(ReleaseLog, "_append", lambda *args: (monkeypatch.setattr("os.fsync", full), append(*args)))
+    else:
+        word = "the storage cannot be written"
+        monkeypatch.setattr("os.fsync", full)
+    result = dpzo("train")
+    assert result.exit_code == 1
+    (line,) = [line for line in result.stderr.splitlines() if "Stopped: " in line]
+    assert f"{word}: No space left on device." in line
+
+
+def test_a_run_prints_its_result_alone_on_standard_output(dpzo):
+    found = as_json(dpzo("train", options=["--format", "json"]))
+    assert (found["steps"], found["statement"]["caps"]) == (4, {"train_step": 4})
+    text = dpzo("train").stdout
+    assert text.lstrip().startswith("steps")
+    assert "PRIVACY STATEMENT" in text
+    assert "total ε = " in text
+
+
+def test_a_message_is_shown_as_it_is(dpzo):
+    result = dpzo("train", "data.train=/nowhere/[red]private.jsonl")
+    assert result.exit_code == 2
+    assert "there is no file /nowhere/[red]private.jsonl" in result.stderr
+
+
+def test_the_console_script_is_the_command_line():
+    (script,) = entry_points(group="console_scripts", name="dpzo")
+    assert script.load() is main
+
+
+def test_nothing_heavy_is_loaded_before_it_is_needed(quickstart):
+    """Imports, help and a dry run are instant: each of these libraries takes seconds."""
+    code = f"""
+import sys
+import orchestrator, search_spaces, search_spaces.config, search_spaces.space
+from typer.testing import CliRunner
+from orchestrator.cli.app import app
+for arguments in (["--help"], ["plan", "--help"], ["sweep", "--help"], ["sweep", {str(quickstart)!r}, "--dry-run"]):
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+orchestrator.Sweep({str(quickstart)!r})
+print([name for name in {HEAVY} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_help_is_shown_without_a_verb():
+    result = CliRunner().invoke(app, [])
+    assert all(verb in result.output for verb in ("plan", "train", "sweep"))

@@ -1,0 +1,17 @@
+import pytest
+
+from orchestrator.cli.views.tables import score_text, trials_table
+from orchestrator.sweep.board import TrialRow
+from tests.orchestrator.terminal import shown
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "f1", "precision", "recall", "likelihood"])
+def test_shares_are_shown_as_percentages(metric):
+    assert score_text(0.8766, metric) == "87.7%"
+
+
+def test_a_loss_is_shown_as_the_number_it_is():
+    assert score_text(-1.2341, "loss") == "-1.234"
+    table = trials_table([TrialRow(0, {}, "complete", 4, 4, [-1.2341], 1.0)], [], 0, 4, "loss")
+    assert "-1.234" in shown(table)
+    assert "%" not in shown(table)

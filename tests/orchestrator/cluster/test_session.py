@@ -1,0 +1,115 @@
+import socket
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+from ray.exceptions import AuthenticationError
+
+from orchestrator.cluster import session
+from orchestrator.cluster.preflight import Demand
+from orchestrator.cluster.session import cluster_session, ray_session, threads_per_trial, where_it_fits
+from orchestrator.config.loading import load_sweep
+from orchestrator.storage.paths import Storage
+
+
+@pytest.fixture
+def sweep(settings, monkeypatch):
+    """Load the small sweep with overrides, on a machine with eight cores and without a cluster."""
+    monkeypatch.setattr(session.os, "cpu_count", lambda: 8)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    settings["performance"] = {}
+    return lambda *overrides: load_sweep(settings, overrides)
+
+
+@pytest.mark.parametrize(("concurrent", "threads"), [(1, 8), (2, 4), (3, 2), (8, 1)])
+def test_trials_at_once_share_the_cores(sweep, concurrent, threads):
+    assert threads_per_trial(sweep(f"search.concurrent_trials={concurrent}")) == threads
+
+
+def test_configured_threads_are_taken_as_they_are(sweep):
+    assert threads_per_trial(sweep("search.concurrent_trials=2", "performance.num_threads=3")) == 3
+
+
+def test_more_than_the_machine_has_is_refused_with_the_arithmetic(sweep):
+    with pytest.raises(ValueError, match="cores") as refusal:
+        threads_per_trial(sweep("search.concurrent_trials=3", "performance.num_threads=4"))
+    assert str(refusal.value) == (
+        "3 trials at once × 4 threads want 12 CPU cores; this machine has 8. "
+        "Lower search.concurrent_trials or performance.num_threads."
+    )
+
+
+def test_more_trials_than_cores_are_refused(sweep):
+    with pytest.raises(ValueError, match="9 trials at once × 1 threads want 9 CPU cores; this machine has 8"):
+        threads_per_trial(sweep("search.concurrent_trials=9"))
+
+
+def test_a_cluster_is_not_held_against_this_machine(sweep, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "somewhere:6379")
+    assert threads_per_trial(sweep("search.concurrent_trials=3", "performance.num_threads=4")) == 4
+
+
+def test_a_machine_that_does_not_know_its_cores_has_one(sweep, monkeypatch):
+    monkeypatch.setattr(session.os, "cpu_count", lambda: None)
+    assert threads_per_trial(sweep()) == 1
+
+
+def test_importing_the_session_starts_no_cluster():
+    code = "import ray, orchestrator.cluster.session; print(ray.is_initialized())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("address", "word"),
+    [
+        ("127.0.0.1:9", "no Ray cluster answers at 127.0.0.1:9: Connection refused"),
+        ("ray://head:10001", "expected host:port of the head, or auto"),
+        ("head", "expected host:port of the head, or auto"),
+    ],
+)
+def test_an_address_where_nobody_answers_is_no_hang(sweep, tmp_path, monkeypatch, address, word):
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(ValueError, match=word), cluster_session(sweep(), Demand(1, 1), Storage(tmp_path, "test")):
+        pass
+
+
+@pytest.mark.parametrize("refusal", [ConnectionError("no"), AuthenticationError("no")])
+def test_another_authentication_is_said_with_what_to_set(sweep, tmp_path, monkeypatch, refusal):
+    def refuse(**_):
+        raise refusal
+
+    monkeypatch.setattr(session.ray, "init", refuse)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{listening.getsockname()[1]}")
+        with (
+            pytest.raises(ValueError, match=r"does not let this process in\. RAY_AUTH_MODE is disabled here"),
+            cluster_session(sweep(), Demand(1, 1), Storage(tmp_path, "test")),
+        ):
+            pass
+
+
+def test_without_a_cluster_the_model_is_loaded_right_here(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert where_it_fits(Demand(1, 1), lambda one, other: one + other, 1, 2) == 3
+
+
+def test_without_a_cluster_a_session_of_its_own_is_started(monkeypatch, capsys):
+    """Not the one that somebody may have started on this machine; and what Ray says is no result."""
+    begun = []
+
+    def init(**settings):
+        begun.append(settings)
+        print("a node is lost")
+        return SimpleNamespace(dashboard_url="127.0.0.1:8265")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(session.ray, "init", init)
+    with ray_session(3):
+        print("another node is lost")
+    (settings,) = begun
+    assert (settings["address"], settings["num_cpus"], settings["include_dashboard"]) == ("local", 3, True)
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "a node is lost\nanother node is lost\n")

@@ -1,0 +1,117 @@
+"""A sweep without its cluster: what happens before the first trial and after the last."""
+
+import contextlib
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from orchestrator.budget.reservation import reserve
+from orchestrator.config.loading import load_sweep, resolved_json
+from orchestrator.planning.plan import make_plan
+from orchestrator.privacy.ledger.ledger import Ledger
+from orchestrator.storage.paths import storage_of, with_absolute_paths
+from orchestrator.storage.results import write_config
+from orchestrator.sweep import driver as module
+from orchestrator.sweep.driver import run_sweep
+from orchestrator.sweep.lane import Lane
+from orchestrator.sweep.study import open_search
+from orchestrator.sweep.trial import Job
+from tests.support.quadratic import Quadratic, example
+from trainers.run.base_run import LOG_NAME, Workspace
+
+NUM_TRIALS = 3
+
+
+@pytest.fixture
+def evaluator():
+    return Quadratic()
+
+
+@pytest.fixture
+def plan(settings, evaluator, monkeypatch, tmp_path):
+    """A plan whose sweep runs on the quadratic model, and starts no cluster."""
+    workspace = Workspace([example(n) for n in range(40)], [example(n) for n in range(10)], evaluator)
+    for place in ("orchestrator.sweep.trial", "orchestrator.sweep.driver", "orchestrator.sweep.rebuild"):
+        monkeypatch.setattr(f"{place}.open_workspace", lambda config, private=True, coin_key=None: workspace)
+    monkeypatch.setattr(module, "ray_session", lambda num_cpus: contextlib.nullcontext())
+    made = make_plan(load_sweep(settings))
+    storage_of(made.config).model_folder.mkdir(parents=True)
+    return made
+
+
+def take_trials(plan, scores) -> list[np.ndarray]:
+    """Do what Tune would: run one trial after the other on a lane, and tell the study. Return θ of each."""
+    config = with_absolute_paths(plan.config)
+    storage = storage_of(config)
+    reserve(plan, storage)
+    write_config(storage, config)
+    search = open_search(config.search, config.name, storage.database_url)
+    lane, found = Lane.__new__(Lane), []
+    for number, score in enumerate(scores):
+        values = search.suggest(f"tune-{number}")
+        if number == 0:
+            lane.setup(values, Job(plan, config.performance, storage))
+        else:
+            lane.reset_config(values)
+        for iteration in (1, 2):
+            result = {**lane.step(), "training_iteration": iteration, "score": score}
+            if not result["finished"]:
+                search.on_trial_result(f"tune-{number}", result)
+        search.on_trial_complete(f"tune-{number}", result)
+        found.append(lane._crew.workspace.evaluator.theta.copy())
+    return found
+
+
+def test_a_sweep_that_was_killed_after_its_last_trial_only_writes_what_it_found(plan, evaluator):
+    thetas = take_trials(plan, [0.5, 0.9, 0.7])
+    result = run_sweep(plan, Console(quiet=True))
+    storage = storage_of(plan.config)
+    assert (result.best.number, result.best.score, result.best.steps) == (1, 0.9, 4)
+    assert np.array_equal(np.load(storage.model_folder / "theta.npy"), thetas[1])
+    assert [row.epsilon for row in result.trials] == [plan.trial_epsilon] * NUM_TRIALS
+    assert result.statement.epsilon == plan.epsilon
+    assert result.statement.tokens_drawn == {"train_step": NUM_TRIALS * 4}
+    assert json.loads(storage.result_file.read_text())["best"]["number"] == 1
+    assert storage.config_file.read_text() == resolved_json(with_absolute_paths(plan.config))
+
+
+def test_replaying_the_best_trial_draws_no_token(plan):
+    take_trials(plan, [0.5, 0.9, 0.7])
+    ledger = Ledger(storage_of(plan.config).database_url)
+    before = [(cap.kind, cap.drawn) for cap in ledger.reservations()]
+    run_sweep(plan, Console(quiet=True))
+    assert [(cap.kind, cap.drawn) for cap in ledger.reservations()] == before
+    assert all(cap.closed for cap in ledger.reservations())
+
+
+def test_a_sweep_without_a_complete_trial_exports_no_model(plan):
+    take_trials(plan, [float("nan")] * NUM_TRIALS)
+    result = run_sweep(plan, Console(quiet=True))
+    assert (result.best, result.model_folder) == (None, None)
+    assert {row.state for row in result.trials} == {"failed"}
+    assert not list(storage_of(plan.config).model_folder.iterdir())
+    assert result.statement.epsilon == plan.epsilon  # it was spent all the same
+
+
+def test_a_finished_sweep_is_not_run_again(plan):
+    take_trials(plan, [0.5, 0.9, 0.7])
+    run_sweep(plan, Console(quiet=True))
+    with pytest.raises(ValueError, match=r"is finished, its results are in .* another name, such as --set name=test-2"):
+        run_sweep(plan, Console(quiet=True))
+
+
+def test_the_model_of_a_lost_log_is_not_made_up(plan):
+    take_trials(plan, [0.5, 0.9, 0.7])
+    (storage_of(plan.config).trial_folder(1) / LOG_NAME).unlink()
+    with pytest.raises(ValueError, match=r"holds 0 of the 4 steps that trial 1 released: the log was lost or cut"):
+        run_sweep(plan, Console(quiet=True))
+    assert not storage_of(plan.config).result_file.exists()
+
+
+def test_the_drivers_engine_is_closed_before_lanes_start_their_own(plan, evaluator, monkeypatch):
+    closed = []
+    monkeypatch.setattr(module, "_run_trials", lambda *_: closed.append(evaluator.closed))
+    run_sweep(plan, Console(quiet=True))
+    assert closed == [True]

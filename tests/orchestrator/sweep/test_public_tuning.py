@@ -1,0 +1,16 @@
+"""Rows to tune on are free because they are public: the private file is none of them."""
+
+import pytest
+
+from orchestrator.sweep.public_tuning import public_rows
+
+
+def test_the_private_file_is_not_tuned_on_for_nothing(tmp_path):
+    private, public, link = (tmp_path / name for name in ("private.jsonl", "public.jsonl", "link.jsonl"))
+    private.write_text('{"text": "a"}\n')
+    public.write_text('{"text": "b"}\n{"text": "c"}\n')
+    link.symlink_to(private)
+    assert public_rows(str(public), str(private)).count == 2
+    for other in (private, link):
+        with pytest.raises(ValueError, match=r"search\.tune_on is data\.train itself"):
+            public_rows(str(other), str(private))

@@ -1,0 +1,86 @@
+import math
+from contextlib import closing
+
+import pytest
+
+from orchestrator.budget.reservation import reserve
+from orchestrator.config.loading import load_sweep
+from orchestrator.planning.plan import make_plan
+from orchestrator.storage.paths import storage_of
+from orchestrator.storage.progress import Pulse
+from orchestrator.sweep import ray_metrics as module
+from orchestrator.sweep.ray_metrics import Metrics
+from orchestrator.sweep.trial import Job, Trial
+
+BEST = ("search.release=best", "search.sampler=random", "search.seed=null")
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What would stand on the metrics port: (name, sweep, trial) → value."""
+    values = {}
+
+    class Gauge:
+        def __init__(self, name, description, tag_keys):
+            assert description
+            assert tag_keys == ("sweep", "trial")
+            self.name = name
+
+        def set(self, value, tags):
+            values[self.name, tags["sweep"], tags["trial"]] = value
+
+    monkeypatch.setattr("ray.util.metrics.Gauge", Gauge)
+    module._gauge.cache_clear()
+    yield values
+    module._gauge.cache_clear()
+
+
+@pytest.fixture
+def job(settings):
+    def make(*overrides):
+        plan = make_plan(load_sweep(settings, overrides))
+        return Job(plan, plan.config.performance, storage_of(plan.config))
+
+    return make
+
+
+def test_steps_score_and_epsilon_are_shown_by_sweep_and_trial(shown):
+    Metrics("reviews", "trial-003").scored(13, 0.75, 1.5)
+    assert shown == {
+        ("dpzo_steps", "reviews", "trial-003"): 13,
+        ("dpzo_score", "reviews", "trial-003"): 0.75,
+        ("dpzo_epsilon", "reviews", "trial-003"): 1.5,
+    }
+
+
+def test_nothing_moves_between_two_scores(shown, job, monkeypatch):
+    """How long a step took hints at the size of its batch."""
+    monkeypatch.setattr("orchestrator.sweep.trial.ray.is_initialized", lambda: True)
+    shared = job("score.times=2")
+    reserve(shared.plan, shared.storage)
+    with closing(shared.workspace()) as workspace:
+        trial = Trial(shared, workspace, {"number": 0})
+        seen = []
+        true_pulse = Pulse.__call__
+        monkeypatch.setattr(Pulse, "__call__", lambda self, n: (seen.append(dict(shown)), true_pulse(self, n)))
+        reports = [trial.report() for _ in range(2)]
+    first = {("dpzo_" + name, "test", "trial-000"): reports[0][name] for name in ("steps", "score", "epsilon")}
+    assert len(seen) == reports[1]["steps"]
+    assert seen == [{}] * reports[0]["steps"] + [first] * (len(seen) - reports[0]["steps"])
+
+
+@pytest.mark.parametrize("value", [None, math.nan, math.inf])
+def test_what_is_no_number_is_not_shown(shown, value):
+    Metrics("reviews", "trial-003").scored(13, value, value)
+    assert list(shown.values()) == [13]
+
+
+def test_of_one_winner_nothing_is_shown(job, monkeypatch):
+    monkeypatch.setattr("orchestrator.sweep.trial.ray.is_initialized", lambda: True)
+    assert job().metrics(0) is not None
+    assert job(*BEST).metrics(0) is None
+
+
+def test_outside_a_cluster_nothing_is_shown(job, monkeypatch):
+    monkeypatch.setattr("orchestrator.sweep.trial.ray.is_initialized", lambda: False)
+    assert job().metrics(0) is None

@@ -1,0 +1,204 @@
+"""What `dpzo status` tells of a sweep that runs, was killed or is finished; `dpzo resume`, which goes on with it."""
+
+import dataclasses
+import json
+import math
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from orchestrator.cli.app import app
+from orchestrator.cli.views.status import overview, status_view
+from orchestrator.config.loading import load_run, load_sweep
+from orchestrator.planning.plan import make_plan
+from orchestrator.privacy.ledger.ledger import Ledger
+from orchestrator.privacy.rules.caps import TRAIN_STEP
+from orchestrator.privacy.rules.repetitions import Repetitions
+from orchestrator.storage.existing import find, to_resume
+from orchestrator.storage.paths import storage_of
+from orchestrator.storage.progress import Progress
+from orchestrator.sweep.driver import run_sweep
+from orchestrator.sweep.single_run import run_training
+from orchestrator.sweep.status import status_of
+from tests.orchestrator.terminal import shown
+from tests.support.inline import Killed, without_cluster
+from trainers.run.base_run import BaseRun
+
+BEST = ("search.release=best", "search.sampler=random", "search.seed=null")
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture
+def next_sweep(monkeypatch):
+    monkeypatch.setattr("orchestrator.storage.progress.PERIOD_S", 0.0)  # every step is told of
+    return without_cluster(monkeypatch)
+
+
+@pytest.fixture
+def killed(settings, next_sweep):
+    """Leave a sweep behind whose driver died after so many results (of two a trial), and return it."""
+
+    def leave(*overrides, after=3):
+        plan = make_plan(load_sweep(settings, overrides))
+        next_sweep(kill_after=after)
+        with pytest.raises(Killed):
+            run_sweep(plan, QUIET)
+        next_sweep()
+        return find(storage_of(plan.config).folder)
+
+    return leave
+
+
+def text_of(existing) -> str:
+    return shown(status_view(status_of(existing), existing.config))
+
+
+def test_a_killed_sweep_tells_how_far_it_came(killed):
+    existing = killed()
+    status = status_of(existing)
+    assert (status.kind, status.state, status.num_trials, status.num_steps) == ("sweep", "interrupted", 3, 12)
+    assert [(row.number, row.state, row.steps) for row in status.trials] == [(0, "complete", 4), (1, "interrupted", 2)]
+    assert (status.lanes, status.steps_per_s, status.seconds_left) == ([], None, None)
+    assert status.steps == 6
+    plan = make_plan(existing.config)
+    assert status.spending.reserved == plan.epsilon
+    assert status.spending.tokens_drawn == {TRAIN_STEP: (6, 12)}
+    six = plan.caps.changed(num_trials=1, steps_per_trial=6).caps()
+    assert status.spending.drawn == six.epsilon(1e-5) < plan.epsilon
+    assert f"dpzoresume{existing.storage.folder}" in "".join(text_of(existing).split())  # it is folded
+
+
+def test_a_running_sweep_tells_its_lanes_and_the_time_left(killed):
+    existing = killed()
+    progress = Progress("trial-001", 3, 4, 0.5, 0.0, "node-1", 12)
+    (existing.storage.progress_folder / "trial-001.json").write_text(json.dumps(dataclasses.asdict(progress)))
+    with existing.storage.lock():
+        status = status_of(existing)
+        text = text_of(existing)
+    assert (status.state, status.lanes, status.steps_per_s) == ("running", [progress], 0.5)
+    assert [(row.state, row.steps) for row in status.trials] == [("complete", 4), ("running", 3)]
+    assert (status.steps, status.seconds_left) == (7, 10.0)
+    assert "1 complete, 1 running, 1 to come" in text
+    assert "node-1, process 12" in text
+    assert "about 10 s left" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_finished_sweep_says_so(settings, next_sweep):
+    plan = make_plan(load_sweep(settings))
+    run_sweep(plan, QUIET)
+    existing = find(storage_of(plan.config).folder)
+    status = status_of(existing)
+    assert status.state == "finished"
+    assert {row.state for row in status.trials} == {"complete"}
+    assert (status.steps, status.num_steps) == (12, 12)
+    assert "finished" in text_of(existing)
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_of_one_winner_nothing_is_told_but_what_is_reserved(killed, monkeypatch, finished):
+    monkeypatch.setattr(Repetitions, "draw_number", lambda self: 5)
+    existing = killed(*BEST)
+    if finished:
+        run_sweep(make_plan(existing.config), QUIET)
+    status = status_of(existing)
+    told = {name for name, value in vars(status).items() if value not in (None, (), [])}
+    assert told == {"name", "kind", "state", "folder", "metric", "spending"}
+    assert (status.spending.tokens_drawn, status.spending.drawn) == (None, None)
+    assert "secret" in text_of(existing)
+    assert not existing.storage.progress_folder.exists()
+
+
+def test_a_run_is_a_line_without_trials(settings, next_sweep, monkeypatch):
+    config = load_run(settings)
+    step = BaseRun._train_until
+
+    def dies(self, point, on_step):
+        step(self, point, on_step)
+        raise Killed
+
+    monkeypatch.setattr(BaseRun, "_train_until", dies)
+    with pytest.raises(Killed):
+        run_training(make_plan(config), QUIET)
+    existing = find(storage_of(config).folder)
+    status = status_of(existing)
+    assert (status.kind, status.state, status.trials, status.steps, status.num_steps) == (
+        "run",
+        "interrupted",
+        [],
+        2,
+        4,
+    )
+    assert "2 of 4" in text_of(existing)
+
+
+def test_a_storage_folder_shows_all_of_its_runs(killed, tmp_path):
+    existing = killed()
+    text = shown(overview([status_of(existing)]))
+    assert "test" in text
+    assert "interrupted" in text
+    assert "6 of 12" in text
+
+
+def test_status_as_json(killed, tmp_path):
+    existing = killed()
+    done = CliRunner().invoke(app, ["status", str(existing.storage.folder), "--format", "json"])
+    found = json.loads(done.stdout)
+    assert (found["state"], found["steps"], found["trials"][0]["state"]) == ("interrupted", 6, "complete")
+    done = CliRunner().invoke(app, ["status", str(existing.storage.root), "--format", "json"])
+    assert [one["name"] for one in json.loads(done.stdout)] == ["test"]
+
+
+def test_a_watch_ends_with_what_it_watches(killed):
+    done = CliRunner().invoke(app, ["status", str(killed().storage.folder), "--watch"])
+    assert done.exit_code == 0
+    assert "interrupted" in done.stdout
+
+
+def test_resume_goes_on_where_the_sweep_was(killed, settings, tmp_path):
+    existing = killed()
+    before = Ledger(existing.storage.database_url).drawn("test", TRAIN_STEP)
+    done = CliRunner().invoke(app, ["resume", str(existing.storage.folder), "--format", "json"])
+    assert done.exit_code == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert [trial["state"] for trial in result["trials"]] == ["complete"] * 3
+    assert Ledger(existing.storage.database_url).drawn("test", TRAIN_STEP) == before + 6 == 12
+    assert result["statement"]["epsilon_total"] == make_plan(existing.config).epsilon < math.inf
+    again = CliRunner().invoke(app, ["resume", str(existing.storage.folder)])
+    assert again.exit_code == 2
+    assert "this sweep is finished" in again.stderr
+
+
+def test_resume_in_a_storage_folder_that_was_moved(killed, tmp_path):
+    existing = killed()
+    moved = existing.storage.root.rename(tmp_path / "elsewhere")
+    config = to_resume(moved / "test")
+    assert config.storage_path == str(moved)
+    assert run_sweep(make_plan(config), QUIET).folder == moved / "test"
+
+
+def test_resume_refuses_what_it_cannot_go_on_with(killed, tmp_path):
+    folder = killed().storage.folder
+    with pytest.raises(ValueError, match=r"nowhere: there is no config.json; expected the folder of a run or sweep"):
+        to_resume(tmp_path / "nowhere")
+    with find(folder).storage.lock(), pytest.raises(ValueError, match=r"held by a live process; `dpzo status"):
+        to_resume(folder)
+    alone = folder.rename(tmp_path / "test")
+    with pytest.raises(ValueError, match=r"the ledger dpzo\.db from which 'test' drew is not here"):
+        to_resume(alone)
+    other = alone.rename(folder.with_name("other"))
+    with pytest.raises(ValueError, match=r"is the folder of 'test', under which the ledger knows it"):
+        to_resume(other)
+
+
+def test_a_folder_is_held_while_its_process_lives_and_looking_does_not_hold_it(tmp_path, settings):
+    storage = storage_of(load_sweep(settings))
+    assert not storage.is_held()
+    with storage.lock():
+        assert storage.is_held()
+        with pytest.raises(ValueError, match="is running in another process"), storage.lock():
+            pass
+    assert not storage.is_held()
+    with storage.lock():
+        pass

@@ -1,0 +1,186 @@
+import math
+import shutil
+import warnings
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from orchestrator.sweep.study import METRIC, TruthfulSearch, open_search
+from search_spaces.config import SearchConfig
+
+SPACE = {
+    "method.learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
+    "method.direction": {"choices": ["gaussian", "rademacher"]},
+}
+
+
+@pytest.fixture(scope="module")
+def new_database(tmp_path_factory):
+    """A database with Optuna's tables and the sweep's study in it; making one takes a second."""
+    path = tmp_path_factory.mktemp("study") / "dpzo.db"
+    open_again(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def url(tmp_path, new_database):
+    return f"sqlite:///{shutil.copy(new_database, tmp_path)}"
+
+
+@pytest.fixture
+def search(url):
+    return open_again(url)
+
+
+def open_again(url, sampler="random") -> TruthfulSearch:
+    """Open the sweep's search, as each process does once."""
+    config = SearchConfig.model_validate({"num_trials": 4, "sampler": sampler, "seed": 1, "space": SPACE})
+    return open_search(config, "sweep", url)
+
+
+def trials(url) -> list[optuna.trial.FrozenTrial]:
+    return optuna.load_study(study_name="sweep", storage=url).trials
+
+
+def result(iteration, score, *, steps=10, finished=False) -> dict[str, object]:
+    """One result of a lane, as Tune hands it on."""
+    counts = {"training_iteration": iteration, "steps": steps, "steps_charged": steps + 1, "epsilon": steps / 8}
+    counts["num_steps"] = 4
+    return {METRIC: score, "finished": finished, "done": finished, **counts}
+
+
+def test_a_suggestion_is_flat_and_carries_its_number(search, url):
+    first, second = search.suggest("a"), search.suggest("b")
+    assert (first["number"], second["number"]) == (0, 1)
+    assert 1e-4 <= first["method.learning_rate"] <= 1e-2
+    assert first["method.direction"] in ("gaussian", "rademacher")
+    assert [trial.user_attrs["tune_trial_id"] for trial in trials(url)] == ["a", "b"]
+    assert {**trials(url)[1].params, "number": 1} == second
+
+
+def test_a_trial_that_is_asked_for_again_keeps_its_values(search, url):
+    assert search.suggest("a") == search.suggest("a")
+    assert len(trials(url)) == 1
+
+
+def test_more_is_better(search, url):
+    study = optuna.load_study(study_name="sweep", storage=url)
+    assert study.direction is optuna.study.StudyDirection.MAXIMIZE
+    for name, score in (("a", 0.4), ("b", 0.9), ("c", 0.6)):
+        search.suggest(name)
+        search.on_trial_complete(name, result(1, score, finished=True))
+    assert study.best_trial.number == 1
+
+
+def test_a_finished_trial_is_complete(search, url):
+    search.suggest("a")
+    search.on_trial_result("a", result(1, 0.6))
+    search.on_trial_complete("a", result(2, 0.7, steps=20, finished=True))
+    (trial,) = trials(url)
+    assert (trial.state, trial.value) == (TrialState.COMPLETE, 0.7)
+    assert trial.intermediate_values == {1: 0.6, 2: 0.7}  # Tune hands the last result to on_trial_complete alone
+
+
+def test_a_trial_that_the_scheduler_stopped_is_pruned(search, url):
+    search.suggest("a")
+    search.on_trial_result("a", result(1, 0.6))
+    search.on_trial_complete("a", result(2, 0.4, steps=20))
+    (trial,) = trials(url)
+    assert (trial.state, trial.value) == (TrialState.PRUNED, 0.4)
+    assert trial.intermediate_values == {1: 0.6, 2: 0.4}
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf])
+def test_a_finished_trial_without_a_score_has_failed(search, url, score):
+    search.suggest("a")
+    search.on_trial_complete("a", result(1, score, finished=True))
+    assert [(trial.state, trial.value) for trial in trials(url)] == [(TrialState.FAIL, None)]
+    assert trials(url)[0].user_attrs["steps"] == 10  # it took them all the same
+
+
+def test_a_trial_that_died_has_failed(search, url):
+    search.suggest("a")
+    search.on_trial_result("a", result(1, 0.6))
+    search.on_trial_complete("a", error=True)
+    search.suggest("b")
+    search.on_trial_complete("b", None, error=True)
+    assert [trial.state for trial in trials(url)] == [TrialState.RUNNING] * 2  # could still be taken up
+    search.fail_the_failed()
+    assert [(trial.state, trial.value) for trial in trials(url)] == [(TrialState.FAIL, None)] * 2
+
+
+def test_a_score_that_is_not_finite_is_none_along_the_way(search, url):
+    search.suggest("a")
+    search.on_trial_result("a", result(1, math.nan, steps=5))
+    search.on_trial_result("a", result(2, 0.5, steps=10))
+    (trial,) = trials(url)
+    assert trial.intermediate_values == {2: 0.5}
+    assert trial.user_attrs["steps"] == 10
+
+
+def test_a_restarted_trial_repeats_its_results_in_silence(search, url, caplog):
+    search.suggest("a")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for iteration, score in ((1, 0.5), (2, 0.6), (1, 0.5), (2, 0.6), (3, 0.7)):
+            search.on_trial_result("a", result(iteration, score))
+    assert trials(url)[0].intermediate_values == {1: 0.5, 2: 0.6, 3: 0.7}
+    assert not caplog.records
+
+
+def test_a_trial_ends_once(search, url, caplog):
+    search.suggest("a")
+    search.on_trial_complete("a", result(1, 0.7, finished=True))
+    search.on_trial_complete("a", error=True)
+    assert [(trial.state, trial.value) for trial in trials(url)] == [(TrialState.COMPLETE, 0.7)]
+    assert not caplog.records
+
+
+def test_what_a_killed_process_left_is_taken_up_first_and_as_it_was(search, url):
+    left = [search.suggest("a"), search.suggest("b"), search.suggest("c")]
+    search.on_trial_result("c", result(1, 0.5))
+    search.on_trial_complete("b", result(1, 0.9, finished=True))
+    again = open_again(url)
+    assert [again.suggest("x"), again.suggest("y")] == [left[0], left[2]]
+    assert again.suggest("z")["number"] == 3
+    again.on_trial_result("y", result(1, 0.5))  # a replay reports what is known
+    again.on_trial_complete("y", result(2, 0.8, finished=True))
+    assert [trial.state.name for trial in trials(url)] == ["RUNNING", "COMPLETE", "COMPLETE", "RUNNING"]
+    assert [trial.user_attrs["tune_trial_id"] for trial in trials(url)] == ["x", "b", "y", "z"]
+
+
+def test_trials_that_ended_earlier_come_as_rows(search, url):
+    values = [search.suggest(name) for name in "abcd"]
+    for name in "abcd":
+        search.on_trial_result(name, result(1, 0.5))
+    search.on_trial_complete("a", result(2, 0.6, steps=20, finished=True))
+    search.on_trial_complete("b", error=True)
+    search.on_trial_complete("c", result(2, 0.4, steps=20))
+    search.fail_the_failed()
+    rows = open_again(url).ended_trials()  # the fourth was running
+    found = [(row.number, row.state, row.scores, row.steps, row.steps_charged, row.epsilon) for row in rows]
+    assert found == [
+        (0, "complete", [0.5, 0.6], 20, 21, 2.5),
+        (1, "failed", [0.5], 10, 11, 1.25),
+        (2, "stopped early", [0.5, 0.4], 20, 21, 2.5),
+    ]
+    assert [{**row.values, "number": row.number} for row in rows] == values[:3]
+
+
+def test_a_new_study_has_no_trials_that_ended(search):
+    assert search.ended_trials() == []
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_a_search_that_goes_on_does_not_repeat_itself(url, sampler):
+    first = open_again(url, sampler).suggest("a")
+    again = open_again(url, sampler)
+    taken_up, second = again.suggest("x"), again.suggest("y")
+    assert taken_up == first
+    assert second["method.learning_rate"] != first["method.learning_rate"]
+
+
+def test_the_sampler_is_the_configured_one(url):
+    for name, kind in (("tpe", optuna.samplers.TPESampler), ("random", optuna.samplers.RandomSampler)):
+        assert isinstance(open_again(url, name)._ot_study.sampler, kind)

@@ -1,0 +1,44 @@
+"""The mask of DP-ZOPO."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, model_validator
+
+from trainers.config.schedules import Schedule
+from trainers.config.sections import Count, Positive, Section
+
+if TYPE_CHECKING:
+    pass
+
+
+class MaskConfig(Section):
+    """A mask made without data: which parameters the directions move."""
+
+    keep: Schedule = Field(default=0.01, description="Share of the parameters that train; stagewise for incremental.")
+    scores: Literal["synflow", "grasp", "magnitude"] = Field(
+        default="synflow",
+        description="What ranks a parameter: weight times slope of the answer to a constant input (synflow), weight "
+        "times Hessian times gradient of it (grasp), or the size of the weight (magnitude).",
+    )
+    rank: Literal["global", "tensor"] = Field(
+        default="global", description="Rank all parameters together, or those of each tensor by themselves."
+    )
+    strategy: Literal["static", "dynamic", "incremental"] = Field(
+        default="static",
+        description="Made once (static), anew at each stage (dynamic), or grown or shrunk at each stage (incremental).",
+    )
+    num_directions: Count = Field(default=32, description="Public directions that the slopes are measured along.")
+    smoothing: Positive = Field(default=1e-3, description="Radius at which they are measured, parameter units.")
+
+    @model_validator(mode="after")
+    def _strategy_and_keep_agree(self) -> MaskConfig:
+        varies = isinstance(self.keep, Section)
+        if self.strategy == "static" and varies:
+            raise ValueError("a static mask keeps one share: give keep a number, or choose strategy incremental")
+        if self.strategy == "incremental" and not varies:
+            raise ValueError(
+                "an incremental mask needs a keep for each stage: keep: {kind: stagewise, start: 0.01, factor: 2}"
+            )
+        return self

@@ -1,0 +1,1 @@
+"""From rows of a file or data set to prepared examples."""

@@ -1,0 +1,190 @@
+"""Where rows come from: a local file, or a data set of the Hugging Face hub.
+
+| source                                       | rows                                                            |
+|----------------------------------------------|-----------------------------------------------------------------|
+| `reviews.jsonl`, `.json`                     | one JSON object a line                                          |
+| `reviews.csv`                                | header; quotes as in RFC 4180; every value is text              |
+| `reviews.tsv`                                | header; no quoting (GLUE's files); every value is text          |
+| `reviews.parquet`                            | every value as its column's type says                           |
+| `hub:<name>[:<split>]`                       | a data set without a configuration: `hub:imdb:train`            |
+| `hub:<owner>/<name>[/<config>][:<split>]`    | `hub:stanfordnlp/imdb`, `hub:nyu-mll/glue/sst2:train[:1000]`    |
+
+Without a split, `data.validation` reads the split 'validation', and everything else 'train'. The `datasets`
+library keeps a copy of what it downloads in its cache folder; local files are read without it (see files.py).
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from trainers.data.files import ROWS_AT_ONCE, Rows, Table, open_table, top_level
+
+_HUB = re.compile(
+    r"hub:(?P<name>[\w.-]+|[\w.-]+/[\w.-]+(?:/(?P<config>[\w.-]+))?)(?::(?P<split>[\w.%+:\[\]()-]+))?", re.ASCII
+)
+_NAMES_SHOWN = 20
+
+
+class HubSource(NamedTuple):
+    """A data set of the hub: its name, configuration and split, as `datasets.load_dataset` takes them."""
+
+    name: str
+    config: str | None
+    split: str
+
+
+def read_rows(source: str, columns: Sequence[str], field: str = "data.train") -> list[dict[str, Any]]:
+    """Return all rows of a source in its order, each with just `columns`; every value is there: text, number or list.
+
+    Args:
+        source: a file or a data set of the hub, as in the table above.
+        columns: what the task reads.
+        field: the source's place in the configuration; begins every error, and names the split where none is given.
+
+    Raises:
+        ValueError: no such source, a missing column, a malformed or null value, no rows. Never tells a row's content.
+    """
+    table, name = _open(source, field)
+    _check_columns(table, columns, name, field)
+    rows = [row for _, row in table.read(columns)]
+    if not rows:
+        raise ValueError(f"{field}: {name} holds no rows")
+    return rows
+
+
+def stream_records(source: str, field: str = "data.train") -> Iterator[dict[str, Any]]:
+    """Yield every row of a source in its order with all its columns, as it stands: nothing of it is checked.
+
+    Raises:
+        ValueError: no such source, or a malformed one. Never tells a row's content.
+    """
+    table, _ = _open(source, field)
+    for _, row in table.records(None):
+        yield row
+
+
+def check_source(source: str, columns: Sequence[str], field: str = "data.train") -> None:
+    """Check cheaply that `read_rows` can begin: there is such a file, with the columns and a sound first row.
+
+    Of a data set of the hub only the spelling is checked: nothing is downloaded.
+
+    Raises:
+        ValueError: as `read_rows`.
+    """
+    if _hub_source(source, field) is not None:
+        return
+    table, name = _open(source, field)
+    _check_columns(table, columns, name, field)
+    if next(table.read(columns), None) is None:
+        raise ValueError(f"{field}: {name} holds no rows")
+
+
+def same_source(private: str, other: str, field: str) -> bool:
+    """Return whether `other`, given in `field`, holds rows of data.train's `private`, as far as names tell.
+
+    The same file, also through links; or a data set of the hub of which both read a part of the same split.
+    """
+    one, two = _hub_source(private, "data.train"), _hub_source(other, field)
+    if one is None or two is None:
+        first, second = Path(private).expanduser(), Path(other).expanduser()
+        return one is two and first.exists() and second.exists() and first.samefile(second)
+    splits = [{part.partition("[")[0] for part in source.split.split("+")} for source in (one, two)]
+    return one[:2] == two[:2] and ("all" in set.union(*splits) or not splits[0].isdisjoint(splits[1]))
+
+
+def _open(source: str, field: str) -> tuple[Table, str]:
+    """Return the opened source and what errors call it."""
+    hub = _hub_source(source, field)
+    if hub is not None:
+        return _open_hub(hub, f"{field}: {source}"), source
+    path = _existing_file(source, field)
+    return open_table(path, f"{field}: {path.name}"), path.name
+
+
+def _existing_file(source: str, field: str) -> Path:
+    path = Path(source).expanduser()
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise ValueError(f"{field}: {source} is a folder; a file is expected (.jsonl, .csv, .tsv or .parquet)")
+    seen_from = "" if path.is_absolute() else f", seen from the working directory {Path.cwd()}"
+    known = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    hint = _nearest(path.name, known) or ("" if path.suffix else f" A data set of the hub is written hub:{source}.")
+    raise ValueError(f"{field}: there is no file {source}{seen_from}.{hint}")
+
+
+def _check_columns(table: Table, columns: Sequence[str], name: str, field: str) -> None:
+    missing = [column for column in top_level(columns, table.names) if column not in table.names]
+    if missing and not table.shows_names:
+        raise ValueError(
+            f"{field}: column {missing[0]!r} is not in the first line of {name}. That line is not shown: it looks "
+            "unlike a header and may be a row. Add a header line of column names without blanks"
+        )
+    if missing:
+        shown = ", ".join(repr(found) for found in table.names[:_NAMES_SHOWN])
+        more = f" and {len(table.names) - _NAMES_SHOWN} more" if len(table.names) > _NAMES_SHOWN else ""
+        hint = _nearest(missing[0], table.names)
+        raise ValueError(f"{field}: column {missing[0]!r} is not in {name}, which has {shown}{more}.{hint}")
+    twice = [column for column in columns if table.names.count(column) > 1]
+    if twice:
+        raise ValueError(f"{field}: {name} has more than one column {twice[0]!r}; rename one of them")
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    """Return ' Did you mean …?' with the known word that looks most like it, else nothing."""
+    lowered = {other.lower(): other for other in known}
+    close = difflib.get_close_matches(word.lower(), lowered, n=1)
+    return f" Did you mean {lowered[close[0]]!r}?" if close else ""
+
+
+def _hub_source(source: str, field: str) -> HubSource | None:
+    """Return the parts of 'hub:…', None for a file."""
+    if not source.startswith("hub:"):
+        return None
+    found = _HUB.fullmatch(source)
+    if found is None:
+        raise ValueError(
+            f"{field}: {source!r} is not of the form hub:<name>[:<split>] or hub:<owner>/<name>[/<config>][:<split>], "
+            "such as hub:stanfordnlp/imdb:train"
+        )
+    config = found["config"]
+    name = found["name"].removesuffix(f"/{config}") if config else found["name"]
+    if Path(name).exists():
+        raise ValueError(
+            f"{field}: {source!r} would be read from the local {name}, and copied into a cache folder. Name a file "
+            "there instead, or start elsewhere to mean the hub"
+        )
+    usual = "validation" if field == "data.validation" else "train"
+    return HubSource(name, config, found["split"] or usual)
+
+
+def _open_hub(source: HubSource, where: str) -> Table:
+    from datasets import Dataset, load_dataset
+    from datasets.exceptions import DatasetsError
+
+    data, failure = None, "it is no table of rows"
+    try:
+        data = load_dataset(source.name, source.config, split=source.split)
+    except (OSError, ValueError, DatasetsError) as error:
+        failure = type(error).__name__  # its message may quote rows
+    if not isinstance(data, Dataset):
+        has = f"a configuration {source.config!r} and " if source.config else ""
+        raise ValueError(
+            f"{where} could not be loaded ({failure}). Is the hub within reach, and has {source.name!r} {has}"
+            f"a split {source.split!r}?"
+        )
+
+    whole = data
+
+    def records(columns: Sequence[str] | None) -> Rows:
+        wanted = whole if columns is None else whole.select_columns(top_level(columns, whole.column_names))
+        batches = (zip(*dict(batch).values(), strict=True) for batch in wanted.iter(batch_size=ROWS_AT_ONCE))
+        for number, values in enumerate(chain.from_iterable(batches), start=1):
+            yield number, dict(zip(wanted.column_names, values, strict=True))
+
+    return Table(data.column_names, records, f"{where}, row")

@@ -1,0 +1,128 @@
+"""CPU tensors → numba kernels, on as many threads as torch uses.
+
+The threads are Python's and not those of numba's `parallel=True`: its GNU OpenMP layer kills a process that forks after
+a parallel call, its workqueue layer aborts when two threads call at once. The kernels release the GIL, and a pool that
+is forgotten after a fork has neither fault. Chunks are handed out as threads become free, because the other trial of a
+sweep keeps a core busy now and then; which thread takes a chunk changes no bit.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from trainers.directions.backends import cpu_kernels as kernels_cpu
+from trainers.directions.backends import cpu_rounding as kernels_rounding
+from trainers.directions.backends.cpu_streaming import ALIGNMENT
+from trainers.directions.counter import Direction, stream
+from trainers.directions.rounding import Rounding
+
+CHUNK = 1 << 18  # elements that one thread takes at a time; a multiple of 128
+MIN_PARALLEL = 1 << 17  # elements below which waking a thread costs more than it saves
+MIN_STREAMED = 1 << 19  # elements; fewer are written through the caches
+
+Task = tuple[Any, ...]  # kernel, start, stop, arrays
+Terms = Sequence[tuple[Direction, np.float32]]
+
+_WRITERS = {
+    torch.float32: kernels_cpu.write_float32,
+    torch.bfloat16: kernels_cpu.write_bfloat16,
+    torch.float16: kernels_cpu.write_float16,
+}
+_WRITERS_FROM_BFLOAT16 = {
+    torch.float32: kernels_rounding.write_float32,
+    torch.bfloat16: kernels_rounding.write_bfloat16,
+    torch.float16: kernels_rounding.write_float16,
+}
+
+
+def write_perturbed(
+    tensors: Iterable[tuple[str, torch.Tensor, torch.Tensor]], direction: Direction, scale: np.float32, update: Terms
+) -> None:
+    """Add the update to master, write live ← master + scale · z for every (name, live, master), checked by `apply`."""
+    terms, tasks = [*update, (direction, scale)], []
+    for name, live, master in tensors:
+        writer = _writer(live, direction) if master.dtype == torch.float32 else _WRITERS_FROM_BFLOAT16[live.dtype]
+        tasks += _chunks(writer, master.numel(), _flat(live), _flat(master), *_arrays(terms, name))
+    _run(tasks)
+
+
+def add_directions(masters: Iterable[tuple[str, torch.Tensor]], terms: Terms) -> None:
+    """Add every coefficient · z to master for every (name, master), as checked by `apply.add_directions`."""
+    tasks = []
+    for name, master in masters:
+        tasks += _chunks(kernels_cpu.add_in_place, master.numel(), _flat(master), *_arrays(terms, name))
+    _run(tasks)
+
+
+def add_rounded(masters: Iterable[tuple[str, torch.Tensor]], terms: Terms, rounding: Rounding) -> None:
+    """Add every coefficient · z to each bfloat16 (name, master) in float32 and round once, checked by `apply`."""
+    tasks = []
+    for name, master in masters:
+        key = np.array(rounding.stream(name), np.uint64)
+        arrays = _flat(master), *_arrays(terms, name), key
+        tasks += _chunks(kernels_rounding.add_rounded, master.numel(), *arrays)
+    _run(tasks)
+
+
+def _writer(live: torch.Tensor, direction: Direction) -> Callable[..., None]:
+    """Choose a kernel: small weights may stay in a cache until they are used; normal values cost more than memory."""
+    large_and_aligned = live.numel() >= MIN_STREAMED and live.data_ptr() % ALIGNMENT == 0
+    if live.dtype == torch.float32 and direction.kind == "rademacher" and large_and_aligned:
+        return kernels_cpu.stream_float32
+    return _WRITERS[live.dtype]
+
+
+def _arrays(terms: Terms, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return streams uint64 [K, 4], whether each is Gaussian bool [K], and factors float32 [K]."""
+    streams = np.array([stream(direction, name) for direction, _ in terms], np.uint64)
+    are_gaussian = np.array([direction.kind != "rademacher" for direction, _ in terms])
+    return streams, are_gaussian, np.array([factor for _, factor in terms], np.float32)
+
+
+def _flat(tensor: torch.Tensor) -> np.ndarray:
+    """View a contiguous tensor as one row of float32, or of uint16 where numpy has no such type or numba no code."""
+    flat = tensor.detach().reshape(-1)
+    return (flat if flat.dtype == torch.float32 else flat.view(torch.uint16)).numpy()
+
+
+def _chunks(kernel: Callable[..., None], numel: int, *arrays: np.ndarray) -> list[Task]:
+    return [(kernel, start, min(start + CHUNK, numel), *arrays) for start in range(0, numel, CHUNK)]
+
+
+def _run(tasks: Sequence[Task]) -> None:
+    """Call kernel(start, stop, *arrays) for every task, on this thread and torch.get_num_threads() - 1 others."""
+    left = deque(tasks)
+
+    def work() -> None:
+        while True:
+            try:
+                kernel, *arguments = left.popleft()
+            except IndexError:
+                return
+            kernel(*arguments)
+
+    is_large = sum(stop - start for _, start, stop, *_ in tasks) >= MIN_PARALLEL
+    helpers = [_pool().submit(work) for _ in range(torch.get_num_threads() - 1 if is_large else 0)]
+    try:
+        work()
+    finally:  # no helper may outlive the call: it writes into the caller's tensors
+        left.clear()
+        for helper in helpers:
+            if not helper.cancel():
+                helper.result()
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="dpzo-directions")
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork

@@ -1,0 +1,88 @@
+"""CPU kernels for a bfloat16 master: a tile is widened to float32 in a core's cache, moved there, and rounded back.
+
+A master in bfloat16 arrives as uint16, which numba has. numba's disk cache watches this file only: touch it after an
+edit of `kernels_cpu`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from trainers.directions.backends.cpu_kernels import (
+    _NORMALS,
+    TILE,
+    _add,
+    _compile,
+    _hash_blocks,
+    store_bfloat16,
+    store_float16,
+)
+
+_F32, _U16, _U32 = np.float32, np.uint16, np.uint32
+_ROUNDED = 2 * _NORMALS  # elements whose bits fit in the buffer of words
+
+
+@_compile
+def _widen(tile_bits, source):
+    """Write float32 bits of bfloat16 ones."""
+    for i in range(source.size):
+        tile_bits[i] = _U32(source[i]) << _U32(16)
+
+
+@_compile
+def _store_rounded(out, bits, first, stream, words):
+    """out[i] = float32 bits[i] rounded by the stream's bits of elements first, first+1, …; first is a multiple of 8."""
+    for start in range(0, out.size, _ROUNDED):
+        part, part_bits = out[start : start + _ROUNDED], bits[start : start + _ROUNDED]
+        _hash_blocks((first + start) // 8, (part.size + 7) // 8, stream, words)
+        for i in range(part.size):
+            half = (words[i >> 1] >> _U32(16 * (i & 1))) & _U32(0xFFFF)
+            is_nan = (part_bits[i] & _U32(0x7FFFFFFF)) > _U32(0x7F800000)
+            part[i] = _U32(0x7FC0) if is_nan else _U32(part_bits[i] + half) >> _U32(16)
+
+
+@_compile
+def add_rounded(start, stop, master, streams, are_gaussian, coefficients, rounding):
+    """master[start:stop] += every coefficient · z in turn, then rounded once; start a multiple of 128."""
+    words, normals, tile = np.empty(_NORMALS, _U32), np.empty(_NORMALS, _F32), np.empty(TILE, _F32)
+    bits = tile.view(_U32)
+    for first in range(start, stop, TILE):
+        part = master[first : min(first + TILE, stop)]
+        _widen(bits, part)
+        _add(tile[: part.size], first, streams, are_gaussian, coefficients, words, normals)
+        _store_rounded(part, bits, first, rounding, words)
+
+
+# Each kernel that writes live takes terms (streams, are_gaussian, factors) and only reads master.
+
+
+@_compile
+def write_float32(start, stop, live, master, streams, are_gaussian, factors):
+    """live[start:stop] = master + every factor · z in turn, start a multiple of 128."""
+    words, normals = np.empty(_NORMALS, _U32), np.empty(_NORMALS, _F32)
+    for first in range(start, stop, TILE):
+        tile = live[first : min(first + TILE, stop)]
+        _widen(tile.view(_U32), master[first : first + tile.size])
+        _add(tile, first, streams, are_gaussian, factors, words, normals)
+
+
+@_compile
+def write_bfloat16(start, stop, live, master, streams, are_gaussian, factors):
+    """live[start:stop] = the bits, as uint16, of master + every factor · z in turn, to the nearest, ties to even."""
+    words, normals, tile = np.empty(_NORMALS, _U32), np.empty(_NORMALS, _F32), np.empty(TILE, _F32)
+    for first in range(start, stop, TILE):
+        out = live[first : min(first + TILE, stop)]
+        _widen(tile.view(_U32), master[first : first + out.size])
+        _add(tile[: out.size], first, streams, are_gaussian, factors, words, normals)
+        store_bfloat16(out, tile.view(_U32))
+
+
+@_compile
+def write_float16(start, stop, live, master, streams, are_gaussian, factors):
+    """live[start:stop] = the bits, as uint16, of master + every factor · z in turn, to the nearest float16."""
+    words, normals, tile = np.empty(_NORMALS, _U32), np.empty(_NORMALS, _F32), np.empty(TILE, _F32)
+    for first in range(start, stop, TILE):
+        out = live[first : min(first + TILE, stop)]
+        _widen(tile.view(_U32), master[first : first + out.size])
+        _add(tile[: out.size], first, streams, are_gaussian, factors, words, normals)
+        store_float16(out, tile.view(_U32))

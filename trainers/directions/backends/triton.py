@@ -1,0 +1,113 @@
+"""Directions on GPUs: launches the Triton kernel, and proves it against plain torch operations before it is used.
+
+Terms of one kind that follow each other take one pass together; what `apply` checks is checked already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import torch
+
+from trainers.directions.backends import torch_ops as apply_torch
+from trainers.directions.backends.triton_kernels import TILE, one_pass
+from trainers.directions.counter import Direction, stream
+
+Terms = Sequence[tuple[Direction, np.float32]]
+OPTIONS = {"enable_fp_fusion": False}  # a fused product and sum is rounded once, where all others round twice
+_SLICE = 3 * TILE + 37  # elements that the proof looks at: whole tiles, and one in part
+_GAUSSIAN_TOLERANCE = 1e-6  # of values of order 1, should a device round a square root or a product in its own way
+
+
+@torch.no_grad()
+def write_perturbed(
+    tensors: Iterable[tuple[str, torch.Tensor, torch.Tensor]], direction: Direction, scale: np.float32, update: Terms
+) -> None:
+    """Add the update to master, write live ← master + scale · z for every (name, live, master), checked by `apply`."""
+    *before, last = _runs([*update, (direction, scale)])
+    listed = list(tensors)
+    for run in before:
+        _launch([(name, master, master) for name, _, master in listed], run, writes=False)
+    _launch(listed, last, writes=True)
+
+
+@torch.no_grad()
+def add_directions(masters: Iterable[tuple[str, torch.Tensor]], terms: Terms) -> None:
+    """Add every coefficient · z to master for every (name, master), as checked by `apply.add_directions`."""
+    listed = [(name, master, master) for name, master in masters]
+    for run in _runs(terms):
+        _launch(listed, run, writes=False)
+
+
+def verify(device: torch.device) -> None:
+    """Compare a small slice with the plain torch operations on the same device, once before the kernel is trusted.
+
+    Raises:
+        RuntimeError: signs differ in a bit, or normal values by more than rounding.
+    """
+    master = torch.linspace(-1.0, 1.0, _SLICE, device=device)
+    for kind in ("rademacher", "gaussian"):
+        directions = [Direction(11, 2, index, kind) for index in range(3)]
+        update: Terms = [(direction, np.float32(1e-3)) for direction in directions[1:]]
+        found = [
+            _both(backend, master, directions[0], update) for backend in (write_perturbed, apply_torch.write_perturbed)
+        ]
+        (live, moved), (wanted_live, wanted_moved) = found
+        tolerance = 0.0 if kind == "rademacher" else _GAUSSIAN_TOLERANCE
+        worst = max(float((live - wanted_live).abs().max()), float((moved - wanted_moved).abs().max()))
+        if not worst <= tolerance:
+            raise RuntimeError(
+                f"the Triton kernel on {device} gives other {kind} directions than torch (by {worst:.1e}): weights "
+                "would not be those of a replay elsewhere. Use the triton that this torch names, or uninstall it"
+            )
+
+
+def _both(backend: Any, master: torch.Tensor, direction: Direction, update: Terms) -> tuple[torch.Tensor, torch.Tensor]:
+    live, moved = torch.zeros_like(master), master.clone()
+    backend([("slice", live, moved)], direction, np.float32(0.5), update)
+    return live, moved
+
+
+def _runs(terms: Terms) -> Iterator[list[tuple[Direction, np.float32]]]:
+    """Yield the terms in their order, those of one kind that follow each other together."""
+    for _, run in groupby(terms, key=lambda term: _is_gaussian(term[0])):
+        yield list(run)
+
+
+def _is_gaussian(direction: Direction) -> bool:
+    return direction.kind != "rademacher"  # a vector under a low-rank direction is Gaussian
+
+
+def _launch(tensors: Sequence[tuple[str, torch.Tensor, torch.Tensor]], run: Terms, *, writes: bool) -> None:
+    """Take one pass over every (name, live, master); keys and factors of all go to the device at once."""
+    if not tensors:
+        return
+    device = tensors[0][2].device
+    keys = torch.from_numpy(np.array([_keys(run, name) for name, _, _ in tensors])).to(device)
+    factors = torch.from_numpy(np.array([factor for _, factor in run], np.float32)).to(device)
+    kernel: Any = one_pass
+    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():  # Triton launches where torch is
+        for number, (_, live, master) in enumerate(tensors):
+            kernel[(-(-master.numel() // TILE),)](
+                live,
+                master,
+                keys[number],
+                factors,
+                master.numel(),
+                len(run),
+                GAUSSIAN=_is_gaussian(run[0][0]),
+                WRITES=writes,
+                SIZE=TILE,
+                **OPTIONS,
+            )
+
+
+def _keys(run: Terms, name: str) -> np.ndarray:
+    """Return int64 [terms, 3]: the two key words as one, and the upper words of the counter."""
+    streams = [stream(direction, name) for direction, _ in run]
+    rows = [(key0 | key1 << 32, upper0, upper1) for key0, key1, upper0, upper1 in streams]
+    return np.array(rows, np.uint64).view(np.int64)

@@ -1,0 +1,100 @@
+"""A batch → the forward passes it needs → logits of the places that predict, for each kind of head.
+
+| head                    | packed                                   | padded                                       |
+|-------------------------|------------------------------------------|----------------------------------------------|
+| causal-lm               | logits at the places that predict        | on the left; logits of each row's last ones  |
+| masked-lm               | states at the masks, then the head       | on the right; the same                       |
+| sequence-classification | states at each row's start, pooler, head | on the right; the whole model                |
+
+In half precision rows are padded to fixed shapes, so that neighbours change no bit of a loss (padding.py).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from trainers.config import ModelConfig, PerformanceConfig
+from trainers.evaluators.base import Example
+from trainers.evaluators.rows import Row, rows_of
+from trainers.evaluators.transformers.packing import PackedBatch, can_pack, pack
+from trainers.evaluators.transformers.padding import Filling, PaddedBatch, pad, pad_to_fixed_shapes, padded
+from trainers.evaluators.transformers.readout import Readout, first_position, layers_of
+
+
+class Forward:
+    """The forward passes of one model.
+
+    Args:
+        model: with its head and, where one trains, its adapter.
+        base: the same without the adapter.
+        config: its head, and the type of number that it computes in.
+        pad_id: token that fills rows up.
+        performance: micro-batch size and device.
+
+    Attributes:
+        packs: whether rows are packed, or else padded.
+        accepts: arguments that the model's forward pass takes.
+    """
+
+    def __init__(
+        self, model: Any, base: Any, *, config: ModelConfig, pad_id: int, performance: PerformanceConfig
+    ) -> None:
+        self._model, self._head = model, config.head
+        self._fixed_shapes = config.dtype != "float32"
+        self._max_tokens, self._device = performance.micro_batch_tokens, torch.device(performance.device)
+        self._filling = Filling(pad_id, self.causal, first_position(base), self._device)
+        self.accepts = set(inspect.signature(base.forward).parameters)
+        self.packs = not self._fixed_shapes and can_pack(base, self.accepts, causal=self.causal)
+        reads_places = self._head == "masked-lm" or (self.packs and not self.causal)
+        self._readout = Readout(layers_of(base, packed=self.packs)) if reads_places else None
+
+    @property
+    def causal(self) -> bool:
+        """Whether the model predicts what follows a row."""
+        return self._head == "causal-lm"
+
+    def prepare(self, batch: Sequence[Example]) -> list[PackedBatch] | list[PaddedBatch]:
+        """Return the forward passes that the batch needs."""
+        rows, first = rows_of(batch), self._filling.first_position
+        if self.packs:
+            return pack(
+                rows, max_tokens=self._max_tokens, causal=self.causal, first_position=first, device=self._device
+            )
+        fill_up = pad_to_fixed_shapes if self._fixed_shapes else pad
+        return fill_up(rows, self._filling, max_tokens=self._max_tokens)
+
+    def padded(self, rows: Sequence[Row]) -> PaddedBatch:
+        """Return one padded forward pass over all rows, longest first."""
+        return padded(tuple(rows), self._filling)
+
+    def logits(self, batch: PackedBatch | PaddedBatch) -> torch.Tensor:
+        """Return the logits of all places that predict, row after row, [places, V]; one place a row for a head."""
+        if self._readout is not None:
+            return self._logits_of_encoder(batch, self._readout)
+        if isinstance(batch, PackedBatch):
+            with batch.layout():
+                return self._model(**batch.inputs(self.accepts)).logits[0]
+        inputs = batch.inputs(self.accepts)
+        if not self.causal:
+            return self._model(**inputs).logits[: len(batch.rows)]
+        most = batch.num_places
+        if "logits_to_keep" in self.accepts:
+            inputs["logits_to_keep"] = most
+        logits_RTV = self._model(**inputs, use_cache=False).logits[: len(batch.rows), -most:]
+        return torch.cat(
+            [logits_TV[most - len(row.places) :] for logits_TV, row in zip(logits_RTV, batch.rows, strict=True)]
+        )
+
+    def _logits_of_encoder(self, batch: PackedBatch | PaddedBatch, readout: Readout) -> torch.Tensor:
+        with readout.at(batch.places):
+            if isinstance(batch, PackedBatch):
+                with batch.layout():
+                    logits = self._model(**batch.inputs(self.accepts)).logits
+            else:
+                logits = self._model(**batch.inputs(self.accepts)).logits
+        # a masked model's logits are [rows, 1, V], a classification head's [rows, V]
+        return logits.flatten(0, -2)[: len(batch.rows)]

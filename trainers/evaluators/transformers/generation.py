@@ -1,0 +1,78 @@
+"""Greedy continuations by transformers, a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from trainers.evaluators.answer_line import first_line, has_ended
+from trainers.evaluators.rows import Row
+from trainers.evaluators.transformers.padding import Filling, PaddedBatch, pad
+
+
+def generate(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[tuple[int, ...]],
+    *,
+    max_new: int,
+    max_tokens: int,
+    accepts: set[str],
+) -> list[str]:
+    """Return the likeliest continuation of each prompt, one line of at most `max_new` tokens, without blanks around it.
+
+    Args:
+        model: causal, with an attention that knows padding.
+        tokenizer: of the model, with a padding token.
+        prompts: token ids.
+        max_new: tokens to add at most.
+        max_tokens: largest padded size of one pass over prompts.
+        accepts: arguments that the model's forward pass takes.
+    """
+    rows = [Row(number, 0, prompt, (), options_share_place=False) for number, prompt in enumerate(prompts)]
+    rows.sort(key=lambda row: len(row.ids), reverse=True)
+    assert isinstance(tokenizer.pad_token_id, int)
+    texts = [""] * len(rows)
+    filling = Filling(tokenizer.pad_token_id, left=True, first_position=0, device=model.device)
+    for batch in pad(rows, filling, max_tokens=max_tokens):
+        for row, ids in zip(batch.rows, _continue(model, tokenizer, batch, max_new, accepts), strict=True):
+            texts[row.example] = first_line(tokenizer, ids)
+    return texts
+
+
+@contextmanager
+def standard_attention(base: Any) -> Iterator[None]:
+    """Give a model the library's own attention for a while, where rows were packed."""
+    before = base.config._attn_implementation
+    base.set_attn_implementation("sdpa")
+    try:
+        yield
+    finally:
+        base.set_attn_implementation(before)
+
+
+def _continue(
+    model: Any, tokenizer: PreTrainedTokenizerBase, batch: PaddedBatch, max_new: int, accepts: set[str]
+) -> list[list[int]]:
+    """Return the tokens that each row continues with, to the end of the longest."""
+    mask_RL, positions_R1 = batch.attention_mask_RL, batch.position_ids_RL[:, -1:]
+    found: list[list[int]] = [[] for _ in batch.rows]
+    read, cache = batch.inputs(accepts), None
+    last_only = {"logits_to_keep": 1} if "logits_to_keep" in accepts else {}
+    for _ in range(max_new):
+        answer = model(**read, past_key_values=cache, use_cache=True, **last_only)
+        cache, next_R = answer.past_key_values, answer.logits[:, -1].argmax(dim=-1)
+        for ids, token in zip(found, next_R.tolist(), strict=True):
+            ids.append(token)
+        if all(has_ended(tokenizer, ids) for ids in found):
+            break
+        positions_R1 = positions_R1 + 1
+        mask_RL = torch.cat([mask_RL, torch.ones_like(mask_RL[:, :1])], dim=1)
+        read = {"input_ids": next_R[:, None], "attention_mask": mask_RL}
+        if "position_ids" in accepts:
+            read["position_ids"] = positions_R1
+    return found

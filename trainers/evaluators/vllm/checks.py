@@ -1,0 +1,128 @@
+"""What vLLM cannot do, found before its engine starts: one clear line each, from the model's config.json alone.
+
+Nothing here imports vLLM. What an engine says of such inputs, if it says anything, comes after a minute and from the
+depth of a worker. Architectures are those whose losses and updates the contract tests compare with transformers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trainers.config import RunConfig
+from trainers.evaluators.base import Example
+from trainers.evaluators.vllm.adapters import adapters_are_exact, first_of, model_config, require_slots_fit
+from trainers.evaluators.vllm.package import require_vllm
+from trainers.methods.catalogue import METHODS
+
+ARCHITECTURES = {
+    "OPTForCausalLM": "OPT",
+    "LlamaForCausalLM": "Llama",
+    "Qwen2ForCausalLM": "Qwen2",
+    "GPT2LMHeadModel": "GPT-2",
+}
+CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
+"""Widths of an attention head that the CPU kernels of vLLM 0.32 have."""
+_CONTEXT = ("max_position_embeddings", "n_positions")
+
+
+def require_supported(config: RunConfig, examples: Sequence[Example]) -> None:
+    """Check that vLLM can evaluate the configured model, method and prompts on this machine.
+
+    Args:
+        config: with `performance.evaluator: vllm`.
+        examples: made up, public; their continuations follow the longest prompt.
+
+    Raises:
+        ValueError: the first thing that it cannot, and what to do instead.
+    """
+    _require_forward_only(config)
+    package = require_vllm(config.performance.device)
+    model = model_config(config.model.path)
+    _require_architecture(model, config.model.path)
+    if "quantization_config" in model:
+        method = (model["quantization_config"] or {}).get("quant_method", "unknown")
+        raise ValueError(
+            f"model.path: the weights of {config.model.path} are quantised ({method}), and directions move numbers "
+            "that are not. Use the model in float32, bfloat16 or float16"
+        )
+    _require_adapters(config)
+    _require_devices(config, model, package.device)
+    _require_context(config, model, examples)
+    require_slots_fit(config, model)
+
+
+def _require_adapters(config: RunConfig) -> None:
+    invariant = str(config.performance.vllm.batch_invariant).lower()
+    if config.model.trainable == "lora" and not adapters_are_exact(config):
+        raise ValueError(
+            "model.trainable: lora: on GPUs vLLM's adapters take half precision alone, and round a row alike each time "
+            f"with batch_invariant: true alone; got model.dtype: {config.model.dtype} and performance.vllm."
+            f"batch_invariant: {invariant}. Set both, or use performance.evaluator: transformers"
+        )
+
+
+def _require_forward_only(config: RunConfig) -> None:
+    if METHODS[config.method.name].order == "first":
+        raise ValueError(
+            f"performance.evaluator: vllm has no gradients, and {METHODS[config.method.name].title} needs them. Use "
+            "performance.evaluator: transformers, or a zeroth-order method"
+        )
+    if config.model.head != "causal-lm":
+        raise ValueError(
+            f"performance.evaluator: vllm evaluates causal models, not model.head: {config.model.head}. Use "
+            "performance.evaluator: transformers"
+        )
+
+
+def _require_architecture(model: Mapping[str, Any], path: str) -> None:
+    names = model.get("architectures") or ["none"]
+    if names[0] not in ARCHITECTURES:
+        tested = ", ".join(ARCHITECTURES.values())
+        raise ValueError(
+            f"model.path: {path} is a {names[0]}; with performance.evaluator: vllm these are tested: {tested}. Use "
+            "performance.evaluator: transformers"
+        )
+
+
+def _require_devices(config: RunConfig, model: Mapping[str, Any], device: str) -> None:
+    engine, heads = config.performance.vllm, first_of(model, ("num_attention_heads", "n_head"))
+    if heads and heads % engine.tensor_parallel:
+        raise ValueError(
+            f"performance.vllm.tensor_parallel {engine.tensor_parallel} does not divide the model's {heads} attention "
+            "heads"
+        )
+    if device == "cuda":
+        import torch
+
+        if engine.tensor_parallel > torch.cuda.device_count():
+            raise ValueError(
+                f"performance.vllm.tensor_parallel {engine.tensor_parallel} wants as many GPUs; this machine has "
+                f"{torch.cuda.device_count()}"
+            )
+        return
+    if engine.batch_invariant:
+        raise ValueError("performance.vllm.batch_invariant: these kernels are for GPUs; leave it out on a CPU")
+    width = model.get("head_dim") or (heads and (first_of(model, ("hidden_size", "n_embd")) or 0) // heads)
+    if width and width not in CPU_HEAD_SIZES:
+        sizes = ", ".join(map(str, CPU_HEAD_SIZES))
+        raise ValueError(
+            f"model.path: attention heads of width {width}; vLLM on a CPU has {sizes}. Use performance.evaluator: "
+            "transformers"
+        )
+
+
+def _require_context(config: RunConfig, model: Mapping[str, Any], examples: Sequence[Example]) -> None:
+    context = first_of(model, _CONTEXT)
+    if context is None:
+        return
+    longest = max((len(ids) for example in examples for ids in example.option_ids), default=1)
+    prompt = config.task.max_tokens
+    read = longest - 1  # the last token is predicted, and is not read
+    if config.performance.vllm.scoring == "reference":
+        read = longest + 1  # the engine's own scores: all is read, and it writes one more
+    if prompt + read > context:
+        raise ValueError(
+            f"task.max_tokens {prompt}: a prompt of {prompt} tokens with {longest} to follow takes {prompt + read} "
+            f"positions, the model has {context}. Use at most {context - read}"
+        )

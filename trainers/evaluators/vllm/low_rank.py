@@ -1,0 +1,74 @@
+"""Low-rank probes of a model's own weights as adapters over them: θ ± λ U Vᵀ for all probes in one batch.
+
+The engine keeps θ, which an update moves as always. A probe is never written: its factors go into a slot, A = Vᵀ and
+B = (λ/√r) U of every matrix, so 2K probes × B rows are one batch, as when a LoRA adapter trains. What has no such form
+is written one probe after the other: other laws, what lies on a mask, and what outgrows the rank of a slot.
+
+In half precision the factors are rounded and the sum θ + λ U Vᵀ is not: λ z is not lost where it is smaller than the
+last digit of a weight. In float32 both forms agree within rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from trainers.directions.backends.torch_ops import low_rank_tensors
+from trainers.directions.counter import low_rank_scale
+from trainers.evaluators.base import Probe, Terms
+from trainers.evaluators.parameters import checked
+from trainers.evaluators.vllm.slots import Pair, Slots, without_adapters
+from trainers.evaluators.vllm.weights import FullWeights, Shown
+
+_SUFFIX = ".weight"
+
+
+class LowRankWeights(FullWeights):
+    """The weights of a model's linear layers, and slots for low-rank probes of them.
+
+    Args:
+        runner: vLLM's model runner, with adapters enabled and none registered.
+        weights: Hugging Face name → matrix of the master's type on the runner's device; kept, not copied.
+        seed: public key of the bits that updates of a bfloat16 master are rounded by.
+        rank: of a probe that has room in a slot, at most.
+
+    Raises:
+        ValueError: the engine gives no adapters to one of the matrices.
+    """
+
+    def __init__(self, runner: Any, weights: Mapping[str, torch.Tensor], seed: int, rank: int) -> None:
+        with without_adapters(runner):
+            super().__init__(runner, weights, seed)
+        self._shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+        self._rank, self._device = rank, runner.device
+        self._slots = Slots(runner, rank)
+        self._slots.require(name.removesuffix(_SUFFIX) for name in weights)
+
+    def probed(self, probes: Sequence[Probe]) -> Iterator[Shown]:
+        """Make as many probes visible at once as there are slots, or one after the other."""
+        if self.parameters.is_masked or not all(map(self._fits, probes)):
+            yield from super().probed(probes)
+            return
+        self.parameters.settle()
+        self._layout.forward()
+        for group in self._slots.groups(len(probes)):
+            terms = [checked(probes[number].terms) for number, _ in group]
+            self._slots.fill([slot for _, slot in group], lambda place, part, of=terms: self._pair(of[place], part))
+            yield [(number, slot.adapter) for number, slot in group]
+
+    def _fits(self, probe: Probe) -> bool:
+        directions = [direction for direction, _ in probe.terms]
+        return all(z.is_low_rank for z in directions) and sum(z.rank for z in directions) <= self._rank
+
+    def _pair(self, terms: Terms, part: str) -> Pair | None:
+        name = part + _SUFFIX
+        if name not in self._shapes:
+            return None
+        rows_of_a, columns_of_b = [], []
+        for direction, coefficient in terms:
+            left, right = low_rank_tensors(direction, name, self._shapes[name], self._device)
+            rows_of_a.append(right.T)
+            columns_of_b.append(left * (coefficient * float(low_rank_scale(direction))))
+        return torch.cat(rows_of_a), torch.cat(columns_of_b, dim=1)

@@ -1,0 +1,300 @@
+"""The release log: what a run took, and what it let out, on disk before anyone uses it.
+
+One JSON object a line. The header says which run this is; RESERVE comes before private data is touched, RELEASE holds
+the noisy integers of the step before they are applied, PUBLIC numbers that no private data entered (those of a mask,
+with its digest); all are fsynced. Together with the public directions the releases ARE the checkpoint: replaying them
+on the base model rebuilds the weights (16 bytes or so a direction and step).
+
+Life of a step, and what a kill leaves behind:
+
+| killed                                  | on restart                                                          |
+|-----------------------------------------|---------------------------------------------------------------------|
+| before RESERVE is on disk               | nothing happened                                                    |
+| after RESERVE, before RELEASE           | the token stays charged; a new batch and new noise under a new token |
+| after RELEASE, before the update        | the release is replayed (post-processing, free)                     |
+| in the middle of a line                 | the torn last line is cut off; it was not used                      |
+
+Every line carries a hash chained over all lines before it, so that a changed line is noticed.
+
+A first-order run releases whole gradients, of which RELEASE holds a digest, and keeps its place in snapshots, of which
+SNAPSHOT holds the digest.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+
+FORMAT = "dpzo.release-log.v1"
+
+Kind = Literal["step", "score"]
+KINDS: tuple[Kind, ...] = ("step", "score")
+RAYS_PATIENCE = "RAY_gcs_rpc_server_reconnect_timeout_s"  # until Ray ends a process whose cluster is gone
+PATIENCE_S = 1.5 * max(60.0, float(os.environ.get(RAYS_PATIENCE, "60")))  # such a process holds its log
+
+
+class LogInUseError(ValueError):
+    """Another process writes the log; it may be about to end."""
+
+
+class Transcript:
+    """What a run took and let out, as the ranks that do not write the log know it: the same values, in memory alone.
+
+    Args:
+        path: file of the log that rank 0 writes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.releases: dict[Kind, list[np.ndarray]] = {kind: [] for kind in KINDS}
+        self.num_reserved: dict[Kind, int] = dict.fromkeys(KINDS, 0)
+        self.snapshots: list[str] = []
+        self.public_values: list[list[float]] = []
+        self.mask_digests: list[str | None] = []  # None in logs of before they were written
+
+    def num_released(self, kind: Kind) -> int:
+        """Return the number of releases of a kind that are on disk."""
+        return len(self.releases[kind])
+
+    def reserve(self, kind: Kind, index: int) -> None:
+        """Record that step or score number `index` is about to touch private data."""
+        self._append({"type": "RESERVE", "kind": kind, "index": index, "token": self.num_reserved[kind]})
+        self.num_reserved[kind] += 1
+
+    def release(self, kind: Kind, index: int, noisy_K: np.ndarray) -> None:
+        """Record the noisy integers of step or score number `index`; int64 [K]."""
+        assert index == self.num_released(kind) < self.num_reserved[kind], f"{kind} {index} released out of turn"
+        self._append({"type": "RELEASE", "kind": kind, "index": index, "units": [int(value) for value in noisy_K]})
+        self.releases[kind].append(np.asarray(noisy_K, dtype=np.int64))
+
+    def release_digest(self, kind: Kind, index: int, digest: str) -> None:
+        """Record that what step number `index` released has this digest; the value is kept elsewhere."""
+        assert index == self.num_released(kind) < self.num_reserved[kind], f"{kind} {index} released out of turn"
+        self._append({"type": "RELEASE", "kind": kind, "index": index, "digest": digest})
+        self.releases[kind].append(np.empty(0, dtype=np.int64))
+
+    def snapshot(self, digest: str) -> None:
+        """Record that a snapshot with this digest belongs to the run."""
+        self._append({"type": "SNAPSHOT", "digest": digest})
+        self.snapshots.append(digest)
+
+    def publish(self, index: int, values: list[float], mask_digest: str) -> None:
+        """Record list number `index` of numbers that no private data entered, and which mask they gave."""
+        assert index == len(self.public_values), f"public values {index} out of turn"
+        self._append({"type": "PUBLIC", "index": index, "values": values, "mask_digest": mask_digest})
+        self.public_values.append(values)
+        self.mask_digests.append(mask_digest)
+
+    def close(self) -> None:
+        """Let go of what is held open."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        """Note an entry where it lasts."""
+
+
+class ReleaseLog(Transcript):
+    """An append-only log of one run, open for one writer. What it records is durable when the call returns.
+
+    Args:
+        path: file of the log; it is created with its folder, or opened and verified.
+        header: what identifies the run (JSON values). A log with another header is refused.
+        defaults: what a header of an earlier version, which does not have a key, is taken to say there.
+
+    Raises:
+        ValueError: the file belongs to another run, is open in another process, or has been changed.
+        LogUnwritable: here and when something is recorded, where the disk is full or broken; the log is closed then.
+    """
+
+    def __init__(self, path: Path, header: dict[str, Any], defaults: dict[str, Any] | None = None) -> None:
+        super().__init__(path)
+        self._defaults = defaults or {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 - held open, and locked, for the life of the run
+        self._chain = b""
+        with ExitStack() as close_on_error:
+            close_on_error.callback(self._file.close)
+            self._lock()
+            lines = self._complete_lines()
+            if lines:
+                self._read(lines, header)
+            else:
+                self._append({"format": FORMAT, "run": header})
+                fsync_folder(path.parent)
+            close_on_error.pop_all()
+
+    def close(self) -> None:
+        """Close the file and give up the lock."""
+        self._file.close()
+
+    def _lock(self) -> None:
+        last_try = time.monotonic() + PATIENCE_S
+        while not self._locked():
+            if time.monotonic() < last_try:
+                time.sleep(0.2)
+                continue
+            raise LogInUseError(
+                f"{self.path} is being written by another process; one run has one writer. Wait for it, or end it, and "
+                "go on then with `dpzo resume`."
+            )
+
+    def _locked(self) -> bool:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _complete_lines(self) -> list[bytes]:
+        """Read the lines that ended; cut off what a kill left of an unfinished one."""
+        self._file.seek(0)
+        content = self._file.read()
+        complete = content[: content.rfind(b"\n") + 1]
+        if len(complete) < len(content):
+            self._file.truncate(len(complete))
+            os.fsync(self._file.fileno())
+        return complete.splitlines()
+
+    def _read(self, lines: list[bytes], header: dict[str, Any]) -> None:
+        first = self._verify(lines[0], 1)
+        if first.get("format") != FORMAT:
+            raise ValueError(
+                f"{self.path} is not a release log of format {FORMAT}: its first line says {first.get('format')!r}."
+            )
+        _require_same_run(self.path, _filled(first["run"], self._defaults), json.loads(_canonical(header)))
+        for number, line in enumerate(lines[1:], start=2):
+            entry = self._verify(line, number)
+            if entry["type"] == "RESERVE":
+                self.num_reserved[entry["kind"]] += 1
+            elif entry["type"] == "SNAPSHOT":
+                self.snapshots.append(entry["digest"])
+            elif entry["type"] == "PUBLIC":
+                self.public_values.append(entry["values"])
+                self.mask_digests.append(entry.get("mask_digest"))
+            else:
+                self.releases[entry["kind"]].append(np.array(entry.get("units", []), dtype=np.int64))
+
+    def _verify(self, line: bytes, number: int) -> dict[str, Any]:
+        """Parse a line and check its place in the chain."""
+        entry = json.loads(line)
+        claimed = entry.pop("chain", None)
+        self._chain = _next_link(self._chain, entry)
+        if claimed != self._chain.hex():
+            raise ValueError(
+                f"{self.path} line {number} does not follow from the lines before it: the log was changed or damaged. "
+                "Restore the file, or start a new run (the steps taken stay charged)."
+            )
+        return entry
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        chain = _next_link(self._chain, entry)
+        line = _canonical({**entry, "chain": chain.hex()}) + b"\n"
+        try:
+            if self._file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            self.close()  # a line behind a torn one would not be read
+            raise LogUnwritable(
+                f"{self.path} cannot be written: {error.strerror}. Nothing was released that is not accounted for. "
+                "Make room, and start the same command again."
+            ) from None
+        self._chain = chain
+
+
+def num_reserved(path: Path, kind: Kind) -> int:
+    """Return how many reservations of a kind a log holds, without opening it for writing; torn lines do not count."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    entries = [json.loads(line) for line in lines if line.endswith(b"\n")]
+    return sum(entry.get("type") == "RESERVE" and entry["kind"] == kind for entry in entries)
+
+
+class ReleasedSteps:
+    """Counts the steps in a log that another process writes, from call to call, reading what is new alone."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._place, self._steps = path, 0, 0
+
+    def __call__(self) -> int:
+        """Return the number of steps whose release is on disk; 0 where there is no log yet."""
+        with suppress(OSError), open(self._path, "rb") as file:
+            file.seek(self._place)
+            new = file.read()
+            whole = new[: new.rfind(b"\n") + 1]
+            self._place += len(whole)
+            entries = [json.loads(line) for line in whole.splitlines()]
+            self._steps += sum(entry.get("type") == "RELEASE" and entry["kind"] == "step" for entry in entries)
+        return self._steps
+
+
+def uninterrupted(path: Path) -> str:
+    """Return a log as its run would have written it if nothing had interrupted it: the same releases, and no more."""
+    header, *entries = (
+        json.loads(line) for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")
+    )
+    lines, chain, tokens = [{"format": FORMAT, "run": header["run"]}], b"", dict.fromkeys(KINDS, 0)
+    for entry in entries:
+        if entry["type"] == "PUBLIC":
+            lines.append({key: value for key, value in entry.items() if key != "chain"})
+        elif entry["type"] == "RELEASE":
+            place = {"kind": entry["kind"], "index": entry["index"]}
+            lines.append({"type": "RESERVE", **place, "token": tokens[entry["kind"]]})
+            lines.append({"type": "RELEASE", **place, "units": entry["units"]})
+            tokens[entry["kind"]] += 1
+    text = []
+    for line in lines:
+        chain = _next_link(chain, line)
+        text.append(_canonical({**line, "chain": chain.hex()}).decode() + "\n")
+    return "".join(text)
+
+
+def _next_link(chain: bytes, entry: dict[str, Any]) -> bytes:
+    return hashlib.blake2b(chain + _canonical(entry), digest_size=16).digest()
+
+
+def _canonical(entry: dict[str, Any]) -> bytes:
+    return json.dumps(entry, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _filled(header: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Return a header with defaults for what it lacks; a setting that holds a whole section is not lacking."""
+    sections = {key.rsplit(".", depth)[0] for key in header for depth in range(1, key.count(".") + 1)}
+    return {**{key: value for key, value in defaults.items() if key not in sections}, **header}
+
+
+def _require_same_run(path: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:
+    different = sorted(key for key in found.keys() | expected.keys() if found.get(key) != expected.get(key))
+    if different:
+        details = "; ".join(f"{key}: {found.get(key)!r} in the log, {expected.get(key)!r} now" for key in different)
+        raise ValueError(f"{path} belongs to a run with other settings ({details}). Give this run another name.")
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class Stopped(RuntimeError):  # noqa: N818 - what happened, as the message says it
+    """A run cannot go on. The message is for people, and says nothing that private data entered."""
+
+
+class LogUnwritable(Stopped):
+    """The release log took no more: a full or a broken disk. Nothing is used that is not in it."""

@@ -1,0 +1,1 @@
+"""One zeroth-order run, and what runs of every order share."""

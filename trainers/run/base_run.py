@@ -1,0 +1,197 @@
+"""What a run stands on, and what runs of every order share.
+
+A `Workspace` is what is slow to make: the tokenizer, the encoded examples, the loaded model. A `BaseRun` is one
+training on it: it opens (or reopens) a release log, sets θ to the base weights, and goes from score to score.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainers.config import RunConfig
+from trainers.evaluators.base import Example, LossEvaluator
+from trainers.mechanism.plan import MechanismPlan
+from trainers.mechanism.release_log import Transcript
+from trainers.mechanism.tokens import StepTokens, TokensExhausted
+from trainers.mechanism.units import groups_of
+from trainers.run.header import header_defaults, header_of
+from trainers.run.scoring import PrivateScore, public_metrics
+from trainers.workers.ranks import Ranks
+from trainers.workers.shared_log import open_log
+
+if TYPE_CHECKING:
+    from trainers.first_order.gradients import UnitGradients
+
+LOGGER = logging.getLogger(__name__)
+LOG_NAME = "release_log.jsonl"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """What runs share: encoded private examples, encoded examples to score on, an evaluator and its rounding (nats).
+
+    `users` and `validation_users` say whose each example is, where users are the unit of privacy; they are private.
+    `gradients` is what first-order runs need besides.
+    """
+
+    examples: list[Example]
+    validation: list[Example]
+    evaluator: LossEvaluator
+    rounding: float = 0.0
+    users: list[str] | None = None
+    validation_users: list[str] | None = None
+    gradients: UnitGradients | None = None
+
+    @cached_property
+    def content(self) -> bytes:
+        """A digest of the training examples, whose they are, and their order; private."""
+        digest = hashlib.blake2b(repr(self.users).encode())
+        for example in self.examples:
+            digest.update(repr(example).encode())
+        return digest.digest()
+
+    @cached_property
+    def base_digest(self) -> str:
+        """A digest of the base weights, to which θ is set; of a large model it takes a while, so once for all runs."""
+        self.evaluator.reset()
+        return self.evaluator.state_digest()
+
+    def close(self) -> None:
+        """Give back what the evaluator holds: with an engine, devices, memory and processes."""
+        self.evaluator.close()
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Where a run draws the right to a step, and the right to a score on private examples."""
+
+    steps: StepTokens
+    scores: StepTokens
+
+
+class BaseRun(ABC):
+    """What runs of every order share: the log, the place in it (`steps_taken`, which θ contains), tokens and scores.
+
+    `metrics` holds all that the latest score says: the number that counts, and what came with it for the same token.
+
+    Args:
+        workspace: encoded data and an evaluator; θ is reset to the base weights.
+        config: the run's configuration.
+        plan: its mechanism.
+        tokens: rights to steps and scores.
+        folder: the run's own folder; an existing release log there is taken up.
+        ranks: who else takes the steps. Rank 0 has the folder, the tokens and the scores; the others need none of them.
+
+    Raises:
+        ValueError: the folder holds the log of another run, or the ranks disagree on data, weights or settings.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        config: RunConfig,
+        plan: MechanismPlan,
+        tokens: Tokens,
+        folder: Path,
+        ranks: Ranks | None = None,
+    ) -> None:
+        self.config = config
+        self._workspace = workspace
+        self._tokens = tokens
+        self.ranks = ranks or Ranks()
+        self._folder, self._header = folder, header_of(config, plan, workspace.base_digest)
+        workspace.evaluator.reset()
+        self.log: Transcript = open_log(self.ranks, folder / LOG_NAME, self._header, header_defaults())
+        self.steps_taken = 0
+        self._scores: list[float | None] = []
+        self.metrics: dict[str, float] = {}
+
+    @abstractmethod
+    def replay(self) -> None:
+        """Bring θ to the last place that is on disk, without touching private data."""
+
+    @abstractmethod
+    def _step(self) -> None:
+        """Take one more step."""
+
+    @property
+    def steps_released(self) -> int:
+        """Number of steps whose release is in the log."""
+        return self.log.num_released("step")
+
+    @property
+    def steps_charged(self) -> int:
+        """Number of tokens that the run has drawn and recorded, interrupted steps included."""
+        return self.log.num_reserved["step"]
+
+    @property
+    def scores_charged(self) -> int:
+        """Number of tokens that the run has drawn for scores on private examples, and recorded."""
+        return self.log.num_reserved["score"]
+
+    def score_points(self) -> list[int]:
+        """Return the step counts after which the run is scored, evenly spaced; the last one is T."""
+        times = min(self.config.score.times, self.config.method.num_steps)
+        return [-(-self.config.method.num_steps * (index + 1) // times) for index in range(times)]
+
+    def segments(self, on_step: Callable[[int], None] = lambda step: None) -> Iterator[tuple[int, float | None]]:
+        """Train from score to score; yield the number of steps taken and the score (None where there is none).
+
+        Steps that are in the log are replayed, so that a restarted run passes its earlier scores with the same θ. Ends
+        early, with the steps it has, when the tokens are gone: steps that a kill interrupted stay charged. So do
+        private scores: one whose token is gone is None.
+        `on_step` is called with the number of released steps, which is public.
+        """
+        for index, point in enumerate(self.score_points()):
+            taken = self._train_until(point, on_step)
+            yield taken, self._score(index)
+            if taken < point:
+                return
+
+    def _train_until(self, point: int, on_step: Callable[[int], None]) -> int:
+        try:
+            while self.steps_taken < point:
+                self._step()
+                on_step(self.steps_taken)
+        except TokensExhausted as refusal:
+            LOGGER.warning("%s: ends after %d steps. %s", self.config.name, self.steps_taken, refusal)
+        return min(self.steps_taken, point)  # a snapshot may lie behind the point
+
+    def close(self) -> None:
+        """Close the log; θ stays in the evaluator."""
+        self.log.close()
+
+    def _score(self, index: int) -> float | None:
+        """Return the score of a point; of one that a snapshot lies behind, the score that it had then."""
+        if index == len(self._scores):
+            self._scores.append(self._new_score(index))
+        return self._scores[index]
+
+    def _new_score(self, index: int) -> float | None:
+        evaluator, validation = self._workspace.evaluator, self._workspace.validation
+        if not self.config.data.has_validation or not self.ranks.leads:
+            return None
+        if self.config.score.on == "public":
+            self.metrics = public_metrics(self.config, evaluator, validation)
+            return self.metrics[self.config.metric]
+        groups = groups_of(validation, self._workspace.validation_users)
+        try:
+            self.metrics = PrivateScore(self.config, groups, self._tokens.scores, self.log)(evaluator, index)
+        except TokensExhausted as refusal:
+            LOGGER.warning("%s: no score after %d steps. %s", self.config.name, self.steps_taken, refusal)
+            return None
+        return self.metrics[self.config.metric]
+
+
+def public_score(config: RunConfig, workspace: Workspace) -> float | None:
+    """Return how good θ is on public examples; None where there are none."""
+    if config.score.on == "private" or config.data.validation is None:
+        return None
+    return public_metrics(config, workspace.evaluator, workspace.validation)[config.metric]

@@ -1,0 +1,37 @@
+"""What identifies a run, as the first line of its release log says it: a log is taken up by the same run alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from trainers.config import RunConfig
+from trainers.mechanism.plan import MechanismPlan
+
+_IDENTIFYING = ("data", "task", "model", "method", "score")
+
+
+def header_of(config: RunConfig, plan: MechanismPlan, base_digest: str) -> dict[str, Any]:
+    """Return what identifies the run, flat: settings (not those of speed), mechanism and base weights."""
+    sections = config.model_dump(mode="json", include={"name", *_IDENTIFYING})
+    header = {"mechanism": dataclasses.asdict(plan), "base_digest": base_digest, **sections}
+    return dict(flat(header))
+
+
+def header_defaults() -> dict[str, Any]:
+    """Return the defaults of what a header holds: what a version did that did not have the setting yet."""
+    sections: dict[str, Any] = {name: RunConfig.model_fields[name].annotation for name in _IDENTIFYING}
+    settings = {name: section.model_construct().model_dump(mode="json") for name, section in sections.items()}
+    mechanism = {field.name: field.default for field in dataclasses.fields(MechanismPlan)}
+    given = {name: value for name, value in mechanism.items() if value is not dataclasses.MISSING}
+    return dict(flat({"mechanism": given, **settings}))
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of nested mappings under dotted keys."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,103 @@
+"""One step of a private run: reserve, sample, probe, clip, sum, add noise, release, update.
+
+Left of the noise everything is private and dropped when used; right of it everything is public. The order of the lines
+is the guarantee: the token is drawn and the reservation is on disk before any rank reads a row, and the release is on
+disk before its value is used. Where several ranks take the step, rank 0 alone draws tokens, adds noise (once) and
+writes; a rank that dies ends the step on all of them, and nothing of it is released.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from trainers.evaluators.base import Example, LossEvaluator, Probe
+from trainers.mechanism.clipping import clipped_sum
+from trainers.mechanism.noise import Noise
+from trainers.mechanism.plan import MechanismPlan
+from trainers.mechanism.release_log import Transcript
+from trainers.mechanism.sampling import Sampler
+from trainers.mechanism.tokens import StepTokens
+from trainers.mechanism.units import Group, choose, group_means
+from trainers.run.method import Method
+from trainers.workers.ranks import Ranks
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """The parts that a step is made of.
+
+    `groups` are this rank's units of privacy: groups of one example, or all examples of a user, of which a step looks
+    at `max_examples` at most (None: at all). `ranks` says who else takes the step.
+    """
+
+    plan: MechanismPlan
+    method: Method
+    evaluator: LossEvaluator
+    groups: Sequence[Group]
+    sampler: Sampler
+    noise: Noise
+    tokens: StepTokens
+    log: Transcript
+    ranks: Ranks
+    max_examples: int | None = None
+
+
+def take_step(context: StepContext, step: int) -> None:
+    """Take step number `step`: one token, one release, one update of θ.
+
+    Formal guarantees:
+        What the step adds to the log is one K-vector of `plan.step_event`, also for an empty batch.
+
+    Raises:
+        TokensExhausted, or what the token store raises: no token was left; no data was read.
+    """
+    ranks, log = context.ranks, context.log
+    ranks.begin(lambda: _reserve(context, step))
+    total_K = ranks.total(_private_sum(context, step))
+    noisy_K = ranks.released(context.plan.num_directions, lambda: _release(context, step, total_K))
+    if not ranks.leads:  # in memory: what a rank may rebuild its weights from
+        log.reserve("step", step)
+        log.release("step", step, noisy_K)
+    apply_release(context, step, noisy_K)
+
+
+def apply_release(context: StepContext, step: int, noisy_K: np.ndarray) -> None:
+    """Update θ from a release: post-processing, used by a step and by every replay alike."""
+    context.method.update(step, noisy_K)
+
+
+def _reserve(context: StepContext, step: int) -> None:
+    context.tokens.draw(step)
+    context.log.reserve("step", step)
+
+
+def _release(context: StepContext, step: int, total_K: np.ndarray) -> np.ndarray:
+    """Add the noise to the sum over all ranks, and return it when it is on disk."""
+    noisy_K = total_K + context.noise.draw(context.method.plan_at(step))
+    context.log.release("step", step, noisy_K)
+    return noisy_K
+
+
+def _private_sum(context: StepContext, step: int) -> np.ndarray:
+    """Return this rank's exact sum of the clipped differences of a fresh batch, int64 [K] in units. Private."""
+    entropy, most = context.ranks.entropy, context.max_examples
+    drawn = [choose(context.groups[row], most, entropy) for row in context.sampler.draw()]
+    batch = [example for group in drawn for example in group]
+    measure = partial(_losses, context.evaluator, batch)
+    losses_PB = context.ranks.measured(context.method.propose(step), len(batch), measure)
+    if losses_PB is None:  # another rank of this batch has them all
+        return np.zeros(context.plan.num_directions, dtype=np.int64)
+    values_BK = context.method.values(step, losses_PB)
+    return clipped_sum(group_means(values_BK, [len(group) for group in drawn]), context.method.plan_at(step))
+
+
+def _losses(evaluator: LossEvaluator, batch: Sequence[Example], probes: Sequence[Probe]) -> np.ndarray:
+    """Return the losses of a batch, nats, float64 [P, B]. Private."""
+    losses_PB = evaluator.probe(batch, probes)
+    if losses_PB.shape != (len(probes), len(batch)):  # the sizes are not told: that of the batch is secret
+        raise RuntimeError("the evaluator gave no loss for each probe and each example; a mean is never clipped")
+    return losses_PB

@@ -1,0 +1,157 @@
+"""One zeroth-order run from its first step to its last: replay what was released, and go on."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+
+from trainers.config import RunConfig
+from trainers.evaluators.proof import require_resolved
+from trainers.mechanism.noise import ExactNoise, Noise
+from trainers.mechanism.plan import MechanismPlan
+from trainers.mechanism.sampling import PoissonSampler, Sampler
+from trainers.mechanism.units import groups_of
+from trainers.run.base_run import BaseRun, Tokens, Workspace
+from trainers.run.divergence import require_finite
+from trainers.run.method import Method, smallest_resolution
+from trainers.run.replay_state import ReplayState, read_state, write_state
+from trainers.run.step import StepContext, apply_release, take_step
+from trainers.workers.ranks import Ranks
+
+LOGGER = logging.getLogger(__name__)
+SNAPSHOT_STEPS = 1000  # between snapshots, where the configuration says nothing
+
+
+class Run(BaseRun):
+    """One zeroth-order training: the log holds all that was released, and replaying it rebuilds θ.
+
+    Args:
+        workspace, config, plan, tokens, folder, ranks: as for every run.
+        sampler, noise: replaced in tests only; no configuration can name another.
+
+    Raises:
+        ValueError: as for every run, or the smoothing is lost in rounding.
+        PeerLost: another rank is gone; the run goes on when all are started again.
+        RuntimeError: a rank's weights differ from the others' again, after they were rebuilt from the log.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        config: RunConfig,
+        plan: MechanismPlan,
+        tokens: Tokens,
+        folder: Path,
+        ranks: Ranks | None = None,
+        *,
+        sampler: Sampler | None = None,
+        noise: Noise | None = None,
+    ) -> None:
+        require_resolution(workspace.rounding, plan, config)
+        groups, ranks = groups_of(workspace.examples, workspace.users), ranks or Ranks()
+        ranks.begin_run()
+        ranks.require_same("examples, in the same order", lambda: workspace.content)
+        super().__init__(workspace, config, plan, tokens, folder, ranks)
+        own = ranks.own(groups)
+        self._rebuilt: set[int] = set()
+        self._is_warned = False
+        self._context = StepContext(
+            plan=plan,
+            method=Method(config.method, plan, workspace.evaluator, self.log, ranks),
+            evaluator=workspace.evaluator,
+            groups=own,
+            sampler=sampler or PoissonSampler(plan, len(own), ranks.entropy),
+            noise=noise or ExactNoise(),
+            tokens=tokens.steps,
+            log=self.log,
+            ranks=ranks,
+            max_examples=config.data.max_examples_per_user,
+        )
+        self._restore()
+
+    def replay(self) -> None:
+        """Bring θ to where the log ends, without touching private data."""
+        while self.steps_taken < self.steps_released:
+            self._step()
+
+    def _step(self) -> None:
+        """Apply the next release of the log, or where it ends take a fresh step."""
+        self._context.method.enter(self.steps_taken)
+        fresh = self.steps_taken == self.steps_released
+        if fresh:
+            take_step(self._context, self.steps_taken)
+        else:
+            apply_release(self._context, self.steps_taken, self.log.releases["step"][self.steps_taken])
+        self.steps_taken += 1
+        every, last = self.config.resources.check_steps, self.config.method.num_steps
+        due = self.steps_taken % (self.config.performance.snapshot_steps or SNAPSHOT_STEPS) == 0
+        checked = self.steps_taken % every == 0 or self.steps_taken == last or due
+        if fresh and checked:
+            self._require_same_weights()
+            require_finite(self._workspace.evaluator, self.config.name, self.steps_taken, self.ranks)
+        if fresh and due and self.ranks.leads:
+            self._save()
+
+    def _save(self) -> None:
+        """Write where the run is; without it a replay takes longer, so that a full disk is no end."""
+        state = ReplayState(self.steps_taken, self._context.method.state(), tuple(self._scores))
+        try:
+            write_state(self._folder, self._header, self.log, state, self._workspace.evaluator.parameters.save)
+        except OSError as error:
+            if not self._is_warned:
+                LOGGER.warning("%s: no snapshot can be written (%s); a replay will take longer", self._folder, error)
+            self._is_warned = True
+
+    def _restore(self) -> None:
+        """Go on from the last snapshot of the releases that are in the log, if there is one."""
+        found = read_state(self._folder, self._header, self.log)
+        if found is not None:
+            state, file = found
+            self._workspace.evaluator.parameters.load(file)
+            self._context.method.restore(state.method)
+            self.steps_taken, self._scores = state.steps, list(state.scores)
+
+    def _require_same_weights(self) -> None:
+        """Rebuild the weights of the ranks that differ from most: the log says what they are."""
+        strays = self._strays()
+        if not strays:
+            return
+        if not self._rebuilt.intersection(strays):
+            LOGGER.warning(
+                "%s: after %d steps the weights of rank %s differ, and are rebuilt from the release log",
+                self.config.name,
+                self.steps_taken,
+                ", ".join(map(str, strays)),
+            )
+            self._rebuilt.update(strays)
+            if self.ranks.rank in strays:
+                self._rebuild()
+            strays = self._strays(patiently=True)  # a replay takes its time
+        if strays:
+            raise RuntimeError(
+                f"{self.config.name}: after {self.steps_taken} steps the weights of rank {', '.join(map(str, strays))} "
+                "differ again: a device computes wrongly, or the workers' machines differ. All releases are in the log."
+            )
+
+    def _strays(self, *, patiently: bool = False) -> list[int]:
+        return self.ranks.strays(lambda: self._workspace.evaluator.state_digest().encode(), patiently=patiently)
+
+    def _rebuild(self) -> None:
+        evaluator, context = self._workspace.evaluator, self._context
+        evaluator.reset()
+        method = Method(self.config.method, context.plan, evaluator, self.log, self.ranks)
+        self._context = dataclasses.replace(context, method=method)
+        self.steps_taken = 0
+        self.replay()
+
+
+def require_resolution(rounding: float, plan: MechanismPlan, config: RunConfig) -> None:
+    """Refuse a configuration whose smallest radius, at some step of its schedules, rounding would rival.
+
+    Raises:
+        ValueError: with the smallest radius that would do.
+    """
+    smoothing, clip_norm = smallest_resolution(config.method)
+    if plan.is_private:
+        require_resolved(rounding, dataclasses.replace(plan, clip_norm=clip_norm), smoothing)

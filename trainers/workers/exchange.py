@@ -1,0 +1,179 @@
+"""What the ranks of a run tell each other, and how: whole numbers, over a process group of their own.
+
+`Alone` is a run in one process: it sends nothing. `Gloo` is a group of torch's gloo apart from any default group, so
+that an engine in the same process, which makes its own, finds torch.distributed untouched.
+
+What travels here is private until the noise is added. It goes from worker to worker only, in the clear: the network
+between the workers of one run must be trusted, or encrypted below (a VPN, WireGuard, a cloud's private network).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, Protocol
+
+import numpy as np
+
+from trainers.workers.patience import Patience
+
+MEETING = timedelta(minutes=15)  # until every rank is there: each loads its model after that, not before
+LONG_PATIENCE = timedelta(days=1)  # for rank 0, which scores, waits for the ledger, or waits for its next trial
+
+_TAG = 0  # of sums; the messages between two ranks keep their order
+
+
+class PeerLost(ConnectionError):  # noqa: N818 - what happened, named after it
+    """Another rank died or went silent; nothing of this step was or will be released."""
+
+
+class Exchange(Protocol):
+    """The ranks of one run, or of a part of it. Every rank calls the same methods in the same order."""
+
+    @property
+    def rank(self) -> int:
+        """Number of this process, from 0."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Number of processes."""
+        ...
+
+    def total(self, values: np.ndarray) -> np.ndarray:
+        """Return the exact sum over all ranks of int64 arrays of one shape, at rank 0; zeros elsewhere."""
+        ...
+
+    def told(self, values: np.ndarray, *, patiently: bool = False) -> np.ndarray:
+        """Return what rank 0 gave, int64, on every rank; the others give an array of the same shape."""
+        ...
+
+    def gathered(self, values: np.ndarray, *, patiently: bool = False) -> list[np.ndarray]:
+        """Return every rank's int64 array of one shape, by rank, at rank 0; nothing elsewhere."""
+        ...
+
+    def close(self) -> None:
+        """Leave; whoever still waits for this rank is told that it is lost."""
+        ...
+
+
+class Alone:
+    """One process: what it says it says to itself."""
+
+    rank = 0
+    size = 1
+
+    def total(self, values: np.ndarray) -> np.ndarray:
+        """Return the values."""
+        return values
+
+    def told(self, values: np.ndarray, *, patiently: bool = False) -> np.ndarray:
+        """Return the values."""
+        return values
+
+    def gathered(self, values: np.ndarray, *, patiently: bool = False) -> list[np.ndarray]:
+        """Return the values."""
+        return [values]
+
+    def close(self) -> None:
+        """Leave nobody."""
+
+
+class Gloo:
+    """The ranks of a gloo process group.
+
+    Args:
+        store: where the ranks meet (a torch.distributed store that all of them see).
+        name: of this group among those that meet there.
+        rank, size: place of this process in it, and the number of processes.
+        address: host name or IP address under which this machine is known to the others.
+        patience: how long a rank waits for the slowest one of a step.
+
+    Raises:
+        PeerLost: another rank is not there, or hangs; here and in every method.
+    """
+
+    def __init__(self, store: Any, name: str, rank: int, size: int, address: str, patience: Patience) -> None:
+        from torch.distributed import PrefixStore, ProcessGroupGloo  # pyright: ignore[reportPrivateImportUsage]
+
+        self.rank, self.size = rank, size
+        self._store, self._address, self._patience = store, address, patience
+        gloo: Any = ProcessGroupGloo
+        options = gloo._Options()
+        options._devices = [gloo.create_device(hostname=address)]
+        options._timeout = MEETING
+        with _peers_may_be_lost():
+            self._group: Any = gloo(PrefixStore(name, store), rank, size, options)
+
+    def part(self, name: str, ranks: Sequence[int]) -> Gloo:
+        """Return the group of some ranks, which this one is among; all of them ask for it."""
+        return Gloo(self._store, name, ranks.index(self.rank), len(ranks), self._address, self._patience)
+
+    def total(self, values: np.ndarray) -> np.ndarray:
+        """Return the exact sum over all ranks of int64 arrays of one shape, at rank 0; zeros elsewhere.
+
+        Along a binomial tree, in log₂(size) messages; gloo's own reduction sends several times the bytes of so few
+        numbers.
+        """
+        tensor, distance = _tensor(values), 1
+        while distance < self.size:
+            if self.rank & distance:
+                self._wait("send", [tensor], self.rank - distance, _TAG)
+                return np.zeros_like(values)
+            if self.rank + distance < self.size:
+                other = tensor.new_empty(tensor.shape)
+                self._wait("recv", [other], self.rank + distance, _TAG)
+                tensor += other
+            distance *= 2
+        return tensor.numpy()
+
+    def told(self, values: np.ndarray, *, patiently: bool = False) -> np.ndarray:
+        """Return what rank 0 gave, int64, on every rank; the others give an array of the same shape."""
+        from torch.distributed import BroadcastOptions
+
+        tensor, options = _tensor(values), BroadcastOptions()
+        options.rootRank, options.rootTensor = 0, 0
+        patiently &= self.rank > 0  # rank 0 itself waits until the others are there to be told
+        options.timeout = LONG_PATIENCE if patiently else self._patience.length
+        self._wait("broadcast", [tensor], options, patience=options.timeout)
+        return tensor.numpy()
+
+    def gathered(self, values: np.ndarray, *, patiently: bool = False) -> list[np.ndarray]:
+        """Return every rank's int64 array of one shape, by rank, at rank 0; nothing elsewhere."""
+        from torch.distributed import GatherOptions
+
+        tensor, options = _tensor(values), GatherOptions()
+        options.rootRank = 0
+        options.timeout = LONG_PATIENCE if patiently else self._patience.length
+        received = [tensor.new_empty(tensor.shape) for _ in range(self.size)] if self.rank == 0 else []
+        outputs = [received] if received else []
+        self._wait("gather", outputs, [tensor], options, patience=options.timeout)
+        return [one.numpy() for one in received]
+
+    def close(self) -> None:
+        """Leave; whoever still waits for this rank is told that it is lost."""
+        self._group = None  # the only reference, also in tracebacks: gloo hangs up when its group is destroyed
+
+    def _wait(self, operation: str, *values: Any, patience: timedelta | None = None) -> None:
+        with _peers_may_be_lost():
+            getattr(self._group, operation)(*values).wait(patience or self._patience.length)
+
+
+@contextmanager
+def _peers_may_be_lost() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        words = str(error).splitlines()[0]  # gloo's: they name a connection, and no value
+        if "timed out" in words.lower():  # they also tell how long a step may take, which is nobody's business
+            raise PeerLost("another worker of this run hangs: it sent no word for longer than steps take") from None
+        raise PeerLost(f"another worker of this run is gone: {words}") from error
+
+
+def _tensor(values: np.ndarray) -> Any:
+    """Return a copy that gloo may write into."""
+    import torch
+
+    assert values.dtype == np.int64, "ranks exchange int64 only: sums of floats depend on their order"
+    return torch.from_numpy(np.array(values, order="C", copy=True))

@@ -1,0 +1,44 @@
+"""A run's release log as all of its ranks know it: rank 0 has the file, the others what it holds, in memory.
+
+Nothing is assumed of a shared disk: what was released before travels from rank 0 when a run is opened.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainers.mechanism.release_log import ReleaseLog, Transcript
+from trainers.workers.ranks import Ranks
+
+
+def open_log(ranks: Ranks, path: Path, header: dict[str, Any], defaults: dict[str, Any]) -> Transcript:
+    """Open or reopen the log on rank 0, and return it; on the other ranks return what it holds of the steps.
+
+    Raises:
+        ValueError: the log is another run's or was changed (rank 0), or the ranks do not agree on what run this is.
+    """
+    log: Transcript = ReleaseLog(path, header, defaults) if ranks.leads else Transcript(path)
+    with ExitStack() as if_refused:
+        if_refused.callback(log.close)
+        if ranks.size > 1:
+            _share(ranks, log)
+        ranks.require_same("settings and base weights", lambda: json.dumps(header, sort_keys=True).encode())
+        if_refused.pop_all()
+    return log
+
+
+def _share(ranks: Ranks, log: Transcript) -> None:
+    steps = log.releases["step"]
+    public = log.public_values, log.mask_digests
+    known = ranks.told(lambda: {"steps": [one.tolist() for one in steps], "public": public})
+    if ranks.leads:
+        return
+    log.public_values, log.mask_digests = known["public"]
+    for step, noisy_K in enumerate(known["steps"]):
+        log.reserve("step", step)
+        log.release("step", step, np.array(noisy_K, dtype=np.int64))
