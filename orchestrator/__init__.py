@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.api import Sweep, plan, train
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.models import SweepConfig
+from trainers.errors import DpzoError
 
 if TYPE_CHECKING:
     from orchestrator.budget.budget import Budget
 
-__all__ = ["Budget", "ConfigError", "Sweep", "SweepConfig", "plan", "train"]
+__all__ = ["Budget", "ConfigError", "DpzoError", "Sweep", "SweepConfig", "plan", "train"]
 
 
 def __getattr__(name: str) -> Any:

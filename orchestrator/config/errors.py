@@ -17,6 +17,7 @@ from search_spaces.parameters import KINDS
 from search_spaces.searchable import dotted_names
 from trainers.config.schedules import KINDS as SCHEDULE_KINDS
 from trainers.config.schedules import NUMBER
+from trainers.errors import DpzoError
 
 _MARKS = {"[key]", *KINDS, *SCHEDULE_KINDS, NUMBER}
 _LONGEST_SHOWN = 60
@@ -30,7 +31,7 @@ _PLAIN = {
 _OWN_WORDS = ("value_error", "parameter_form", "schedule_form")  # messages written in this project
 
 
-class ConfigError(ValueError):
+class ConfigError(DpzoError, ValueError):
     """A configuration that cannot be used; `lines` holds one line for each problem."""
 
     def __init__(self, *lines: str):

@@ -6,8 +6,10 @@ their fields through pickling: they cross process borders when a worker's draw i
 
 from __future__ import annotations
 
+from trainers.errors import DpzoError  # the only import from outside this package: see pyproject.toml
 
-class BudgetExceeded(Exception):  # noqa: N818 - the project's name for it
+
+class BudgetExceeded(DpzoError):
     """A privacy budget or a cap does not have room for what was asked; nothing was charged.
 
     Not a `ValueError`, so that a handler for bad configuration cannot swallow it.
@@ -30,11 +32,11 @@ class BudgetExceeded(Exception):  # noqa: N818 - the project's name for it
         return self.message
 
 
-class LedgerCorruptError(Exception):
+class LedgerCorruptError(DpzoError):
     """The ledger contradicts itself, or someone who remembers more draws than it does: stop, do not spend."""
 
 
-class LedgerUnreachable(Exception):  # noqa: N818 - a state of the database, named after it
+class LedgerUnreachable(DpzoError):
     """The ledger's database does not answer: nothing may be released until it does.
 
     Raised at once by `Ledger`, and by `TokenDrawer` after its patience; the message names no password.

@@ -34,6 +34,8 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
+from trainers.errors import DpzoError
+
 FORMAT = "dpzo.release-log.v1"
 
 Kind = Literal["step", "score"]
@@ -42,7 +44,7 @@ RAYS_PATIENCE = "RAY_gcs_rpc_server_reconnect_timeout_s"  # until Ray ends a pro
 PATIENCE_S = 1.5 * max(60.0, float(os.environ.get(RAYS_PATIENCE, "60")))  # such a process holds its log
 
 
-class LogInUseError(ValueError):
+class LogInUseError(DpzoError, ValueError):
     """Another process writes the log; it may be about to end."""
 
 
@@ -292,7 +294,7 @@ def fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-class Stopped(RuntimeError):  # noqa: N818 - what happened, as the message says it
+class Stopped(DpzoError, RuntimeError):
     """A run cannot go on. The message is for people, and says nothing that private data entered."""
 
 

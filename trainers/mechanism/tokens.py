@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from trainers.errors import DpzoError
 
-class TokensExhausted(RuntimeError):  # noqa: N818 - a state of the budget, named after it
+
+class TokensExhausted(DpzoError, RuntimeError):
     """The planned releases have all been taken; another one would not be covered by the reported epsilon."""
 
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from trainers.errors import DpzoError
 from trainers.workers.patience import Patience
 
 MEETING = timedelta(minutes=15)  # until every rank is there: each loads its model after that, not before
@@ -24,7 +25,7 @@ LONG_PATIENCE = timedelta(days=1)  # for rank 0, which scores, waits for the led
 _TAG = 0  # of sums; the messages between two ranks keep their order
 
 
-class PeerLost(ConnectionError):  # noqa: N818 - what happened, named after it
+class PeerLost(DpzoError, ConnectionError):
     """Another rank died or went silent; nothing of this step was or will be released."""
 
 

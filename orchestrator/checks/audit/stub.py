@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trainers.errors import DpzoError
 from trainers.evaluators.base import Example, Point, Probe, Terms
 from trainers.mechanism.plan import MechanismPlan
 
@@ -23,7 +24,7 @@ SMOOTHING = 2.0**-7
 HUGE = 1e6  # of the clip norm
 
 
-class Killed(Exception):  # noqa: N818 - an event in the life of a run, as a kill from outside would be
+class Killed(DpzoError):
     """The run was stopped between its reservation and its release."""
 
 

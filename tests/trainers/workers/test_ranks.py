@@ -181,7 +181,7 @@ def test_a_refused_token_ends_the_run_on_every_rank(tmp_path):
 
 @pytest.mark.parametrize("dies", [0, 1, 2])
 def test_a_rank_that_dies_in_a_step_releases_nothing_and_the_run_goes_on_with_fewer(tmp_path, dies):
-    class Died(Exception):  # noqa: N818
+    class Died(Exception):
         pass
 
     def job(ranks, last_words=True):
