@@ -93,7 +93,7 @@ def open_ledgered_run(
         LedgerCorruptError: the release log has seen more draws than the ledger: the ledger was set back.
     """
     mechanism = mechanism_plan(trial, trial.privacy.noise_multiplier)
-    if ranks is not None and not ranks.leads:
+    if ranks is not None and not ranks.is_rank_0:
         nothing = LocalTokens(0)
         return open_run(workspace, trial, mechanism, Tokens(nothing, nothing), folder, ranks)
     url, name = storage.database_url, storage.name

@@ -48,13 +48,13 @@ class TakeTrials:
                 at_work, trial, reports = order["trial"], Trial(self.job, workspace, order["values"], ranks), []
             while len(reports) <= order["segment"]:  # more than one after a restart: replayed, and scored as before
                 reports.append(trial.report())
-            if ranks.leads:
+            if ranks.is_rank_0:
                 ray.get(desk.answer.remote(number, reports[order["segment"]]))
 
 
 def _after(done: int, ranks: Ranks, desk: Any) -> tuple[int, Any]:
     """Return the order after number `done`, on every rank."""
-    return ranks.told(lambda: ray.get(desk.next_order.remote(done)))
+    return ranks.broadcast(lambda: ray.get(desk.next_order.remote(done)))
 
 
 class Workers:

@@ -92,7 +92,7 @@ def private_workspace(config: RunConfig, storage: Storage, ranks: Ranks | None =
     """Load data and model of a private run; the coin that splits the data is the ledger's, which rank 0 asks."""
     if config.data.validation_share is None:
         return open_workspace(config)
-    key = (ranks or Ranks()).told(lambda: Ledger(storage.database_url).key().hex())
+    key = (ranks or Ranks()).broadcast(lambda: Ledger(storage.database_url).key().hex())
     return open_workspace(config, coin_key=bytes.fromhex(key))
 
 
@@ -108,7 +108,7 @@ def train_private(
 
     Where several ranks take it, rank 0 scores and exports.
     """
-    config, leads = plan.trial(values), ranks is None or ranks.leads
+    config, leads = plan.trial(values), ranks is None or ranks.is_rank_0
     zero_shot = public_score(config, workspace) if leads else None
     run = open_ledgered_run(workspace, plan, config, storage, RUN_HOLDER, storage.folder, ranks=ranks)
     pulse = Pulse(storage.progress_folder, RUN_HOLDER, config.method.num_steps, run.steps_released) if leads else None
@@ -137,7 +137,7 @@ class PrivateTraining:
     def take(self, console: Console, ranks: Ranks | None = None) -> Trained:
         """Reserve the plan when the model is loaded (one that is broken must leave no reservation), and train."""
         with closing(private_workspace(self._config(ranks), self.storage, ranks)) as workspace:
-            if ranks is None or ranks.leads:
+            if ranks is None or ranks.is_rank_0:
                 reserve(self.plan, self.storage)
                 write_config(self.storage, self.plan.config)
             return train_private(workspace, self.plan, self.values, self.storage, console, ranks)

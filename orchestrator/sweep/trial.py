@@ -54,7 +54,7 @@ class Job:
         """Load what all trials of a lane share; of several ranks the first asks the ledger for its key."""
         key = None
         if self.config.data.validation_share is not None:
-            key = bytes.fromhex((ranks or Ranks()).told(self._key))
+            key = bytes.fromhex((ranks or Ranks()).broadcast(self._key))
         return open_workspace(self.config, coin_key=key)
 
     def open(self, workspace: Workspace, values: dict[str, Any], number: int, ranks: Ranks | None = None) -> BaseRun:
@@ -74,7 +74,7 @@ class Job:
 
     def pulse(self, run: BaseRun, number: int) -> Callable[[int], None]:
         """Return what takes note of each step of trial `number`, on rank 0: nothing where trials stay secret."""
-        if not self.storage.releases_trials or not run.ranks.leads:
+        if not self.storage.releases_trials or not run.ranks.is_rank_0:
             return lambda step: None
         num_steps = run.config.method.num_steps
         return Pulse(self.storage.progress_folder, holder_of(number), num_steps, run.steps_released)
@@ -114,7 +114,7 @@ class Trial:
         self._num_segments += 1
         if finished:
             self.close()  # whoever exports the best model opens the log
-        if not self.run.ranks.leads:
+        if not self.run.ranks.is_rank_0:
             return {}
         epsilon = finite_or_none(self._job.epsilon_after(self.run))
         if self._metrics is not None:

@@ -51,7 +51,7 @@ def on_the_quadratic(ranks: Ranks, folder: Path) -> str:
 def on_a_model(ranks: Ranks, folder: Path, values: dict) -> str:
     config = RunConfig.model_validate(values)
     workspace = open_workspace(config)
-    none = LocalTokens(NUM_STEPS if ranks.leads else 0)
+    none = LocalTokens(NUM_STEPS if ranks.is_rank_0 else 0)
     run = Run(
         workspace,
         config,
@@ -64,7 +64,7 @@ def on_a_model(ranks: Ranks, folder: Path, values: dict) -> str:
     )
     with run.log:
         scores = [score for _, score in run.segments()]
-    assert [score is None for score in scores] == [not ranks.leads] * 2  # rank 0 alone scores
+    assert [score is None for score in scores] == [not ranks.is_rank_0] * 2  # rank 0 alone scores
     return workspace.evaluator.state_digest()
 
 
@@ -132,7 +132,7 @@ def test_a_process_that_is_killed_in_a_step_is_missed_by_the_others_at_once(tmp_
 
 
 def go_on(ranks: Ranks, folder: Path) -> tuple[int, int]:
-    tokens = LocalTokens(11, already_drawn=4) if ranks.leads else None
+    tokens = LocalTokens(11, already_drawn=4) if ranks.is_rank_0 else None
     run = open_run(ranks, folder, run_config(data__num_examples=40), tokens=tokens)
     with run.log:
         list(run.segments())

@@ -37,7 +37,7 @@ class ShardSampler:
 
     def __init__(self, batches: Iterable[Sequence[int]], ranks: Ranks, num_units: int) -> None:
         self._batches = iter(batches)
-        self._places = {row: place for place, row in enumerate(ranks.own(range(num_units)))}
+        self._places = {row: place for place, row in enumerate(ranks.shard_of(range(num_units)))}
 
     def draw(self) -> np.ndarray:
         rows = [self._places[row] for row in next(self._batches) if row in self._places]
@@ -59,10 +59,10 @@ def open_run(
 ) -> Run:
     """Open a run of several ranks on the quadratic model; only rank 0 is given a folder that it may write into."""
     workspace = Workspace([example(n) for n in range(num_examples)], [], evaluator or Quadratic(), users=users)
-    tokens = tokens or LocalTokens(config.method.num_steps if ranks.leads else 0)
+    tokens = tokens or LocalTokens(config.method.num_steps if ranks.is_rank_0 else 0)
     if batches is not None:
         sampler = ShardSampler(batches, ranks, len(dict.fromkeys(users)) if users else num_examples)
-    place = folder if ranks.leads else folder / f"nobody-{ranks.rank}"
+    place = folder if ranks.is_rank_0 else folder / f"nobody-{ranks.rank}"
     noise = noise or FrozenNoise(1)
     return Run(workspace, config, plan_of(config), Tokens(tokens, tokens), place, ranks, sampler=sampler, noise=noise)
 

@@ -176,7 +176,7 @@ class BaseRun(ABC):
 
     def _new_score(self, index: int) -> float | None:
         evaluator, validation = self._workspace.evaluator, self._workspace.validation
-        if not self.config.data.has_validation or not self.ranks.leads:
+        if not self.config.data.has_validation or not self.ranks.is_rank_0:
             return None
         if self.config.score.on == "public":
             self.metrics = public_metrics(self.config, evaluator, validation)

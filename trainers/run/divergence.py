@@ -25,7 +25,7 @@ def require_finite(evaluator: LossEvaluator, name: str, steps: int, ranks: Ranks
     """
     (output,) = evaluator.public_outputs([Point(())])
     is_finite = math.isfinite(output)
-    if ranks.strays(lambda: bytes([is_finite])):
+    if ranks.divergent_ranks(lambda: bytes([is_finite])):
         raise Stopped(
             f"{name}: after {steps} steps the output of some workers is no number, and of others with the same weights "
             "it is: a device computes wrongly. All releases are in the log."

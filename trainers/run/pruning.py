@@ -75,7 +75,7 @@ class Pruning:
         ]
         is_new = stage >= len(self._log.public_values)
         measure = partial(self._finite_slopes, directions)
-        slopes = self._ranks.told(measure) if is_new else self._log.public_values[stage]
+        slopes = self._ranks.broadcast(measure) if is_new else self._log.public_values[stage]
         self._evaluator.parameters.restrict(
             [(z, slope / len(directions)) for z, slope in zip(directions, slopes, strict=False)],
             signed=self._mask.scores == "grasp",

@@ -56,10 +56,10 @@ def take_step(context: StepContext, step: int) -> None:
         TokensExhausted, or what the token store raises: no token was left; no data was read.
     """
     ranks, log = context.ranks, context.log
-    ranks.begin(lambda: _reserve(context, step))
-    total_K = ranks.total(_private_sum(context, step))
-    noisy_K = ranks.released(context.plan.num_directions, lambda: _release(context, step, total_K))
-    if not ranks.leads:  # in memory: what a rank may rebuild its weights from
+    ranks.reserve_step(lambda: _reserve(context, step))
+    total_K = ranks.sum_to_rank_0(_private_sum(context, step))
+    noisy_K = ranks.broadcast_release(context.plan.num_directions, lambda: _release(context, step, total_K))
+    if not ranks.is_rank_0:  # in memory: what a rank may rebuild its weights from
         log.reserve("step", step)
         log.release("step", step, noisy_K)
     apply_release(context, step, noisy_K)
@@ -88,7 +88,7 @@ def _private_sum(context: StepContext, step: int) -> np.ndarray:
     drawn = [choose(context.groups[row], most, entropy) for row in context.sampler.draw()]
     batch = [example for group in drawn for example in group]
     measure = partial(_losses, context.evaluator, batch)
-    losses_PB = context.ranks.measured(context.method.propose(step), len(batch), measure)
+    losses_PB = context.ranks.gather_losses(context.method.propose(step), len(batch), measure)
     if losses_PB is None:  # another rank of this batch has them all
         return np.zeros(context.plan.num_directions, dtype=np.int64)
     values_BK = context.method.values(step, losses_PB)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from datetime import timedelta
 from pathlib import Path
 
 from trainers.config import RunConfig
@@ -17,6 +18,7 @@ from trainers.run.divergence import require_finite
 from trainers.run.method import Method, smallest_resolution
 from trainers.run.replay_state import ReplayState, read_state, write_state
 from trainers.run.step import StepContext, apply_release, take_step
+from trainers.workers.exchange import LONG_TIMEOUT
 from trainers.workers.ranks import Ranks
 
 LOGGER = logging.getLogger(__name__)
@@ -53,7 +55,7 @@ class Run(BaseRun):
         ranks.begin_run()
         ranks.require_same("examples, in the same order", lambda: workspace.content)
         super().__init__(workspace, config, plan, tokens, folder, ranks)
-        own = ranks.own(groups)
+        own = ranks.shard_of(groups)
         self._rebuilt: set[int] = set()
         self._is_warned = False
         self._context = StepContext(
@@ -90,7 +92,7 @@ class Run(BaseRun):
         if fresh and checked:
             self._require_same_weights()
             require_finite(self._workspace.evaluator, self.config.name, self.steps_taken, self.ranks)
-        if fresh and due and self.ranks.leads:
+        if fresh and due and self.ranks.is_rank_0:
             self._save()
 
     def _save(self) -> None:
@@ -127,15 +129,15 @@ class Run(BaseRun):
             self._rebuilt.update(strays)
             if self.ranks.rank in strays:
                 self._rebuild()
-            strays = self._strays(patiently=True)  # a replay takes its time
+            strays = self._strays(timeout=LONG_TIMEOUT)  # a replay takes its time
         if strays:
             raise RuntimeError(
                 f"{self.config.name}: after {self.steps_taken} steps the weights of rank {', '.join(map(str, strays))} "
                 "differ again: a device computes wrongly, or the workers' machines differ. All releases are in the log."
             )
 
-    def _strays(self, *, patiently: bool = False) -> list[int]:
-        return self.ranks.strays(lambda: self._workspace.evaluator.state_digest().encode(), patiently=patiently)
+    def _strays(self, *, timeout: timedelta | None = None) -> list[int]:
+        return self.ranks.divergent_ranks(lambda: self._workspace.evaluator.state_digest().encode(), timeout=timeout)
 
     def _rebuild(self) -> None:
         evaluator, context = self._workspace.evaluator, self._context

@@ -1,7 +1,7 @@
-"""What the ranks of a run tell each other, and how: whole numbers, over a process group of their own.
+"""How the ranks of a run exchange int64 arrays: over a gloo process group of their own.
 
-`Alone` is a run in one process: it sends nothing. `Gloo` is a group of torch's gloo apart from any default group, so
-that an engine in the same process, which makes its own, finds torch.distributed untouched.
+`SingleProcess` serves a run in one process and sends nothing. `GlooGroup` is a gloo group that is independent of
+torch's default group: an engine in the same process makes that one, and must find torch.distributed untouched.
 
 What travels here is private until the noise is added. It goes from worker to worker only, in the clear: the network
 between the workers of one run must be trusted, or encrypted below (a VPN, WireGuard, a cloud's private network).
@@ -20,7 +20,7 @@ from trainers.errors import DpzoError
 from trainers.workers.patience import Patience
 
 MEETING = timedelta(minutes=15)  # until every rank is there: each loads its model after that, not before
-LONG_PATIENCE = timedelta(days=1)  # for rank 0, which scores, waits for the ledger, or waits for its next trial
+LONG_TIMEOUT = timedelta(days=1)  # for rank 0, which scores, waits for the ledger, or waits for its next trial
 
 _TAG = 0  # of sums; the messages between two ranks keep their order
 
@@ -42,15 +42,15 @@ class Exchange(Protocol):
         """Number of processes."""
         ...
 
-    def total(self, values: np.ndarray) -> np.ndarray:
+    def sum_to_rank_0(self, values: np.ndarray) -> np.ndarray:
         """Return the exact sum over all ranks of int64 arrays of one shape, at rank 0; zeros elsewhere."""
         ...
 
-    def told(self, values: np.ndarray, *, patiently: bool = False) -> np.ndarray:
+    def broadcast(self, values: np.ndarray, *, timeout: timedelta | None = None) -> np.ndarray:
         """Return what rank 0 gave, int64, on every rank; the others give an array of the same shape."""
         ...
 
-    def gathered(self, values: np.ndarray, *, patiently: bool = False) -> list[np.ndarray]:
+    def gather(self, values: np.ndarray, *, timeout: timedelta | None = None) -> list[np.ndarray]:
         """Return every rank's int64 array of one shape, by rank, at rank 0; nothing elsewhere."""
         ...
 
@@ -59,21 +59,21 @@ class Exchange(Protocol):
         ...
 
 
-class Alone:
+class SingleProcess:
     """One process: what it says it says to itself."""
 
     rank = 0
     size = 1
 
-    def total(self, values: np.ndarray) -> np.ndarray:
+    def sum_to_rank_0(self, values: np.ndarray) -> np.ndarray:
         """Return the values."""
         return values
 
-    def told(self, values: np.ndarray, *, patiently: bool = False) -> np.ndarray:
+    def broadcast(self, values: np.ndarray, *, timeout: timedelta | None = None) -> np.ndarray:
         """Return the values."""
         return values
 
-    def gathered(self, values: np.ndarray, *, patiently: bool = False) -> list[np.ndarray]:
+    def gather(self, values: np.ndarray, *, timeout: timedelta | None = None) -> list[np.ndarray]:
         """Return the values."""
         return [values]
 
@@ -81,7 +81,7 @@ class Alone:
         """Leave nobody."""
 
 
-class Gloo:
+class GlooGroup:
     """The ranks of a gloo process group.
 
     Args:
@@ -107,11 +107,11 @@ class Gloo:
         with _peers_may_be_lost():
             self._group: Any = gloo(PrefixStore(name, store), rank, size, options)
 
-    def part(self, name: str, ranks: Sequence[int]) -> Gloo:
+    def part(self, name: str, ranks: Sequence[int]) -> GlooGroup:
         """Return the group of some ranks, which this one is among; all of them ask for it."""
-        return Gloo(self._store, name, ranks.index(self.rank), len(ranks), self._address, self._patience)
+        return GlooGroup(self._store, name, ranks.index(self.rank), len(ranks), self._address, self._patience)
 
-    def total(self, values: np.ndarray) -> np.ndarray:
+    def sum_to_rank_0(self, values: np.ndarray) -> np.ndarray:
         """Return the exact sum over all ranks of int64 arrays of one shape, at rank 0; zeros elsewhere.
 
         Along a binomial tree, in log₂(size) messages; gloo's own reduction sends several times the bytes of so few
@@ -129,24 +129,24 @@ class Gloo:
             distance *= 2
         return tensor.numpy()
 
-    def told(self, values: np.ndarray, *, patiently: bool = False) -> np.ndarray:
+    def broadcast(self, values: np.ndarray, *, timeout: timedelta | None = None) -> np.ndarray:
         """Return what rank 0 gave, int64, on every rank; the others give an array of the same shape."""
         from torch.distributed import BroadcastOptions
 
         tensor, options = _tensor(values), BroadcastOptions()
         options.rootRank, options.rootTensor = 0, 0
-        patiently &= self.rank > 0  # rank 0 itself waits until the others are there to be told
-        options.timeout = LONG_PATIENCE if patiently else self._patience.length
+        others_wait = timeout if self.rank > 0 else None  # rank 0 sends: it only waits until the others are there
+        options.timeout = others_wait or self._patience.length
         self._wait("broadcast", [tensor], options, patience=options.timeout)
         return tensor.numpy()
 
-    def gathered(self, values: np.ndarray, *, patiently: bool = False) -> list[np.ndarray]:
+    def gather(self, values: np.ndarray, *, timeout: timedelta | None = None) -> list[np.ndarray]:
         """Return every rank's int64 array of one shape, by rank, at rank 0; nothing elsewhere."""
         from torch.distributed import GatherOptions
 
         tensor, options = _tensor(values), GatherOptions()
         options.rootRank = 0
-        options.timeout = LONG_PATIENCE if patiently else self._patience.length
+        options.timeout = timeout or self._patience.length
         received = [tensor.new_empty(tensor.shape) for _ in range(self.size)] if self.rank == 0 else []
         outputs = [received] if received else []
         self._wait("gather", outputs, [tensor], options, patience=options.timeout)

@@ -21,13 +21,14 @@ import json
 import secrets
 from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import numpy as np
 
 from trainers.evaluators.base import Probe
 from trainers.mechanism.tokens import TokensExhausted
-from trainers.workers.exchange import Alone, Exchange, Gloo
+from trainers.workers.exchange import LONG_TIMEOUT, Exchange, GlooGroup, SingleProcess
 from trainers.workers.patience import Patience
 from trainers.workers.shared_entropy import KEY_BYTES, SharedEntropy
 
@@ -49,8 +50,8 @@ class Ranks:
     def __init__(
         self, exchange: Exchange | None = None, group: Exchange | None = None, patience: Patience | None = None
     ) -> None:
-        self._exchange: Exchange = exchange or Alone()
-        self._group: Exchange = group or Alone()
+        self._exchange: Exchange = exchange or SingleProcess()
+        self._group: Exchange = group or SingleProcess()
         self._patience = patience or Patience()
         self.rank, self.size = self._exchange.rank, self._exchange.size
         self._shard, self._num_shards = self.rank // self._group.size, self.size // self._group.size
@@ -67,13 +68,13 @@ class Ranks:
             PeerLost: one of them does not come.
         """
         patience = patience or Patience()
-        everyone = Gloo(store, "all", rank, size, address, patience)
+        everyone = GlooGroup(store, "all", rank, size, address, patience)
         first = rank - rank % group_size
         group = everyone.part(f"group-{first}", range(first, first + group_size)) if group_size > 1 else None
         return cls(everyone, group, patience)
 
     @property
-    def leads(self) -> bool:
+    def is_rank_0(self) -> bool:
         """Whether this is rank 0."""
         return self.rank == 0
 
@@ -81,33 +82,33 @@ class Ranks:
         """Begin a run: what the last one's steps took says nothing of its first."""
         self._patience.begin_run()
 
-    def own(self, units: Sequence[Item]) -> Sequence[Item]:
+    def shard_of(self, units: Sequence[Item]) -> Sequence[Item]:
         """Return the units of this rank's shard. Every unit is in exactly one."""
         return units[self._shard :: self._num_shards]
 
-    def begin(self, reserve: Callable[[], None]) -> None:
+    def reserve_step(self, reserve: Callable[[], None]) -> None:
         """Reserve a step, on rank 0; return when the reservation is durable, on every rank.
 
         Raises:
             TokensExhausted: on every rank, where it was refused.
         """
         word = np.full(1 if self._shared is None else 1 + KEY_BYTES // 8, _REFUSED)
-        if self.leads:
+        if self.is_rank_0:
             try:
                 reserve()
             except TokensExhausted:
-                self._exchange.told(word)
+                self._exchange.broadcast(word)
                 raise
             word[0] = _GO
             word[1:] = np.frombuffer(secrets.token_bytes(8 * len(word[1:])), dtype=np.int64)
-        word = self._exchange.told(word, patiently=True)
+        word = self._exchange.broadcast(word, timeout=LONG_TIMEOUT)
         if word[0] == _REFUSED:
             raise TokensExhausted("rank 0 was refused a token")
         if self._shared is not None:
             self._shared.renew(word[1:].tobytes())
         self._patience.begin()
 
-    def measured(
+    def gather_losses(
         self, probes: Sequence[Probe], batch_size: int, measure: Callable[[Sequence[Probe]], np.ndarray]
     ) -> np.ndarray | None:
         """Return the losses [P, B] of all probes at the first rank of a group, None elsewhere. Private.
@@ -122,30 +123,30 @@ class Ranks:
         part_PB = np.zeros((share, batch_size))
         if mine:
             part_PB[: len(mine)] = measure(mine)
-        parts = self._group.gathered(part_PB.view(np.int64)) if batch_size else [part_PB.view(np.int64)]
+        parts = self._group.gather(part_PB.view(np.int64)) if batch_size else [part_PB.view(np.int64)]
         if self._group.rank > 0:
             return None
         return np.concatenate(parts).view(np.float64)[: len(probes)] if batch_size else np.zeros((len(probes), 0))
 
-    def total(self, sum_K: np.ndarray) -> np.ndarray:
+    def sum_to_rank_0(self, sum_K: np.ndarray) -> np.ndarray:
         """Return the exact sum over all ranks, int64 [K], at rank 0; zeros elsewhere. Private."""
         if self._shared is not None:
             self._shared.forget()
-        return self._exchange.total(sum_K)
+        return self._exchange.sum_to_rank_0(sum_K)
 
-    def released(self, count: int, release: Callable[[], np.ndarray]) -> np.ndarray:
+    def broadcast_release(self, count: int, release: Callable[[], np.ndarray]) -> np.ndarray:
         """Return what rank 0 released, int64 [count], on every rank; `release` is called there alone."""
-        noisy_K = self._exchange.told(release() if self.leads else np.zeros(count, dtype=np.int64))
+        noisy_K = self._exchange.broadcast(release() if self.is_rank_0 else np.zeros(count, dtype=np.int64))
         self._patience.end()
         return noisy_K
 
-    def told(self, make: Callable[[], Any]) -> Any:
+    def broadcast(self, make: Callable[[], Any]) -> Any:
         """Return a JSON value that rank 0 makes, on every rank."""
         if self.size == 1:
             return make()
-        text = json.dumps(make()).encode() if self.leads else b""
-        (length,) = self._exchange.told(np.array([len(text)]), patiently=True)
-        return json.loads(_bytes(self._exchange.told(_words(text.ljust(length))), length))
+        text = json.dumps(make()).encode() if self.is_rank_0 else b""
+        (length,) = self._exchange.broadcast(np.array([len(text)]), timeout=LONG_TIMEOUT)
+        return json.loads(_bytes(self._exchange.broadcast(_words(text.ljust(length))), length))
 
     def require_same(self, what: str, content: Callable[[], bytes]) -> None:
         """Check that all ranks hold the same content; only digests travel.
@@ -158,11 +159,11 @@ class Ranks:
                 f"the workers of this run do not have the same {what}: each must see the same files, and the same model"
             )
 
-    def strays(self, content: Callable[[], bytes], *, patiently: bool = False) -> list[int]:
+    def divergent_ranks(self, content: Callable[[], bytes], *, timeout: timedelta | None = None) -> list[int]:
         """Return the ranks whose content is not that of more than half of them; all, where nothing is."""
         if self.size == 1:
             return []
-        digests = self._digests(content(), patiently)
+        digests = self._digests(content(), timeout)
         common, count = Counter(digests).most_common(1)[0]
         return [rank for rank in range(self.size) if digests[rank] != common or 2 * count <= self.size]
 
@@ -171,10 +172,10 @@ class Ranks:
         self._group.close()
         self._exchange.close()
 
-    def _digests(self, content: bytes, patiently: bool = False) -> list[str]:
+    def _digests(self, content: bytes, timeout: timedelta | None = None) -> list[str]:
         digest = hashlib.blake2b(content, digest_size=_DIGEST_BYTES).digest()
-        found = self._exchange.gathered(np.frombuffer(digest, dtype=np.int64), patiently=patiently)
-        return self.told(lambda: [one.tobytes().hex() for one in found])
+        found = self._exchange.gather(np.frombuffer(digest, dtype=np.int64), timeout=timeout)
+        return self.broadcast(lambda: [one.tobytes().hex() for one in found])
 
 
 def _words(text: bytes) -> np.ndarray:

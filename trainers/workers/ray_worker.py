@@ -174,7 +174,7 @@ def of_one_worker(config: RunConfig) -> RunConfig:
 def _live(errand: Errand, config: RunConfig, desk: Any) -> Any:
     ranks = _meet(config)
     try:
-        if ranks.told(lambda: ray.get(desk.error.remote()) is not None):
+        if ranks.broadcast(lambda: ray.get(desk.error.remote()) is not None):
             return None  # an earlier group failed: whoever started it is told, and nothing is tried again
         return errand(ranks, desk)
     except (PeerLost, LogInUseError, RayError):

@@ -22,7 +22,7 @@ def open_log(ranks: Ranks, path: Path, header: dict[str, Any], defaults: dict[st
     Raises:
         ValueError: the log is another run's or was changed (rank 0), or the ranks do not agree on what run this is.
     """
-    log: Transcript = ReleaseLog(path, header, defaults) if ranks.leads else Transcript(path)
+    log: Transcript = ReleaseLog(path, header, defaults) if ranks.is_rank_0 else Transcript(path)
     with ExitStack() as if_refused:
         if_refused.callback(log.close)
         if ranks.size > 1:
@@ -35,8 +35,8 @@ def open_log(ranks: Ranks, path: Path, header: dict[str, Any], defaults: dict[st
 def _share(ranks: Ranks, log: Transcript) -> None:
     steps = log.releases["step"]
     public = log.public_values, log.mask_digests
-    known = ranks.told(lambda: {"steps": [one.tolist() for one in steps], "public": public})
-    if ranks.leads:
+    known = ranks.broadcast(lambda: {"steps": [one.tolist() for one in steps], "public": public})
+    if ranks.is_rank_0:
         return
     log.public_values, log.mask_digests = known["public"]
     for step, noisy_K in enumerate(known["steps"]):

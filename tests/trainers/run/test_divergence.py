@@ -117,7 +117,7 @@ def test_losses_of_private_rows_that_are_no_numbers_are_never_told_of(tmp_path):
 class OneOfTwo(Ranks):
     """Two ranks, of which the other says something else."""
 
-    def strays(self, content):
+    def divergent_ranks(self, content):
         return [0, 1] if content() == b"\x00" else []
 
 

@@ -19,7 +19,7 @@ from tests.support.runs import plan_of, run_config
 from trainers.mechanism.sampling import PoissonSampler
 from trainers.mechanism.tokens import LocalTokens
 from trainers.run.base_run import LOG_NAME
-from trainers.workers.exchange import Gloo, PeerLost
+from trainers.workers.exchange import GlooGroup, PeerLost
 from trainers.workers.ranks import Ranks
 from trainers.workers.shared_entropy import SharedEntropy
 
@@ -85,18 +85,18 @@ BREAKS = {
         "_private_sum",
         lambda true, context, step: true(context, step) + _noise(context, step),
     ),
-    "a unit in two shards": lambda patch: patch.setattr(Ranks, "own", lambda self, units: units[self._shard :]),
+    "a unit in two shards": lambda patch: patch.setattr(Ranks, "shard_of", lambda self, units: units[self._shard :]),
     "a unit in no shard": lambda patch: patch.setattr(
-        Ranks, "own", lambda self, units: units[self._shard :: self._num_shards][1:]
+        Ranks, "shard_of", lambda self, units: units[self._shard :: self._num_shards][1:]
     ),
     "a rank that is not summed": lambda patch: _patched(
-        patch, Gloo, "total", lambda true, self, values: true(self, values * (self.rank != 1))
+        patch, GlooGroup, "sum_to_rank_0", lambda true, self, values: true(self, values * (self.rank != 1))
     ),
     "a batch that is summed by every rank of its group": lambda patch: patch.setattr(
-        Ranks, "measured", lambda self, probes, size, measure: measure(probes)
+        Ranks, "gather_losses", lambda self, probes, size, measure: measure(probes)
     ),
     "losses in the order of another rank": lambda patch: _patched(
-        patch, Gloo, "gathered", lambda true, self, values, **how: true(self, values, **how)[::-1]
+        patch, GlooGroup, "gather", lambda true, self, values, **how: true(self, values, **how)[::-1]
     ),
 }
 
@@ -115,12 +115,12 @@ def _patched(patch, owner, name, broken):
 
 
 def _noise(context, step):
-    return FrozenNoise(1).draw(context.method.plan_at(step)) * (not context.ranks.leads)
+    return FrozenNoise(1).draw(context.method.plan_at(step)) * (not context.ranks.is_rank_0)
 
 
 def test_every_unit_is_in_one_shard():
     for size in range(1, 9):
-        shards = [_of(rank, size).own(range(21)) for rank in range(size)]
+        shards = [_of(rank, size).shard_of(range(21)) for rank in range(size)]
         assert Counter(row for shard in shards for row in shard) == Counter(range(21))
 
 
@@ -142,7 +142,7 @@ def test_no_rank_reads_a_row_before_the_reservation_is_on_disk(tmp_path):
                 return super().draw()
 
         settings = config()
-        sampler = Watching(plan_of(settings), len(ranks.own(range(40))), ranks.entropy)
+        sampler = Watching(plan_of(settings), len(ranks.shard_of(range(40))), ranks.entropy)
         run = open_run(ranks, tmp_path, settings, sampler=sampler)
         with run.log:
             list(run.segments())
@@ -172,7 +172,7 @@ def test_a_release_is_on_disk_before_any_rank_moves(tmp_path):
 
 def test_a_refused_token_ends_the_run_on_every_rank(tmp_path):
     def job(ranks):
-        run = open_run(ranks, tmp_path, config(), tokens=LocalTokens(4 if ranks.leads else 0))
+        run = open_run(ranks, tmp_path, config(), tokens=LocalTokens(4 if ranks.is_rank_0 else 0))
         with run.log:
             return [steps for steps, _ in run.segments()]
 
@@ -193,10 +193,10 @@ def test_a_rank_that_dies_in_a_step_releases_nothing_and_the_run_goes_on_with_fe
 
         evaluator = Dying()
         tokens = LocalTokens(10, already_drawn=0 if last_words else 4)
-        run = open_run(ranks, tmp_path, config(), evaluator=evaluator, tokens=tokens if ranks.leads else None)
+        run = open_run(ranks, tmp_path, config(), evaluator=evaluator, tokens=tokens if ranks.is_rank_0 else None)
         with run.log:
             list(run.segments())
-        return run.steps_taken, run.steps_charged if ranks.leads else None, evaluator.state_digest()
+        return run.steps_taken, run.steps_charged if ranks.is_rank_0 else None, evaluator.state_digest()
 
     results = in_threads(3, job)
     assert isinstance(results.pop(dies), Died)
@@ -296,9 +296,9 @@ def masks(size: int, group_size: int, steps: int = 60, num_units: int = 64) -> n
     def job(ranks):
         sampler, drawn = PoissonSampler(plan, num_units, ranks.entropy), np.zeros((steps, num_units), dtype=bool)
         for step in range(steps):
-            ranks.begin(lambda: None)
+            ranks.reserve_step(lambda: None)
             drawn[step, sampler.draw()] = True
-            ranks.total(np.zeros(1, dtype=np.int64))
+            ranks.sum_to_rank_0(np.zeros(1, dtype=np.int64))
         return drawn
 
     return np.stack(in_threads(size, job, group_size), axis=1)
@@ -364,6 +364,6 @@ def test_a_lost_rank_is_told_by_its_own_name():
     def job(ranks):
         if ranks.rank == 0:
             return
-        ranks.begin(lambda: None)
+        ranks.reserve_step(lambda: None)
 
     assert isinstance(in_threads(2, job)[1], PeerLost)
