@@ -10,7 +10,8 @@ from rich.console import Console
 
 from orchestrator.checks.audit.cases import case_of, catalogue_cases
 from orchestrator.checks.audit.result import AuditResult
-from orchestrator.checks.audit.runner import MOST_JOBS, run_audit
+from orchestrator.checks.audit.runner import MOST_JOBS, run_audit, total_steps
+from orchestrator.cli.views.live import steps_bar
 
 JSON_NAME, PLOT_NAMES = "audit.json", ("audit.png", "audit.svg")
 LEAST_RUNS = 20
@@ -34,7 +35,13 @@ def audit(
         from orchestrator.api import plan
 
         cases = [case_of(plan(config, overrides), runs)]
-    result = run_audit(cases, runs=runs, jobs=min(MOST_JOBS, os.cpu_count() or 1), console=console)
+    with steps_bar(console) as bar:
+        task = bar.add_task("audit", total=total_steps(cases, runs))
+
+        def show(label: str, steps: int) -> None:
+            bar.update(task, description=label, advance=steps)
+
+        result = run_audit(cases, runs=runs, jobs=min(MOST_JOBS, os.cpu_count() or 1), on_steps=show)
     if folder is not None:
         _write(result, folder)
     return result

@@ -6,7 +6,6 @@ knows everything but the canary's coin and the noise: all other rows, who of the
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,16 +21,14 @@ from trainers.run.base_run import Tokens, Workspace
 from trainers.run.zeroth_order import Run
 
 POWER_AT = 0.8  # of the claimed noise
-CHUNK = 50  # runs
 _POWER_TRIES = 40
 _NUM_OTHERS = 2
 _CURVE_POINTS = 41
 
 Scores = tuple[np.ndarray, np.ndarray]
-Play = Callable[[AuditCase, int, Path], Scores]
 
 
-def play(case: AuditCase, runs: int, folder: Path) -> Scores:
+def play_runs(case: AuditCase, runs: int, folder: Path) -> Scores:
     """Return the scores of so many runs without the canary, and of as many with it, float64 [runs] each."""
     loud_K, claimed_K = case.canary()
     slopes_NK = np.vstack([quiet_slopes(_NUM_OTHERS, len(loud_K)), loud_K, -loud_K])
@@ -48,7 +45,7 @@ def play(case: AuditCase, runs: int, folder: Path) -> Scores:
     return worlds[0], worlds[1]
 
 
-def membership(case: AuditCase, without: np.ndarray, present: np.ndarray, tail: float = TAIL) -> MembershipResult:
+def audit_membership(case: AuditCase, without: np.ndarray, present: np.ndarray, tail: float = TAIL) -> MembershipResult:
     """Judge the scores of runs without and with the canary, float64 [R] each."""
     verdict = judge(without, present, case.claim, case.delta, tail)
     runs, steps = len(without), case.plan.num_steps

@@ -30,7 +30,7 @@ _MOST_FINDINGS = 3
 _RANKS = (2, 3)
 
 
-def replay(case: AuditCase, folder: Path) -> ReplayResult:
+def audit_replay(case: AuditCase, folder: Path) -> ReplayResult:
     """Play all canaries in all batches, and compare the sums with and without, or with another canary."""
     largest_allowed = METHODS[case.config.method.name].num_directions[1]
     canaries, slopes_NK, bases_N = _rows(min(largest_allowed, _NUM_DIRECTIONS))

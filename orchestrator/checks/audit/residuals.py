@@ -32,7 +32,7 @@ def num_steps(case: AuditCase, num_values: int = NUM_VALUES) -> int:
     return -(-num_values // (NUM_RUNS * case.plan.num_directions))
 
 
-def residuals(
+def audit_residuals(
     case: AuditCase,
     folder: Path,
     advance: Callable[[int], None] = lambda steps: None,

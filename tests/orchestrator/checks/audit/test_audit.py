@@ -13,10 +13,10 @@ from scipy import stats
 import trainers.mechanism.clipping
 import trainers.run.step
 import trainers.run.zeroth_order
-from orchestrator.checks.audit import membership as part3
 from orchestrator.checks.audit.cases import catalogue_cases
-from orchestrator.checks.audit.replay import replay
-from orchestrator.checks.audit.residuals import residuals
+from orchestrator.checks.audit.membership import audit_membership, play_runs
+from orchestrator.checks.audit.replay import audit_replay
+from orchestrator.checks.audit.residuals import audit_residuals
 from orchestrator.checks.audit.runner import scratch_folder
 from trainers.mechanism.noise import ExactNoise
 from trainers.mechanism.plan import UNITS_PER_CLIP
@@ -27,12 +27,12 @@ CASES = {case.label: case for case in catalogue_cases()}
 
 
 def membership_findings(case, folder, tail=0.025):
-    return part3.membership(case, *part3.play(case, RUNS, folder), tail).findings
+    return audit_membership(case, *play_runs(case, RUNS, folder), tail).findings
 
 
 PARTS = {
-    "replay": lambda case, folder: replay(case, folder).findings,
-    "residuals": lambda case, folder: residuals(case, folder, num_values=6000).findings,
+    "replay": lambda case, folder: audit_replay(case, folder).findings,
+    "residuals": lambda case, folder: audit_residuals(case, folder, num_values=6000).findings,
     "membership": membership_findings,
 }
 
@@ -171,7 +171,7 @@ FOUND = [
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_true_code_moves_by_the_clip_and_no_more(name, folder):
-    found = replay(CASES[name], folder)
+    found = audit_replay(CASES[name], folder)
     assert found.findings == []
     assert found.largest_shift == pytest.approx(1.0, abs=1e-6)
     assert found.comparisons > 500
@@ -179,7 +179,7 @@ def test_the_true_code_moves_by_the_clip_and_no_more(name, folder):
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_true_noise_is_of_its_law(name, folder):
-    found = residuals(CASES[name], folder)
+    found = audit_residuals(CASES[name], folder)
     assert found.findings == []
     assert found.values >= 20_000
     assert found.empty_batches > 1000
@@ -201,6 +201,6 @@ def test_runs_are_scored_by_the_claimed_law(folder):
     """Scores of real runs and of simulated ones are of one distribution."""
     case = CASES["DP-AggZO, K=2"]
     generator = np.random.default_rng(0)
-    for found, present in zip(part3.play(case, RUNS, folder), (False, True), strict=True):
+    for found, present in zip(play_runs(case, RUNS, folder), (False, True), strict=True):
         expected = case.law.simulate(generator, 20_000, case.plan.num_steps, present=present)
         assert stats.ks_2samp(found, expected).pvalue > 1e-6
