@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from orchestrator.privacy.accountant.accountant import Adjacency
+from orchestrator.privacy.accountant.adjacency import Adjacency
 from orchestrator.privacy.accountant.calibration import calibrate_noise_multiplier
 
 

@@ -16,9 +16,10 @@ from typing import Any, Self
 from orchestrator.budget.ledger_location import open_ledger
 from orchestrator.budget.verification import Recomputed, overspending, recompute
 from orchestrator.budget.view import BudgetView, view_of
+from orchestrator.privacy.accountant.adjacency import Adjacency
 from orchestrator.privacy.errors import LedgerCorruptError
 from orchestrator.privacy.ledger import budget as budgets
-from orchestrator.privacy.ledger.budget import Adjacency, Composition, Unit
+from orchestrator.privacy.ledger.budget import BudgetUnit, Composition
 from orchestrator.privacy.ledger.history import HistoryRow
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.rules.laws import EvaluationCap, StepCap
@@ -83,13 +84,13 @@ class Budget:
         Raises:
             ValueError: terms out of range, other terms or other data under this name, or data that has a budget.
         """
-        counted: dict[Unit, int | None] = {"example": num_examples, "user": num_users}
-        given: list[tuple[Unit, int]] = [(unit, number) for unit, number in counted.items() if number is not None]
+        counted: dict[BudgetUnit, int | None] = {"example": num_examples, "user": num_users}
+        given: list[tuple[BudgetUnit, int]] = [(unit, number) for unit, number in counted.items() if number is not None]
         if len(given) != 1:
             raise ValueError("A budget counts examples or users: give num_examples or num_users, one of them.")
         ((unit, num_units),) = given
         order, limit = _filter_of(epsilon, delta, adjacency, composition, order)
-        terms = budgets.Budget(
+        terms = budgets.BudgetTerms(
             name=name,
             epsilon=epsilon,
             delta=delta,
@@ -105,7 +106,7 @@ class Budget:
 
         check_source(data, [], "--data")  # before a ledger is made for a file that is not there
         opened = open_ledger(ledger, create=True)
-        terms = budgets.Budget.of_terms(terms.terms(), fingerprint(data, opened.key()))
+        terms = budgets.BudgetTerms.from_json(terms.to_json(), fingerprint(data, opened.key()))
         opened.create_budget(terms)
         return cls(name, opened)
 

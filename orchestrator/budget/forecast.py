@@ -10,7 +10,7 @@ from orchestrator.budget.view import Left, left_of
 from orchestrator.config.models import LedgeredConfig
 from orchestrator.planning.plan import Plan
 from orchestrator.privacy.errors import BudgetExceeded
-from orchestrator.privacy.ledger.budget import Budget, require_room, spent_of
+from orchestrator.privacy.ledger.budget import BudgetTerms, require_room, spent_of
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.storage.paths import LEDGER_FILE
 
@@ -32,7 +32,7 @@ class BudgetOutlook:
     """
 
     name: str
-    terms: Budget | None = None
+    terms: BudgetTerms | None = None
     left: Left | None = None
     asked_epsilon: float | None = None
     reused: int = 0
@@ -60,7 +60,7 @@ def budget_outlook(plan: Plan) -> BudgetOutlook | None:
     return _after(plan, ledger, terms)
 
 
-def _after(plan: Plan, ledger: Ledger, terms: Budget) -> BudgetOutlook:
+def _after(plan: Plan, ledger: Ledger, terms: BudgetTerms) -> BudgetOutlook:
     spent = ledger.spent(terms.name)
     left = left_of(terms, spent)
     if ledger.terms_of(plan.config.name) is not None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from orchestrator.config.models import BudgetConfig, LedgeredConfig, SweepConfig
 from orchestrator.planning.cost_rules import num_private_trials, units_of
 from orchestrator.planning.plan import Plan
-from orchestrator.privacy.ledger.budget import Budget, Cost
+from orchestrator.privacy.ledger.budget import BudgetTerms, Cost
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.ledger.terms import Cap
 from orchestrator.privacy.rules.best_of import BestOf
@@ -35,7 +35,7 @@ class Reserved:
     """A reservation that stands: the ledger that holds it, and the budget that pays."""
 
     ledger: Ledger
-    budget: Budget
+    budget: BudgetTerms
     name: str
 
     def num_trials(self) -> int:
@@ -86,7 +86,7 @@ def reserve(plan: Plan, storage: Storage) -> Reserved:
     return Reserved(ledger, budget, storage.name)
 
 
-def budget_of(config: RunConfig, ledger: Ledger, field: str = "data.train") -> Budget:
+def budget_of(config: RunConfig, ledger: Ledger, field: str = "data.train") -> BudgetTerms:
     """Return the budget of a configuration's data, made without a limit where there is none.
 
     `field` is the place of data.train in the configuration that people wrote.
@@ -104,7 +104,7 @@ def budget_of(config: RunConfig, ledger: Ledger, field: str = "data.train") -> B
         return budget
     budget = ledger.budget_of(found)
     if budget is None:
-        budget = Budget(
+        budget = BudgetTerms(
             name=_free_name(config.data.train, ledger),
             epsilon=None,
             delta=0.0,
@@ -119,7 +119,7 @@ def budget_of(config: RunConfig, ledger: Ledger, field: str = "data.train") -> B
     return budget
 
 
-def cost_of(plan: Plan, budget: Budget, reused: Mapping[str, int]) -> Cost:
+def cost_of(plan: Plan, budget: BudgetTerms, reused: Mapping[str, int]) -> Cost:
     """Return what a plan takes from its budget: the certified epsilon of what is not left over from before."""
     if plan.rule is None:
         return Cost(math.inf, 0.0, None, {"rule": "not private"})
@@ -150,7 +150,7 @@ def caps_of(plan: Plan) -> Mapping[str, Cap]:
     return {TRAIN_STEP: Cap(NOT_PRIVATE, num_steps)}
 
 
-def reusable(plan: Plan, ledger: Ledger, budget: Budget, name: str) -> Mapping[str, int]:
+def reusable(plan: Plan, ledger: Ledger, budget: BudgetTerms, name: str) -> Mapping[str, int]:
     """Return tokens of the same laws that closed reservations of the budget left: charged then, free now."""
     known = ledger.terms_of(name)
     if known is not None:
@@ -161,7 +161,7 @@ def reusable(plan: Plan, ledger: Ledger, budget: Budget, name: str) -> Mapping[s
     return {kind: count for kind, count in left.items() if count}
 
 
-def require_agreement(config: RunConfig, budget: Budget) -> None:
+def require_agreement(config: RunConfig, budget: BudgetTerms) -> None:
     """Refuse a budget that counts another unit, relation, or fewer units. ValueError says which."""
     for what, wanted, known in (
         ("privacy.adjacency", config.privacy.adjacency, budget.adjacency),
@@ -179,13 +179,13 @@ def require_agreement(config: RunConfig, budget: Budget) -> None:
         )
 
 
-def units_counted(ledger: Ledger, budget: Budget) -> set[str]:
+def units_counted(ledger: Ledger, budget: BudgetTerms) -> set[str]:
     """Return what records were to those who reserved from a budget, where they were not rows of the file."""
     caps = (entry.cap for entry in ledger.reservations() if entry.budget == budget.name)
     return {str(cap.parameters["record"]) for cap in caps if "record" in cap.parameters}
 
 
-def _require_same_users(config: RunConfig, ledger: Ledger, budget: Budget) -> None:
+def _require_same_users(config: RunConfig, ledger: Ledger, budget: BudgetTerms) -> None:
     known = units_counted(ledger, budget) - {units_of(config)}
     if config.data.unit == "user" and known:
         raise ValueError(
@@ -194,7 +194,7 @@ def _require_same_users(config: RunConfig, ledger: Ledger, budget: Budget) -> No
         )
 
 
-def namesakes(ledger: Ledger, budget: Budget, source: str) -> list[Budget]:
+def namesakes(ledger: Ledger, budget: BudgetTerms, source: str) -> list[BudgetTerms]:
     """Return the other budgets that were named after a file of this name, and are spent from: an earlier state of it?
 
     One row more or less is another data set to a fingerprint, and to most people who are in it the same one.
@@ -216,7 +216,7 @@ def _free_name(source: str, ledger: Ledger) -> str:
     return next(name for name in names if name not in taken)
 
 
-def _reserve_scores(plan: Plan, ledger: Ledger, budget: Budget, name: str) -> None:
+def _reserve_scores(plan: Plan, ledger: Ledger, budget: BudgetTerms, name: str) -> None:
     """Charge private rows that are scored on, where they are not those that train, to the budget of their own.
 
     Its tokens are never drawn (the run's own are), and it is never closed, so that nobody takes them over.

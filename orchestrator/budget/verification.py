@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 from orchestrator.budget.view import rule_title
-from orchestrator.privacy.ledger.budget import Budget, Cost
+from orchestrator.privacy.ledger.budget import BudgetTerms, Cost
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.ledger.terms import Terms
 from orchestrator.privacy.rules.base import CostRule
@@ -35,7 +35,7 @@ class Recomputed:
     problem: str | None
 
 
-def recompute(ledger: Ledger, budget: Budget, name: str) -> Recomputed:
+def recompute(ledger: Ledger, budget: BudgetTerms, name: str) -> Recomputed:
     """Compute the ε of a reservation from its stored rule, at its δ and the budget's adjacency."""
     terms = ledger.terms_of(name)
     assert terms is not None, f"nothing is reserved under {name!r}"
@@ -51,7 +51,7 @@ def recompute(ledger: Ledger, budget: Budget, name: str) -> Recomputed:
     return Recomputed(name, title, terms.cost.epsilon, found and found.epsilon, problem)
 
 
-def overspending(ledger: Ledger, budget: Budget) -> list[Recomputed]:
+def overspending(ledger: Ledger, budget: BudgetTerms) -> list[Recomputed]:
     """Return one line if the sum of all reservations is over the budget's limit, else none."""
     spent = ledger.spent(budget.name)
     limited = {
@@ -66,7 +66,7 @@ def overspending(ledger: Ledger, budget: Budget) -> list[Recomputed]:
     ]
 
 
-def _cost(terms: Terms, budget: Budget) -> Cost:
+def _cost(terms: Terms, budget: BudgetTerms) -> Cost:
     """Return what a reservation costs; what was left over from earlier ones is in its caps and was charged there."""
     delta = terms.cost.delta
     if terms.cost.rule.get("rule") == NOT_PRIVATE:

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from orchestrator.privacy.accountant import bounds
-from orchestrator.privacy.ledger.budget import Budget, Spent
+from orchestrator.privacy.ledger.budget import BudgetTerms, Spent
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.ledger.terms import Reservation, Terms
 from orchestrator.privacy.rules.caps import TRAIN_STEP
@@ -63,7 +63,7 @@ class BudgetView:
     reserved converts to at the budget's δ. `share` is the part of what was reserved that was drawn, weighted by ε.
     """
 
-    terms: Budget
+    terms: BudgetTerms
     spent: Spent
     left: Left | None
     epsilon_so_far: float
@@ -71,7 +71,7 @@ class BudgetView:
     share: float | None
 
 
-def view_of(ledger: Ledger, terms: Budget) -> BudgetView:
+def view_of(ledger: Ledger, terms: BudgetTerms) -> BudgetView:
     """Return what may be seen of a budget. LedgerCorruptError if its chain is broken."""
     spent = ledger.spent(terms.name)
     rows: dict[str, list[Reservation]] = {}
@@ -83,7 +83,7 @@ def view_of(ledger: Ledger, terms: Budget) -> BudgetView:
     return BudgetView(terms, spent, left_of(terms, spent), _so_far(terms, spent), reserved, _share(reserved))
 
 
-def left_of(terms: Budget, spent: Spent) -> Left | None:
+def left_of(terms: BudgetTerms, spent: Spent) -> Left | None:
     """Return what a budget has room for, each amount exact and at least 0; None where it has no limit."""
     if terms.epsilon is None:
         return None
@@ -137,7 +137,7 @@ def _share(reserved: Iterable[ReservationView]) -> float | None:
     return sum(epsilon * share for epsilon, share in told) / total
 
 
-def _so_far(terms: Budget, spent: Spent) -> float:
+def _so_far(terms: BudgetTerms, spent: Spent) -> float:
     """Return the ε that holds for all that is reserved."""
     if terms.order is None or not spent.renyi:
         return spent.epsilon

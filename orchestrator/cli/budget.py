@@ -11,7 +11,8 @@ import typer
 from pydantic_core import to_json
 
 from orchestrator.cli.output import Format, OutputFormat, clear_errors, print_result, progress_console
-from orchestrator.privacy.ledger.budget import Adjacency, Composition
+from orchestrator.privacy.accountant.adjacency import Adjacency
+from orchestrator.privacy.ledger.budget import Composition
 
 if TYPE_CHECKING:
     from orchestrator.budget.budget import Budget

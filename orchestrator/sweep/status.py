@@ -15,7 +15,7 @@ from typing import Literal
 from orchestrator.budget.accounted_run import RUN_HOLDER, holder_of
 from orchestrator.budget.view import Left, left_of
 from orchestrator.config.models import SweepConfig
-from orchestrator.privacy.accountant.accountant import Adjacency
+from orchestrator.privacy.accountant.adjacency import Adjacency
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.ledger.terms import Terms
 from orchestrator.privacy.rules.caps import EVALUATION, TRAIN_STEP, SweepCaps

@@ -7,16 +7,16 @@ from typing import Any
 
 from sqlalchemy import create_engine
 
-from orchestrator.privacy.ledger.budget import Budget, Cost
+from orchestrator.privacy.ledger.budget import BudgetTerms, Cost
 from orchestrator.privacy.ledger.ledger import Cap, Ledger
 
 FREE = Cost(0.0, 0.0)
 LAW = {"noise": "gaussian", "noise_multiplier": 1.5, "sampling_prob": 0.016}
 
 
-def budget(name: str = "data", epsilon: float | None = 3.0, delta: float = 1e-5, **terms: Any) -> Budget:
+def budget(name: str = "data", epsilon: float | None = 3.0, delta: float = 1e-5, **terms: Any) -> BudgetTerms:
     """Return a budget of 1000 examples."""
-    return Budget(**{"name": name, "epsilon": epsilon, "delta": delta, "num_units": 1000} | terms)
+    return BudgetTerms(**{"name": name, "epsilon": epsilon, "delta": delta, "num_units": 1000} | terms)
 
 
 def reserve(ledger: Ledger, name: str, caps: Mapping[str, Cap] | int, cost: Cost = FREE, **terms: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.privacy.ledger.budget import Budget, Cost, spent_of
+from orchestrator.privacy.ledger.budget import BudgetTerms, Cost, spent_of
 from orchestrator.privacy.rules.base import CostRule
 from orchestrator.privacy.statement.state import state
 from orchestrator.privacy.statement.statement import PrivacyStatement
@@ -17,7 +17,9 @@ def stated(
 ) -> PrivacyStatement:
     """Return the statement of a rule on a budget that also holds `others`."""
     adjacency = changes.pop("adjacency", "add-or-remove-one")
-    budget = changes.pop("budget", Budget(name="reviews", epsilon=None, delta=0.0, num_units=1000, adjacency=adjacency))
+    budget = changes.pop(
+        "budget", BudgetTerms(name="reviews", epsilon=None, delta=0.0, num_units=1000, adjacency=adjacency)
+    )
     own = Cost(rule.epsilon(delta, adjacency), delta) if rule else Cost(float("inf"), 0.0)
     given: dict[str, Any] = {
         "adjacency": adjacency,

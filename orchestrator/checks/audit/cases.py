@@ -18,7 +18,7 @@ from orchestrator.checks.audit.stub import HUGE, SMOOTHING
 from orchestrator.checks.audit.trade_off import TradeOff, claimed_trade_off
 from orchestrator.planning.plan import Plan
 from orchestrator.privacy.accountant import accountant
-from orchestrator.privacy.accountant.distribution import Adjacency
+from orchestrator.privacy.accountant.adjacency import Adjacency
 from trainers.config import RunConfig
 from trainers.config.mechanism import mechanism_plan
 from trainers.directions import Direction

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from orchestrator.privacy.accountant.distribution import Adjacency
+from orchestrator.privacy.accountant.adjacency import Adjacency
 
 Noise = Literal["gaussian", "laplace"]
 

@@ -17,7 +17,8 @@ import numpy as np
 from scipy import stats
 
 from orchestrator.checks.audit.step_law import StepLaw
-from orchestrator.privacy.accountant.distribution import Adjacency, discretisation, loss_distribution
+from orchestrator.privacy.accountant.adjacency import Adjacency
+from orchestrator.privacy.accountant.distribution import discretisation, loss_distribution
 from orchestrator.privacy.accountant.events import read
 
 TAIL = 0.025  # one-sided, for each of the two rates

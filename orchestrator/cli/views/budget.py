@@ -16,7 +16,7 @@ from rich.text import Text
 from orchestrator.budget.verification import Recomputed
 from orchestrator.budget.view import BudgetView, Drawn
 from orchestrator.cli.views.tables import epsilon_text, facts_table
-from orchestrator.privacy.ledger.budget import Budget
+from orchestrator.privacy.ledger.budget import BudgetTerms
 from orchestrator.privacy.ledger.history import HistoryRow
 from orchestrator.privacy.rules.renyi_filter import RENYI_UNITS, UNITS
 
@@ -88,7 +88,7 @@ def verified_table(found: Sequence[Recomputed]) -> RenderableType:
     return table
 
 
-def created_summary(terms: Budget, place: str, suggested: bool) -> RenderableType:
+def created_summary(terms: BudgetTerms, place: str, suggested: bool) -> RenderableType:
     """Return the terms of a budget that was made."""
     limit = "none: what is spent is counted only" if terms.epsilon is None else f"ε = {terms.epsilon:g}"
     facts = [
@@ -129,7 +129,7 @@ def _lines(first: str, second: str) -> Text:
     return Text.assemble(first, "\n", (second, "dim"))
 
 
-def _composition(terms: Budget) -> str:
+def _composition(terms: BudgetTerms) -> str:
     return "sum of ε" if terms.order is None else f"Rényi, order {terms.order:g}"
 
 

@@ -15,11 +15,11 @@ from typing import NamedTuple
 import dp_accounting as dp
 
 from orchestrator.privacy.accountant import bounds
-from orchestrator.privacy.accountant.distribution import Adjacency, check_adjacency, discretisation, loss_distribution
+from orchestrator.privacy.accountant.adjacency import Adjacency, require_adjacency
+from orchestrator.privacy.accountant.distribution import discretisation, loss_distribution
 from orchestrator.privacy.accountant.events import Releases, read, validate
 
 __all__ = [
-    "Adjacency",
     "Certificate",
     "certificate",
     "certify",
@@ -69,7 +69,7 @@ def certificate(event: dp.DpEvent, delta: float, adjacency: Adjacency = "add-or-
 
 def certify(releases: Releases, delta: float, adjacency: Adjacency = "add-or-remove-one") -> Certificate:
     """Return the certificate of what `events.read` found; errors and guarantee as for `epsilon`."""
-    check_adjacency(adjacency)
+    require_adjacency(adjacency)
     check_delta(delta)
     if not releases.private:
         return Certificate(math.inf, "none", None)
@@ -94,7 +94,7 @@ def delta(event: dp.DpEvent, epsilon: float, adjacency: Adjacency = "add-or-remo
     Formal guarantees:
         As for `epsilon`.
     """
-    check_adjacency(adjacency)
+    require_adjacency(adjacency)
     if not epsilon >= 0:
         raise ValueError(f"epsilon must be at least 0; got {epsilon!r}.")
     releases = read(event)
@@ -116,7 +116,7 @@ def rdp_epsilon(event: dp.DpEvent, delta: float, adjacency: Adjacency = "add-or-
         ValueError: for replace-one (dp-accounting's RDP forgets the doubled sensitivity), for `delta` = 0, and for
             events that are not understood.
     """
-    check_adjacency(adjacency)
+    require_adjacency(adjacency)
     check_delta(delta)
     if adjacency != "add-or-remove-one":
         raise ValueError("RDP is computed for add-or-remove-one only; replace-one goes through PLD: use epsilon().")

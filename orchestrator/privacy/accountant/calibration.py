@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import dp_accounting as dp
 
 from orchestrator.privacy.accountant import accountant
-from orchestrator.privacy.accountant.accountant import Adjacency
+from orchestrator.privacy.accountant.adjacency import Adjacency
 from orchestrator.privacy.accountant.bounds import pure_epsilon, quick_epsilon
 from orchestrator.privacy.accountant.events import read
 from orchestrator.privacy.errors import BudgetExceeded
@@ -21,7 +21,7 @@ from orchestrator.privacy.errors import BudgetExceeded
 SMALLEST_NOISE_MULTIPLIER = 0.01
 LARGEST_NOISE_MULTIPLIER = 1e6
 RELATIVE_TOLERANCE = 1e-3
-Cost = Callable[[float], float]
+CostFunction = Callable[[float], float]
 _RENYI_EXCESS = 1.1  # Rényi ε over PLD ε, typically
 
 
@@ -67,7 +67,7 @@ def calibrate_noise_multiplier(
     return smallest_that_fits(cost, bound, epsilon, delta)
 
 
-def smallest_that_fits(cost: Cost, bound: Cost, epsilon: float, delta: float) -> float:
+def smallest_that_fits(cost: CostFunction, bound: CostFunction, epsilon: float, delta: float) -> float:
     """Return the smallest noise multiplier in [0.01, 1e6] of cost at most `epsilon`, to 0.1 %.
 
     Args:
@@ -93,7 +93,7 @@ def smallest_that_fits(cost: Cost, bound: Cost, epsilon: float, delta: float) ->
     return result
 
 
-def _guess(cost: Cost, bound: Cost, budget: float) -> tuple[float, float]:
+def _guess(cost: CostFunction, bound: CostFunction, budget: float) -> tuple[float, float]:
     """Return a noise multiplier near the answer and how far (as a factor) the answer may be from it."""
     guess = _smallest(bound, _RENYI_EXCESS * budget, 1.0, 4.0, 0.01)
     if guess is None:  # the bound is too loose to say: look by PLD from here
@@ -106,7 +106,7 @@ def _guess(cost: Cost, bound: Cost, budget: float) -> tuple[float, float]:
     return corrected, 1 + 0.4 * RELATIVE_TOLERANCE if near else 1.1
 
 
-def _smallest(cost: Cost, budget: float, guess: float, stride: float, tolerance: float) -> float | None:
+def _smallest(cost: CostFunction, budget: float, guess: float, stride: float, tolerance: float) -> float | None:
     """Return the smallest x in [0.01, 1e6] with cost(x) <= budget, to the relative tolerance; None if there is none.
 
     Walks from the guess by `stride`, then its third power and so on, until the answer is caught between two points.
@@ -125,7 +125,7 @@ def _smallest(cost: Cost, budget: float, guess: float, stride: float, tolerance:
     return _close_in(cost, budget, low, high, tolerance)
 
 
-def _close_in(cost: Cost, budget: float, low: float, high: float, tolerance: float) -> float:
+def _close_in(cost: CostFunction, budget: float, low: float, high: float, tolerance: float) -> float:
     """Shrink (too little, enough) by secants in ln x and ln cost, by halves where those stall; return `enough`."""
     low_cost, high_cost, halve = cost(low), cost(high), False
     while high > low * (1 + tolerance):

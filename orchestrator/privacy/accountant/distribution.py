@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Literal
 
 import dp_accounting as dp
 from dp_accounting.pld import privacy_loss_distribution
 from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 
 from orchestrator.privacy.accountant import bounds
+from orchestrator.privacy.accountant.adjacency import Adjacency
 from orchestrator.privacy.accountant.events import Release, Releases
 from orchestrator.privacy.accountant.profile import of_two_losses
-
-Adjacency = Literal["add-or-remove-one", "replace-one"]
 
 _RELATIONS = {
     "add-or-remove-one": dp.NeighboringRelation.ADD_OR_REMOVE_ONE,
@@ -28,12 +26,6 @@ _COARSEST_GRID = 1e-4
 _FINEST_GRID = 1e-7  # below, rounding in the library's second differences shows
 _MAX_STEP_POINTS = 5e5  # two seconds: dp-accounting builds one step through a dict
 _MAX_COMPOSED_POINTS = 1e7  # five seconds and 1 GB, by FFT
-
-
-def check_adjacency(adjacency: str) -> None:
-    """Refuse an unknown adjacency with a ValueError."""
-    if adjacency not in _RELATIONS:
-        raise ValueError(f"adjacency must be one of {', '.join(_RELATIONS)}; got {adjacency!r}.")
 
 
 def discretisation(releases: Releases) -> float:

@@ -19,16 +19,16 @@ from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from typing import Any, Literal, get_args
 
+from orchestrator.privacy.accountant.adjacency import Adjacency
 from orchestrator.privacy.errors import BudgetExceeded
 
-Adjacency = Literal["add-or-remove-one", "replace-one"]
-Unit = Literal["example", "user"]
+BudgetUnit = Literal["example", "user"]
 Composition = Literal["sum", "rdp"]
-CHOICES = {"adjacency": Adjacency, "unit": Unit, "composition": Composition}
+CHOICES = {"adjacency": Adjacency, "unit": BudgetUnit, "composition": Composition}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Budget:
+class BudgetTerms:
     """A budget as it is declared.
 
     Args:
@@ -51,7 +51,7 @@ class Budget:
     delta: float
     num_units: int
     adjacency: Adjacency = "add-or-remove-one"
-    unit: Unit = "example"
+    unit: BudgetUnit = "example"
     fingerprint: str | None = None
     composition: Composition = "sum"
     order: float | None = None
@@ -83,15 +83,15 @@ class Budget:
         else:
             _require_amount(f"Budget {self.name!r}: renyi_limit", self.renyi_limit)
 
-    def terms(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Return everything but the fingerprint, as JSON with one spelling for equal numbers."""
         content = asdict(self)
         del content["fingerprint"]
         return content | {key: _float(content[key]) for key in ("epsilon", "delta", "order", "renyi_limit")}
 
     @classmethod
-    def of_terms(cls, content: Mapping[str, Any], fingerprint: str | None) -> Budget:
-        """Return the budget that `terms` described."""
+    def from_json(cls, content: Mapping[str, Any], fingerprint: str | None) -> BudgetTerms:
+        """Return the budget that `to_json` wrote."""
         return cls(**content, fingerprint=fingerprint)
 
 
@@ -118,14 +118,14 @@ class Cost:
         if self.renyi is not None:
             _require_amount("Cost: renyi", self.renyi)
 
-    def terms(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Return the cost as JSON; an infinite ε is null."""
         epsilon = None if self.epsilon == math.inf else float(self.epsilon)
         return {"epsilon": epsilon, "delta": float(self.delta), "renyi": _float(self.renyi), "rule": dict(self.rule)}
 
     @classmethod
-    def of_terms(cls, content: Mapping[str, Any]) -> Cost:
-        """Return the cost that `terms` described."""
+    def from_json(cls, content: Mapping[str, Any]) -> Cost:
+        """Return the cost that `to_json` wrote."""
         return cls(**{**content, "epsilon": math.inf if content["epsilon"] is None else content["epsilon"]})
 
 
@@ -138,7 +138,7 @@ class Spent:
     renyi: float | None
 
 
-def spent_of(budget: Budget, costs: Iterable[Cost]) -> Spent:
+def spent_of(budget: BudgetTerms, costs: Iterable[Cost]) -> Spent:
     """Return the sum of costs."""
     costs = list(costs)
     renyi = None if budget.order is None else _rounded_up(_total(cost.renyi or 0.0 for cost in costs))
@@ -147,7 +147,7 @@ def spent_of(budget: Budget, costs: Iterable[Cost]) -> Spent:
     return Spent(epsilon, _rounded_up(_total(cost.delta for cost in costs)), renyi)
 
 
-def require_room(budget: Budget, costs: Iterable[Cost], asked: Cost, who: str) -> None:
+def require_room(budget: BudgetTerms, costs: Iterable[Cost], asked: Cost, who: str) -> None:
     """Admit a cost beside those already reserved.
 
     Raises:
@@ -174,7 +174,7 @@ def require_room(budget: Budget, costs: Iterable[Cost], asked: Cost, who: str) -
             )
 
 
-def _limits(budget: Budget) -> list[tuple[str, str, Fraction]]:
+def _limits(budget: BudgetTerms) -> list[tuple[str, str, Fraction]]:
     """Return what is limited: its name for people, the field of a cost, and the limit."""
     if budget.renyi_limit is not None:
         return [(f"Rényi divergence of order {budget.order:g}", "renyi", _exact(budget.renyi_limit))]
@@ -182,7 +182,7 @@ def _limits(budget: Budget) -> list[tuple[str, str, Fraction]]:
     return [("ε", "epsilon", _exact(budget.epsilon)), ("δ", "delta", _exact(budget.delta))]
 
 
-def _require_private(budget: Budget, spent: Spent, asked: Cost, who: str) -> None:
+def _require_private(budget: BudgetTerms, spent: Spent, asked: Cost, who: str) -> None:
     if asked.epsilon == math.inf:
         assert budget.epsilon is not None
         raise BudgetExceeded(

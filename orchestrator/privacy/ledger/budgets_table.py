@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, select, update
 
 from orchestrator.privacy.ledger import clock as ledger_clock
-from orchestrator.privacy.ledger.budget import Budget
+from orchestrator.privacy.ledger.budget import BudgetTerms
 from orchestrator.privacy.ledger.chain import CREATED, FINGERPRINTED, GENESIS, append
 from orchestrator.privacy.ledger.hash_chain import canonical
 from orchestrator.privacy.ledger.tables import budgets, meta
@@ -20,18 +20,22 @@ def hold_ledger(connection: Connection) -> None:
     connection.execute(select(meta).with_for_update()).one()
 
 
-def create(connection: Connection, budget: Budget) -> None:
+def create(connection: Connection, budget: BudgetTerms) -> None:
     """Enter a budget; again with the same terms changes nothing, but for a fingerprint that is new."""
     hold_ledger(connection)
     row = connection.execute(select(budgets).where(budgets.c.name == budget.name)).one_or_none()
     if row is None:
         _require_free(connection, budget.name, budget.fingerprint)
-        values = {"terms": canonical(budget.terms()), "fingerprint": budget.fingerprint, "last_at": ledger_clock.now()}
+        values = {
+            "terms": canonical(budget.to_json()),
+            "fingerprint": budget.fingerprint,
+            "last_at": ledger_clock.now(),
+        }
         connection.execute(insert(budgets).values(name=budget.name, num_entries=0, head_hash=GENESIS, **values))
-        content = {"terms": budget.terms(), "fingerprint": budget.fingerprint}
+        content = {"terms": budget.to_json(), "fingerprint": budget.fingerprint}
         append(connection, budget.name, CREATED, None, content, values["last_at"])
         return
-    known, wanted = json.loads(row.terms), budget.terms()
+    known, wanted = json.loads(row.terms), budget.to_json()
     differing = [f"{key} is {known[key]!r}, not {wanted[key]!r}" for key in known if known[key] != wanted[key]]
     if differing:
         raise ValueError(
@@ -42,7 +46,7 @@ def create(connection: Connection, budget: Budget) -> None:
         require_fingerprint(connection, budget.name, budget.fingerprint)
 
 
-def find(connection: Connection, name: str) -> Row[Any]:
+def find_budget(connection: Connection, name: str) -> Row[Any]:
     """Return a budget's row. ValueError if there is none, with the names that there are."""
     row = connection.execute(select(budgets).where(budgets.c.name == name)).one_or_none()
     if row is None:
@@ -56,7 +60,7 @@ def find(connection: Connection, name: str) -> Row[Any]:
 def require_fingerprint(connection: Connection, name: str, fingerprint: str) -> None:
     """Give a budget its data set, or refuse another one than it has."""
     hold_ledger(connection)
-    row = find(connection, name)
+    row = find_budget(connection, name)
     if row.fingerprint == fingerprint:
         return
     if row.fingerprint is not None:
@@ -70,9 +74,9 @@ def require_fingerprint(connection: Connection, name: str, fingerprint: str) -> 
     append(connection, name, FINGERPRINTED, None, {"fingerprint": fingerprint})
 
 
-def as_budget(row: Row[Any]) -> Budget:
+def as_budget(row: Row[Any]) -> BudgetTerms:
     """Return the budget that a row describes."""
-    return Budget.of_terms(json.loads(row.terms), row.fingerprint)
+    return BudgetTerms.from_json(json.loads(row.terms), row.fingerprint)
 
 
 def _require_free(connection: Connection, name: str, fingerprint: str | None) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from orchestrator.privacy.errors import LedgerCorruptError
 from orchestrator.privacy.ledger import clock as ledger_clock
-from orchestrator.privacy.ledger.budget import Budget, Cost
+from orchestrator.privacy.ledger.budget import BudgetTerms, Cost
 from orchestrator.privacy.ledger.hash_chain import canonical, entry_content, link
 from orchestrator.privacy.ledger.tables import budgets, caps, entries, reservations
 from orchestrator.privacy.ledger.terms import Terms
@@ -26,7 +26,7 @@ GENESIS = ""  # the hash before the first entry
 
 
 @dataclass
-class Reserved:
+class ReservedEntry:
     """A reservation as its budget's entries tell it."""
 
     terms: Terms
@@ -47,12 +47,12 @@ class Reserved:
 
 
 @dataclass
-class State:
+class BudgetState:
     """A budget and its reservations, by name in the order in which they were made."""
 
-    budget: Budget
+    budget: BudgetTerms
     created_at: str
-    reserved: dict[str, Reserved] = field(default_factory=dict)
+    reserved: dict[str, ReservedEntry] = field(default_factory=dict)
 
     def costs(self) -> list[Cost]:
         """Return what is spent, reservation by reservation."""
@@ -85,7 +85,7 @@ def entries_of(connection: Connection, budget: str) -> Sequence[Row[Any]]:
     return connection.execute(select(entries).where(entries.c.budget == budget).order_by(entries.c.sequence)).all()
 
 
-def checked_state(connection: Connection, budget: Row[Any], key: bytes) -> State:
+def checked_state(connection: Connection, budget: Row[Any], key: bytes) -> BudgetState:
     """Replay a budget's chain and hold every row of the budget and its reservations against it.
 
     Raises:
@@ -105,7 +105,7 @@ def checked_state(connection: Connection, budget: Row[Any], key: bytes) -> State
             f"hash {'fits' if head == budget.head_hash else 'does not fit'}. Entries or the budget were changed."
         )
     state = _replayed(rows)
-    if (budget.terms, budget.fingerprint) != (canonical(state.budget.terms()), state.budget.fingerprint):
+    if (budget.terms, budget.fingerprint) != (canonical(state.budget.to_json()), state.budget.fingerprint):
         raise LedgerCorruptError(f"The row of budget {budget.name!r} is not what its entries say.")
     _check_reservations(connection, budget.name, state, key)
     return state
@@ -116,7 +116,7 @@ def secret_hash(secret: str | None, name: str, key: bytes) -> str | None:
     return None if secret is None else hmac.digest(key, f"secret of {name}\n{secret}".encode(), "sha256").hex()
 
 
-def _replayed(rows: Sequence[Row[Any]]) -> State:
+def _replayed(rows: Sequence[Row[Any]]) -> BudgetState:
     created = json.loads(rows[0].content)
     fingerprint, reserved = created["fingerprint"], {}
     for row in rows[1:]:
@@ -124,16 +124,16 @@ def _replayed(rows: Sequence[Row[Any]]) -> State:
         if row.entry == FINGERPRINTED:
             fingerprint = content["fingerprint"]
         elif row.entry == RESERVED:
-            reserved[row.name] = Reserved(Terms.of_json(content["terms"]), content["secret"], row.made_at)
+            reserved[row.name] = ReservedEntry(Terms.from_json(content["terms"]), content["secret"], row.made_at)
         elif row.entry == MOVED:
             reserved[row.name].moved[content["kind"]] += content["count"]
         else:
             assert row.entry == CLOSED
             reserved[row.name].closed = True
-    return State(Budget.of_terms(created["terms"], fingerprint), rows[0].made_at, reserved)
+    return BudgetState(BudgetTerms.from_json(created["terms"], fingerprint), rows[0].made_at, reserved)
 
 
-def _check_reservations(connection: Connection, budget: str, state: State, key: bytes) -> None:
+def _check_reservations(connection: Connection, budget: str, state: BudgetState, key: bytes) -> None:
     found = connection.execute(select(reservations).where(reservations.c.budget == budget)).all()
     if (names := {row.name for row in found}) != state.reserved.keys():
         odd = sorted(names ^ state.reserved.keys())[0]
@@ -146,7 +146,7 @@ def _check_reservations(connection: Connection, budget: str, state: State, key: 
         _check_caps(connection, row.name, told)
 
 
-def _check_caps(connection: Connection, name: str, told: Reserved) -> None:
+def _check_caps(connection: Connection, name: str, told: ReservedEntry) -> None:
     rows = connection.execute(select(caps).where(caps.c.name == name)).all()
     if (kinds := {row.kind for row in rows}) != told.terms.caps.keys():
         odd = sorted(kinds ^ told.terms.caps.keys())[0]

@@ -15,8 +15,8 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from orchestrator.privacy.ledger.budget import spent_of
-from orchestrator.privacy.ledger.budgets_table import find
-from orchestrator.privacy.ledger.chain import CLOSED, CREATED, MOVED, RESERVED, State, entries_of
+from orchestrator.privacy.ledger.budgets_table import find_budget
+from orchestrator.privacy.ledger.chain import CLOSED, CREATED, MOVED, RESERVED, BudgetState, entries_of
 from orchestrator.privacy.ledger.hash_chain import canonical, entry_content
 from orchestrator.privacy.ledger.tables import budgets, caps
 
@@ -42,7 +42,7 @@ class HistoryRow:
     epsilon: float | None
 
 
-def history_of(connection: Connection, state: State) -> list[HistoryRow]:
+def history_of(connection: Connection, state: BudgetState) -> list[HistoryRow]:
     """Return what happened to a budget, oldest first."""
     drawn = {name: drawn_of(connection, state, name) for name in state.reserved}
     rows = []
@@ -61,7 +61,7 @@ def history_of(connection: Connection, state: State) -> list[HistoryRow]:
     return rows
 
 
-def export_of(connection: Connection, state: State) -> dict[str, Any]:
+def export_of(connection: Connection, state: BudgetState) -> dict[str, Any]:
     """Return everything that may be released about a budget as JSON; the chain in it can be checked by anyone."""
     spent = asdict(spent_of(state.budget, state.costs()))
     chain = [entry_content(row) | {"hash": row.hash} for row in entries_of(connection, state.budget.name)]
@@ -77,16 +77,16 @@ def export_of(connection: Connection, state: State) -> dict[str, Any]:
     ]
     return {
         "format": FORMAT,
-        "budget": state.budget.terms() | {"fingerprint": state.budget.fingerprint},
+        "budget": state.budget.to_json() | {"fingerprint": state.budget.fingerprint},
         "created_at": state.created_at,
         "spent": spent | {"epsilon": None if spent["epsilon"] == math.inf else spent["epsilon"]},
         "reservations": reserved,
         "entries": chain,
-        "head": find(connection, state.budget.name).head_hash,
+        "head": find_budget(connection, state.budget.name).head_hash,
     }
 
 
-def drawn_of(connection: Connection, state: State, name: str) -> dict[str, int] | None:
+def drawn_of(connection: Connection, state: BudgetState, name: str) -> dict[str, int] | None:
     """Return what was drawn of a reservation by kind, in the unit of its caps; None where that is a secret."""
     if state.reserved[name].terms.has_secret:
         return None

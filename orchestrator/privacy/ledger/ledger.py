@@ -25,8 +25,8 @@ from orchestrator.privacy.ledger import check as ledger_check
 from orchestrator.privacy.ledger import draws as ledger_draws
 from orchestrator.privacy.ledger import history as ledger_history
 from orchestrator.privacy.ledger import reservations as ledger_reservations
-from orchestrator.privacy.ledger.budget import Budget, Cost, Spent, spent_of
-from orchestrator.privacy.ledger.chain import State, checked_state
+from orchestrator.privacy.ledger.budget import BudgetTerms, Cost, Spent, spent_of
+from orchestrator.privacy.ledger.chain import BudgetState, checked_state
 from orchestrator.privacy.ledger.hash_chain import canonical
 from orchestrator.privacy.ledger.history import HistoryRow
 from orchestrator.privacy.ledger.store import open_store
@@ -71,7 +71,7 @@ class Ledger:
         """Return this ledger's own secret, for hashes and coins that only its owner may compute; never show it."""
         return self._key
 
-    def create_budget(self, budget: Budget) -> None:
+    def create_budget(self, budget: BudgetTerms) -> None:
         """Declare a budget. Again with the same terms changes nothing.
 
         Raises:
@@ -80,18 +80,18 @@ class Ledger:
         with self._store.writing() as connection:
             ledger_budgets.create(connection, budget)
 
-    def budget(self, name: str) -> Budget:
+    def budget(self, name: str) -> BudgetTerms:
         """Return a budget. ValueError if there is none of this name."""
         with self._store.reading() as connection:
-            return ledger_budgets.as_budget(ledger_budgets.find(connection, name))
+            return ledger_budgets.as_budget(ledger_budgets.find_budget(connection, name))
 
-    def budgets(self) -> list[Budget]:
+    def budgets(self) -> list[BudgetTerms]:
         """Return all budgets, by name."""
         with self._store.reading() as connection:
             rows = connection.execute(select(budgets).order_by(budgets.c.name)).all()
         return [ledger_budgets.as_budget(row) for row in rows]
 
-    def budget_of(self, fingerprint: str) -> Budget | None:
+    def budget_of(self, fingerprint: str) -> BudgetTerms | None:
         """Return the budget of a data set, if it has one."""
         with self._store.reading() as connection:
             row = connection.execute(select(budgets).where(budgets.c.fingerprint == fingerprint)).one_or_none()
@@ -269,8 +269,8 @@ class Ledger:
         with self._store.reading() as connection:
             return ledger_history.export_of(connection, self._state(connection, budget))
 
-    def _state(self, connection: Connection, budget: str) -> State:
-        return checked_state(connection, ledger_budgets.find(connection, budget), self._key)
+    def _state(self, connection: Connection, budget: str) -> BudgetState:
+        return checked_state(connection, ledger_budgets.find_budget(connection, budget), self._key)
 
 
 def _as_reservation(row: Any) -> Reservation:

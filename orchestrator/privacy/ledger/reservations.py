@@ -16,8 +16,8 @@ from sqlalchemy import Connection, insert, select, update
 from orchestrator.privacy.errors import BudgetExceeded
 from orchestrator.privacy.ledger import clock as ledger_clock
 from orchestrator.privacy.ledger.budget import require_room
-from orchestrator.privacy.ledger.budgets_table import find, hold_ledger
-from orchestrator.privacy.ledger.chain import CLOSED, MOVED, RESERVED, State, append, checked_state, secret_hash
+from orchestrator.privacy.ledger.budgets_table import find_budget, hold_ledger
+from orchestrator.privacy.ledger.chain import CLOSED, MOVED, RESERVED, BudgetState, append, checked_state, secret_hash
 from orchestrator.privacy.ledger.hash_chain import canonical, cap_genesis
 from orchestrator.privacy.ledger.tables import caps, reservations
 from orchestrator.privacy.ledger.terms import Cap, Terms, require_same
@@ -30,7 +30,7 @@ def reserve(connection: Connection, key: bytes, name: str, terms: Terms, secret:
     if known is not None:
         require_same(name, Terms.from_text(known.terms), terms)
         return
-    state = checked_state(connection, find(connection, terms.budget), key)
+    state = checked_state(connection, find_budget(connection, terms.budget), key)
     require_room(state.budget, state.costs(), terms.cost, name)
     content = {"terms": terms.to_json(), "secret": secret_hash(secret, name, key)}
     made_at = append(connection, terms.budget, RESERVED, name, content)
@@ -53,11 +53,13 @@ def close(connection: Connection, name: str) -> None:
         return
     connection.execute(update(reservations).where(reservations.c.name == name).values(closed=True))
     # when a search with a secret number of trials ended would tell that number: it is dated like the entry before it
-    made_at = ledger_clock.today() if row.secret is None else find(connection, row.budget).last_at
+    made_at = ledger_clock.today() if row.secret is None else find_budget(connection, row.budget).last_at
     append(connection, row.budget, CLOSED, name, {}, made_at)
 
 
-def leftovers(connection: Connection, state: State, parameters: Mapping[str, object]) -> list[tuple[str, str, int]]:
+def leftovers(
+    connection: Connection, state: BudgetState, parameters: Mapping[str, object]
+) -> list[tuple[str, str, int]]:
     """Return (reservation, kind, undrawn tokens) of one law that closed reservations may give, oldest first."""
     law = canonical(dict(parameters))
     found = []
@@ -70,7 +72,7 @@ def leftovers(connection: Connection, state: State, parameters: Mapping[str, obj
     return found
 
 
-def _move(connection: Connection, state: State, parameters: Mapping[str, object], count: int, to: str) -> None:
+def _move(connection: Connection, state: BudgetState, parameters: Mapping[str, object], count: int, to: str) -> None:
     """Take tokens out of closed reservations; they are in the caps of the new one already."""
     given = leftovers(connection, state, parameters)
     left = sum(number for _, _, number in given)

@@ -30,7 +30,7 @@ class Cap:
     count: int
     per_holder: int | None = None
 
-    def terms(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Return the cap as JSON."""
         return {"parameters": dict(self.parameters), "count": self.count, "per_holder": self.per_holder}
 
@@ -77,8 +77,8 @@ class Terms:
         """Return the terms as JSON, kinds in order."""
         return {
             "budget": self.budget,
-            "caps": {kind: cap.terms() for kind, cap in sorted(self.caps.items())},
-            "cost": self.cost.terms(),
+            "caps": {kind: cap.to_json() for kind, cap in sorted(self.caps.items())},
+            "cost": self.cost.to_json(),
             "max_holders": self.max_holders,
             "reused": dict(self.reused),
             "has_secret": self.has_secret,
@@ -87,13 +87,13 @@ class Terms:
     @classmethod
     def from_text(cls, text: str) -> Terms:
         """Return the terms that a row holds."""
-        return cls.of_json(json.loads(text))
+        return cls.from_json(json.loads(text))
 
     @classmethod
-    def of_json(cls, content: Mapping[str, Any]) -> Terms:
+    def from_json(cls, content: Mapping[str, Any]) -> Terms:
         """Return the terms that `to_json` wrote."""
         caps = {kind: Cap(**cap) for kind, cap in content["caps"].items()}
-        return cls(**{**content, "caps": caps, "cost": Cost.of_terms(content["cost"])})
+        return cls(**{**content, "caps": caps, "cost": Cost.from_json(content["cost"])})
 
 
 def entry_of(kind: str) -> str:
@@ -139,7 +139,7 @@ def require_same(name: str, known: Terms, wanted: Terms) -> None:
         ValueError: naming what differs.
     """
     for kind in sorted(known.caps.keys() | wanted.caps.keys()):
-        before, now = (terms.caps[kind].terms() if kind in terms.caps else None for terms in (known, wanted))
+        before, now = (terms.caps[kind].to_json() if kind in terms.caps else None for terms in (known, wanted))
         if before != now:
             raise ValueError(
                 f"{name!r} is already reserved with other caps: {kind!r} is {before} in the ledger and {now} now. "
@@ -151,8 +151,8 @@ def require_same(name: str, known: Terms, wanted: Terms) -> None:
             raise ValueError(f"{name!r} is already reserved with another {what}: {before!r}, now {now!r}.")
     if not _same_cost(known.cost, wanted.cost):
         raise ValueError(
-            f"{name!r} is already reserved at another cost: {known.cost.terms()} in the ledger and "
-            f"{wanted.cost.terms()} now. Give the new sweep a new name."
+            f"{name!r} is already reserved at another cost: {known.cost.to_json()} in the ledger and "
+            f"{wanted.cost.to_json()} now. Give the new sweep a new name."
         )
 
 

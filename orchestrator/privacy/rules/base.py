@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from orchestrator.privacy.accountant.accountant import Adjacency, Certificate
+from orchestrator.privacy.accountant.accountant import Certificate
+from orchestrator.privacy.accountant.adjacency import Adjacency
 from orchestrator.privacy.ledger.ledger import Cap
 
 

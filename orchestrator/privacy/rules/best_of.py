@@ -29,7 +29,8 @@ from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 from dp_accounting.rdp import rdp_privacy_accountant
 
 from orchestrator.privacy.accountant import bounds
-from orchestrator.privacy.accountant.accountant import Adjacency, Certificate, check_delta
+from orchestrator.privacy.accountant.accountant import Certificate, check_delta
+from orchestrator.privacy.accountant.adjacency import Adjacency
 from orchestrator.privacy.accountant.distribution import discretisation, loss_distribution
 from orchestrator.privacy.accountant.profile import Floats
 from orchestrator.privacy.ledger.ledger import Cap

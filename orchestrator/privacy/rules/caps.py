@@ -17,7 +17,8 @@ import dp_accounting as dp
 from pydantic import Field, model_validator
 
 from orchestrator.privacy.accountant import accountant
-from orchestrator.privacy.accountant.accountant import Adjacency, Certificate
+from orchestrator.privacy.accountant.accountant import Certificate
+from orchestrator.privacy.accountant.adjacency import Adjacency
 from orchestrator.privacy.accountant.bounds import renyi
 from orchestrator.privacy.accountant.events import Releases, read
 from orchestrator.privacy.ledger.ledger import Cap

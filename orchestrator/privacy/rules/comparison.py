@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from orchestrator.privacy.accountant import bounds
-from orchestrator.privacy.accountant.accountant import Adjacency, check_delta
-from orchestrator.privacy.accountant.distribution import check_adjacency
+from orchestrator.privacy.accountant.accountant import check_delta
+from orchestrator.privacy.accountant.adjacency import Adjacency, require_adjacency
 from orchestrator.privacy.rules.base import Frozen
 from orchestrator.privacy.rules.best_of import BestOf
 from orchestrator.privacy.rules.caps import PlannedSweep, SweepCaps
@@ -80,7 +80,7 @@ def compare(
         Each ε, and the ε of each count that is said to fit, is certified for the rule as it stands; see the rules.
     """
     check_delta(delta)
-    check_adjacency(adjacency)
+    require_adjacency(adjacency)
     return tuple(_row(name, plan, delta, epsilon, adjacency) for name in rules)
 
 

@@ -11,7 +11,8 @@ from collections.abc import Callable
 import dp_accounting as dp
 from pydantic import BaseModel, ConfigDict
 
-from orchestrator.privacy.accountant.accountant import Adjacency, Certificate
+from orchestrator.privacy.accountant.accountant import Certificate
+from orchestrator.privacy.accountant.adjacency import Adjacency
 from orchestrator.privacy.accountant.bounds import pure_epsilon, quick_epsilon
 from orchestrator.privacy.accountant.calibration import calibrate_noise_multiplier
 from orchestrator.privacy.display import round_up

@@ -11,7 +11,8 @@ from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 from pydantic import Field, model_validator
 
 from orchestrator.privacy.accountant import accountant, bounds
-from orchestrator.privacy.accountant.accountant import Adjacency, Certificate
+from orchestrator.privacy.accountant.accountant import Certificate
+from orchestrator.privacy.accountant.adjacency import Adjacency
 from orchestrator.privacy.accountant.distribution import discretisation, loss_distribution
 from orchestrator.privacy.accountant.events import Releases
 from orchestrator.privacy.accountant.profile import loss_range, of_profiles, profiles

@@ -17,7 +17,8 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from orchestrator.privacy.accountant import accountant, bounds
-from orchestrator.privacy.accountant.accountant import Adjacency, Certificate
+from orchestrator.privacy.accountant.accountant import Certificate
+from orchestrator.privacy.accountant.adjacency import Adjacency
 from orchestrator.privacy.accountant.events import read
 from orchestrator.privacy.ledger.ledger import Cap
 from orchestrator.privacy.rules.base import CostRule, check_order

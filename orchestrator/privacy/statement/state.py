@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
-from orchestrator.privacy.accountant.accountant import Adjacency
-from orchestrator.privacy.ledger.budget import Budget, Spent
+from orchestrator.privacy.accountant.adjacency import Adjacency
+from orchestrator.privacy.ledger.budget import BudgetTerms, Spent
 from orchestrator.privacy.rules.base import CostRule
 from orchestrator.privacy.rules.best_of import BestOf
 from orchestrator.privacy.rules.caps import CAP_NOTE
@@ -30,7 +30,7 @@ def state(
     *,
     adjacency: Adjacency,
     unit: str,
-    budget: Budget,
+    budget: BudgetTerms,
     spent: Spent,
     num_reservations: int,
     tokens_drawn: Mapping[str, int] | None,
@@ -136,14 +136,14 @@ def _without_privacy(common: dict, num_steps: int, order: Order) -> PrivacyState
     )
 
 
-def _total(budget: Budget, spent: Spent) -> tuple[float | None, float | None]:
+def _total(budget: BudgetTerms, spent: Spent) -> tuple[float | None, float | None]:
     """Return the ε and δ of all that was released about the data set: of a Rényi filter, what was declared."""
     if budget.composition == "rdp":
         return budget.epsilon, budget.delta
     return (spent.epsilon, spent.delta) if math.isfinite(spent.epsilon) else (None, None)
 
 
-def _budget_used(budget: Budget, num_reservations: int) -> BudgetUsed:
+def _budget_used(budget: BudgetTerms, num_reservations: int) -> BudgetUsed:
     limited = budget.epsilon is not None
     return BudgetUsed(
         name=budget.name,

@@ -15,7 +15,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from orchestrator.privacy.accountant.accountant import Adjacency
+from orchestrator.privacy.accountant.adjacency import Adjacency
 from orchestrator.privacy.display import round_up
 
 _Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]

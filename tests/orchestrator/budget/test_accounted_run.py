@@ -7,7 +7,7 @@ import pytest
 from orchestrator.budget.accounted_run import LedgerTokens, holder_of, open_ledgered_run, require_ledger_knows
 from orchestrator.planning.plan import make_plan
 from orchestrator.privacy.errors import LedgerCorruptError
-from orchestrator.privacy.ledger.budget import Budget, Cost
+from orchestrator.privacy.ledger.budget import BudgetTerms, Cost
 from orchestrator.privacy.ledger.drawer import TokenDrawer
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.storage.paths import Storage
@@ -17,7 +17,7 @@ from trainers.mechanism.tokens import TokensExhausted
 from trainers.run.base_run import LOG_NAME, Workspace
 
 NUM_STEPS = 10
-UNLIMITED = Budget(name="data", epsilon=None, delta=0.0, num_units=100)
+UNLIMITED = BudgetTerms(name="data", epsilon=None, delta=0.0, num_units=100)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from orchestrator.budget.statement import statement_of
 from orchestrator.config.loading import load_run, load_sweep
 from orchestrator.planning.plan import make_plan
 from orchestrator.privacy.errors import BudgetExceeded
-from orchestrator.privacy.ledger.budget import Budget
+from orchestrator.privacy.ledger.budget import BudgetTerms
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.rules.caps import SweepCaps
 from orchestrator.privacy.rules.renyi_filter import renyi_limit
@@ -43,8 +43,8 @@ def ledger(settings):
 def budget(ledger):
     """Declare a budget as `dpzo budget create` does."""
 
-    def declare(name: str = "reviews", epsilon: float | None = 2.0, delta: float = 1e-4, **terms) -> Budget:
-        declared = Budget(**{"name": name, "epsilon": epsilon, "delta": delta, "num_units": 40} | terms)
+    def declare(name: str = "reviews", epsilon: float | None = 2.0, delta: float = 1e-4, **terms) -> BudgetTerms:
+        declared = BudgetTerms(**{"name": name, "epsilon": epsilon, "delta": delta, "num_units": 40} | terms)
         ledger.create_budget(declared)
         return declared
 

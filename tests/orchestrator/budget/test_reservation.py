@@ -10,7 +10,7 @@ from orchestrator.config.loading import load_run, load_sweep
 from orchestrator.planning.plan import make_plan
 from orchestrator.privacy.accountant.accountant import epsilon
 from orchestrator.privacy.errors import BudgetExceeded, LedgerCorruptError
-from orchestrator.privacy.ledger.budget import Budget
+from orchestrator.privacy.ledger.budget import BudgetTerms
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.storage.paths import storage_of
 
@@ -187,6 +187,8 @@ def test_a_renyi_budget_refuses_what_has_no_finite_divergence(settings):
     plan = make_plan(load_run(settings, MEZO))
     storage = storage_of(plan.config)
     terms = {"composition": "rdp", "order": 8.0, "renyi_limit": 5.0}
-    Ledger(storage.database_url).create_budget(Budget(name="notes", epsilon=8.0, delta=1e-5, num_units=40, **terms))
+    Ledger(storage.database_url).create_budget(
+        BudgetTerms(name="notes", epsilon=8.0, delta=1e-5, num_units=40, **terms)
+    )
     with pytest.raises(BudgetExceeded, match="'test' is not private, and budget 'notes' is limited to ε = 8"):
         reserve(plan, storage)

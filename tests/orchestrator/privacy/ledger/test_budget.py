@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.privacy.accountant import accountant
+from orchestrator.privacy.accountant.adjacency import Adjacency
 from orchestrator.privacy.errors import BudgetExceeded
-from orchestrator.privacy.ledger.budget import Adjacency, Budget, Cost, Spent, require_room, spent_of
+from orchestrator.privacy.ledger.budget import BudgetTerms, Cost, Spent, require_room, spent_of
 from tests.support.ledgers import budget
+from trainers.mechanism import plan
 
 
 def renyi_budget(**terms):
@@ -51,14 +52,14 @@ def test_a_cost_that_is_no_amount_is_refused(cost):
 
 def test_terms_are_spelled_the_same_for_equal_numbers_and_survive_json():
     whole, decimal = budget(epsilon=3, delta=0), budget(epsilon=3.0, delta=0.0)
-    assert repr(whole.terms()) == repr(decimal.terms())
-    assert Budget.of_terms(whole.terms(), None) == whole
+    assert repr(whole.to_json()) == repr(decimal.to_json())
+    assert BudgetTerms.from_json(whole.to_json(), None) == whole
     for cost in (Cost(math.inf, 0.0), Cost(1, 0, 2, {"rule": "caps"})):
-        assert Cost.of_terms(cost.terms()) == cost
+        assert Cost.from_json(cost.to_json()) == cost
 
 
-def test_the_adjacencies_are_those_of_the_accountant():
-    assert get_args(Adjacency) == get_args(accountant.Adjacency)
+def test_the_adjacencies_are_those_of_the_mechanism():
+    assert get_args(Adjacency) == get_args(plan.Adjacency)
 
 
 def test_ten_times_a_tenth_fits_and_no_more():

@@ -105,7 +105,7 @@ def test_an_export_can_be_checked_by_anyone(busy):
     assert head == exported["head"]
     reserved = [json.loads(e["content"]) for e in exported["entries"] if e["entry"] == "reserved"]
     assert sum(entry["terms"]["cost"]["epsilon"] for entry in reserved) == exported["spent"]["epsilon"] == 2.0
-    assert exported["budget"] == {**budget().terms(), "fingerprint": "data"}
+    assert exported["budget"] == {**budget().to_json(), "fingerprint": "data"}
     assert [(r["name"], r["closed"], r["drawn"]) for r in exported["reservations"]] == [
         ("a", True, {"train_step": 0}),
         ("b", False, None),

@@ -9,7 +9,7 @@ import re
 import pytest
 from pydantic import ValidationError
 
-from orchestrator.privacy.ledger.budget import Budget, Cost
+from orchestrator.privacy.ledger.budget import BudgetTerms, Cost
 from orchestrator.privacy.rules.best_of import BestOf
 from orchestrator.privacy.rules.caps import PlannedSweep
 from orchestrator.privacy.rules.menu import Menu
@@ -191,7 +191,7 @@ def test_beside_something_without_privacy_no_finite_total_is_claimed():
 
 
 def test_a_renyi_filter_of_the_data_set_counts_its_limit():
-    budget = Budget(
+    budget = BudgetTerms(
         name="notes", epsilon=8.0, delta=1e-5, num_units=1000, composition="rdp", order=8.0, renyi_limit=6.0
     )
     found = stated(CAPS, budget=budget, spent=None)
