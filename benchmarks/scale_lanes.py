@@ -20,7 +20,7 @@ from rich.table import Table
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from orchestrator.budget.reservation import reserve
+from orchestrator.budget.reservation import reserve_plan
 from orchestrator.config.loading import load_sweep
 from orchestrator.planning.plan import make_plan
 from orchestrator.storage.paths import storage_of, with_absolute_paths
@@ -105,7 +105,7 @@ def naive_starts(folder: Path, num_trials: int) -> list[float]:
     plan = make_plan(load_sweep(project(folder, "naive", num_trials)))
     config = with_absolute_paths(plan.config)
     storage = storage_of(config)
-    reserve(plan, storage)
+    reserve_plan(plan, storage)
     job = Job(plan, config.performance, storage)
 
     def trainable(values: dict[str, Any]) -> dict[str, float]:

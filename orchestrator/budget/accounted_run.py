@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from orchestrator.budget.reservation import NOT_PRIVATE
-from orchestrator.planning.cost_rules import planned
+from orchestrator.budget.reservation import NOT_PRIVATE_LAW
+from orchestrator.planning.cost_rules import planned_sweep
 from orchestrator.planning.plan import Plan
 from orchestrator.privacy.errors import BudgetExceeded
 from orchestrator.privacy.ledger.drawer import TokenDrawer, patiently
@@ -44,7 +44,7 @@ class LedgerTokens:
             raise TokensExhausted(str(refusal)) from refusal
 
 
-class Draw(NamedTuple):
+class TokenDraw(NamedTuple):
     """What one release takes from the ledger, and the law that its token must stand for (None: paid by its price)."""
 
     kind: str
@@ -52,29 +52,29 @@ class Draw(NamedTuple):
     law: dict[str, str | float | int] | None
 
 
-def draws_of(plan: Plan, trial: RunConfig, entry: int | None = None) -> dict[Kind, Draw]:
+def trial_draws(plan: Plan, trial: RunConfig, entry: int | None = None) -> dict[Kind, TokenDraw]:
     """Return what each kind of a trial's releases draws, from the mechanism that the trial will really use."""
     if plan.rule is None:
-        return {"step": Draw(TRAIN_STEP, 1, dict(NOT_PRIVATE))}
+        return {"step": TokenDraw(TRAIN_STEP, 1, dict(NOT_PRIVATE_LAW))}
     assert trial.privacy.noise_multiplier is not None  # Plan.trial fills it in
-    caps = planned(trial, trial.privacy.noise_multiplier).trial_caps()
+    caps = planned_sweep(trial, trial.privacy.noise_multiplier).trial_caps()
     tokens, laws = caps.tokens(), {TRAIN_STEP: caps.train_step, EVALUATION: caps.evaluation}
-    draws: dict[Kind, Draw] = {}
+    draws: dict[Kind, TokenDraw] = {}
     for log_kind, kind in KINDS_OF_LOG.items():
         release = laws[kind]
         if release is None:
             continue
         if isinstance(plan.rule, RenyiFilter):
-            draws[log_kind] = Draw(RENYI_UNITS, plan.rule.price(release), None)
+            draws[log_kind] = TokenDraw(RENYI_UNITS, plan.rule.price(release), None)
         elif isinstance(plan.rule, Menu):
             assert entry is not None
-            draws[log_kind] = Draw(kind_of_entry(kind, entry), 1, dict(tokens[kind].parameters))
+            draws[log_kind] = TokenDraw(kind_of_entry(kind, entry), 1, dict(tokens[kind].parameters))
         else:
-            draws[log_kind] = Draw(kind, 1, dict(tokens[kind].parameters))
+            draws[log_kind] = TokenDraw(kind, 1, dict(tokens[kind].parameters))
     return draws
 
 
-def open_ledgered_run(
+def open_accounted_run(
     workspace: Workspace,
     plan: Plan,
     trial: RunConfig,
@@ -97,7 +97,7 @@ def open_ledgered_run(
         nothing = LocalTokens(0)
         return open_run(workspace, trial, mechanism, Tokens(nothing, nothing), folder, ranks)
     url, name = storage.database_url, storage.name
-    draws = draws_of(plan, trial, entry)
+    draws = trial_draws(plan, trial, entry)
     ledger = patiently(lambda: Ledger(url, create=False), storage.patience_s)
     patiently(lambda: _require_reserved_laws(ledger, name, draws), storage.patience_s)
     drawers = {
@@ -145,7 +145,7 @@ def _require_drawn(ledger: Ledger, name: str, holder: str, recorded: Mapping[str
         ledger.require_drawn(name, kind, holder, number)
 
 
-def _require_reserved_laws(ledger: Ledger, name: str, draws: dict[Kind, Draw]) -> None:
+def _require_reserved_laws(ledger: Ledger, name: str, draws: dict[Kind, TokenDraw]) -> None:
     """Refuse to draw with another noise or sampling rate than the caps were certified for."""
     reserved = {entry.kind: dict(entry.cap.parameters) for entry in ledger.reservations() if entry.name == name}
     for draw in draws.values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.budget.reservation import cost_of, require_agreement, reusable
+from orchestrator.budget.reservation import require_same_units, reservation_cost, reusable_tokens
 from orchestrator.budget.view import Left, left_of
 from orchestrator.config.models import LedgeredConfig
 from orchestrator.planning.plan import Plan
@@ -56,7 +56,7 @@ def budget_outlook(plan: Plan) -> BudgetOutlook | None:
     if ledger is None:
         return BudgetOutlook(name)
     terms = ledger.budget(name)
-    require_agreement(config, terms)
+    require_same_units(config, terms)
     return _after(plan, ledger, terms)
 
 
@@ -65,8 +65,8 @@ def _after(plan: Plan, ledger: Ledger, terms: BudgetTerms) -> BudgetOutlook:
     left = left_of(terms, spent)
     if ledger.terms_of(plan.config.name) is not None:
         return BudgetOutlook(terms.name, terms, left, 0.0, after=left, reserved_already=True)
-    reused = reusable(plan, ledger, terms, plan.config.name)
-    asked = cost_of(plan, terms, reused)
+    reused = reusable_tokens(plan, ledger, terms, plan.config.name)
+    asked = reservation_cost(plan, terms, reused)
     costs = [known.cost for known in map(ledger.terms_of, _names(ledger, terms.name)) if known is not None]
     num_reused = sum(reused.values())
     try:

@@ -24,14 +24,14 @@ from orchestrator.storage.paths import Storage
 from trainers.config import RunConfig
 from trainers.data.fingerprint import fingerprint
 
-NOT_PRIVATE = {"law": "not private"}
-NUM_TRIALS = "num_trials"
-FOLDER = "folder"
-SCORES = "/scores"  # after the name of a run, whose own name has no slash
+NOT_PRIVATE_LAW = {"law": "not private"}
+SECRET_NUM_TRIALS = "num_trials"
+SECRET_FOLDER = "folder"
+SCORES_SUFFIX = "/scores"  # after the name of a run, whose own name has no slash
 
 
 @dataclass(frozen=True)
-class Reserved:
+class StandingReservation:
     """A reservation that stands: the ledger that holds it, and the budget that pays."""
 
     ledger: Ledger
@@ -40,7 +40,7 @@ class Reserved:
 
     def num_trials(self) -> int:
         """Return the secret number of trials that was drawn with the reservation (release: best)."""
-        return self.ledger.secret_of(self.name)[NUM_TRIALS]
+        return self.ledger.secret_of(self.name)[SECRET_NUM_TRIALS]
 
     def steps_drawn(self, holder: str | None = None) -> int:
         """Return how many tokens for steps were drawn (under a filter: for scores too), by everyone or one trial."""
@@ -49,7 +49,7 @@ class Reserved:
         return sum(self.ledger.drawn(self.name, kind, holder) for kind in steps)
 
 
-def reserve(plan: Plan, storage: Storage) -> Reserved:
+def reserve_plan(plan: Plan, storage: Storage) -> StandingReservation:
     """Enter the plan's caps under its name; the same plan again is the same reservation.
 
     Raises:
@@ -63,27 +63,27 @@ def reserve(plan: Plan, storage: Storage) -> Reserved:
     budget = budget_of(plan.config, ledger)
     if plan.rule is not None:
         _require_public(plan.config, ledger)
-    reused = reusable(plan, ledger, budget, storage.name)
+    reused = reusable_tokens(plan, ledger, budget, storage.name)
     secret = None
     if isinstance(plan.rule, BestOf):
-        secret = {NUM_TRIALS: plan.rule.number.draw_number(), FOLDER: storage.identity()}
+        secret = {SECRET_NUM_TRIALS: plan.rule.number.draw_number(), SECRET_FOLDER: storage.identity()}
     ledger.reserve(
         storage.name,
-        caps_of(plan),
+        token_caps(plan),
         budget=budget.name,
-        cost=cost_of(plan, budget, reused),
+        cost=reservation_cost(plan, budget, reused),
         max_holders=plan.rule.max_holders if plan.rule else None,
         reused=reused,
         secret=secret,
     )
-    if secret is not None and ledger.secret_of(storage.name).get(FOLDER) != secret[FOLDER]:
+    if secret is not None and ledger.secret_of(storage.name).get(SECRET_FOLDER) != secret[SECRET_FOLDER]:
         raise ValueError(
             f"name: a search of one winner, {storage.name!r}, was begun in another folder than {storage.folder}; from "
             "two folders two winners could leave, of too many trials. Go on there, or give another name."
         )
     if plan.config.score.on == "private" and plan.config.data.validation is not None:
         _reserve_scores(plan, ledger, budget, storage.name)
-    return Reserved(ledger, budget, storage.name)
+    return StandingReservation(ledger, budget, storage.name)
 
 
 def budget_of(config: RunConfig, ledger: Ledger, field: str = "data.train") -> BudgetTerms:
@@ -98,7 +98,7 @@ def budget_of(config: RunConfig, ledger: Ledger, field: str = "data.train") -> B
     name = config.budget.name if isinstance(config, LedgeredConfig) else None
     if name is not None:
         budget = ledger.budget(name)
-        require_agreement(config, budget)
+        require_same_units(config, budget)
         _require_same_users(config, ledger, budget)
         ledger.require_fingerprint(name, found)
         return budget
@@ -114,12 +114,12 @@ def budget_of(config: RunConfig, ledger: Ledger, field: str = "data.train") -> B
             fingerprint=found,
         )
         ledger.create_budget(budget)
-    require_agreement(config, budget)
+    require_same_units(config, budget)
     _require_same_users(config, ledger, budget)
     return budget
 
 
-def cost_of(plan: Plan, budget: BudgetTerms, reused: Mapping[str, int]) -> Cost:
+def reservation_cost(plan: Plan, budget: BudgetTerms, reused: Mapping[str, int]) -> Cost:
     """Return what a plan takes from its budget: the certified epsilon of what is not left over from before."""
     if plan.rule is None:
         return Cost(math.inf, 0.0, None, {"rule": "not private"})
@@ -140,28 +140,30 @@ def cost_of(plan: Plan, budget: BudgetTerms, reused: Mapping[str, int]) -> Cost:
     return Cost(rule.epsilon(delta, adjacency), delta, renyi, rule.to_json())
 
 
-def caps_of(plan: Plan) -> Mapping[str, Cap]:
+def token_caps(plan: Plan) -> Mapping[str, Cap]:
     """Return the caps by kind of release; without privacy, steps are counted all the same."""
     if plan.rule is not None:
         limits = plan.rule.per_holder()
         return {kind: replace(cap, per_holder=limits.get(kind)) for kind, cap in plan.rule.tokens().items()}
     config = plan.config
     num_steps = num_private_trials(config) * config.method.num_steps + config.privacy.spare_steps
-    return {TRAIN_STEP: Cap(NOT_PRIVATE, num_steps)}
+    return {TRAIN_STEP: Cap(NOT_PRIVATE_LAW, num_steps)}
 
 
-def reusable(plan: Plan, ledger: Ledger, budget: BudgetTerms, name: str) -> Mapping[str, int]:
+def reusable_tokens(plan: Plan, ledger: Ledger, budget: BudgetTerms, name: str) -> Mapping[str, int]:
     """Return tokens of the same laws that closed reservations of the budget left: charged then, free now."""
     known = ledger.terms_of(name)
     if known is not None:
         return known.reused
     if not isinstance(plan.rule, SweepCaps) or plan.rule.disjoint:
         return {}
-    left = {kind: min(cap.count, ledger.leftover(budget.name, cap.parameters)) for kind, cap in caps_of(plan).items()}
+    left = {
+        kind: min(cap.count, ledger.leftover(budget.name, cap.parameters)) for kind, cap in token_caps(plan).items()
+    }
     return {kind: count for kind, count in left.items() if count}
 
 
-def require_agreement(config: RunConfig, budget: BudgetTerms) -> None:
+def require_same_units(config: RunConfig, budget: BudgetTerms) -> None:
     """Refuse a budget that counts another unit, relation, or fewer units. ValueError says which."""
     for what, wanted, known in (
         ("privacy.adjacency", config.privacy.adjacency, budget.adjacency),
@@ -194,7 +196,7 @@ def _require_same_users(config: RunConfig, ledger: Ledger, budget: BudgetTerms) 
         )
 
 
-def namesakes(ledger: Ledger, budget: BudgetTerms, source: str) -> list[BudgetTerms]:
+def same_named_budgets(ledger: Ledger, budget: BudgetTerms, source: str) -> list[BudgetTerms]:
     """Return the other budgets that were named after a file of this name, and are spent from: an earlier state of it?
 
     One row more or less is another data set to a fingerprint, and to most people who are in it the same one.
@@ -231,10 +233,10 @@ def _reserve_scores(plan: Plan, ledger: Ledger, budget: BudgetTerms, name: str) 
     scores = replace(plan, rule=rule)
     assert scores.rule is not None  # there are scores
     ledger.reserve(
-        name + SCORES,
-        caps_of(scores),
+        name + SCORES_SUFFIX,
+        token_caps(scores),
         budget=own.name,
-        cost=cost_of(scores, own, {}),
+        cost=reservation_cost(scores, own, {}),
         max_holders=scores.rule.max_holders,
     )
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-from orchestrator.budget.reservation import SCORES, Reserved, namesakes, units_counted
+from orchestrator.budget.reservation import SCORES_SUFFIX, StandingReservation, same_named_budgets, units_counted
 from orchestrator.config.models import SweepConfig
-from orchestrator.planning.cost_rules import SELECTION as SELECTED
+from orchestrator.planning.cost_rules import SELECTION_PREFIX
 from orchestrator.planning.plan import Plan
 from orchestrator.privacy.display import round_up
 from orchestrator.privacy.rules.best_of import BestOf
@@ -18,14 +18,14 @@ from trainers.config import RunConfig
 from trainers.evaluators.vllm.package import installed_vllm
 from trainers.methods.catalogue import METHODS
 
-SELECTION = (
+SELECTION_NOTE = (
     "The choice of data.shots: ε speaks of the selection as the data set. Whoever leaves the file lets another example "
     "of the same label in, so of the file the claim is for replacing one example: about 2ε, at a larger δ."
 )
 SOFTWARE = ("dpzo", "torch", "transformers")
 
 
-def statement_of(plan: Plan, reserved: Reserved) -> PrivacyStatement:
+def run_statement(plan: Plan, reserved: StandingReservation) -> PrivacyStatement:
     """Return the privacy statement of a finished run or sweep; its epsilon is that of what was declared."""
     config, ledger, budget = plan.config, reserved.ledger, reserved.budget
     order = METHODS[config.method.name].order
@@ -46,7 +46,7 @@ def statement_of(plan: Plan, reserved: Reserved) -> PrivacyStatement:
         num_steps=plan.num_trials * config.method.num_steps,
         num_units=config.data.num_units,
         public_data=_held_public(config),
-        also_not_covered=(*_selections(reserved), *_rows_apart(reserved), *_namesakes(plan, reserved)),
+        also_not_covered=(*_selections(reserved), *_rows_apart(reserved), *_same_named(plan, reserved)),
         order=order,
         versions={name: version(name) for name in _software(config, order)},
         losses=_losses(config),
@@ -91,15 +91,15 @@ def _search(config: RunConfig) -> str:
     return f"{number} trials, {how}{stops}, over {names}"
 
 
-def _selections(reserved: Reserved) -> list[str]:
+def _selections(reserved: StandingReservation) -> list[str]:
     """Return what is to be said where this run, or another one that the total adds up, chose rows by data.shots."""
-    chosen = [units for units in units_counted(reserved.ledger, reserved.budget) if units.startswith(SELECTED)]
-    return [SELECTION] if chosen else []
+    chosen = [units for units in units_counted(reserved.ledger, reserved.budget) if units.startswith(SELECTION_PREFIX)]
+    return [SELECTION_NOTE] if chosen else []
 
 
-def _rows_apart(reserved: Reserved) -> list[str]:
+def _rows_apart(reserved: StandingReservation) -> list[str]:
     """Return what is to be said of private rows that are scored on and have a budget of their own."""
-    terms = reserved.ledger.terms_of(reserved.name + SCORES)
+    terms = reserved.ledger.terms_of(reserved.name + SCORES_SUFFIX)
     if terms is None:
         return []
     spent = reserved.ledger.spent(terms.budget)
@@ -109,10 +109,10 @@ def _rows_apart(reserved: Reserved) -> list[str]:
     ]
 
 
-def _namesakes(plan: Plan, reserved: Reserved) -> list[str]:
+def _same_named(plan: Plan, reserved: StandingReservation) -> list[str]:
     """Return what is to be said where a file of this name had other rows when something was released about it."""
     said = []
-    for other in namesakes(reserved.ledger, reserved.budget, plan.config.data.train):
+    for other in same_named_budgets(reserved.ledger, reserved.budget, plan.config.data.train):
         spent = reserved.ledger.spent(other.name)
         said.append(
             f"Budget {other.name!r}: data of the same file name and other rows, of which ε = "

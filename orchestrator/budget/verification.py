@@ -18,7 +18,7 @@ from orchestrator.privacy.rules.caps import SweepCaps
 from orchestrator.privacy.rules.registry import rule_from_json
 
 TOLERANCE = 1e-6  # relative; what versions of the numerical libraries may differ by
-NOT_PRIVATE = "not private"
+NOT_PRIVATE_RULE = "not private"
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def overspending(ledger: Ledger, budget: BudgetTerms) -> list[Recomputed]:
 def _cost(terms: Terms, budget: BudgetTerms) -> Cost:
     """Return what a reservation costs; what was left over from earlier ones is in its caps and was charged there."""
     delta = terms.cost.delta
-    if terms.cost.rule.get("rule") == NOT_PRIVATE:
+    if terms.cost.rule.get("rule") == NOT_PRIVATE_RULE:
         return Cost(math.inf, delta)
     rule = rule_from_json(terms.cost.rule)
     if all(terms.reused.get(kind, 0) == cap.count for kind, cap in terms.caps.items()):
@@ -80,7 +80,7 @@ def _cost(terms: Terms, budget: BudgetTerms) -> Cost:
 
 def _uncharged(terms: Terms) -> str | None:
     """Say which token may be drawn that the rule does not charge."""
-    if terms.cost.rule.get("rule") == NOT_PRIVATE:
+    if terms.cost.rule.get("rule") == NOT_PRIVATE_RULE:
         return None
     rule = rule_from_json(terms.cost.rule)
     if terms.reused and not isinstance(rule, SweepCaps):

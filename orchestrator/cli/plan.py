@@ -12,7 +12,7 @@ from orchestrator.cli.output import Format, print_result, progress_console
 from orchestrator.cli.views.outlook import outlook_summary
 from orchestrator.cli.views.plan_plot import require_plottable, save_plot
 from orchestrator.cli.views.summary import plan_summary, warnings_of
-from orchestrator.planning.alternatives import Outlook, look
+from orchestrator.planning.alternatives import Outlook, compare_alternatives
 from orchestrator.planning.plan import Plan, finite_or_none
 
 
@@ -33,7 +33,7 @@ def show_plan(make: Callable[[], Plan], output: Format, within: float | None, pl
     outlook = None
     if wanted:
         with progress_console().status("every rule side by side; --brief leaves this out"):
-            outlook = look(made, within)
+            outlook = compare_alternatives(made, within)
             if plot is not None:
                 save_plot(made, outlook, plot)
     if output is Format.JSON:

@@ -40,7 +40,7 @@ class Outlook:
     budget: BudgetOutlook | None = None
 
 
-def look(plan: Plan, within: float | None = None) -> Outlook:
+def compare_alternatives(plan: Plan, within: float | None = None) -> Outlook:
     """Return what a private plan would cost under every rule, and what fits `within` (privacy.epsilon when None).
 
     Raises:
@@ -56,11 +56,11 @@ def look(plan: Plan, within: float | None = None) -> Outlook:
         return Outlook(limit, chosen="menu", menu=menu_outlook(plan, plan.rule, limit), budget=budget)
     if isinstance(plan.rule, RenyiFilter):
         return Outlook(limit, chosen="filter", filter=filter_outlook(plan, plan.rule, limit), budget=budget)
-    chosen = chosen_rule(plan)
+    chosen = rule_name_of(plan)
     return Outlook(limit, _rules(plan, chosen, limit), chosen, budget=budget)
 
 
-def chosen_rule(plan: Plan) -> RuleName | None:
+def rule_name_of(plan: Plan) -> RuleName | None:
     """Return the comparison's name of the rule that counts a plan with caps; None for the negative binomial law."""
     if isinstance(plan.rule, BestOf):
         return next((name for name in RULE_NAMES if name == f"best, {plan.rule.number.law}"), None)
@@ -69,13 +69,13 @@ def chosen_rule(plan: Plan) -> RuleName | None:
     return "disjoint" if plan.caps is not None and plan.caps.disjoint else "caps"
 
 
-def compared(plan: Plan) -> PlannedSweep:
+def plan_for_comparison(plan: Plan) -> PlannedSweep:
     """Return the trials that are compared: with public tuning, what they would be on private data."""
     assert plan.caps is not None
     return plan.caps.changed(num_trials=plan.num_trials)
 
 
-def compared_rules(plan: Plan) -> tuple[RuleName, ...]:
+def applicable_rules(plan: Plan) -> tuple[RuleName, ...]:
     """Return the rules that make sense for a plan: all for a sweep, its own for a single run."""
     if isinstance(plan.config, SweepConfig):
         return RULE_NAMES
@@ -84,7 +84,7 @@ def compared_rules(plan: Plan) -> tuple[RuleName, ...]:
 
 def _rules(plan: Plan, chosen: RuleName | None, limit: float | None) -> tuple[RuleCost, ...]:
     privacy = plan.config.privacy
-    rows = compare(compared(plan), privacy.delta, limit, privacy.adjacency, compared_rules(plan))
+    rows = compare(plan_for_comparison(plan), privacy.delta, limit, privacy.adjacency, applicable_rules(plan))
     return tuple(_own_row(plan, row, limit) if row.rule == chosen else row for row in rows)
 
 
@@ -94,7 +94,7 @@ def _own_row(plan: Plan, row: RuleCost, limit: float | None) -> RuleCost:
     The comparison knows spare tokens as shared between trials. Where every trial has its own, or there is one, they are
     steps and scores of a trial like others.
     """
-    own, privacy = compared(plan), plan.config.privacy
+    own, privacy = plan_for_comparison(plan), plan.config.privacy
     if row.rule not in ("caps", "disjoint") and (own.spare_steps or own.spare_evaluations):
         spare = {"spare_steps": 0, "spare_evaluations": 0}
         steps, scores = own.steps_per_trial + own.spare_steps, own.evaluations_per_trial + own.spare_evaluations

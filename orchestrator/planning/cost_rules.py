@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.config.models import SweepConfig
 from orchestrator.privacy.rules.base import CostRule
 from orchestrator.privacy.rules.best_of import BestOf
-from orchestrator.privacy.rules.caps import Metric, PlannedSweep, SweepCaps
+from orchestrator.privacy.rules.caps import PlannedSweep, ScoreKind, SweepCaps
 from orchestrator.privacy.rules.menu import Menu
 from orchestrator.privacy.rules.renyi_filter import RenyiFilter
 from orchestrator.privacy.rules.repetitions import Repetitions
@@ -16,7 +16,7 @@ from search_spaces.config import MenuEntry, SearchConfig
 from trainers.config import RunConfig
 from trainers.config.mechanism import mechanism_plan, score_plan
 
-METRICS: Mapping[str, Metric] = {
+SCORE_KINDS: Mapping[str, ScoreKind] = {
     "accuracy": "count",
     "f1": "confusion_matrix",
     "precision": "confusion_matrix",
@@ -24,7 +24,7 @@ METRICS: Mapping[str, Metric] = {
     "loss": "clipped_mean_loss",
 }
 
-SELECTION = "selection"
+SELECTION_PREFIX = "selection"
 
 
 def num_private_trials(config: RunConfig) -> int:
@@ -39,10 +39,10 @@ def units_of(config: RunConfig) -> str | None:
     data = config.data
     if data.user_column is not None:
         return f"users of column {data.user_column!r}"
-    return None if data.shots is None else f"{SELECTION} of {data.shots} rows a label, key {data.shots_seed}"
+    return None if data.shots is None else f"{SELECTION_PREFIX} of {data.shots} rows a label, key {data.shots_seed}"
 
 
-def planned(config: RunConfig, noise_multiplier: float) -> PlannedSweep:
+def planned_sweep(config: RunConfig, noise_multiplier: float) -> PlannedSweep:
     """Return trials, steps and scores at a noise multiplier, with the rates that the mechanism will really draw."""
     mechanism = mechanism_plan(config, noise_multiplier)
     assert mechanism.noise_multiplier is not None
@@ -62,14 +62,14 @@ def planned(config: RunConfig, noise_multiplier: float) -> PlannedSweep:
             "evaluations_per_trial": min(config.score.times, mechanism.num_steps),
             "evaluation_noise_multiplier": score.noise_multiplier,
             "spare_evaluations": config.privacy.spare_scores,
-            "evaluation_metric": METRICS[config.metric],
+            "evaluation_metric": SCORE_KINDS[config.metric],
             "evaluation_coordinates": score.num_directions,
             "disjoint": config.data.validation_share is not None,
         }
     return PlannedSweep.model_validate(fields)
 
 
-def rule_of(config: RunConfig, noise_multipliers: Mapping[int | None, float]) -> CostRule:
+def cost_rule(config: RunConfig, noise_multipliers: Mapping[int | None, float]) -> CostRule:
     """Return the rule that a configuration is counted by.
 
     Args:
@@ -78,7 +78,7 @@ def rule_of(config: RunConfig, noise_multipliers: Mapping[int | None, float]) ->
     """
     search = config.search if isinstance(config, SweepConfig) else None
     if search is None or search.tune_on is not None:
-        return planned(config, noise_multipliers[None]).caps()
+        return planned_sweep(config, noise_multipliers[None]).caps()
     if search.filter is not None:
         assert config.privacy.epsilon is not None  # SweepConfig requires it
         order = search.filter.order
@@ -86,20 +86,21 @@ def rule_of(config: RunConfig, noise_multipliers: Mapping[int | None, float]) ->
         return RenyiFilter(order=order, epsilon_limit=limit, delta=delta, units=units_of(config))
     if search.menu is not None:
         entries = tuple(
-            one_trial(with_entry(config, entry), noise_multipliers[number]) for number, entry in enumerate(search.menu)
+            one_trial(with_menu_entry(config, entry), noise_multipliers[number])
+            for number, entry in enumerate(search.menu)
         )
         return Menu(entries=entries, num_trials=search.num_trials)
     if search.release == "best":
         return BestOf(trial=one_trial(config, noise_multipliers[None]), number=_secret_number(search))
-    return planned(config, noise_multipliers[None]).caps()
+    return planned_sweep(config, noise_multipliers[None]).caps()
 
 
 def one_trial(config: RunConfig, noise_multiplier: float) -> SweepCaps:
     """Return all that one trial may release, its spare steps and scores included, where trials share none."""
-    return planned(config, noise_multiplier).changed(num_trials=1).caps()
+    return planned_sweep(config, noise_multiplier).changed(num_trials=1).caps()
 
 
-def with_entry(config: RunConfig, entry: MenuEntry) -> RunConfig:
+def with_menu_entry(config: RunConfig, entry: MenuEntry) -> RunConfig:
     """Return the configuration of a trial that takes an entry of the menu."""
     method = config.method.model_copy(update={"num_steps": entry.num_steps})
     privacy = config.privacy.model_copy(update={"expected_batch_size": entry.expected_batch_size})

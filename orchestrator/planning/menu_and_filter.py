@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from orchestrator.config.models import SweepConfig
-from orchestrator.planning.cost_rules import planned, with_entry
+from orchestrator.planning.cost_rules import planned_sweep, with_menu_entry
 from orchestrator.planning.plan import Plan
 from orchestrator.privacy.rules.caps import PlannedSweep
 from orchestrator.privacy.rules.menu import Menu
@@ -77,7 +77,7 @@ def menu_outlook(plan: Plan, rule: Menu, limit: float | None) -> MenuOutlook:
         EntryCost(
             noise_multiplier=rule.entries[number].train_step.noise_multiplier,
             expected_batch_size=entry.expected_batch_size,
-            num_steps=with_entry(config, entry).method.num_steps,
+            num_steps=with_menu_entry(config, entry).method.num_steps,
             epsilon=rule.entries[number].epsilon(privacy.delta, privacy.adjacency),
         )
         for number, entry in enumerate(config.search.menu)
@@ -126,7 +126,7 @@ def filter_outlook(plan: Plan, rule: RenyiFilter, limit: float | None) -> Filter
 def _own(plan: Plan, values: dict[str, float]) -> PlannedSweep:
     trial = plan.trial(values)
     assert trial.privacy.noise_multiplier is not None  # given, or searched
-    return planned(trial, trial.privacy.noise_multiplier)
+    return planned_sweep(trial, trial.privacy.noise_multiplier)
 
 
 def _price(rule: RenyiFilter, trial: PlannedSweep, config: SweepConfig) -> TrialPrice:

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from orchestrator.config.models import LedgeredConfig, SweepConfig
-from orchestrator.planning.cost_rules import one_trial, planned, rule_of, with_entry
+from orchestrator.planning.cost_rules import cost_rule, one_trial, planned_sweep, with_menu_entry
 from orchestrator.planning.work_estimate import Estimate, estimate
 from orchestrator.privacy.accountant.accountant import Certificate
 from orchestrator.privacy.accountant.calibration import calibrate_noise_multiplier, smallest_that_fits
@@ -88,7 +88,7 @@ class Plan:
         number: int | None = values.pop(MENU, None)
         config = self.config
         if number is not None:
-            config = with_entry(config, _menu_of(config)[number])
+            config = with_menu_entry(config, _menu_of(config)[number])
         if number in self.noise_multipliers:
             privacy = config.privacy.model_copy(update={"noise_multiplier": self.noise_multipliers[number]})
             config = config.model_copy(update={"privacy": privacy})
@@ -98,7 +98,7 @@ class Plan:
         """Return the epsilon of `steps` training steps and a trial's private scores: a trial's own, by itself."""
         if self.rule is None or trial.privacy.noise_multiplier is None:
             return math.inf
-        own = planned(trial, trial.privacy.noise_multiplier)
+        own = planned_sweep(trial, trial.privacy.noise_multiplier)
         if steps == 0 and not own.evaluations_per_trial:
             return 0.0
         return own.changed(steps_per_trial=max(1, steps)).trial_caps().epsilon(trial.privacy.delta, self._adjacency)
@@ -125,14 +125,14 @@ def make_plan(config: LedgeredConfig | RunConfig) -> Plan:
     search = config.search if isinstance(config, SweepConfig) else None
     if search is not None and search.filter is not None:
         given: dict[int | None, float] = {} if privacy.noise_multiplier is None else {None: privacy.noise_multiplier}
-        rule = rule_of(config, given)
+        rule = cost_rule(config, given)
         return Plan(config, rule, rule.certificate(privacy.delta, privacy.adjacency), None, given)
     if search is not None and search.menu is not None:
         return _menu_plan(config, search.menu)
     sigma = privacy.noise_multiplier or _calibrated(config)
-    caps = planned(config, sigma)
+    caps = planned_sweep(config, sigma)
     sigmas: dict[int | None, float] = {None: caps.noise_multiplier}  # in whole units of the noise
-    rule = rule_of(config, sigmas)
+    rule = cost_rule(config, sigmas)
     if isinstance(rule, SweepCaps):
         total = require_fits(caps, privacy.epsilon or math.inf, privacy.delta, privacy.adjacency)
     else:
@@ -150,9 +150,9 @@ def _menu_of(config: RunConfig) -> list[MenuEntry]:
 def _menu_plan(config: RunConfig, menu: list[MenuEntry]) -> Plan:
     sigmas: dict[int | None, float] = {}
     for number, entry in enumerate(menu):
-        own = with_entry(config, entry)
+        own = with_menu_entry(config, entry)
         sigmas[number] = entry.noise_multiplier or _of_one_trial(own, entry.epsilon or math.inf)
-    rule = rule_of(config, sigmas)
+    rule = cost_rule(config, sigmas)
     assert isinstance(rule, Menu)
     in_units: dict[int | None, float] = {i: entry.train_step.noise_multiplier for i, entry in enumerate(rule.entries)}
     return Plan(config, rule, _require_room(rule, config), None, in_units)
@@ -194,18 +194,18 @@ def _calibrated(config: RunConfig) -> float:
     assert privacy.epsilon is not None  # RunConfig requires epsilon or σ
 
     def cost(sigma: float) -> float:
-        return rule_of(config, {None: sigma}).epsilon(privacy.delta, privacy.adjacency)
+        return cost_rule(config, {None: sigma}).epsilon(privacy.delta, privacy.adjacency)
 
     if isinstance(config, SweepConfig) and config.search.release == "best":
         return smallest_that_fits(cost, _bound_of_best(config), privacy.epsilon, privacy.delta)
     return calibrate_noise_multiplier(
-        lambda sigma: planned(config, sigma).caps().sides(), privacy.epsilon, privacy.delta, privacy.adjacency
+        lambda sigma: planned_sweep(config, sigma).caps().sides(), privacy.epsilon, privacy.delta, privacy.adjacency
     )
 
 
 def _bound_of_best(config: RunConfig) -> Callable[[float], float]:
     def bound(sigma: float) -> float:
-        rule = rule_of(config, {None: sigma / 2 if config.privacy.adjacency == "replace-one" else sigma})
+        rule = cost_rule(config, {None: sigma / 2 if config.privacy.adjacency == "replace-one" else sigma})
         assert isinstance(rule, BestOf)
         return rule.bound(config.privacy.delta)
 

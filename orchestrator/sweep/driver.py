@@ -18,8 +18,8 @@ from ray.tune.schedulers import ASHAScheduler
 from rich.console import Console
 
 from orchestrator.budget.accounted_run import holder_of, require_ledger_knows
-from orchestrator.budget.reservation import Reserved, reserve
-from orchestrator.budget.statement import statement_of
+from orchestrator.budget.reservation import StandingReservation, reserve_plan
+from orchestrator.budget.statement import run_statement
 from orchestrator.cli.views.live import live_view
 from orchestrator.cluster.preflight import Demand
 from orchestrator.cluster.session import (
@@ -84,7 +84,7 @@ def run_sweep(plan: Plan, console: Console) -> SweepResult:
         require_same_settings(storage, config)
         # before the reservation: a model that does not load must not leave one
         zero_shot = where_it_fits(demand, _zero_shot, sweep)
-        reserved = reserve(sweep.plan, storage)
+        reserved = reserve_plan(sweep.plan, storage)
         if sweep.tune_on is None:
             require_ledger_knows(reserved.ledger, storage)
         write_config(storage, config)
@@ -110,7 +110,7 @@ def run_sweep(plan: Plan, console: Console) -> SweepResult:
             zero_shot=zero_shot,
             private_score=score,
             seconds=time.monotonic() - started if storage.releases_trials else None,
-            statement=statement_of(sweep.plan, reserved),
+            statement=run_statement(sweep.plan, reserved),
         )
         write_result(storage, result)
         for folder in (storage.folder, *storage.trials_folder.glob("*")):
@@ -137,7 +137,7 @@ def _prepare(plan: Plan) -> _Sweep:
     return _Sweep(replace(plan, config=config), config, storage, threads, tune_on)
 
 
-def _all_trials(sweep: _Sweep, reserved: Reserved, console: Console) -> Board:
+def _all_trials(sweep: _Sweep, reserved: StandingReservation, console: Console) -> Board:
     """Run the trials that have not ended yet, and return all."""
     config, storage = sweep.config, sweep.storage
     num_trials = config.search.num_trials if storage.releases_trials else reserved.num_trials()

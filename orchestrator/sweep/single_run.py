@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from orchestrator.budget.accounted_run import RUN_HOLDER, open_ledgered_run
-from orchestrator.budget.reservation import reserve
-from orchestrator.budget.statement import statement_of
+from orchestrator.budget.accounted_run import RUN_HOLDER, open_accounted_run
+from orchestrator.budget.reservation import reserve_plan
+from orchestrator.budget.statement import run_statement
 from orchestrator.cli.views.live import run_view, steps_bar
 from orchestrator.cluster.session import cluster_session, demand_of, on_a_cluster, ray_session, where_it_fits
 from orchestrator.planning.plan import Plan
@@ -58,7 +58,7 @@ def run_training(plan: Plan, console: Console) -> RunResult:
     with storage.lock(), cluster_session(config, demand_of(config), storage):
         require_same_settings(storage, config)
         trained = take_private_run(plan, {}, storage, console)
-        reserved = reserve(plan, storage)  # which stands already
+        reserved = reserve_plan(plan, storage)  # which stands already
         reserved.ledger.close(storage.name)
         result = RunResult(
             name=config.name,
@@ -70,7 +70,7 @@ def run_training(plan: Plan, console: Console) -> RunResult:
             score=trained.score,
             scores=trained.scores,
             seconds=time.monotonic() - started,
-            statement=statement_of(plan, reserved),
+            statement=run_statement(plan, reserved),
         )
         write_result(storage, result)
         remove_states(storage.folder)
@@ -110,7 +110,7 @@ def train_private(
     """
     config, leads = plan.trial(values), ranks is None or ranks.is_rank_0
     zero_shot = public_score(config, workspace) if leads else None
-    run = open_ledgered_run(workspace, plan, config, storage, RUN_HOLDER, storage.folder, ranks=ranks)
+    run = open_accounted_run(workspace, plan, config, storage, RUN_HOLDER, storage.folder, ranks=ranks)
     pulse = Pulse(storage.progress_folder, RUN_HOLDER, config.method.num_steps, run.steps_released) if leads else None
     with run.log, steps_bar(console) as bar:
         task = bar.add_task(config.name, total=config.method.num_steps, completed=run.steps_taken)
@@ -138,7 +138,7 @@ class PrivateTraining:
         """Reserve the plan when the model is loaded (one that is broken must leave no reservation), and train."""
         with closing(private_workspace(self._config(ranks), self.storage, ranks)) as workspace:
             if ranks is None or ranks.is_rank_0:
-                reserve(self.plan, self.storage)
+                reserve_plan(self.plan, self.storage)
                 write_config(self.storage, self.plan.config)
             return train_private(workspace, self.plan, self.values, self.storage, console, ranks)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import ray
 
-from orchestrator.budget.accounted_run import holder_of, open_ledgered_run
+from orchestrator.budget.accounted_run import holder_of, open_accounted_run
 from orchestrator.planning.plan import Plan, finite_or_none
 from orchestrator.privacy.ledger.drawer import patiently
 from orchestrator.privacy.ledger.ledger import Ledger
@@ -64,7 +64,7 @@ class Job:
         if self.tune_on is not None:
             return open_public_run(workspace, self.tune_on.put_into(trial), folder, ranks)
         holder = holder_of(number)
-        return open_ledgered_run(workspace, self.plan, trial, self.storage, holder, folder, values.get(MENU), ranks)
+        return open_accounted_run(workspace, self.plan, trial, self.storage, holder, folder, values.get(MENU), ranks)
 
     def metrics(self, number: int) -> Metrics | None:
         """Return what tells Ray of trial `number`; None where trials stay secret, and outside a cluster."""

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator import Sweep
-from orchestrator.budget.reservation import reserve
+from orchestrator.budget.reservation import reserve_plan
 from orchestrator.cli.app import app
 from orchestrator.config.loading import load_run
 from orchestrator.planning.plan import make_plan
@@ -65,7 +65,7 @@ def best(tmp_path_factory) -> tuple[Path, str, str]:
     storage = storage_of(sweep.config)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Repetitions, "draw_number", lambda self: NUM_CANDIDATES)  # the first draw is kept
-        reserve(sweep.plan(), storage)
+        reserve_plan(sweep.plan(), storage)
     first = start(path)
     wait_until(first, "a step of the second candidate", lambda: count(storage, "RELEASE") > NUM_STEPS)
     first.kill()
@@ -252,7 +252,7 @@ def test_every_lane_and_every_start_sees_the_same_split(settings, tmp_path, no_w
     settings["score"] |= {"on": "private"}
     sweep = Sweep(settings)
     storage = storage_of(sweep.config)
-    reserve(sweep.plan(), storage)
+    reserve_plan(sweep.plan(), storage)
     lanes = [Job(sweep.plan(), sweep.config.performance, storage).workspace() for _ in range(2)]
     run = private_workspace(load_run({k: v for k, v in settings.items() if k != "search"}), storage)
     training, validation = sides(lanes[0])
@@ -266,7 +266,7 @@ def test_every_lane_and_every_start_sees_the_same_split(settings, tmp_path, no_w
         assert not set(lanes[0].users) & set(lanes[0].validation_users)
     elsewhere = Sweep(settings | {"storage_path": str(tmp_path / "elsewhere")})  # another ledger, another key
     other = storage_of(elsewhere.config)
-    reserve(elsewhere.plan(), other)
+    reserve_plan(elsewhere.plan(), other)
     assert sides(Job(elsewhere.plan(), elsewhere.config.performance, other).workspace()) != (training, validation)
 
 

@@ -20,8 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from orchestrator.budget.accounted_run import LedgerTokens, open_ledgered_run
-from orchestrator.budget.reservation import reserve
+from orchestrator.budget.accounted_run import LedgerTokens, open_accounted_run
+from orchestrator.budget.reservation import reserve_plan
 from orchestrator.config.models import LedgeredConfig
 from orchestrator.planning.plan import make_plan
 from orchestrator.storage.paths import storage_of
@@ -92,9 +92,9 @@ def live(folder: Path, name: str, killer: Killer) -> None:
 
     config = settings(folder, name)
     plan, storage = make_plan(config), storage_of(config)
-    reserve(plan, storage)
+    reserve_plan(plan, storage)
     workspace = Workspace([example(n) for n in range(100)], [example(n) for n in range(20)], Quadratic())
-    run = open_ledgered_run(workspace, plan, plan.trial({}), storage, "run", storage.folder)
+    run = open_accounted_run(workspace, plan, plan.trial({}), storage, "run", storage.folder)
     watch(run, workspace.evaluator, killer)
     with run.log:
         list(run.segments())

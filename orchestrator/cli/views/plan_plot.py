@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.cli.views.tables import epsilon_text
 from orchestrator.config.models import SweepConfig
-from orchestrator.planning.alternatives import Outlook, compared, compared_rules
+from orchestrator.planning.alternatives import Outlook, applicable_rules, plan_for_comparison
 from orchestrator.planning.menu_and_filter import trial_numbers
 from orchestrator.planning.plan import Plan
 from orchestrator.privacy.accountant import bounds
@@ -58,7 +58,7 @@ def curves_of(plan: Plan, outlook: Outlook) -> Curves:
             for name, trial in zip(names, trials, strict=True)
         }
         return Curves(numbers, converted)
-    found = curve(compared(plan), privacy.delta, numbers, privacy.adjacency, compared_rules(plan))
+    found = curve(plan_for_comparison(plan), privacy.delta, numbers, privacy.adjacency, applicable_rules(plan))
     return Curves(numbers, _merged({name: values for name, values in found.items() if any(values)}))
 
 

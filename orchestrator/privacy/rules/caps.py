@@ -23,7 +23,7 @@ from orchestrator.privacy.accountant.bounds import renyi
 from orchestrator.privacy.accountant.events import Releases, read
 from orchestrator.privacy.ledger.ledger import Cap
 from orchestrator.privacy.rules.base import CostRule, Frozen, check_order
-from orchestrator.privacy.rules.laws import EvaluationCap, Metric, Positive, StepCap, StepNoise
+from orchestrator.privacy.rules.laws import EvaluationCap, Positive, ScoreKind, StepCap, StepNoise
 
 TRAIN_STEP = "train_step"
 EVALUATION = "evaluation"
@@ -143,7 +143,7 @@ class PlannedSweep(Frozen):
     spare_evaluations: Annotated[int, Field(ge=0)] = 0
     noise: StepNoise = "gaussian"
     num_coordinates: Annotated[int, Field(ge=1)] = 1
-    evaluation_metric: Metric = "count"
+    evaluation_metric: ScoreKind = "count"
     evaluation_coordinates: Annotated[int, Field(ge=1)] = 1
     disjoint: bool = False
     units: str | None = None

@@ -18,7 +18,7 @@ from orchestrator.privacy.rules.best_of import BestOf
 from orchestrator.privacy.rules.caps import PlannedSweep, SweepCaps
 from orchestrator.privacy.rules.fitting import quick_cost
 from orchestrator.privacy.rules.menu import Menu
-from orchestrator.privacy.rules.repetitions import Law, Repetitions
+from orchestrator.privacy.rules.repetitions import NumberLaw, Repetitions
 
 RuleName = Literal[
     "caps",
@@ -41,7 +41,7 @@ NOTES: dict[RuleName, str] = {
     "best, poisson": "the same; the number of trials varies least, and may be 0",
     "public tuning": "all tuning on public data, then one run on the private data",
 }
-_LAWS: dict[RuleName, Law] = {
+_LAWS: dict[RuleName, NumberLaw] = {
     "best, geometric": "geometric",
     "best, logarithmic": "logarithmic",
     "best, poisson": "poisson",

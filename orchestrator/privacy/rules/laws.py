@@ -11,7 +11,7 @@ from orchestrator.privacy.accountant.events import pure_step
 from orchestrator.privacy.rules.base import Frozen
 
 StepNoise = Literal["gaussian", "laplace"]
-Metric = Literal["count", "confusion_matrix", "clipped_mean_loss"]
+ScoreKind = Literal["count", "confusion_matrix", "clipped_mean_loss"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -53,7 +53,7 @@ class EvaluationCap(Frozen):
 
     noise_multiplier: Positive
     count: Annotated[int, Field(ge=1)]
-    metric: Metric = "count"
+    metric: ScoreKind = "count"
     noise: StepNoise = "gaussian"
     num_coordinates: Annotated[int, Field(ge=1)] = 1
 

@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 
 from orchestrator.privacy.rules.base import Frozen
 
-Law = Literal["geometric", "logarithmic", "negative-binomial", "poisson"]
+NumberLaw = Literal["geometric", "logarithmic", "negative-binomial", "poisson"]
 _SHAPES = {"geometric": 1.0, "logarithmic": 0.0}
 _BITS = 128
 _DIGITS = 60
@@ -37,7 +37,7 @@ class Repetitions(Frozen):
         shape: η of the negative binomial law, above 0 (1 is geometric, towards 0 logarithmic); None for the others.
     """
 
-    law: Law = "geometric"
+    law: NumberLaw = "geometric"
     mean: Annotated[float, Field(ge=1, le=1e4)]
     shape: Annotated[float, Field(gt=0, le=100)] | None = None
 
@@ -104,7 +104,7 @@ def _gamma(mean: float, eta: float) -> float:
     return high
 
 
-def _masses(law: Law, mean: float, eta: float) -> Iterator[tuple[int, Decimal]]:
+def _masses(law: NumberLaw, mean: float, eta: float) -> Iterator[tuple[int, Decimal]]:
     return _poisson(Decimal(mean)) if law == "poisson" else _truncated(Decimal(_gamma(mean, eta)), Decimal(eta))
 
 
@@ -143,5 +143,5 @@ def _invert(masses: Iterable[tuple[int, Decimal]], bits: int) -> int:
 
 
 @lru_cache(maxsize=64)
-def _largest(law: Law, mean: float, eta: float) -> int:
+def _largest(law: NumberLaw, mean: float, eta: float) -> int:
     return _invert(_masses(law, mean, eta), 2**_BITS - 1)

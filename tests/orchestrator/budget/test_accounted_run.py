@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.budget.accounted_run import LedgerTokens, holder_of, open_ledgered_run, require_ledger_knows
+from orchestrator.budget.accounted_run import LedgerTokens, holder_of, open_accounted_run, require_ledger_knows
 from orchestrator.planning.plan import make_plan
 from orchestrator.privacy.errors import LedgerCorruptError
 from orchestrator.privacy.ledger.budget import BudgetTerms, Cost
@@ -40,7 +40,7 @@ def reserve(storage, steps=NUM_STEPS, scores=0) -> Ledger:
 def open_run(storage, config=None, holder="run", folder=None):
     plan = make_plan(config or run_config())
     workspace = Workspace([example(n) for n in range(100)], [example(n) for n in range(20)], Quadratic())
-    return open_ledgered_run(workspace, plan, plan.trial({}), storage, holder, folder or storage.folder / holder)
+    return open_accounted_run(workspace, plan, plan.trial({}), storage, holder, folder or storage.folder / holder)
 
 
 def take_all(run) -> list:

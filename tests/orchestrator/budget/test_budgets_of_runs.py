@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from orchestrator.budget.reservation import reserve
-from orchestrator.budget.statement import statement_of
+from orchestrator.budget.reservation import reserve_plan
+from orchestrator.budget.statement import run_statement
 from orchestrator.config.loading import load_run, load_sweep
 from orchestrator.planning.plan import make_plan
 from orchestrator.privacy.errors import BudgetExceeded
@@ -52,11 +52,11 @@ def budget(ledger):
 
 
 def reserved(plan):
-    return reserve(plan, storage_of(plan.config))
+    return reserve_plan(plan, storage_of(plan.config))
 
 
 def stated(plan):
-    return statement_of(plan, reserved(plan))
+    return run_statement(plan, reserved(plan))
 
 
 def test_two_sweeps_on_the_same_data_add_up(plan, next_sweep):

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.budget.reservation import reserve
-from orchestrator.budget.statement import SELECTION, statement_of
+from orchestrator.budget.reservation import reserve_plan
+from orchestrator.budget.statement import SELECTION_NOTE, run_statement
 from orchestrator.config.loading import load_run, load_sweep
 from orchestrator.planning.plan import make_plan
 from orchestrator.privacy.statement.statement import LossesFrom
@@ -21,11 +21,11 @@ def stated(settings):
 
     def state(*overrides, load=load_sweep, **drawn):
         plan = make_plan(load(settings, overrides))
-        reserved = reserve(plan, storage_of(plan.config))
+        reserved = reserve_plan(plan, storage_of(plan.config))
         for kind, count in drawn.items():
             for step in range(count):
                 reserved.ledger.draw("test", kind, "trial-000", step)
-        return plan, statement_of(plan, reserved)
+        return plan, run_statement(plan, reserved)
 
     return state
 
@@ -93,7 +93,7 @@ def test_a_total_that_adds_up_a_selection_says_what_it_is_of(stated):
     shots = ("data.shots=10", "data.num_examples=null")
     for name, overrides in (("chosen", shots), ("whole", ("data.num_examples=20",))):
         _, statement = stated(f"name={name}", *overrides)
-        assert SELECTION in statement.not_covered
+        assert SELECTION_NOTE in statement.not_covered
     assert statement.budget.num_reservations == 2
 
 

@@ -8,12 +8,12 @@ from matplotlib import rc_context
 from typer.testing import CliRunner
 
 from orchestrator.budget.budget import Budget
-from orchestrator.budget.reservation import reserve
+from orchestrator.budget.reservation import reserve_plan
 from orchestrator.cli.app import app
 from orchestrator.cli.plan import plan_json
 from orchestrator.cli.views.plan_plot import curves_of, save_plot
 from orchestrator.config.loading import load_run, load_sweep
-from orchestrator.planning.alternatives import chosen_rule, look
+from orchestrator.planning.alternatives import compare_alternatives, rule_name_of
 from orchestrator.planning.menu_and_filter import trial_numbers
 from orchestrator.planning.plan import make_plan
 from orchestrator.privacy.rules.comparison import RULE_NAMES
@@ -88,7 +88,7 @@ def one_line(result, code=2):
 )
 def test_the_chosen_rule_costs_what_the_plan_does_and_the_others_stand_beside(plan, overrides, chosen):
     made = plan(*overrides)
-    found = look(made)
+    found = compare_alternatives(made)
     own = {row.rule: row for row in found.rules}
     assert (found.chosen, list(own)) == (chosen, list(RULE_NAMES))
     assert own[chosen].epsilon == pytest.approx(made.epsilon, rel=1e-6)
@@ -96,7 +96,7 @@ def test_the_chosen_rule_costs_what_the_plan_does_and_the_others_stand_beside(pl
 
 def test_a_law_that_the_comparison_does_not_know_is_not_marked(plan):
     made = plan(*SEARCH, "search.release=best", "search.secret_number.law=negative-binomial")
-    assert (chosen_rule(made), look(made).chosen) == (None, None)
+    assert (rule_name_of(made), compare_alternatives(made).chosen) == (None, None)
 
 
 @pytest.mark.parametrize("spare", [0, 2])
@@ -105,7 +105,7 @@ def test_what_is_said_to_fit_fits_and_one_more_does_not(plan, only, spare):
     overrides = (*SEARCH, "search.release=best", f"privacy.spare_steps={spare}")
     made = plan(*overrides)
     limit = 1.2 * made.epsilon
-    (row,) = look(made, limit).rules
+    (row,) = compare_alternatives(made, limit).rules
     for setting, count in (("search.num_trials", row.num_trials), ("method.num_steps", row.steps_per_trial)):
         assert plan(*overrides, f"{setting}={count}").epsilon <= limit
         assert plan(*overrides, f"{setting}={int(1.01 * count) + 1}").epsilon > limit
@@ -114,13 +114,13 @@ def test_what_is_said_to_fit_fits_and_one_more_does_not(plan, only, spare):
 def test_privacy_epsilon_is_the_limit_unless_another_is_asked_for(plan, only):
     only("caps")
     made = plan("privacy.epsilon=2")
-    assert (look(made).limit, look(made, 0.5).limit) == (2, 0.5)
-    assert look(plan()).limit is None
-    assert all(row.num_trials is None for row in look(plan()).rules)
+    assert (compare_alternatives(made).limit, compare_alternatives(made, 0.5).limit) == (2, 0.5)
+    assert compare_alternatives(plan()).limit is None
+    assert all(row.num_trials is None for row in compare_alternatives(plan()).rules)
 
 
 def test_one_run_stands_alone(settings):
-    found = look(make_plan(load_run(settings)), 1.0)
+    found = compare_alternatives(make_plan(load_run(settings)), 1.0)
     (row,) = found.rules
     assert (row.rule, row.steps_per_trial > 4) == ("caps", True)
 
@@ -134,18 +134,18 @@ def test_a_menu_shows_its_entries_and_totals(plan):
     entries = [{"num_steps": 4, "expected_batch_size": 8, "noise_multiplier": 4.0},
                {"num_steps": 8, "expected_batch_size": 4, "epsilon": 0.5}]  # fmt: skip
     made = plan(*NO_NOISE, "privacy.epsilon=3", menu=entries)
-    found = look(made, 1.0)
+    found = compare_alternatives(made, 1.0)
     assert [entry.num_steps for entry in found.menu.entries] == [4, 8]
     assert found.menu.entries[1].epsilon == pytest.approx(0.5, abs=0.01)
     assert dict(found.menu.totals)[3] == made.epsilon
     fitting = found.menu.num_trials
     assert made.rule.with_trials(fitting).epsilon(1e-5) <= 1.0 < made.rule.with_trials(fitting + 1).epsilon(1e-5)
-    assert look(made, 0.4).menu.num_trials is None
+    assert compare_alternatives(made, 0.4).menu.num_trials is None
 
 
 def test_a_filter_shows_its_budget_and_prices(plan):
     made = plan(*NO_NOISE, *PRIVATE, "privacy.epsilon=3", filter=FILTER)
-    found = look(made).filter
+    found = compare_alternatives(made).filter
     rule = RenyiFilter(order=8, epsilon_limit=3, delta=1e-5)
     assert found.capacity == rule.renyi(8)
     dearest, cheapest = found.prices
@@ -155,7 +155,7 @@ def test_a_filter_shows_its_budget_and_prices(plan):
         trial = 4 * price.step + 2 * price.score
         assert price.trials_that_fit * trial <= found.capacity < (price.trials_that_fit + 1) * trial
         assert price.steps_that_fit * price.step <= found.capacity < (price.steps_that_fit + 1) * price.step
-    assert look(made, 6.0).filter.capacity > found.capacity
+    assert compare_alternatives(made, 6.0).filter.capacity > found.capacity
 
 
 def test_the_table_fits_a_terminal_and_marks_the_rule(dpzo):
@@ -181,7 +181,9 @@ def test_a_menu_and_a_filter_fit_a_terminal_and_are_private(dpzo, search):
 
 def test_json_holds_all_of_it(plan, dpzo):
     found = json.loads(dpzo("--format", "json", "--within", 0.5).stdout)
-    assert found == json.loads(plan_json(plan(), look(plan(), 0.5))) | {"estimated_seconds": found["estimated_seconds"]}
+    assert found == json.loads(plan_json(plan(), compare_alternatives(plan(), 0.5))) | {
+        "estimated_seconds": found["estimated_seconds"]
+    }
     assert [row["rule"] for row in found["outlook"]["rules"]] == list(RULE_NAMES)
     assert found["outlook"]["chosen"] == found["rule"]["rule"] == "caps"
     assert json.loads(dpzo("--format", "json", "--brief").stdout)["outlook"] is None
@@ -221,7 +223,7 @@ def test_the_plot_is_written(dpzo, only, tmp_path, ending):
 def test_the_plot_names_every_curve_and_the_plan(plan, only, tmp_path):
     only("caps", "menu", "best, geometric", "public tuning")
     made = plan()
-    found = look(made, 0.5)
+    found = compare_alternatives(made, 0.5)
     curves = curves_of(made, found)
     assert dict(zip(curves.num_trials, curves.epsilon["caps = menu"], strict=True))[3] == made.epsilon
     with rc_context({"svg.fonttype": "none"}):
@@ -278,7 +280,7 @@ class TestBudget:
     def test_what_is_reserved_already_or_left_over_is_not_charged_again(self, budget, dpzo, plan):
         budget()
         made = plan(*self.SETS)
-        reserved = reserve(made, storage_of(made.config))
+        reserved = reserve_plan(made, storage_of(made.config))
         assert "is reserved already" in dpzo(sets=self.SETS).stdout
         reserved.ledger.close("test")
         found = json.loads(dpzo("--format", "json", sets=(*self.SETS, "name=next")).stdout)["outlook"]["budget"]

@@ -3,11 +3,11 @@
 import pytest
 from rich.console import Console
 
-from orchestrator.budget.accounted_run import draws_of
-from orchestrator.budget.reservation import reserve
-from orchestrator.budget.statement import statement_of
+from orchestrator.budget.accounted_run import trial_draws
+from orchestrator.budget.reservation import reserve_plan
+from orchestrator.budget.statement import run_statement
 from orchestrator.config.loading import load_run, load_sweep
-from orchestrator.planning.cost_rules import num_private_trials, planned, rule_of, with_entry
+from orchestrator.planning.cost_rules import cost_rule, num_private_trials, planned_sweep, with_menu_entry
 from orchestrator.planning.plan import make_plan
 from orchestrator.privacy.errors import BudgetExceeded
 from orchestrator.privacy.ledger.ledger import Ledger
@@ -55,7 +55,7 @@ def plan(settings):
 )
 def test_each_way_of_searching_has_its_rule(sweep, overrides, kind, trials):
     config = sweep(*overrides)
-    rule = rule_of(config, {None: 4.0, 0: 2.0})
+    rule = cost_rule(config, {None: 4.0, 0: 2.0})
     assert (type(rule), num_private_trials(config)) == (kind, trials)
     if kind is SweepCaps:
         assert rule.train_step.num_steps == trials * 4
@@ -63,13 +63,13 @@ def test_each_way_of_searching_has_its_rule(sweep, overrides, kind, trials):
 
 def test_an_entry_of_a_menu_changes_rate_and_length_alone(sweep):
     config = sweep("search.menu=[" + ENTRY + "]", "privacy.noise_multiplier=null", "privacy.epsilon=8")
-    changed = with_entry(config, config.search.menu[0])
+    changed = with_menu_entry(config, config.search.menu[0])
     assert (changed.method.num_steps, changed.privacy.expected_batch_size) == (3, 5)
     assert changed.method.model_copy(update={"num_steps": config.method.num_steps}) == config.method
 
 
 def test_rates_are_of_users_where_users_are_the_unit(sweep):
-    caps = planned(sweep(*USERS), 4.0).caps()
+    caps = planned_sweep(sweep(*USERS), 4.0).caps()
     assert caps.train_step.sampling_prob == pytest.approx(4 / 20)
 
 
@@ -77,7 +77,7 @@ def test_rates_are_of_users_where_users_are_the_unit(sweep):
 def test_what_is_counted_is_what_the_mechanism_draws(sweep, overrides):
     """σ, rate, law and number of coordinates of steps and scores, from the plans that really sample and add noise."""
     config = sweep(*overrides)
-    caps = planned(config, 4.0).caps()
+    caps = planned_sweep(config, 4.0).caps()
     mechanism = mechanism_plan(config, 4.0)
     assert caps.train_step.law() | {} == {
         "noise": mechanism.noise,
@@ -147,7 +147,7 @@ def test_pure_epsilon_is_the_sum_of_all_steps_and_scores(plan):
 
     step = log(1 + made.rule.train_step.sampling_prob * (exp(1 / 3) - 1))
     assert made.epsilon == pytest.approx(12 * step + 6 * (1 / 6), rel=1e-6)
-    statement = statement_of(made, reserve(made, storage_of(made.config)))
+    statement = run_statement(made, reserve_plan(made, storage_of(made.config)))
     assert (statement.delta_here, statement.delta_total) == (0.0, 0.0)
     assert "at δ = 0" in statement.text()
     assert "Laplace noise of scale 3" in " ".join(statement.text().split())
@@ -164,7 +164,7 @@ def test_replacing_one_costs_more_than_adding_or_removing_one(plan):
     half = plan("name=c", "privacy.noise_multiplier=2")  # at least twice the shift at the same noise
     assert both[1].epsilon == pytest.approx(half.epsilon, rel=0.4)
     storage = storage_of(both[1].config)
-    statement = statement_of(both[1], reserve(both[1], storage))
+    statement = run_statement(both[1], reserve_plan(both[1], storage))
     assert statement.adjacency == "replace-one"
     assert statement.epsilon == both[1].epsilon
 
@@ -202,16 +202,16 @@ def _scores_alone(scores) -> float:
 
 def test_tokens_for_disjoint_records_are_left_to_nobody(plan):
     first = plan(*SPLIT, "name=first")
-    ledger = reserve(first, storage_of(first.config)).ledger
+    ledger = reserve_plan(first, storage_of(first.config)).ledger
     ledger.close("first")
     second = plan(*SPLIT, "name=second")
-    statement = statement_of(second, reserve(second, storage_of(second.config)))
+    statement = run_statement(second, reserve_plan(second, storage_of(second.config)))
     assert ledger.terms_of("second").reused == {}
     assert statement.epsilon_total == pytest.approx(2 * first.epsilon)
     ledger.close("second")
     same = plan("name=same", f"privacy.expected_batch_size={8 / 30 * 40!r}")  # on all records, at the very same rate
     assert same.rule.train_step.law() == first.rule.train_step.law()
-    reserve(same, storage_of(same.config))
+    reserve_plan(same, storage_of(same.config))
     assert ledger.terms_of("same").reused == {}
 
 
@@ -219,7 +219,7 @@ def test_a_trial_draws_the_law_that_was_reserved(plan):
     made = plan(*SPLIT, *LAPLACE)
     trial = made.trial({"method.learning_rate": 1e-3})
     tokens = made.rule.tokens()
-    for draw in draws_of(made, trial).values():
+    for draw in trial_draws(made, trial).values():
         assert draw.law == dict(tokens[draw.kind].parameters)
 
 
@@ -243,4 +243,4 @@ def test_what_does_not_fit_is_refused_with_what_would(settings, overrides, line)
 def test_a_single_run_has_no_search_to_count(settings):
     config = load_run(settings)
     assert num_private_trials(config) == 1
-    assert rule_of(config, {None: 4.0}).train_step.num_steps == 4
+    assert cost_rule(config, {None: 4.0}).train_step.num_steps == 4

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from orchestrator.budget.reservation import reserve
+from orchestrator.budget.reservation import reserve_plan
 from orchestrator.config.loading import load_sweep, resolved_json
 from orchestrator.planning.plan import make_plan
 from orchestrator.privacy.ledger.ledger import Ledger
@@ -45,7 +45,7 @@ def take_trials(plan, scores) -> list[np.ndarray]:
     """Do what Tune would: run one trial after the other on a lane, and tell the study. Return θ of each."""
     config = with_absolute_paths(plan.config)
     storage = storage_of(config)
-    reserve(plan, storage)
+    reserve_plan(plan, storage)
     write_config(storage, config)
     search = open_search(config.search, config.name, storage.database_url)
     lane, found = Lane.__new__(Lane), []

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from orchestrator.budget.reservation import reserve
+from orchestrator.budget.reservation import reserve_plan
 from orchestrator.config.loading import load_sweep
 from orchestrator.planning.plan import make_plan
 from orchestrator.storage.paths import storage_of
@@ -30,7 +30,7 @@ def begin(settings, evaluator, monkeypatch):
     def begin(number, *overrides):
         plan = make_plan(load_sweep(settings, overrides))
         storage = storage_of(plan.config)
-        ledger = reserve(plan, storage).ledger
+        ledger = reserve_plan(plan, storage).ledger
         lane = Lane.__new__(Lane)  # Tune's own __init__ asks for a cluster
         lane.setup(trial(number), Job(plan, plan.config.performance, storage))
         begun.append(lane)

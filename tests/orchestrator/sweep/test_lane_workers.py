@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.budget.reservation import reserve
+from orchestrator.budget.reservation import reserve_plan
 from orchestrator.config.loading import load_sweep
 from orchestrator.planning.plan import make_plan
 from orchestrator.storage.paths import storage_of
@@ -43,7 +43,7 @@ def take(settings, monkeypatch):
     monkeypatch.setattr("orchestrator.sweep.trial.open_workspace", open_workspace)
     plan = make_plan(load_sweep(settings))
     storage = storage_of(plan.config)
-    ledger = reserve(plan, storage).ledger
+    ledger = reserve_plan(plan, storage).ledger
 
     def take(orders):
         desk = OpenDesk([*orders, None])

@@ -3,7 +3,7 @@ from contextlib import closing
 
 import pytest
 
-from orchestrator.budget.reservation import reserve
+from orchestrator.budget.reservation import reserve_plan
 from orchestrator.config.loading import load_sweep
 from orchestrator.planning.plan import make_plan
 from orchestrator.storage.paths import storage_of
@@ -57,7 +57,7 @@ def test_nothing_moves_between_two_scores(shown, job, monkeypatch):
     """How long a step took hints at the size of its batch."""
     monkeypatch.setattr("orchestrator.sweep.trial.ray.is_initialized", lambda: True)
     shared = job("score.times=2")
-    reserve(shared.plan, shared.storage)
+    reserve_plan(shared.plan, shared.storage)
     with closing(shared.workspace()) as workspace:
         trial = Trial(shared, workspace, {"number": 0})
         seen = []

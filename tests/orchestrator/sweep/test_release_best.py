@@ -8,7 +8,7 @@ import optuna
 import pytest
 from rich.console import Console
 
-from orchestrator.budget.reservation import reserve
+from orchestrator.budget.reservation import reserve_plan
 from orchestrator.config.loading import load_sweep
 from orchestrator.planning.plan import make_plan
 from orchestrator.privacy.errors import BudgetExceeded
@@ -219,7 +219,7 @@ def test_epsilon_is_that_of_the_best_of_a_random_number(plan, law, shape):
 def test_a_candidate_cannot_draw_beyond_its_own_cap(plan, draws):
     draws(3)
     made = plan("privacy.spare_steps=1", *PRIVATE_SCORES, "privacy.spare_scores=2")
-    ledger = reserve(made, storage_of(made.config)).ledger
+    ledger = reserve_plan(made, storage_of(made.config)).ledger
     for kind, own in (("train_step", 5), ("evaluation", 4)):
         for step in range(own):
             ledger.draw("test", kind, "trial-000", step)
