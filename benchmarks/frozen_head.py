@@ -16,7 +16,8 @@ import torch
 
 from trainers.config import RunConfig
 from trainers.data.sources import read_rows
-from trainers.evaluators.base import Example, Point, Probe, Terms
+from trainers.directions import WeightedDirections
+from trainers.evaluators.base import Example, OutputPoint, Probe
 from trainers.evaluators.parameters import Parameters
 from trainers.run.base_run import Workspace
 
@@ -59,7 +60,7 @@ class FrozenHead:
         return self._logits(batch).argmax(dim=1).numpy()
 
     @torch.inference_mode()
-    def public_outputs(self, points: Sequence[Point]) -> list[float]:
+    def public_outputs(self, points: Sequence[OutputPoint]) -> list[float]:
         outputs = []
         for point in points:
             self.parameters.place(point)
@@ -67,7 +68,7 @@ class FrozenHead:
         return outputs
 
     @torch.inference_mode()
-    def apply(self, update: Terms, *, momentum: float = 0.0) -> None:
+    def apply(self, update: WeightedDirections, *, momentum: float = 0.0) -> None:
         self.parameters.add(update, momentum=momentum)
 
     @torch.inference_mode()

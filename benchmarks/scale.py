@@ -36,7 +36,8 @@ from rich.table import Table
 
 from trainers.config import RunConfig
 from trainers.config.mechanism import mechanism_plan
-from trainers.evaluators.base import Example, Point, Probe, Terms
+from trainers.directions import WeightedDirections
+from trainers.evaluators.base import Example, OutputPoint, Probe
 from trainers.mechanism.tokens import LocalTokens
 from trainers.run.base_run import Tokens, Workspace
 from trainers.run.zeroth_order import Run
@@ -91,11 +92,11 @@ class Device:
             time.sleep(self._loss_s * len(batch) * len(probes))
         return np.zeros((len(probes), len(batch)))
 
-    def apply(self, update: Terms, *, momentum: float = 0.0) -> None: ...
+    def apply(self, update: WeightedDirections, *, momentum: float = 0.0) -> None: ...
 
     def reset(self) -> None: ...
 
-    def public_outputs(self, points: Sequence[Point]) -> list[float]:
+    def public_outputs(self, points: Sequence[OutputPoint]) -> list[float]:
         return [0.0] * len(points)
 
     def state_digest(self) -> str:

@@ -84,12 +84,12 @@ def warm_starts(folder: Path, num_trials: int) -> list[float]:
 
 @dataclass(frozen=True)
 class OneTrial:
-    """The errand of workers that are started for one trial alone: it says when the trial's log was there."""
+    """The task of workers that are started for one trial alone: it says when the trial's log was there."""
 
     job: Job
     values: dict[str, Any]
 
-    def __call__(self, ranks: Ranks, desk: Any) -> float:
+    def __call__(self, ranks: Ranks, mailbox: Any) -> float:
         trial = Trial(self.job, self.job.workspace(ranks), self.values, ranks)
         opened = time.time()
         trial.report()
@@ -109,10 +109,12 @@ def naive_starts(folder: Path, num_trials: int) -> list[float]:
     job = Job(plan, config.performance, storage)
 
     def trainable(values: dict[str, Any]) -> dict[str, float]:
-        from trainers.workers.ray_worker import Desk, run_workers
+        from trainers.workers.ray_worker import Mailbox, run_workers
 
         asked = time.time()
-        opened = run_workers(OneTrial(job, values), config, "naive", storage.operator_folder / "train", Desk.remote())
+        opened = run_workers(
+            OneTrial(job, values), config, "naive", storage.operator_folder / "train", Mailbox.remote()
+        )
         return {"seconds": opened - asked}
 
     space = {"number": tune.grid_search(list(range(num_trials))), "method.learning_rate": 1e-3}

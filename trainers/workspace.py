@@ -20,7 +20,7 @@ from trainers.data.sources import check_source, read_rows, same_source, stream_r
 from trainers.data.split import identity_of_record, identity_of_user, validates
 from trainers.data.tokenization import load_tokenizer
 from trainers.evaluators.base import Example, LossEvaluator
-from trainers.evaluators.proof import prove, require_room
+from trainers.evaluators.self_test import require_positions, self_test
 from trainers.evaluators.vllm.adapters import probe_rank
 from trainers.evaluators.vllm.checks import require_supported
 from trainers.evaluators.vllm.package import require_vllm
@@ -28,7 +28,7 @@ from trainers.mechanism.plan import MechanismPlan
 from trainers.methods.catalogue import METHODS
 from trainers.methods.presets import require_size_of_model
 from trainers.run.base_run import BaseRun, Tokens, Workspace
-from trainers.run.estimator import proof_probes
+from trainers.run.estimator import selftest_probes
 from trainers.run.method import smallest_resolution
 from trainers.run.zeroth_order import Run
 from trainers.tasks.templates import text_of
@@ -89,7 +89,7 @@ def open_workspace(config: RunConfig, *, private: bool = True, coin_key: bytes |
     if private and config.data.validation_share is not None and coin_key is not None:
         train, validation = _split(config, train, coin_key, config.data.validation_share)
     evaluator, rounding = open_evaluator(config, tokenizer)
-    require_room(evaluator, [*train.examples, *validation.examples])
+    require_positions(evaluator, [*train.examples, *validation.examples])
     return Workspace(
         train.examples,
         validation.examples,
@@ -162,11 +162,11 @@ def open_evaluator(config: RunConfig, tokenizer: Any) -> tuple[LossEvaluator, fl
     require_size_of_model(method.preset, evaluator.model_size)
     require_kept(method, evaluator.parameter_count)
     examples = public_examples(config.task, tokenizer, PROOF_EXAMPLES)
-    probes = proof_probes(method.direction, method.seed, method.direction_rank, smallest_resolution(method)[0])
-    rounding = prove(evaluator, examples, probes, max_tokens=config.task.max_tokens)
+    probes = selftest_probes(method.direction, method.seed, method.direction_rank, smallest_resolution(method)[0])
+    rounding = self_test(evaluator, examples, probes, max_tokens=config.task.max_tokens)
     if config.performance.evaluator == "vllm" and probe_rank(config):  # a search may choose probes that are no adapters
-        probes = proof_probes("gaussian", method.seed, method.direction_rank, smallest_resolution(method)[0])
-        rounding = max(rounding, prove(evaluator, examples, probes, max_tokens=config.task.max_tokens))
+        probes = selftest_probes("gaussian", method.seed, method.direction_rank, smallest_resolution(method)[0])
+        rounding = max(rounding, self_test(evaluator, examples, probes, max_tokens=config.task.max_tokens))
     return evaluator, rounding
 
 

@@ -1,9 +1,9 @@
 """The workers of a lane: one group of Ray Train that lives through many trials, and is told what to do next.
 
-Starting a group takes many seconds, a trial may take one. The lane leaves an order on the desk (which trial, and up to
-which score), rank 0 takes it and tells the others, all of them train, rank 0 leaves the report. Orders and reports are
-settings and public (or released) scores. A group that was started again after a loss finds the latest order, and the
-trial's release log: it replays what was released, and goes on.
+Starting a group takes many seconds, a trial may take one. The lane puts an order into the mailbox (which trial, and up
+to which score), rank 0 takes it and tells the others, all of them train, rank 0 leaves the report. Orders and reports
+are settings and public (or released) scores. A group that was started again after a loss finds the latest order, and
+the trial's release log: it replays what was released, and goes on.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ray.exceptions import RayTaskError
 from orchestrator.sweep.trial import Job, Trial
 from trainers.run.base_run import Workspace
 from trainers.workers.ranks import Ranks
-from trainers.workers.ray_worker import Desk, run_workers
+from trainers.workers.ray_worker import Mailbox, run_workers
 
 _LOOK_S = 1.0  # how often a lane that waits looks whether its workers still live
 _GOODBYE_S = 20.0
@@ -27,19 +27,19 @@ _GOODBYE_S = 20.0
 
 @dataclass(frozen=True)
 class TakeTrials:
-    """The errand: trials as the desk orders them, until it orders none."""
+    """The task: take the trials that the mailbox orders, until it orders none."""
 
     job: Job
 
-    def __call__(self, ranks: Ranks, desk: Any) -> None:
+    def __call__(self, ranks: Ranks, mailbox: Any) -> None:
         """Take them together with the other ranks."""
         with closing(self.job.workspace(ranks)) as workspace:
-            self._take(workspace, ranks, desk)
+            self._take(workspace, ranks, mailbox)
 
-    def _take(self, workspace: Workspace, ranks: Ranks, desk: Any) -> None:
+    def _take(self, workspace: Workspace, ranks: Ranks, mailbox: Any) -> None:
         number, at_work, trial, reports = 0, None, None, []
         while True:
-            number, order = _after(number, ranks, desk)
+            number, order = _after(number, ranks, mailbox)
             if trial is not None and (order is None or order["trial"] != at_work):
                 trial.close()
             if order is None:
@@ -49,12 +49,12 @@ class TakeTrials:
             while len(reports) <= order["segment"]:  # more than one after a restart: replayed, and scored as before
                 reports.append(trial.report())
             if ranks.is_rank_0:
-                ray.get(desk.answer.remote(number, reports[order["segment"]]))
+                ray.get(mailbox.answer.remote(number, reports[order["segment"]]))
 
 
-def _after(done: int, ranks: Ranks, desk: Any) -> tuple[int, Any]:
+def _after(done: int, ranks: Ranks, mailbox: Any) -> tuple[int, Any]:
     """Return the order after number `done`, on every rank."""
-    return ranks.broadcast(lambda: ray.get(desk.next_order.remote(done)))
+    return ranks.broadcast(lambda: ray.get(mailbox.next_order.remote(done)))
 
 
 class Workers:
@@ -62,7 +62,7 @@ class Workers:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._desk = Desk.remote()
+        self._mailbox = Mailbox.remote()
         self._trial, self._segment, self._values = 0, 0, {}
         self._lost: BaseException | None = None
         self._thread = Thread(target=self._live, daemon=True)
@@ -80,9 +80,9 @@ class Workers:
             RuntimeError: the workers were lost too often.
         """
         order = {"trial": self._trial, "values": self._values, "segment": self._segment}
-        number = ray.get(self._desk.order.remote(order))
+        number = ray.get(self._mailbox.order.remote(order))
         self._segment += 1
-        answer = self._desk.answer_to.remote(number)
+        answer = self._mailbox.answer_to.remote(number)
         while not ray.wait([answer], timeout=_LOOK_S)[0]:
             if not self._thread.is_alive():
                 raise RuntimeError("the workers of a lane were lost, and Ray Train gave them up") from self._lost
@@ -93,7 +93,7 @@ class Workers:
 
     def close(self) -> None:
         """Dismiss the workers; those that do not go by themselves go with the lane's process."""
-        ray.get(self._desk.order.remote(None))
+        ray.get(self._mailbox.order.remote(None))
         self._thread.join(_GOODBYE_S)
 
     def _live(self) -> None:
@@ -104,7 +104,7 @@ class Workers:
                 self._job.config,
                 f"{storage.name}-lane",
                 storage.operator_folder / "train",
-                self._desk,
+                self._mailbox,
             )
         except Exception as error:  # noqa: BLE001 - the lane raises it, when it next asks
             self._lost = error

@@ -128,7 +128,7 @@ def train_private(
 
 @dataclass(frozen=True)
 class PrivateTraining:
-    """The private run of a plan, in this process or as an errand of several workers."""
+    """The private run of a plan, in this process or as a task of several workers."""
 
     plan: Plan
     values: Mapping[str, Any]
@@ -142,22 +142,22 @@ class PrivateTraining:
                 write_config(self.storage, self.plan.config)
             return train_private(workspace, self.plan, self.values, self.storage, console, ranks)
 
-    def __call__(self, ranks: Ranks, desk: Any) -> Trained:
+    def __call__(self, ranks: Ranks, mailbox: Any) -> Trained:
         """Take it together with the other ranks."""
         return self.take(Console(quiet=True), ranks)
 
     def _config(self, ranks: Ranks | None) -> RunConfig:
         if ranks is None:
             return self.plan.config
-        from trainers.workers.ray_worker import of_one_worker
+        from trainers.workers.ray_worker import with_worker_threads
 
-        return of_one_worker(self.plan.config)
+        return with_worker_threads(self.plan.config)
 
 
 def train_on_workers(training: PrivateTraining) -> Trained:
     """Take a private run on workers of Ray Train; it goes on when some are lost."""
-    from trainers.workers.ray_worker import Desk, run_workers, worker_needs
+    from trainers.workers.ray_worker import Mailbox, run_workers, worker_resources
 
     config, storage = training.plan.config, training.storage
-    with ray_session(math.ceil(config.resources.most_workers * worker_needs(config)["CPU"])):
-        return run_workers(training, config, storage.name, storage.operator_folder / "train", Desk.remote())
+    with ray_session(math.ceil(config.resources.most_workers * worker_resources(config)["CPU"])):
+        return run_workers(training, config, storage.name, storage.operator_folder / "train", Mailbox.remote())

@@ -18,7 +18,7 @@ from tests.support.models import CAUSAL, ENCODERS, MASK_ID, save_model, tokenize
 from trainers.config import LoraConfig, ModelConfig, PerformanceConfig
 from trainers.directions import Direction, direction_values
 from trainers.evaluators.base import Example, Probe
-from trainers.evaluators.proof import _drawn_out, prove, require_resolved, require_room
+from trainers.evaluators.self_test import _drawn_out, require_above_rounding, require_positions, self_test
 from trainers.evaluators.transformers import packing
 from trainers.evaluators.transformers.evaluator import TransformersEvaluator
 from trainers.mechanism.plan import MechanismPlan
@@ -182,9 +182,9 @@ def test_reset_and_a_second_opening_give_the_same_bits(opened, case, folders):
 def test_proof_accepts_a_working_evaluator_and_refuses_a_radius_lost_in_rounding(case):
     evaluator, examples = case
     moved(evaluator)
-    assert prove(evaluator, examples, PROBES, max_tokens=60) < 1e-5
+    assert self_test(evaluator, examples, PROBES, max_tokens=60) < 1e-5
     with pytest.raises(ValueError, match="1e-20 moved no loss"):
-        prove(evaluator, examples, [Probe(Z[0], 1e-20)], max_tokens=60)
+        self_test(evaluator, examples, [Probe(Z[0], 1e-20)], max_tokens=60)
 
 
 @pytest.mark.parametrize(  # llama has no table of positions to run out of
@@ -193,20 +193,20 @@ def test_proof_accepts_a_working_evaluator_and_refuses_a_radius_lost_in_rounding
 def test_proof_refuses_prompts_longer_than_the_model(folders, architecture, head):
     evaluator = of_architecture(folders, architecture, head)
     with pytest.raises(ValueError, match=r"task\.max_tokens: a prompt of 100 tokens .* does not fit"):
-        prove(evaluator, EXAMPLES[head], PROBES, max_tokens=100)
+        self_test(evaluator, EXAMPLES[head], PROBES, max_tokens=100)
 
 
 @pytest.mark.parametrize(("architecture", "head"), [of for of in HEADS if of[0] not in ("llama", "qwen2")])
 def test_rows_that_the_model_has_no_place_for_are_refused_before_a_run(folders, architecture, head):
     evaluator = of_architecture(folders, architecture, head)
-    require_room(evaluator, [])
-    require_room(evaluator, EXAMPLES[head])
+    require_positions(evaluator, [])
+    require_positions(evaluator, EXAMPLES[head])
     example = EXAMPLES[head][0]
     long = replace(example, prompt_ids=example.prompt_ids[:1] * 100)
     if head == "causal-lm":  # a prompt that fits, and a continuation that does not any more
         long = replace(example, prompt_ids=example.prompt_ids[:1] * 50, option_ids=(example.prompt_ids[:1] * 50,))
     with pytest.raises(ValueError, match=r"task\.max_tokens: the longest row"):
-        require_room(evaluator, [*EXAMPLES[head], long])
+        require_positions(evaluator, [*EXAMPLES[head], long])
 
 
 def test_proof_draws_an_example_of_any_head_out_to_one_of_its_kind():
@@ -225,7 +225,7 @@ def test_proof_refuses_a_model_that_couples_the_examples_of_a_batch(folders, mon
 
     monkeypatch.setattr(TransformersEvaluator, "scores", coupled)
     with pytest.raises(ValueError, match="depends on its neighbours in the batch"):
-        prove(evaluator, ONE_TOKEN, PROBES, max_tokens=20)
+        self_test(evaluator, ONE_TOKEN, PROBES, max_tokens=20)
 
 
 def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(folders):
@@ -238,10 +238,10 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(folders):
 
 def test_a_radius_that_rounding_rivals_is_refused():
     plan = MechanismPlan(0.5, 64.0, 1, 10, 5.0, 1.0)
-    require_resolved(1e-6, plan, 1e-3)
+    require_above_rounding(1e-6, plan, 1e-3)
     with pytest.raises(ValueError, match=r"method\.smoothing 1e-06 is too small.*Use at least 1\.3e-04"):
-        require_resolved(1e-6, plan, 1e-6)
-    require_resolved(1e-6, MechanismPlan(0.5, 64.0, 1, 10, None, None), 1e-6)
+        require_above_rounding(1e-6, plan, 1e-6)
+    require_above_rounding(1e-6, MechanismPlan(0.5, 64.0, 1, 10, None, None), 1e-6)
 
 
 @pytest.mark.parametrize(("architecture", "examples"), [("llama", MANY_TOKENS), ("bert", AT_MASK)])
@@ -450,7 +450,7 @@ def test_a_bfloat16_master_is_the_same_whatever_is_computed_in(folders, trainabl
         case = Case("llama", "causal-lm", trainable, dtype, "bfloat16")
         evaluator = open_evaluator(folders[case.folder], case)
         base, before = evaluator.state_digest(), evaluator.losses(ONE_TOKEN)
-        prove(evaluator, ONE_TOKEN, PROBES, max_tokens=20)
+        self_test(evaluator, ONE_TOKEN, PROBES, max_tokens=20)
         for step in range(3):
             evaluator.apply([(Direction(1, step, k, z.kind), 1e-3) for k, z in enumerate(Z)])
         evaluator.export(tmp_path / dtype)

@@ -21,9 +21,9 @@ from tests.support.models import save_model, tokenizer
 from tests.support.runs import plan_of, run_config
 from trainers.config import LoraConfig, ModelConfig, PerformanceConfig, VllmConfig
 from trainers.directions import Direction
-from trainers.evaluators.base import Example, Point, Probe
-from trainers.evaluators.proof import prove, require_room
+from trainers.evaluators.base import Example, OutputPoint, Probe
 from trainers.evaluators.rows import FIXED_TOKENS
+from trainers.evaluators.self_test import require_positions, self_test
 from trainers.evaluators.transformers.evaluator import TransformersEvaluator
 from trainers.evaluators.vllm.evaluator import VllmEvaluator
 from trainers.mechanism.tokens import LocalTokens
@@ -348,7 +348,7 @@ def test_a_mask_that_keeps_nothing_is_refused_and_the_engine_goes_on(pair):
 
 
 def test_outputs_for_a_constant_are_those_of_transformers(pair):
-    points = [Point(((Z[0], 0.01),), base) for base in ("on the mask", "everywhere", "magnitudes")]
+    points = [OutputPoint(((Z[0], 0.01),), base) for base in ("on the mask", "everywhere", "magnitudes")]
     expected = pair.transformers.public_outputs(points)
     np.testing.assert_allclose(pair.vllm.public_outputs(points), expected, rtol=1e-4, atol=pair.atol)
 
@@ -382,22 +382,22 @@ def test_an_example_has_its_own_row_whatever_its_mates(pair):
 
 def test_proof_accepts_it_and_refuses_one_whose_probes_do_nothing(pair, monkeypatch):
     moved(pair.vllm)
-    assert prove(pair.vllm, ONE_TOKEN, pair.probes, max_tokens=60) < 1e-5
+    assert self_test(pair.vllm, ONE_TOKEN, pair.probes, max_tokens=60) < 1e-5
     with pytest.raises(ValueError, match="1e-20 moved no loss"):
-        prove(pair.vllm, ONE_TOKEN, [Probe(pair.directions[0], 1e-20)], max_tokens=60)
+        self_test(pair.vllm, ONE_TOKEN, [Probe(pair.directions[0], 1e-20)], max_tokens=60)
     if pair.case.tensor_parallel == 1:  # its worker can be reached
         weights = worker_of(pair.vllm).zo_model._weights
         monkeypatch.setattr(weights, "probed", lambda probes: weights.shown([weights.parameters.settle] * len(probes)))
         with pytest.raises(ValueError, match="moved no loss"):
-            prove(pair.vllm, ONE_TOKEN, pair.probes, max_tokens=60)
+            self_test(pair.vllm, ONE_TOKEN, pair.probes, max_tokens=60)
 
 
 def test_rows_that_the_model_has_no_place_for_are_refused(pair):
-    require_room(pair.vllm, ONE_TOKEN)
+    require_positions(pair.vllm, ONE_TOKEN)
     for prompt, option in ((100, 1), (50, 50)):
         long = Example((4,) * prompt, ((7,) * option,), 0)
         with pytest.raises(ValueError, match=r"task\.max_tokens: the longest row"):
-            require_room(pair.vllm, [*ONE_TOKEN, long])
+            require_positions(pair.vllm, [*ONE_TOKEN, long])
     pair.vllm.losses(ONE_TOKEN)
 
 

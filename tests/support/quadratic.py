@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from trainers.directions import Direction
-from trainers.evaluators.base import Example, Point, Probe, Terms
+from trainers.directions import Direction, WeightedDirections
+from trainers.evaluators.base import Example, OutputPoint, Probe
 from trainers.evaluators.parameters import Parameters
 
 SHAPES = {"theta": (8,)}
@@ -75,14 +75,14 @@ class Quadratic:
     def predict(self, batch: Sequence[Example]) -> np.ndarray:
         return np.zeros(len(batch), dtype=np.int64)
 
-    def public_outputs(self, points: Sequence[Point]) -> list[float]:
+    def public_outputs(self, points: Sequence[OutputPoint]) -> list[float]:
         outputs = []
         for point in points:
             self.parameters.place(point)
             outputs.append(float((self._values() ** 3).mean()))
         return outputs
 
-    def apply(self, update: Terms, *, momentum: float = 0.0) -> None:
+    def apply(self, update: WeightedDirections, *, momentum: float = 0.0) -> None:
         self.updates.append(list(update))
         self.parameters.add(update, momentum=momentum)
 

@@ -134,7 +134,7 @@ def test_the_evaluator_is_the_one_that_is_configured(project, monkeypatch, name)
     opened = SimpleNamespace(TransformersEvaluator=lambda *of, **named: "transformers")
     opened.VllmEvaluator = lambda *of, **named: "vllm"
     for module in ("transformers", "vllm"):
-        monkeypatch.setitem(sys.modules, f"trainers.evaluators.{module}", opened)
+        monkeypatch.setitem(sys.modules, f"trainers.evaluators.{module}.evaluator", opened)
     monkeypatch.setattr("trainers.workspace.require_vllm", lambda device: None)
     config = config_of(project, {}, performance={"evaluator": name, "num_threads": torch.get_num_threads()})
     assert load_evaluator(config, None) == name

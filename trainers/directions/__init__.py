@@ -4,6 +4,6 @@
 into normal values, `apply` adds directions to torch tensors. Importing this package loads neither torch nor numba.
 """
 
-from trainers.directions.counter import Direction, direction_values, uniform_values
+from trainers.directions.counter import Direction, WeightedDirections, direction_values, uniform_values
 
-__all__ = ["Direction", "direction_values", "uniform_values"]
+__all__ = ["Direction", "WeightedDirections", "direction_values", "uniform_values"]

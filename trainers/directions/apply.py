@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from trainers.directions.backends import torch_rounding as rounding_torch
-from trainers.directions.counter import Direction
+from trainers.directions.counter import Direction, WeightedDirections
 from trainers.directions.rounding import Rounding
 
 Tensors = Mapping[str, torch.Tensor]
@@ -34,7 +34,7 @@ def write_perturbed(live: torch.Tensor, master: torch.Tensor, direction: Directi
 
 
 def write_all(
-    live: Tensors, master: Tensors, direction: Direction, scale: float, update: Sequence[tuple[Direction, float]] = ()
+    live: Tensors, master: Tensors, direction: Direction, scale: float, update: WeightedDirections = ()
 ) -> None:
     """Write live ← master + scale · z, element by element, in one pass and without a temporary of a tensor's size.
 
@@ -57,12 +57,12 @@ def write_all(
         backend.write_perturbed([(name, live[name], master[name]) for name in names], direction, factor, terms)
 
 
-def add_directions(master: torch.Tensor, terms: Sequence[tuple[Direction, float]], name: str) -> None:
+def add_directions(master: torch.Tensor, terms: WeightedDirections, name: str) -> None:
     """Add Σ_k c_k z_k in place to one tensor called `name`: see `add_to_all`."""
     add_to_all({name: master}, terms)
 
 
-def add_to_all(master: Tensors, terms: Sequence[tuple[Direction, float]]) -> None:
+def add_to_all(master: Tensors, terms: WeightedDirections) -> None:
     """Add Σ_k c_k z_k to master in place, in one pass over memory for all K terms and without a temporary of its size.
 
     master: HF name, part of z's key → contiguous float32. terms: (direction, coefficient) pairs; coefficients are
@@ -79,7 +79,7 @@ def add_to_all(master: Tensors, terms: Sequence[tuple[Direction, float]]) -> Non
             backend.add_directions([(name, master[name]) for name in names], checked)
 
 
-def add_rounded(master: Tensors, terms: Sequence[tuple[Direction, float]], rounding: Rounding) -> None:
+def add_rounded(master: Tensors, terms: WeightedDirections, rounding: Rounding) -> None:
     """Add Σ_k c_k z_k to a bfloat16 master in place, rounding each element once, stochastically.
 
     master: HF name, part of the keys → contiguous bfloat16. terms: as for `add_to_all`. rounding: which bits.
@@ -96,7 +96,7 @@ def add_rounded(master: Tensors, terms: Sequence[tuple[Direction, float]], round
             add([(name, master[name]) for name in names], checked, rounding)
 
 
-def checked_terms(terms: Sequence[tuple[Direction, float]]) -> list[tuple[Direction, np.float32]]:
+def checked_terms(terms: WeightedDirections) -> list[tuple[Direction, np.float32]]:
     """Round the coefficients of (direction, coefficient) pairs to float32; ValueError for one that is not finite."""
     return [(direction, _float32(coefficient, "coefficient")) for direction, coefficient in terms]
 

@@ -26,7 +26,7 @@ import numpy as np
 from trainers.directions.gaussian import box_muller
 
 Kind = Literal["gaussian", "rademacher", "low-rank"]
-KINDS: tuple[str, ...] = get_args(Kind)
+DIRECTION_KINDS: tuple[str, ...] = get_args(Kind)
 BITS_PER_BLOCK = 128
 WORDS_PER_BLOCK = 4
 NUM_ROUNDS = 10
@@ -58,8 +58,8 @@ class Direction:
     def __post_init__(self) -> None:
         for field in ("seed", "step", "index"):
             _check_natural(field, getattr(self, field))
-        if self.kind not in KINDS:
-            raise ValueError(f"Direction kind must be one of {', '.join(KINDS)}; got {self.kind!r}.")
+        if self.kind not in DIRECTION_KINDS:
+            raise ValueError(f"Direction kind must be one of {', '.join(DIRECTION_KINDS)}; got {self.kind!r}.")
         _check_natural("rank", self.rank)
         if (self.kind == "low-rank") != (self.rank > 0):
             raise ValueError(
@@ -70,6 +70,12 @@ class Direction:
     def is_low_rank(self) -> bool:
         """Whether matrices get a direction of two factors."""
         return self.kind == "low-rank"
+
+
+WeightedDirections = Sequence[tuple[Direction, float]]
+"""(direction, coefficient) pairs; the sum of coefficient · z is taken in their order."""
+Float32Directions = Sequence[tuple[Direction, np.float32]]
+"""The same with coefficients that are checked to be finite and rounded to float32."""
 
 
 class Stream(NamedTuple):

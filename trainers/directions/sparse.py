@@ -13,7 +13,7 @@ import torch
 
 from trainers.directions.backends import torch_ops as apply_torch
 from trainers.directions.backends import torch_rounding as rounding_torch
-from trainers.directions.counter import Direction, stream
+from trainers.directions.counter import Direction, WeightedDirections, stream
 from trainers.directions.rounding import Rounding
 
 Kept = Mapping[str, torch.Tensor]
@@ -36,7 +36,7 @@ def values_at(direction: Direction, name: str, shape: Sequence[int], indices: to
 def add_kept(
     master: Mapping[str, torch.Tensor],
     kept: Kept,
-    terms: Sequence[tuple[Direction, float]],
+    terms: WeightedDirections,
     rounding: Rounding | None = None,
 ) -> None:
     """Add Σ_k c_k z_k to master in place at the kept indices, a rounding after each product and each sum.
@@ -59,7 +59,7 @@ def write_kept(
     live: Mapping[str, torch.Tensor],
     master: Mapping[str, torch.Tensor],
     kept: Kept,
-    terms: Sequence[tuple[Direction, float]],
+    terms: WeightedDirections,
 ) -> None:
     """Write live ← master + Σ_k c_k z_k at the kept indices, rounded to live's dtype; the rest is not touched."""
     for name, tensor in live.items():
@@ -70,7 +70,7 @@ def write_kept(
 
 def _moved(
     values: torch.Tensor,
-    terms: Sequence[tuple[Direction, float]],
+    terms: WeightedDirections,
     name: str,
     shape: Sequence[int],
     indices: torch.Tensor,

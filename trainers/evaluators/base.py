@@ -20,10 +20,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from trainers.directions import Direction
-
-Terms = Sequence[tuple[Direction, float]]
-"""(direction, coefficient) pairs that are added up in order."""
+from trainers.directions import Direction, WeightedDirections
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class Point:
+class OutputPoint:
     """One place to ask for the answer to the constant input: θ + Σ terms on the mask, on all of θ, or |θ| + Σ terms."""
 
     terms: tuple[tuple[Direction, float], ...]
@@ -69,7 +66,7 @@ class ParameterSpace(Protocol):
         ...
 
     def restrict(
-        self, scores: Terms, *, signed: bool, keep: float, per_tensor: bool = False, nested: bool = False
+        self, scores: WeightedDirections, *, signed: bool, keep: float, per_tensor: bool = False, nested: bool = False
     ) -> None:
         """Let directions move only the share `keep` of highest score |θ_i · s_i| (θ_i · s_i if signed), s = Σ terms.
 
@@ -138,7 +135,7 @@ class LossEvaluator(Protocol):
         """θ as public values."""
         ...
 
-    def public_outputs(self, points: Sequence[Point]) -> list[float]:
+    def public_outputs(self, points: Sequence[OutputPoint]) -> list[float]:
         """Return the model's mean output for a constant input, which is no example, at each point; θ is unchanged."""
         ...
 
@@ -158,7 +155,7 @@ class LossEvaluator(Protocol):
         """Return each prompt's likeliest continuation at θ, token by token, to the end of its line."""
         ...
 
-    def apply(self, update: Terms, *, momentum: float = 0.0) -> None:
+    def apply(self, update: WeightedDirections, *, momentum: float = 0.0) -> None:
         """Move θ to θ + Σ coefficient · z(direction), in the order given.
 
         With `momentum` β, θ moves by v ← β v + Σ coefficient · z(direction) instead; v is 0 after a reset or new mask.

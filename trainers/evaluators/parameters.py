@@ -23,14 +23,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from trainers.directions import Direction
+from trainers.directions import Direction, WeightedDirections
 from trainers.directions.apply import add_rounded, add_to_all, checked_terms, write_all
 from trainers.directions.backends.torch_rounding import store
 from trainers.directions.inner_products import inner_products
 from trainers.directions.masks import choose
 from trainers.directions.rounding import Rounding
 from trainers.directions.sparse import Kept, add_kept, write_kept
-from trainers.evaluators.base import Point, Terms
+from trainers.evaluators.base import OutputPoint
 from trainers.evaluators.tensor_file import read_tensors, save_tensors
 
 _NUM_MOVES = "moves"
@@ -79,7 +79,7 @@ class Parameters:
         """Whether directions move only some of the parameters."""
         return self._kept is not None
 
-    def perturb(self, direction: Direction, scale: float, more: Terms = ()) -> None:
+    def perturb(self, direction: Direction, scale: float, more: WeightedDirections = ()) -> None:
         """Write θ + scale · z(direction), plus the terms of `more`, into the live weights."""
         if self._kept is not None:
             if not self._live_is_theta_off_mask:
@@ -87,13 +87,13 @@ class Parameters:
             self._update_master()
             write_kept(self._live, self._master, self._kept, checked(((direction, scale), *more)))
         elif more:
-            self.place(Point(((direction, scale), *more)))
+            self.place(OutputPoint(((direction, scale), *more)))
         else:
             write_all(self._live, self._master, direction, scale, self._waiting)
             self._waiting = ()
         self._live_is_theta = False
 
-    def place(self, point: Point) -> None:
+    def place(self, point: OutputPoint) -> None:
         """Write what a point says into the live weights, one tensor at a time."""
         terms = checked(point.terms)
         if point.base == "on the mask":
@@ -117,7 +117,7 @@ class Parameters:
                 live.copy_(self._master[name])
             self._live_is_theta = self._live_is_theta_off_mask = True
 
-    def add(self, update: Terms, *, momentum: float = 0.0) -> None:
+    def add(self, update: WeightedDirections, *, momentum: float = 0.0) -> None:
         """Move θ by Σ coefficient · z(direction), or by a velocity v ← momentum · v + Σ coefficient · z(direction)."""
         terms = checked(update)
         self._own_master()
@@ -156,7 +156,7 @@ class Parameters:
         return inner_products(self._base, directions, self._kept)
 
     def restrict(
-        self, scores: Terms, *, signed: bool, keep: float, per_tensor: bool = False, nested: bool = False
+        self, scores: WeightedDirections, *, signed: bool, keep: float, per_tensor: bool = False, nested: bool = False
     ) -> None:
         """Let directions move only the share `keep` of the parameters with the highest scores.
 
@@ -241,14 +241,14 @@ class Parameters:
             self._add_terms(self._master, self._waiting)
             self._waiting = ()
 
-    def _add_terms(self, tensors: Mapping[str, torch.Tensor], terms: Terms) -> None:
+    def _add_terms(self, tensors: Mapping[str, torch.Tensor], terms: WeightedDirections) -> None:
         if self._kept is None:
             add_to_all(tensors, terms)
         else:
             add_kept(tensors, self._kept, terms)
 
     @torch.inference_mode()
-    def _add_rounded(self, terms: Terms) -> None:
+    def _add_rounded(self, terms: WeightedDirections) -> None:
         rounding = self._next_rounding()
         if self._kept is None:
             add_rounded(self._master, terms, rounding)
@@ -256,7 +256,7 @@ class Parameters:
             add_kept(self._master, self._kept, terms, rounding)
 
     @torch.inference_mode()
-    def _add_with_velocity(self, terms: Terms, momentum: float) -> None:
+    def _add_with_velocity(self, terms: WeightedDirections, momentum: float) -> None:
         self._update_master()
         if self._velocity is None:
             zeros = {name: torch.zeros_like(tensor, dtype=torch.float32) for name, tensor in self._master.items()}
@@ -276,12 +276,12 @@ class Parameters:
         return Rounding(self._seed, self._num_moves - 1)
 
 
-def checked(terms: Terms) -> list[tuple[Direction, float]]:
+def checked(terms: WeightedDirections) -> list[tuple[Direction, float]]:
     """Return the terms with coefficients rounded to float32; ValueError for one that is not finite."""
     return [(direction, float(coefficient)) for direction, coefficient in checked_terms(terms)]
 
 
-def _scores(name: str, weights: torch.Tensor, terms: Terms, signed: bool) -> torch.Tensor:
+def _scores(name: str, weights: torch.Tensor, terms: WeightedDirections, signed: bool) -> torch.Tensor:
     if not terms:
         return weights.abs()
     slopes = torch.zeros_like(weights)

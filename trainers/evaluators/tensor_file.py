@@ -21,8 +21,8 @@ _READ_BYTES = 2**20
 def write_tensors(
     tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str], path_of: Callable[[Path], Path], folder: Path
 ) -> Path:
-    """Write tensors, with text to keep with them, as `write_whole` does."""
-    return write_whole(partial(save_tensors, tensors, metadata), path_of, folder)
+    """Write tensors, with text to keep with them, as `write_tensor_file` does."""
+    return write_tensor_file(partial(save_tensors, tensors, metadata), path_of, folder)
 
 
 def save_tensors(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str], path: Path) -> None:
@@ -44,7 +44,7 @@ def read_tensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
             yield name, file.get_tensor(name)
 
 
-def write_whole(write: Callable[[Path], None], path_of: Callable[[Path], Path], folder: Path) -> Path:
+def write_tensor_file(write: Callable[[Path], None], path_of: Callable[[Path], Path], folder: Path) -> Path:
     """Write a file durably under the name that `path_of` gives it when it is finished, and return it.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from trainers.evaluators.base import LossEvaluator, Point
+from trainers.evaluators.base import LossEvaluator, OutputPoint
 from trainers.mechanism.release_log import Stopped
 from trainers.workers.ranks import Ranks
 
@@ -23,7 +23,7 @@ def require_finite(evaluator: LossEvaluator, name: str, steps: int, ranks: Ranks
         Diverged: it does not, on any rank.
         Stopped: it does on some ranks, whose weights are the same.
     """
-    (output,) = evaluator.public_outputs([Point(())])
+    (output,) = evaluator.public_outputs([OutputPoint(())])
     is_finite = math.isfinite(output)
     if ranks.divergent_ranks(lambda: bytes([is_finite])):
         raise Stopped(

@@ -55,7 +55,7 @@ class Estimator:
             return ((moved_KB - base_B) / (radius * self.num_directions)).T
 
 
-def proof_probes(law: Law, seed: int, rank: int, smoothing: float) -> list[Probe]:
+def selftest_probes(law: Law, seed: int, rank: int, smoothing: float) -> list[Probe]:
     """Return a probe to each side of θ, by which an evaluator is proved before a run."""
     return [Probe(drawn(law, seed, 0, 0, rank), sign * smoothing) for sign in (1.0, -1.0)]
 

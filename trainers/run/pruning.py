@@ -28,7 +28,7 @@ from typing import Literal
 from trainers.config.mask import MaskConfig
 from trainers.directions import Direction
 from trainers.directions.frames import Law, drawn
-from trainers.evaluators.base import LossEvaluator, Point
+from trainers.evaluators.base import LossEvaluator, OutputPoint
 from trainers.mechanism.release_log import Transcript
 from trainers.workers.ranks import Ranks
 
@@ -100,7 +100,7 @@ class Pruning:
 
     def _require_a_say(self, direction: Direction) -> None:
         """Refuse a mask that the output does not depend on: the run would add up noise."""
-        points = [Point(((direction, sign * self._mask.smoothing),), "on the mask") for sign in (1.0, -1.0)]
+        points = [OutputPoint(((direction, sign * self._mask.smoothing),), "on the mask") for sign in (1.0, -1.0)]
         one, other = self._evaluator.public_outputs(points)
         if one == other:
             raise ValueError(
@@ -145,6 +145,6 @@ class Pruning:
     ) -> list[float]:
         """Return the slope of R along each direction, at θ + shift or |θ|."""
         radius = self._mask.smoothing
-        points = [Point((*shift, (z, sign * radius)), base) for z in directions for sign in (1.0, -1.0)]
+        points = [OutputPoint((*shift, (z, sign * radius)), base) for z in directions for sign in (1.0, -1.0)]
         outputs = self._evaluator.public_outputs(points)
         return [(plus - minus) / (2.0 * radius) for plus, minus in zip(outputs[0::2], outputs[1::2], strict=True)]

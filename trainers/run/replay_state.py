@@ -50,7 +50,7 @@ def write_state(
     Raises:
         OSError: it could not be written; those before it are still there.
     """
-    from trainers.evaluators.tensor_file import PATTERN_OF_PARTS, digest_of_file, write_whole
+    from trainers.evaluators.tensor_file import PATTERN_OF_PARTS, digest_of_file, write_tensor_file
 
     for part in folder.glob(PATTERN_OF_PARTS):  # of a process that was killed
         part.unlink()
@@ -66,7 +66,7 @@ def write_state(
     def path_of(part: Path) -> Path:
         return folder / f"state-{state.steps:08d}-{digest_of_file(part)[:_DIGEST_CHARACTERS]}.safetensors"
 
-    path = write_whole(partial(save, metadata=metadata), path_of, folder)
+    path = write_tensor_file(partial(save, metadata=metadata), path_of, folder)
     for old in folder.glob(_PATTERN):
         if old != path:
             old.unlink()

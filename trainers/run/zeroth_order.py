@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from trainers.config import RunConfig
-from trainers.evaluators.proof import require_resolved
+from trainers.evaluators.self_test import require_above_rounding
 from trainers.mechanism.noise import ExactNoise, Noise
 from trainers.mechanism.plan import MechanismPlan
 from trainers.mechanism.sampling import PoissonSampler, Sampler
@@ -156,4 +156,4 @@ def require_resolution(rounding: float, plan: MechanismPlan, config: RunConfig) 
     """
     smoothing, clip_norm = smallest_resolution(config.method)
     if plan.is_private:
-        require_resolved(rounding, dataclasses.replace(plan, clip_norm=clip_norm), smoothing)
+        require_above_rounding(rounding, dataclasses.replace(plan, clip_norm=clip_norm), smoothing)

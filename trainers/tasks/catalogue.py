@@ -24,7 +24,7 @@ def filled_in(values: dict[str, Any]) -> dict[str, Any]:
     given = values.get("task")
     if not isinstance(given, dict) or given.get("name") is None:
         return values
-    task, head = find(str(given["name"])), _head_of(values)
+    task, head = find_task(str(given["name"])), _head_of(values)
     if head not in task.prompts:
         raise ValueError(
             f"task.name: {given['name']} has no prompt for head {head!r}; it has one for {', '.join(task.prompts)}. "
@@ -37,7 +37,7 @@ def filled_in(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "task": {**settings, **own}, "data": _data(values.get("data"), task)}
 
 
-def find(name: str) -> Task:
+def find_task(name: str) -> Task:
     """Return a task by its name.
 
     Raises:

@@ -1,10 +1,10 @@
-"""The workers of a run under Ray Train: they meet over gloo, do one errand together, and are replaced when they die.
+"""The workers of a run under Ray Train: they meet over gloo, do one task together, and are replaced when they die.
 
 Ray starts them, watches them and starts all of them again when one is lost; that is all it does. No Ray object and no
 report stands on the path of a step. What lasts is the release log: a group that was started again finds it, and its
 number of workers may be another one.
 
-An errand that fails by itself (and not because a worker is gone) is not tried again: its error is left on the desk, an
+An task that fails by itself (and not because a worker is gone) is not tried again: its error is left on the mailbox, an
 actor of whoever started the workers, and raised there.
 """
 
@@ -30,16 +30,16 @@ MAX_RESTARTS = 20  # of a group of workers, each after one of them was lost
 MAX_CONTROLLERS = 5  # more of them than one: Ray Train gives up where a worker dies in certain moments of its start
 
 
-class Errand(Protocol):
+class WorkerTask(Protocol):
     """What all workers do together. It travels to them by pickle; what rank 0 returns must be releasable."""
 
-    def __call__(self, ranks: Ranks, desk: Any) -> Any:
+    def __call__(self, ranks: Ranks, mailbox: Any) -> Any:
         """Do it, as one of the ranks."""
         ...
 
 
 @ray.remote(num_cpus=0)
-class Desk:
+class Mailbox:
     """Where the workers and whoever started them leave word for each other. It outlives groups of workers."""
 
     def __init__(self) -> None:
@@ -49,13 +49,13 @@ class Desk:
         self._news = asyncio.Condition()
 
     async def fail(self, error: Exception) -> None:
-        """Leave word that the errand failed; the first one counts."""
+        """Leave word that the task failed; the first one counts."""
         async with self._news:
             self._error = self._error or error
             self._news.notify_all()
 
     async def error(self) -> Exception | None:
-        """Return why the errand failed, None if it did not."""
+        """Return why the task failed, None if it did not."""
         return self._error
 
     async def order(self, order: Any) -> int:
@@ -81,7 +81,7 @@ class Desk:
         """Return the answer to an order when it is there.
 
         Raises:
-            Exception: what the errand failed of.
+            Exception: what the task failed of.
         """
         async with self._news:
             await self._news.wait_for(lambda: self._error is not None or self._answer[0] == number)
@@ -90,18 +90,18 @@ class Desk:
             return self._answer[1]
 
 
-def run_workers(errand: Errand, config: RunConfig, name: str, storage_path: Path, desk: Any) -> Any:
-    """Start the workers that `config.resources` asks for, and return what rank 0's errand returned.
+def run_workers(task: WorkerTask, config: RunConfig, name: str, storage_path: Path, mailbox: Any) -> Any:
+    """Start the workers that `config.resources` asks for, and return what rank 0's task returned.
 
     Args:
-        errand: what they do; when a worker is lost all are started again, and do it again.
+        task: what they do; when a worker is lost all are started again, and do it again.
         config: of the run; workers and what each needs are read here.
         name: of the run; made unique here, since Ray Train takes up what it knows by name.
         storage_path: folder for Ray Train's own files.
-        desk: a `Desk` of the caller.
+        mailbox: a `Mailbox` of the caller.
 
     Raises:
-        Exception: what the errand failed of.
+        Exception: what the task failed of.
         TrainingFailedError: workers were lost too often.
     """
     from ray.train import ControllerError
@@ -123,15 +123,15 @@ def run_workers(errand: Errand, config: RunConfig, name: str, storage_path: Path
         retry_exceptions=[ControllerError],
     )
     try:
-        return ray.get(fit.remote(errand, config, name, storage_path, desk))
+        return ray.get(fit.remote(task, config, name, storage_path, mailbox))
     finally:
-        error: Any = ray.get(desk.error.remote())
+        error: Any = ray.get(mailbox.error.remote())
         if error is not None:
             raise error
 
 
-def _fit(errand: Errand, config: RunConfig, name: str, storage_path: Path, desk: Any) -> Any:
-    """Be the driver of Ray Train; return what rank 0's errand returned."""
+def _fit(task: WorkerTask, config: RunConfig, name: str, storage_path: Path, mailbox: Any) -> Any:
+    """Be the driver of Ray Train; return what rank 0's task returned."""
     from ray.train import FailureConfig, ScalingConfig
     from ray.train import RunConfig as TrainConfig
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
@@ -140,13 +140,13 @@ def _fit(errand: Errand, config: RunConfig, name: str, storage_path: Path, desk:
     elastic = (resources.workers, resources.max_workers) if resources.max_workers else resources.workers
 
     def loop() -> Any:
-        return _live(errand, config, desk)
+        return _live(task, config, mailbox)
 
     trainer = DataParallelTrainer(
         loop,
         scaling_config=ScalingConfig(
             num_workers=elastic,
-            resources_per_worker=worker_needs(config),
+            resources_per_worker=worker_resources(config),
             use_gpu=resources.gpus_per_worker > 0,
         ),
         run_config=TrainConfig(
@@ -158,29 +158,29 @@ def _fit(errand: Errand, config: RunConfig, name: str, storage_path: Path, desk:
     return trainer.fit().return_value
 
 
-def worker_needs(config: RunConfig) -> dict[str, float]:
+def worker_resources(config: RunConfig) -> dict[str, float]:
     """Return what Ray sets aside for one worker."""
     resources = config.resources
     cpus = resources.cpus_per_worker or config.performance.num_threads or 1
     return {"CPU": cpus} | ({"GPU": resources.gpus_per_worker} if resources.gpus_per_worker else {})
 
 
-def of_one_worker(config: RunConfig) -> RunConfig:
+def with_worker_threads(config: RunConfig) -> RunConfig:
     """Return the configuration with the threads that one worker has."""
-    threads = max(1, int(worker_needs(config)["CPU"]))
+    threads = max(1, int(worker_resources(config)["CPU"]))
     return config.model_copy(update={"performance": config.performance.model_copy(update={"num_threads": threads})})
 
 
-def _live(errand: Errand, config: RunConfig, desk: Any) -> Any:
+def _live(task: WorkerTask, config: RunConfig, mailbox: Any) -> Any:
     ranks = _meet(config)
     try:
-        if ranks.broadcast(lambda: ray.get(desk.error.remote()) is not None):
+        if ranks.broadcast(lambda: ray.get(mailbox.error.remote()) is not None):
             return None  # an earlier group failed: whoever started it is told, and nothing is tried again
-        return errand(ranks, desk)
+        return task(ranks, mailbox)
     except (PeerLost, LogInUseError, RayError):
         raise  # what an earlier group leaves behind: Ray Train starts all workers again
     except Exception as error:
-        ray.get(desk.fail.remote(error))
+        ray.get(mailbox.fail.remote(error))
         raise
     finally:
         ranks.close()

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trainers.directions import WeightedDirections
 from trainers.errors import DpzoError
-from trainers.evaluators.base import Example, Point, Probe, Terms
+from trainers.evaluators.base import Example, OutputPoint, Probe
 from trainers.mechanism.plan import MechanismPlan
 
 if TYPE_CHECKING:
@@ -100,11 +101,11 @@ class LinearLosses:
             self._parameters = Parameters({"theta": torch.ones(4)})
         return self._parameters
 
-    def public_outputs(self, points: Sequence[Point]) -> list[float]:
+    def public_outputs(self, points: Sequence[OutputPoint]) -> list[float]:
         """Return an answer that every parameter has a say in."""
         return [sum(coefficient for _, coefficient in point.terms) for point in points]
 
-    def apply(self, update: Terms, *, momentum: float = 0.0) -> None:
+    def apply(self, update: WeightedDirections, *, momentum: float = 0.0) -> None:
         """Nothing moves."""
 
     def reset(self) -> None:

@@ -1,4 +1,4 @@
-"""What the workers of a lane do with orders, without a cluster: a desk of this process, and ranks in threads."""
+"""What the workers of a lane do with orders, without a cluster: a mailbox of this process, and ranks in threads."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.support.ranks import in_threads
 from trainers.run.base_run import LOG_NAME, Workspace
 
 
-class OpenDesk:
-    """A desk that is asked without Ray, holds all orders beforehand, and keeps the answers."""
+class OpenMailbox:
+    """A mailbox that is asked without Ray, holds all orders beforehand, and keeps the answers."""
 
     def __init__(self, orders: list[Any]) -> None:
         self._orders, self.answers = orders, {}
@@ -46,11 +46,11 @@ def take(settings, monkeypatch):
     ledger = reserve_plan(plan, storage).ledger
 
     def take(orders):
-        desk = OpenDesk([*orders, None])
-        errand = TakeTrials(Job(plan, plan.config.performance, storage))
-        results = in_threads(2, lambda ranks: errand(ranks, desk))
+        mailbox = OpenMailbox([*orders, None])
+        task = TakeTrials(Job(plan, plan.config.performance, storage))
+        results = in_threads(2, lambda ranks: task(ranks, mailbox))
         assert results == [None, None]
-        return storage, ledger, desk.answers
+        return storage, ledger, mailbox.answers
 
     return take
 

@@ -11,7 +11,7 @@ from trainers.directions.backends import cpu_kernels as kernels_cpu
 from trainers.directions.backends import torch_ops as apply_torch
 
 SIZES = [1, 3, 4, 5, 31, 32, 33, 127, 128, 129, 1025, 8191, 8192, 8193, 70_001, 200_003]
-KINDS = ["gaussian", "rademacher"]
+DIRECTION_KINDS = ["gaussian", "rademacher"]
 NAME = "model.layers.0.mlp.up_proj.weight"
 BACKENDS = {"cpu": apply_cpu, "torch": apply_torch}
 
@@ -43,7 +43,7 @@ def specified(master: torch.Tensor, terms: list[tuple[Direction, float]], name: 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", DIRECTION_KINDS)
 def test_write_perturbed_has_the_bits_of_the_specification(kind, dtype, backend):
     for size in SIZES:
         master = weights(size)
@@ -78,7 +78,7 @@ def test_chunks_meet_without_a_seam(backend, monkeypatch):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", DIRECTION_KINDS)
 @pytest.mark.parametrize(
     "kinds", [["gaussian"], ["rademacher"], ["rademacher"] * 5, ["gaussian", "rademacher"] * 2 + ["gaussian"]]
 )
@@ -116,7 +116,7 @@ def test_only_large_float32_weights_are_streamed():
     assert apply_cpu._writer(large.half(), direction("rademacher")) is kernels_cpu.write_float16
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", DIRECTION_KINDS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_rounding_to_half_precision_is_that_of_torch_at_its_edges(dtype, kind):
     bits = torch.arange(0, 2**31, 8_191, dtype=torch.int64).to(torch.int32)  # every exponent, subnormal to NaN

@@ -13,7 +13,7 @@ from scipy import stats
 from trainers.directions import Direction, direction_values
 
 NUM = 1_000_000
-KINDS = ("gaussian", "rademacher")
+DIRECTION_KINDS = ("gaussian", "rademacher")
 
 
 def draw(
@@ -66,7 +66,7 @@ def test_rademacher_signs_are_balanced_in_every_bit_position():
     assert abs(signs.mean()) < 5 / np.sqrt(signs.size)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", DIRECTION_KINDS)
 def test_elements_of_a_tensor_are_uncorrelated(kind):
     """Lags within and across blocks: |correlation| below 5 / sqrt(n), false alarm 6e-7 a lag; for z² as well."""
     values = draw(kind)
@@ -76,7 +76,7 @@ def test_elements_of_a_tensor_are_uncorrelated(kind):
         assert abs((squares[:-lag] * squares[lag:]).mean()) < 5 / np.sqrt(NUM - lag)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", DIRECTION_KINDS)
 def test_directions_of_different_keys_are_independent(kind):
     """Equal-shaped tensors under other names, steps, indices, seeds: every pair below 5 / sqrt(n), false alarm 6e-7."""
     draws = {

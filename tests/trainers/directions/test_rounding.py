@@ -12,7 +12,7 @@ from trainers.directions.rounding import Rounding, rounded, rounding_bits
 from trainers.directions.sparse import add_kept
 
 SIZES = [1, 7, 8, 9, 127, 2049, 8191, 8193, 300_007]
-KINDS = ["gaussian", "rademacher"]
+DIRECTION_KINDS = ["gaussian", "rademacher"]
 NAME = "model.layers.0.mlp.up_proj.weight"
 BACKENDS = {"cpu": apply_cpu, "torch": rounding_torch}
 ULP = 2.0**-7  # of a bfloat16 in [1, 2)
@@ -70,7 +70,7 @@ def test_a_nan_of_any_payload_stays_one():
     assert target.isnan().all()
     for backend in BACKENDS.values():
         master = torch.tensor([0x7FFF, -1, 0x7F81] * 100, dtype=torch.int16).view(torch.bfloat16)
-        backend.add_rounded([(NAME, master)], terms_of(KINDS), Rounding(1, 0))
+        backend.add_rounded([(NAME, master)], terms_of(DIRECTION_KINDS), Rounding(1, 0))
         assert (master.view(torch.int16) == 0x7FC0).all()  # one of them, so that all machines agree
 
 
@@ -134,7 +134,7 @@ def test_low_rank_directions_and_odd_shapes(shape):
 
 
 def test_elements_of_a_mask_are_rounded_by_the_bits_of_their_places():
-    terms, rounding = terms_of(KINDS), Rounding(4, 1)
+    terms, rounding = terms_of(DIRECTION_KINDS), Rounding(4, 1)
     master, indices = weights(70_001), torch.arange(3, 70_001, 7)
     expected = master.clone()
     expected[indices] = specified(master, terms, rounding)[indices]
@@ -153,7 +153,7 @@ def test_whole_tensors_are_stored_by_the_same_bits(monkeypatch):
 
 @pytest.mark.parametrize("device", ["cpu", "mps"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", DIRECTION_KINDS)
 def test_a_probe_reads_a_bfloat16_master(kind, dtype, device, monkeypatch):
     from trainers.directions import apply
 
@@ -169,7 +169,7 @@ def test_a_probe_reads_a_bfloat16_master(kind, dtype, device, monkeypatch):
 
 
 def test_masters_of_the_wrong_type_are_refused_before_anything_moves():
-    half, terms = torch.ones(4).bfloat16(), terms_of(KINDS)
+    half, terms = torch.ones(4).bfloat16(), terms_of(DIRECTION_KINDS)
     with pytest.raises(ValueError, match="must be a contiguous bfloat16 tensor here"):
         add_rounded({"a": half, "b": torch.ones(4)}, terms, Rounding(1, 0))
     with pytest.raises(ValueError, match="must be a contiguous float32 tensor here"):

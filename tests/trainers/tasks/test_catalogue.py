@@ -8,7 +8,7 @@ from tests.support.models import tokenizer as small_tokenizer
 from trainers.config import RunConfig
 from trainers.data.prompts import PromptEncoder, public_examples
 from trainers.data.sources import check_source, read_rows
-from trainers.tasks.catalogue import find
+from trainers.tasks.catalogue import find_task
 from trainers.tasks.catalogue_entries import TASKS
 from trainers.tasks.task import CAUSAL, CLASSES, MASKED
 
@@ -183,7 +183,7 @@ def test_data_come_from_the_hub_unless_a_file_is_named():
     assert configured("mnli", MASKED).data.train == "hub:nyu-mll/glue/mnli:train"
     assert configured("mnli", MASKED).data.validation == "hub:nyu-mll/glue/mnli:validation_matched"
     for name in TASKS:
-        for source in find(name).sources().values():
+        for source in find_task(name).sources().values():
             check_source(source, ["text"])  # spelt as the hub wants it
     local = configured("mnli", MASKED, data={"train": "mine.tsv", "num_examples": 99}).data
     assert (local.train, local.validation) == ("mine.tsv", None)

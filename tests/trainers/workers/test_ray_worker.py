@@ -23,13 +23,13 @@ from trainers.workers.ranks import Ranks
 )
 def test_what_an_earlier_group_leaves_behind_ends_no_run(monkeypatch, error, ends_the_run):
     left = []
-    desk = SimpleNamespace(error=SimpleNamespace(remote=lambda: None), fail=SimpleNamespace(remote=left.append))
+    mailbox = SimpleNamespace(error=SimpleNamespace(remote=lambda: None), fail=SimpleNamespace(remote=left.append))
     monkeypatch.setattr(ray_worker, "_meet", lambda config: Ranks())
     monkeypatch.setattr(ray_worker.ray, "get", lambda answer: answer)
 
-    def errand(ranks, desk):
+    def task(ranks, mailbox):
         raise error
 
     with pytest.raises(type(error)):
-        ray_worker._live(errand, None, desk)
+        ray_worker._live(task, None, mailbox)
     assert left == ([error] if ends_the_run else [])

@@ -21,7 +21,7 @@ import torch
 from trainers.directions.backends import cpu_kernels as kernels_cpu
 from trainers.directions.backends import cpu_rounding as kernels_rounding
 from trainers.directions.backends.cpu_streaming import ALIGNMENT
-from trainers.directions.counter import Direction, stream
+from trainers.directions.counter import Direction, Float32Directions, stream
 from trainers.directions.rounding import Rounding
 
 CHUNK = 1 << 18  # elements that one thread takes at a time; a multiple of 128
@@ -29,7 +29,6 @@ MIN_PARALLEL = 1 << 17  # elements below which waking a thread costs more than i
 MIN_STREAMED = 1 << 19  # elements; fewer are written through the caches
 
 Task = tuple[Any, ...]  # kernel, start, stop, arrays
-Terms = Sequence[tuple[Direction, np.float32]]
 
 _WRITERS = {
     torch.float32: kernels_cpu.write_float32,
@@ -44,7 +43,10 @@ _WRITERS_FROM_BFLOAT16 = {
 
 
 def write_perturbed(
-    tensors: Iterable[tuple[str, torch.Tensor, torch.Tensor]], direction: Direction, scale: np.float32, update: Terms
+    tensors: Iterable[tuple[str, torch.Tensor, torch.Tensor]],
+    direction: Direction,
+    scale: np.float32,
+    update: Float32Directions,
 ) -> None:
     """Add the update to master, write live ← master + scale · z for every (name, live, master), checked by `apply`."""
     terms, tasks = [*update, (direction, scale)], []
@@ -54,7 +56,7 @@ def write_perturbed(
     _run(tasks)
 
 
-def add_directions(masters: Iterable[tuple[str, torch.Tensor]], terms: Terms) -> None:
+def add_directions(masters: Iterable[tuple[str, torch.Tensor]], terms: Float32Directions) -> None:
     """Add every coefficient · z to master for every (name, master), as checked by `apply.add_directions`."""
     tasks = []
     for name, master in masters:
@@ -62,7 +64,7 @@ def add_directions(masters: Iterable[tuple[str, torch.Tensor]], terms: Terms) ->
     _run(tasks)
 
 
-def add_rounded(masters: Iterable[tuple[str, torch.Tensor]], terms: Terms, rounding: Rounding) -> None:
+def add_rounded(masters: Iterable[tuple[str, torch.Tensor]], terms: Float32Directions, rounding: Rounding) -> None:
     """Add every coefficient · z to each bfloat16 (name, master) in float32 and round once, checked by `apply`."""
     tasks = []
     for name, master in masters:
@@ -80,7 +82,7 @@ def _writer(live: torch.Tensor, direction: Direction) -> Callable[..., None]:
     return _WRITERS[live.dtype]
 
 
-def _arrays(terms: Terms, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _arrays(terms: Float32Directions, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return streams uint64 [K, 4], whether each is Gaussian bool [K], and factors float32 [K]."""
     streams = np.array([stream(direction, name) for direction, _ in terms], np.uint64)
     are_gaussian = np.array([direction.kind != "rademacher" for direction, _ in terms])

@@ -22,6 +22,7 @@ from trainers.directions.counter import (
     WEYL,
     WORDS_PER_BLOCK,
     Direction,
+    Float32Directions,
     Stream,
     low_rank_factors,
     low_rank_scale,
@@ -31,12 +32,13 @@ from trainers.directions.counter import (
 CHUNK = 1 << 20  # elements, a multiple of 128
 _LOW_32 = 0xFFFFFFFF
 
-Terms = Sequence[tuple[Direction, np.float32]]
-
 
 @torch.no_grad()
 def write_perturbed(
-    tensors: Iterable[tuple[str, torch.Tensor, torch.Tensor]], direction: Direction, scale: np.float32, update: Terms
+    tensors: Iterable[tuple[str, torch.Tensor, torch.Tensor]],
+    direction: Direction,
+    scale: np.float32,
+    update: Float32Directions,
 ) -> None:
     """Add the update to master, write live ← master + scale · z for every (name, live, master), checked by `apply`."""
     for name, live, master in tensors:
@@ -48,7 +50,7 @@ def write_perturbed(
 
 
 @torch.no_grad()
-def add_directions(masters: Iterable[tuple[str, torch.Tensor]], terms: Terms) -> None:
+def add_directions(masters: Iterable[tuple[str, torch.Tensor]], terms: Float32Directions) -> None:
     """Add every coefficient · z to master for every (name, master), as checked by `apply.add_directions`."""
     for name, master in masters:
         flat = master.view(-1)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-import numpy as np
 import torch
 
 from trainers.directions.backends import torch_ops as apply_torch
-from trainers.directions.counter import Direction
+from trainers.directions.counter import Float32Directions
 from trainers.directions.rounding import NAN, PER_BLOCK, Rounding
 
 
 @torch.no_grad()
-def add_rounded(
-    masters: Iterable[tuple[str, torch.Tensor]], terms: Sequence[tuple[Direction, np.float32]], rounding: Rounding
-) -> None:
+def add_rounded(masters: Iterable[tuple[str, torch.Tensor]], terms: Float32Directions, rounding: Rounding) -> None:
     """Add every coefficient · z to each bfloat16 (name, master) in float32 and round once, checked by `apply`."""
     for name, master in masters:
         flat = master.view(-1)

@@ -15,9 +15,8 @@ import torch
 
 from trainers.directions.backends import torch_ops as apply_torch
 from trainers.directions.backends.triton_kernels import TILE, one_pass
-from trainers.directions.counter import Direction, stream
+from trainers.directions.counter import Direction, Float32Directions, stream
 
-Terms = Sequence[tuple[Direction, np.float32]]
 OPTIONS = {"enable_fp_fusion": False}  # a fused product and sum is rounded once, where all others round twice
 _SLICE = 3 * TILE + 37  # elements that the proof looks at: whole tiles, and one in part
 _GAUSSIAN_TOLERANCE = 1e-6  # of values of order 1, should a device round a square root or a product in its own way
@@ -25,7 +24,10 @@ _GAUSSIAN_TOLERANCE = 1e-6  # of values of order 1, should a device round a squa
 
 @torch.no_grad()
 def write_perturbed(
-    tensors: Iterable[tuple[str, torch.Tensor, torch.Tensor]], direction: Direction, scale: np.float32, update: Terms
+    tensors: Iterable[tuple[str, torch.Tensor, torch.Tensor]],
+    direction: Direction,
+    scale: np.float32,
+    update: Float32Directions,
 ) -> None:
     """Add the update to master, write live ← master + scale · z for every (name, live, master), checked by `apply`."""
     *before, last = _runs([*update, (direction, scale)])
@@ -36,7 +38,7 @@ def write_perturbed(
 
 
 @torch.no_grad()
-def add_directions(masters: Iterable[tuple[str, torch.Tensor]], terms: Terms) -> None:
+def add_directions(masters: Iterable[tuple[str, torch.Tensor]], terms: Float32Directions) -> None:
     """Add every coefficient · z to master for every (name, master), as checked by `apply.add_directions`."""
     listed = [(name, master, master) for name, master in masters]
     for run in _runs(terms):
@@ -52,7 +54,7 @@ def verify(device: torch.device) -> None:
     master = torch.linspace(-1.0, 1.0, _SLICE, device=device)
     for kind in ("rademacher", "gaussian"):
         directions = [Direction(11, 2, index, kind) for index in range(3)]
-        update: Terms = [(direction, np.float32(1e-3)) for direction in directions[1:]]
+        update: Float32Directions = [(direction, np.float32(1e-3)) for direction in directions[1:]]
         found = [
             _both(backend, master, directions[0], update) for backend in (write_perturbed, apply_torch.write_perturbed)
         ]
@@ -66,13 +68,15 @@ def verify(device: torch.device) -> None:
             )
 
 
-def _both(backend: Any, master: torch.Tensor, direction: Direction, update: Terms) -> tuple[torch.Tensor, torch.Tensor]:
+def _both(
+    backend: Any, master: torch.Tensor, direction: Direction, update: Float32Directions
+) -> tuple[torch.Tensor, torch.Tensor]:
     live, moved = torch.zeros_like(master), master.clone()
     backend([("slice", live, moved)], direction, np.float32(0.5), update)
     return live, moved
 
 
-def _runs(terms: Terms) -> Iterator[list[tuple[Direction, np.float32]]]:
+def _runs(terms: Float32Directions) -> Iterator[list[tuple[Direction, np.float32]]]:
     """Yield the terms in their order, those of one kind that follow each other together."""
     for _, run in groupby(terms, key=lambda term: _is_gaussian(term[0])):
         yield list(run)
@@ -82,7 +86,7 @@ def _is_gaussian(direction: Direction) -> bool:
     return direction.kind != "rademacher"  # a vector under a low-rank direction is Gaussian
 
 
-def _launch(tensors: Sequence[tuple[str, torch.Tensor, torch.Tensor]], run: Terms, *, writes: bool) -> None:
+def _launch(tensors: Sequence[tuple[str, torch.Tensor, torch.Tensor]], run: Float32Directions, *, writes: bool) -> None:
     """Take one pass over every (name, live, master); keys and factors of all go to the device at once."""
     if not tensors:
         return
@@ -106,7 +110,7 @@ def _launch(tensors: Sequence[tuple[str, torch.Tensor, torch.Tensor]], run: Term
             )
 
 
-def _keys(run: Terms, name: str) -> np.ndarray:
+def _keys(run: Float32Directions, name: str) -> np.ndarray:
     """Return int64 [terms, 3]: the two key words as one, and the upper words of the counter."""
     streams = [stream(direction, name) for direction, _ in run]
     rows = [(key0 | key1 << 32, upper0, upper1) for key0, key1, upper0, upper1 in streams]

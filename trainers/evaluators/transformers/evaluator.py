@@ -17,7 +17,8 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from trainers.config import ModelConfig, PerformanceConfig
-from trainers.evaluators.base import Example, Point, Probe, Terms
+from trainers.directions import WeightedDirections
+from trainers.evaluators.base import Example, OutputPoint, Probe
 from trainers.evaluators.loading import load_model, rounded_to, trainable_parameters
 from trainers.evaluators.parameters import Parameters
 from trainers.evaluators.rows import Row, rows_of
@@ -127,12 +128,12 @@ class TransformersEvaluator:
             )
 
     @torch.inference_mode()
-    def apply(self, update: Terms, *, momentum: float = 0.0) -> None:
+    def apply(self, update: WeightedDirections, *, momentum: float = 0.0) -> None:
         """Move θ to θ + Σ coefficient · z(direction), in the order given, or by the velocity (`Parameters.add`)."""
         self.parameters.add(update, momentum=momentum)
 
     @torch.inference_mode()
-    def public_outputs(self, points: Sequence[Point]) -> list[float]:
+    def public_outputs(self, points: Sequence[OutputPoint]) -> list[float]:
         """Return the mean logit for a row of one constant token at each point; θ is unchanged."""
         (constant,) = self.prepare([self._constant])
         outputs = []

@@ -15,7 +15,8 @@ import numpy as np
 from transformers import AutoConfig, PreTrainedTokenizerBase
 
 from trainers.config import ModelConfig, PerformanceConfig
-from trainers.evaluators.base import Example, Point, Probe, Terms
+from trainers.directions import WeightedDirections
+from trainers.evaluators.base import Example, OutputPoint, Probe
 from trainers.evaluators.scores import losses_of
 from trainers.evaluators.vllm.engine import longest_row, start_engine, stop_engine
 from trainers.evaluators.vllm.generation import generate_lines
@@ -86,7 +87,7 @@ class VllmEvaluator:
         """Return the loss of every example at every probe, nats, float64 [len(probes), len(batch)]; θ is unchanged."""
         if not (batch and probes):
             return np.empty((len(probes), len(batch)))
-        self._require_room(batch)
+        self._require_positions(batch)
         if not self._reference:
             return self._call("probe", list(batch), list(probes))
         scores: list[list[np.ndarray]] = []
@@ -104,7 +105,7 @@ class VllmEvaluator:
 
     def generate(self, batch: Sequence[Example], max_new_tokens: int) -> list[str]:
         """Return each prompt's likeliest continuation at θ, token by token, to the end of its line."""
-        self._require_room(batch)
+        self._require_positions(batch)
         (adapter,) = self._call("show", None)
         return generate_lines(
             self._engine,
@@ -115,11 +116,11 @@ class VllmEvaluator:
             adapter=adapter,
         )
 
-    def public_outputs(self, points: Sequence[Point]) -> list[float]:
+    def public_outputs(self, points: Sequence[OutputPoint]) -> list[float]:
         """Return the mean logit for a row of one constant token at each point; θ is unchanged."""
         return self._call("outputs", self._constant, list(points)) if points else []
 
-    def apply(self, update: Terms, *, momentum: float = 0.0) -> None:
+    def apply(self, update: WeightedDirections, *, momentum: float = 0.0) -> None:
         """Move θ to θ + Σ coefficient · z(direction), in the order given, or by the velocity (`Parameters.add`)."""
         self._rpc("zo_parameters", "add", tuple(update), momentum=momentum)
 
@@ -140,14 +141,14 @@ class VllmEvaluator:
         """Return each example's scores at θ, float64 [options]."""
         if not batch:
             return []
-        self._require_room(batch)
+        self._require_positions(batch)
         return self._reference_scores(batch, None)[0] if self._reference else self._call("scores", list(batch))
 
     def _reference_scores(self, batch: Sequence[Example], probes: Sequence[Probe] | None) -> list[list[np.ndarray]]:
         """Return scores at as many probes as the engine can see at once, the first ones, or at θ."""
         return reference_scores(self._engine, batch, self._call("show", probes and list(probes)))
 
-    def _require_room(self, batch: Sequence[Example]) -> None:
+    def _require_positions(self, batch: Sequence[Example]) -> None:
         """Refuse a row that has no place, here and not inside the engine; how long it is is not told.
 
         Raises:

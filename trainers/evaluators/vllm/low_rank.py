@@ -15,11 +15,12 @@ from typing import Any
 
 import torch
 
+from trainers.directions import WeightedDirections
 from trainers.directions.backends.torch_ops import low_rank_tensors
 from trainers.directions.counter import low_rank_scale
-from trainers.evaluators.base import Probe, Terms
+from trainers.evaluators.base import Probe
 from trainers.evaluators.parameters import checked
-from trainers.evaluators.vllm.slots import Pair, Slots, without_adapters
+from trainers.evaluators.vllm.slots import AdapterSlots, Pair, without_adapters
 from trainers.evaluators.vllm.weights import FullWeights, Shown
 
 _SUFFIX = ".weight"
@@ -43,7 +44,7 @@ class LowRankWeights(FullWeights):
             super().__init__(runner, weights, seed)
         self._shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
         self._rank, self._device = rank, runner.device
-        self._slots = Slots(runner, rank)
+        self._slots = AdapterSlots(runner, rank)
         self._slots.require(name.removesuffix(_SUFFIX) for name in weights)
 
     def probed(self, probes: Sequence[Probe]) -> Iterator[Shown]:
@@ -62,7 +63,7 @@ class LowRankWeights(FullWeights):
         directions = [direction for direction, _ in probe.terms]
         return all(z.is_low_rank for z in directions) and sum(z.rank for z in directions) <= self._rank
 
-    def _pair(self, terms: Terms, part: str) -> Pair | None:
+    def _pair(self, terms: WeightedDirections, part: str) -> Pair | None:
         name = part + _SUFFIX
         if name not in self._shapes:
             return None

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from trainers.directions import Direction
-from trainers.evaluators.base import Terms
+from trainers.directions import Direction, WeightedDirections
 
 
 class VllmParameters:
@@ -40,7 +39,7 @@ class VllmParameters:
         self._rpc("zo_parameters", "pull", share)
 
     def restrict(
-        self, scores: Terms, *, signed: bool, keep: float, per_tensor: bool = False, nested: bool = False
+        self, scores: WeightedDirections, *, signed: bool, keep: float, per_tensor: bool = False, nested: bool = False
     ) -> None:
         """Let directions move only the share `keep` of highest score (`Parameters.restrict`)."""
         self._rpc(

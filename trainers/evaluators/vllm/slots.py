@@ -13,14 +13,14 @@ Pair = tuple[torch.Tensor, torch.Tensor]
 """A [rank, inputs] and B [outputs, rank] of one matrix: an input x adds B A x to its output."""
 
 
-class Slot(NamedTuple):
+class AdapterSlot(NamedTuple):
     """A place for one adapter, and the adapter that requests name to be read with what is there."""
 
     index: int
     adapter: LoRARequest
 
 
-class Slots:
+class AdapterSlots:
     """All slots of an engine.
 
     Args:
@@ -49,12 +49,12 @@ class Slots:
                     "use performance.evaluator transformers."
                 )
 
-    def groups(self, count: int) -> Iterator[list[tuple[int, Slot]]]:
+    def groups(self, count: int) -> Iterator[list[tuple[int, AdapterSlot]]]:
         """Yield numbers below `count` with a slot each, as many at a time as there are slots."""
         for start in range(0, count, len(self._slots)):
             yield list(zip(range(start, count), self._slots, strict=False))
 
-    def fill(self, slots: Sequence[Slot], pair_of: Callable[[int, str], Pair | None]) -> None:
+    def fill(self, slots: Sequence[AdapterSlot], pair_of: Callable[[int, str], Pair | None]) -> None:
         """Put the factors of every module into slots, one module after the other.
 
         Args:
@@ -82,11 +82,11 @@ def without_adapters(runner: Any) -> Iterator[None]:
             runner.model.set_submodule(name, module)
 
 
-def _registered(lora_manager: Any, rank: int) -> Iterator[Slot]:
+def _registered(lora_manager: Any, rank: int) -> Iterator[AdapterSlot]:
     """Register an empty adapter for each slot; requests name them from then on."""
     manager = lora_manager._adapter_manager
     for number in range(1, manager.lora_slots + 1):
         adapter = LoRARequest(f"probe-{number}", number, "in memory")
         lora_manager.add_dummy_lora(adapter, rank=rank)
         manager.activate_adapter(number)
-        yield Slot(manager.lora_index_to_id.index(number), adapter)
+        yield AdapterSlot(manager.lora_index_to_id.index(number), adapter)

@@ -16,7 +16,7 @@ from trainers.config import ModelConfig
 from trainers.evaluators.base import Probe
 from trainers.evaluators.parameters import Parameters
 from trainers.evaluators.vllm.segments import lay_out
-from trainers.evaluators.vllm.slots import Pair, Slots
+from trainers.evaluators.vllm.slots import AdapterSlots, Pair
 
 Write = Callable[[], None]
 Shown = list[tuple[int, Any]]
@@ -68,7 +68,7 @@ class AdapterWeights:
         self._live = {name: tensor.to(dtype, copy=True) for name, tensor in weights.items()}
         self.parameters = Parameters(self._live, weights, seed=seed)
         self._scale = config.lora.alpha / config.lora.rank
-        self._slots = Slots(runner, config.lora.rank)
+        self._slots = AdapterSlots(runner, config.lora.rank)
         self._slots.require(name.removeprefix(_PREFIX).rsplit(".", 2)[0] for name in weights)
 
     def probed(self, probes: Sequence[Probe]) -> Iterator[Shown]:

@@ -23,7 +23,7 @@ from vllm.distributed import get_tensor_model_parallel_rank
 from vllm.model_executor.layers import utils as layer_utils
 
 from trainers.config import ModelConfig
-from trainers.evaluators.base import Example, Point, Probe
+from trainers.evaluators.base import Example, OutputPoint, Probe
 from trainers.evaluators.loading import load_model, rounded_to, trainable_parameters
 from trainers.evaluators.rows import FIXED_TOKENS, rows_of
 from trainers.evaluators.scores import losses_of
@@ -134,7 +134,7 @@ class WorkerModel:
         """Return the number of parameters that directions move."""
         return self.parameters.count
 
-    def outputs(self, constant: Example, points: Sequence[Point]) -> list[float] | None:
+    def outputs(self, constant: Example, points: Sequence[OutputPoint]) -> list[float] | None:
         """Return the mean logit for a constant row at each point."""
         (row,) = rows_of([constant])
         found = []

@@ -25,7 +25,8 @@ GAUSSIAN, RADEMACHER = Direction(1, 2, 3, "gaussian"), Direction(1, 2, 3, "radem
 IN_ANOTHER_PROCESS = """
 import hashlib, os, resource, sys
 import numpy, torch
-from trainers.directions import Direction, apply_cpu
+from trainers.directions import Direction
+from trainers.directions.backends import cpu as apply_cpu
 from trainers.directions.apply import add_directions, write_perturbed
 
 def digest():

@@ -190,13 +190,13 @@ def test_adapters_on_a_gpu_round_alike_in_half_precision_and_batch_invariant_alo
 def test_what_a_search_may_choose_besides_adapters_is_proved_too(project, monkeypatch, direction, laws):
     proved = []
 
-    def prove(evaluator, examples, probes, *, max_tokens):
+    def self_test(evaluator, examples, probes, *, max_tokens):
         proved.append(probes[0].direction.kind)
         return 1e-7 * len(proved)
 
     monkeypatch.setattr("trainers.workspace.load_evaluator", lambda config, tokenizer: Mock(parameter_count=9))
     monkeypatch.setattr("trainers.workspace.public_examples", lambda *_: [])
-    monkeypatch.setattr("trainers.workspace.prove", prove)
+    monkeypatch.setattr("trainers.workspace.self_test", self_test)
     settings = {**project, "performance": {**project["performance"], "evaluator": "vllm"}}
     settings["model"] = {**project["model"], "trainable": "all-linear"}
     settings["method"] = {**project["method"], "direction": direction}

@@ -7,7 +7,7 @@ to probe made-up public examples, alone and together, and look.
 
 What remains is rounding: in float32, and in vLLM unless `performance.vllm.batch_invariant` asks for kernels that do not
 do it, a loss changes in its last digits with its neighbours. It is measured here, compared with the clip by
-`require_resolved`, and named in the statement, which also says which evaluator and mode were used.
+`require_above_rounding`, and named in the statement, which also says which evaluator and mode were used.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ MAX_COUPLING = 1e-4  # nats, of losses of order 1: float32 rounds a hundred time
 MAX_ROUNDING = 0.1  # of the clip norm, that rounding may move the sum of a whole batch by
 
 
-def prove(evaluator: LossEvaluator, examples: Sequence[Example], probes: Sequence[Probe], *, max_tokens: int) -> float:
+def self_test(
+    evaluator: LossEvaluator, examples: Sequence[Example], probes: Sequence[Probe], *, max_tokens: int
+) -> float:
     """Check that probes move the losses, leave θ as it was bit for bit, and see each example alone.
 
     Args:
@@ -56,7 +58,7 @@ def prove(evaluator: LossEvaluator, examples: Sequence[Example], probes: Sequenc
     return rounding
 
 
-def require_resolved(rounding: float, plan: MechanismPlan, smoothing: float) -> None:
+def require_above_rounding(rounding: float, plan: MechanismPlan, smoothing: float) -> None:
     """Refuse a perturbation so small that rounding, divided by it, would rival the clip.
 
     An example's difference is its losses' over 2λ, so rounding by r nats moves it by up to r/λ; over a batch and K
@@ -76,7 +78,7 @@ def require_resolved(rounding: float, plan: MechanismPlan, smoothing: float) -> 
         )
 
 
-def require_room(evaluator: LossEvaluator, examples: Sequence[Example]) -> None:
+def require_positions(evaluator: LossEvaluator, examples: Sequence[Example]) -> None:
     """Check that the longest row, prompt and continuation together, has a place in the model.
 
     A run that found out when it draws that row would end there, and by that tell who was drawn. What is evaluated is a
