@@ -15,7 +15,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -76,7 +75,7 @@ def project(folder: Path, name: str, num_trials: int) -> dict[str, Any]:
 def warm_starts(folder: Path, num_trials: int) -> list[float]:
     """Return the seconds from each trial's last release to the next one's log, of a sweep on one lane."""
     plan = make_plan(load_sweep(project(folder, "lanes", num_trials)))
-    run_sweep(plan, Console(quiet=True))
+    run_sweep(plan)
     trials = storage_of(plan.config).trials_folder
     folders = [trials / f"{number:03d}" for number in range(num_trials)]
     return [later.stat().st_ctime - (earlier / LOG_NAME).stat().st_mtime for earlier, later in pairwise(folders)]

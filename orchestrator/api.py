@@ -20,10 +20,9 @@ from orchestrator.config.loading import load_run, load_sweep
 from trainers.config import RunConfig
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from orchestrator.planning.plan import Plan
     from orchestrator.storage.results import RunResult, SweepResult
+    from orchestrator.sweep.monitor import Monitor
 
 Source = str | Path | Mapping[str, Any] | RunConfig
 
@@ -55,15 +54,19 @@ class Sweep:
             self._plan = make_plan(self.config)
         return self._plan
 
-    def run(self, console: Console | None = None) -> SweepResult:
+    def run(self, monitor: Monitor | None = None) -> SweepResult:
         """Run all trials and export the best model; a sweep that was killed goes on.
+
+        Args:
+            monitor: is told how the trials go; nothing is printed.
 
         Raises:
             BudgetExceeded, ValueError: before anything is charged.
         """
         from orchestrator.sweep.driver import run_sweep
+        from orchestrator.sweep.monitor import SILENT
 
-        return run_sweep(self.plan(), console or _quiet())
+        return run_sweep(self.plan(), monitor or SILENT)
 
 
 def plan(source: Source, overrides: Sequence[str] = ()) -> Plan:
@@ -75,25 +78,21 @@ def plan(source: Source, overrides: Sequence[str] = ()) -> Plan:
     return make_plan(load_sweep(found, overrides) if "search" in found else load_run(found, overrides))
 
 
-def train(source: Source, overrides: Sequence[str] = (), console: Console | None = None) -> RunResult:
+def train(source: Source, overrides: Sequence[str] = (), monitor: Monitor | None = None) -> RunResult:
     """Take one run to its end and export the model; a run that was killed goes on from its release log.
 
-    Of a sweep's configuration the `search` section is left out, as in its file.
+    Of a sweep's configuration the `search` section is left out, as in its file. A `monitor` is told how the run goes;
+    nothing is printed.
 
     Raises:
         ConfigError, BudgetExceeded, ValueError: before anything is charged.
     """
     from orchestrator.planning.plan import make_plan
+    from orchestrator.sweep.monitor import SILENT
     from orchestrator.sweep.single_run import run_training
 
-    return run_training(make_plan(load_run(_mapping(source), overrides)), console or _quiet())
+    return run_training(make_plan(load_run(_mapping(source), overrides)), monitor or SILENT)
 
 
 def _mapping(source: Source) -> str | Path | Mapping[str, Any]:
     return source.model_dump() if isinstance(source, RunConfig) else source
-
-
-def _quiet() -> Console:
-    from rich.console import Console
-
-    return Console(quiet=True)

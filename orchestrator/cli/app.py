@@ -200,6 +200,7 @@ def _dry(config: RunConfig, dry_run: bool) -> bool:
 
 def _carry_out(config: RunConfig, output: Format) -> None:
     """Plan a run or sweep, say so, take it to its end, and print the result."""
+    from orchestrator.cli.views.live import LiveView
     from orchestrator.cli.views.summary import run_summary, sweep_summary
     from orchestrator.planning.plan import make_plan
     from orchestrator.storage.results import result_json
@@ -209,12 +210,12 @@ def _carry_out(config: RunConfig, output: Format) -> None:
     if isinstance(config, SweepConfig):
         from orchestrator.sweep.driver import run_sweep
 
-        result = run_sweep(made, progress_console())
+        result = run_sweep(made, LiveView(progress_console()))
         print_result(output, lambda: result_json(result), lambda width: sweep_summary(result, config, width))
     else:
         from orchestrator.sweep.single_run import run_training
 
-        done = run_training(made, progress_console())
+        done = run_training(made, LiveView(progress_console()))
         print_result(output, lambda: result_json(done), lambda width: run_summary(done, width, config.metric))
 
 

@@ -16,6 +16,7 @@ from ray.exceptions import RayTaskError
 
 from orchestrator.privacy.errors import LedgerCorruptError, LedgerUnreachable
 from orchestrator.storage.trials import TrialRow, best_of
+from orchestrator.sweep.monitor import SILENT, Monitor, copy_of
 from trainers.mechanism.release_log import LogUnwritable
 
 
@@ -48,14 +49,19 @@ MAX_LOSSES = 20  # of a trial's lane, with its process or its node
 class Board(tune.Callback):
     """Collects trials from Tune's events; `rows` is in the order of trial numbers, after those that ended earlier."""
 
-    def __init__(self, ended: Sequence[TrialRow] = ()) -> None:
+    def __init__(self, ended: Sequence[TrialRow] = (), monitor: Monitor = SILENT) -> None:
         self._rows = {row.number: row for row in ended}
+        self._monitor = monitor
         self._own_failures: Counter[int] = Counter()
 
     @property
     def rows(self) -> list[TrialRow]:
         """All trials that have started."""
         return [self._rows[number] for number in sorted(self._rows)]
+
+    def copies(self) -> list[TrialRow]:
+        """Return copies of all rows, for a monitor."""
+        return [copy_of(row) for row in self.rows]
 
     def best(self) -> TrialRow | None:
         """Return the complete trial with the highest last score (the first of equals), or None."""
@@ -67,7 +73,9 @@ class Board(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Enter a trial that starts or starts again."""
-        self._row(trial).state = "running"
+        row = self._row(trial)
+        row.state = "running"
+        self._monitor.on_trial_start(copy_of(row))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -83,12 +91,14 @@ class Board(tune.Callback):
             row.scores[position:] = [result["score"]]
         if result["finished"]:
             row.state = "complete" if math.isfinite(result["score"]) else "failed"
+        self._monitor.on_score(copy_of(row))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Note the end of a trial; one that had not finished was stopped by the scheduler."""
         row = self._row(trial)
         if row.state == "running":
             row.state = "stopped early"
+        self._monitor.on_trial_end(copy_of(row))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """End the sweep where the ledger (away for all its patience, or set back) or a full disk ended a trial.
@@ -108,7 +118,9 @@ class Board(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Note a trial that failed for good."""
-        self._row(trial).state = "failed"
+        row = self._row(trial)
+        row.state = "failed"
+        self._monitor.on_trial_end(copy_of(row))
 
     def _row(self, trial: Any) -> TrialRow:
         values = dict(trial.config)

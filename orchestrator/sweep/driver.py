@@ -15,12 +15,10 @@ from typing import Any
 from ray import tune
 from ray.tune import TuneError
 from ray.tune.schedulers import ASHAScheduler
-from rich.console import Console
 
 from orchestrator.budget.accounted_run import holder_of, require_ledger_knows
 from orchestrator.budget.reservation import StandingReservation, reserve_plan
 from orchestrator.budget.statement import run_statement
-from orchestrator.cli.views.live import live_view
 from orchestrator.cluster.preflight import Demand
 from orchestrator.cluster.session import (
     cluster_session,
@@ -37,6 +35,7 @@ from orchestrator.storage.paths import Storage, storage_of, with_absolute_paths
 from orchestrator.storage.results import SweepResult, read_result, require_same_settings, write_config, write_result
 from orchestrator.sweep.board import MAX_LOSSES, Board, last_word
 from orchestrator.sweep.lane import Lane, lane_needs
+from orchestrator.sweep.monitor import SILENT, Monitor, WorkFacts, monitored
 from orchestrator.sweep.public_tuning import PublicRows, public_rows, require_public
 from orchestrator.sweep.rebuild import publish_best
 from orchestrator.sweep.single_run import take_private_run
@@ -70,7 +69,7 @@ class _Sweep:
         return demand_of(self.config, self.threads)
 
 
-def run_sweep(plan: Plan, console: Console) -> SweepResult:
+def run_sweep(plan: Plan, monitor: Monitor = SILENT) -> SweepResult:
     """Run all trials of a plan and export the best model.
 
     Raises:
@@ -88,11 +87,11 @@ def run_sweep(plan: Plan, console: Console) -> SweepResult:
         if sweep.tune_on is None:
             require_ledger_knows(reserved.ledger, storage)
         write_config(storage, config)
-        board = _all_trials(sweep, reserved, console)
+        board = _all_trials(sweep, reserved, monitor)
         best = board.best()
         score = None
         if best is not None and sweep.tune_on is not None:
-            score = take_private_run(sweep.plan, best.values, storage, console).score
+            score = take_private_run(sweep.plan, best.values, storage, monitor).score
         elif best is not None:
             where_it_fits(demand, publish_best, sweep.plan, storage, best)
         reserved.ledger.close(storage.name)
@@ -137,30 +136,38 @@ def _prepare(plan: Plan) -> _Sweep:
     return _Sweep(replace(plan, config=config), config, storage, threads, tune_on)
 
 
-def _all_trials(sweep: _Sweep, reserved: StandingReservation, console: Console) -> Board:
+def _all_trials(sweep: _Sweep, reserved: StandingReservation, monitor: Monitor) -> Board:
     """Run the trials that have not ended yet, and return all."""
     config, storage = sweep.config, sweep.storage
     num_trials = config.search.num_trials if storage.releases_trials else reserved.num_trials()
     search = open_search(config.search, config.name, reserved.ledger.url, storage.patience_s)
-    board = Board(search.ended_trials())
-    view = live_view(
-        console,
-        board,
-        sorted(config.search.parameters),
-        num_trials=num_trials,
-        num_steps=config.method.num_steps,
-        metric=config.metric,
-        steps_drawn=reserved.steps_drawn if sweep.tune_on is None else board.steps,
-    )
+    board = Board(search.ended_trials(), monitor if storage.releases_trials else SILENT)
     to_come = num_trials - len(board.rows)
     if to_come > 0:
-        with ray_session(cpus_at_once(config, sweep.threads)), view:
+        with ray_session(cpus_at_once(config, sweep.threads)), monitored(monitor, _facts(sweep, reserved, board)):
             _run_trials(sweep, search, board, to_come)
     search.close()
     for row in board.rows if sweep.tune_on is None else []:  # also failed trials, and those that an earlier process ran
         row.steps_charged = reserved.steps_drawn(holder_of(row.number))
         row.epsilon = sweep.plan.epsilon_after(sweep.plan.trial(row.values), row.steps_charged)
     return board
+
+
+def _facts(sweep: _Sweep, reserved: StandingReservation, board: Board) -> WorkFacts:
+    """Return what a monitor may know of the trials that begin: of a search of one winner, only its configuration."""
+    config = sweep.config
+    facts = WorkFacts(
+        "sweep",
+        config.name,
+        config.metric,
+        config.method.num_steps,
+        num_trials=None,
+        searched=sorted(config.search.parameters),
+    )
+    if not sweep.storage.releases_trials:
+        return facts
+    count_steps = reserved.steps_drawn if sweep.tune_on is None else board.steps
+    return replace(facts, num_trials=config.search.num_trials, ended=board.copies(), count_steps=count_steps)
 
 
 def _run_trials(sweep: _Sweep, search: TruthfulSearch, board: Board, to_come: int) -> None:

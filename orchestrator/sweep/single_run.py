@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from rich.console import Console
-
 from orchestrator.budget.accounted_run import RUN_HOLDER, open_accounted_run
 from orchestrator.budget.reservation import reserve_plan
 from orchestrator.budget.statement import run_statement
-from orchestrator.cli.views.live import run_view, steps_bar
 from orchestrator.cluster.session import cluster_session, demand_of, on_a_cluster, ray_session, where_it_fits
 from orchestrator.planning.plan import Plan
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.storage.paths import Storage, storage_of, with_absolute_paths
 from orchestrator.storage.progress import Pulse
 from orchestrator.storage.results import RunResult, require_same_settings, write_config, write_result
+from orchestrator.storage.trials import TrialRow
+from orchestrator.sweep.monitor import SILENT, Monitor, WorkFacts, monitored
 from trainers.config import RunConfig
 from trainers.mechanism.release_log import ReleasedSteps
 from trainers.run.base_run import LOG_NAME, Workspace, public_score
@@ -35,7 +34,12 @@ class Trained(NamedTuple):
     steps: int
     steps_charged: int
     zero_shot: float | None
-    scores: list[float | None]
+    points: list[tuple[int, float | None]]  # steps and score, each time the run was scored
+
+    @property
+    def scores(self) -> list[float | None]:
+        """The scores; None where there is no validation data or no token was left."""
+        return [score for _, score in self.points]
 
     @property
     def score(self) -> float | None:
@@ -43,7 +47,7 @@ class Trained(NamedTuple):
         return self.scores[-1]
 
 
-def run_training(plan: Plan, console: Console) -> RunResult:
+def run_training(plan: Plan, monitor: Monitor = SILENT) -> RunResult:
     """Take the planned steps, going on where an earlier call stopped, and export the model.
 
     Raises:
@@ -57,7 +61,7 @@ def run_training(plan: Plan, console: Console) -> RunResult:
     check_inputs(config)
     with storage.lock(), cluster_session(config, demand_of(config), storage):
         require_same_settings(storage, config)
-        trained = take_private_run(plan, {}, storage, console)
+        trained = take_private_run(plan, {}, storage, monitor)
         reserved = reserve_plan(plan, storage)  # which stands already
         reserved.ledger.close(storage.name)
         result = RunResult(
@@ -77,15 +81,27 @@ def run_training(plan: Plan, console: Console) -> RunResult:
     return result
 
 
-def take_private_run(plan: Plan, values: Mapping[str, Any], storage: Storage, console: Console) -> Trained:
+def take_private_run(plan: Plan, values: Mapping[str, Any], storage: Storage, monitor: Monitor) -> Trained:
     """Reserve the plan and take its private run: here, where a cluster has room, or on the workers of `resources`."""
     config, training = plan.config, PrivateTraining(plan, values, storage)
-    if not config.resources.is_distributed and not on_a_cluster():
-        return training.take(console)
-    with run_view(console, config.name, config.method.num_steps, ReleasedSteps(storage.folder / LOG_NAME)):
+    count_steps = ReleasedSteps(storage.folder / LOG_NAME)
+    facts = WorkFacts("run", config.name, config.metric, config.method.num_steps, count_steps=count_steps)
+    with monitored(monitor, facts):
+        if not config.resources.is_distributed and not on_a_cluster():
+            return training.take(monitor=monitor)
         if config.resources.is_distributed:
-            return train_on_workers(training)
-        return where_it_fits(demand_of(config), training.take, Console(quiet=True))
+            trained = train_on_workers(training)
+        else:
+            trained = where_it_fits(demand_of(config), training.take)
+        for count in range(len(trained.points)):
+            monitor.on_score(_as_trial(trained.points[: count + 1], config))
+    return trained
+
+
+def _as_trial(points: Sequence[tuple[int, float | None]], config: RunConfig) -> TrialRow:
+    """Return a run as a monitor is told of it."""
+    scores = [score for _, score in points if score is not None]
+    return TrialRow(0, {}, steps=points[-1][0], scores=scores, num_steps=config.method.num_steps)
 
 
 def private_workspace(config: RunConfig, storage: Storage, ranks: Ranks | None = None) -> Workspace:
@@ -101,8 +117,8 @@ def train_private(
     plan: Plan,
     values: Mapping[str, Any],
     storage: Storage,
-    console: Console,
     ranks: Ranks | None = None,
+    monitor: Monitor = SILENT,
 ) -> Trained:
     """Take the private run of a reservation, with the settings of a search where there was one, and export it.
 
@@ -111,19 +127,18 @@ def train_private(
     config, leads = plan.trial(values), ranks is None or ranks.is_rank_0
     zero_shot = public_score(config, workspace) if leads else None
     run = open_accounted_run(workspace, plan, config, storage, RUN_HOLDER, storage.folder, ranks=ranks)
-    pulse = Pulse(storage.progress_folder, RUN_HOLDER, config.method.num_steps, run.steps_released) if leads else None
-    with run.log, steps_bar(console) as bar:
-        task = bar.add_task(config.name, total=config.method.num_steps, completed=run.steps_taken)
-
-        def on_step(taken: int) -> None:
-            bar.update(task, completed=taken)
-            if pulse is not None:
-                pulse(taken)
-
-        scores = [score for _, score in run.segments(on_step)]
+    num_steps = config.method.num_steps
+    with run.log:
+        segments = run.segments()
+        if leads:
+            segments = run.segments(Pulse(storage.progress_folder, RUN_HOLDER, num_steps, run.steps_released))
+        points = []
+        for point in segments:
+            points.append(point)
+            monitor.on_score(_as_trial(points, config))
     if leads:
         workspace.evaluator.export(storage.model_folder)
-    return Trained(run.steps_taken, run.steps_charged, zero_shot, scores)
+    return Trained(run.steps_taken, run.steps_charged, zero_shot, points)
 
 
 @dataclass(frozen=True)
@@ -134,17 +149,17 @@ class PrivateTraining:
     values: Mapping[str, Any]
     storage: Storage
 
-    def take(self, console: Console, ranks: Ranks | None = None) -> Trained:
+    def take(self, ranks: Ranks | None = None, monitor: Monitor = SILENT) -> Trained:
         """Reserve the plan when the model is loaded (one that is broken must leave no reservation), and train."""
         with closing(private_workspace(self._config(ranks), self.storage, ranks)) as workspace:
             if ranks is None or ranks.is_rank_0:
                 reserve_plan(self.plan, self.storage)
                 write_config(self.storage, self.plan.config)
-            return train_private(workspace, self.plan, self.values, self.storage, console, ranks)
+            return train_private(workspace, self.plan, self.values, self.storage, ranks, monitor)
 
     def __call__(self, ranks: Ranks, mailbox: Any) -> Trained:
         """Take it together with the other ranks."""
-        return self.take(Console(quiet=True), ranks)
+        return self.take(ranks)
 
     def _config(self, ranks: Ranks | None) -> RunConfig:
         if ranks is None:

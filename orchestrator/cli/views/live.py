@@ -1,21 +1,19 @@
-"""The live view of a sweep: the table of trials over a progress bar in steps, with an estimate of the time left.
+"""The live view of a sweep or run: the table of trials over a progress bar in steps, with an estimate of the time left.
 
-Progress is read from the ledger, so it counts every step of every lane at once and never touches the trials. That of
-one run whose steps other processes take is read from its release log.
+Steps are counted in the ledger (of one run: in its release log), so the bar advances with every step of every trial
+and nothing is asked of the trials.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -23,9 +21,8 @@ from rich.progress import (
 
 from orchestrator.cli.views.tables import trials_table
 from orchestrator.privacy.errors import LedgerUnreachable
-from orchestrator.storage.trials import steps_to_come
-from orchestrator.sweep.board import Board
-from trainers.config import Metric
+from orchestrator.storage.trials import TrialRow, best_of, steps_to_come
+from orchestrator.sweep.monitor import WorkFacts
 
 
 def steps_bar(console: Console) -> Progress:
@@ -42,47 +39,48 @@ def steps_bar(console: Console) -> Progress:
     )
 
 
-@contextmanager
-def run_view(console: Console, name: str, num_steps: int, steps_released: Callable[[], int]) -> Iterator[None]:
-    """Show the bar of a run that other processes take while the body runs."""
-    bar = steps_bar(console)
-    task = bar.add_task(name, total=num_steps, start=False)
+class LiveView:
+    """A monitor that draws on a terminal; on a screen that is no terminal it prints the last state."""
 
-    def view() -> Progress:
-        _advance(bar, task, steps_released())
-        return bar
+    def __init__(self, console: Console) -> None:
+        self._console = console
 
-    with Live(get_renderable=view, console=console, refresh_per_second=2):
-        yield
+    def on_start(self, facts: WorkFacts) -> None:
+        """Begin to draw. The table of a sweep is removed at the end, because its summary repeats it."""
+        self._facts, self._rows = facts, {row.number: row for row in facts.ended}
+        self._bar = steps_bar(self._console)
+        total = None if facts.num_trials is None else facts.num_trials * facts.num_steps
+        description = "sweep" if facts.kind == "sweep" else facts.name
+        self._task = self._bar.add_task(description, total=total, start=False)
+        transient = facts.kind == "sweep"
+        self._live = Live(get_renderable=self._render, console=self._console, refresh_per_second=2, transient=transient)
+        self._live.start()
 
+    def on_trial_start(self, trial: TrialRow) -> None:
+        """Show the trial."""
+        self._rows[trial.number] = trial
 
-@contextmanager
-def live_view(
-    console: Console,
-    board: Board,
-    names: Sequence[str],
-    *,
-    num_trials: int,
-    num_steps: int,
-    metric: Metric = "accuracy",
-    steps_drawn: Callable[[], int],
-) -> Iterator[None]:
-    """Show the trials while the body runs; on a screen that is no terminal, only the last state is printed."""
-    bar = steps_bar(console)
-    task = bar.add_task("sweep", total=num_trials * num_steps, start=False)
+    on_score = on_trial_end = on_trial_start
 
-    def view() -> Group:
-        with suppress(LedgerUnreachable):  # who draws waits for it, and says so; the view shows what it knew
-            _advance(bar, task, steps_drawn())
-        bar.update(task, total=steps_to_come(board.rows, num_trials, num_steps))
-        best = board.best()
-        return Group(trials_table(board.rows, names, best.number if best else None, num_steps, metric), bar)
+    def on_end(self) -> None:
+        """Draw the last state."""
+        self._live.stop()
 
-    with Live(get_renderable=view, console=console, refresh_per_second=2, transient=True):
-        yield
+    def _render(self) -> RenderableType:
+        facts = self._facts
+        if facts.count_steps is None:
+            return "Searching. What the trials do stays secret under release: best; only the winner is shown."
+        with suppress(LedgerUnreachable):  # the trials wait for it and say so; the view shows what it knew
+            self._advance(facts.count_steps())
+        if facts.kind == "run" or facts.num_trials is None:
+            return self._bar
+        rows = [self._rows[number] for number in sorted(self._rows)]
+        self._bar.update(self._task, total=steps_to_come(rows, facts.num_trials, facts.num_steps))
+        best = best_of(rows)
+        table = trials_table(rows, facts.searched, best.number if best else None, facts.num_steps, facts.metric)
+        return Group(table, self._bar)
 
-
-def _advance(bar: Progress, task: TaskID, steps: int) -> None:
-    bar.update(task, completed=steps)
-    if steps and not bar.tasks[task].started:
-        bar.start_task(task)  # the clock of the estimate starts with the first step, not with the loading
+    def _advance(self, steps: int) -> None:
+        self._bar.update(self._task, completed=steps)
+        if steps and not self._bar.tasks[self._task].started:
+            self._bar.start_task(self._task)  # the estimate leaves out the time that loading takes

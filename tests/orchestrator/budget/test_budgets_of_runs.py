@@ -4,7 +4,6 @@ import math
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from orchestrator.budget.reservation import reserve_plan
 from orchestrator.budget.statement import run_statement
@@ -20,7 +19,6 @@ from orchestrator.sweep.driver import run_sweep
 from orchestrator.sweep.single_run import run_training
 from tests.support.inline import without_cluster
 
-QUIET = Console(quiet=True)
 MEZO = ("method.name=mezo", "method.num_directions=1", "privacy.noise_multiplier=null")
 
 
@@ -61,10 +59,10 @@ def stated(plan):
 
 def test_two_sweeps_on_the_same_data_add_up(plan, next_sweep):
     first, second = plan("name=first"), plan("name=second", "privacy.noise_multiplier=5", "privacy.delta=1e-6")
-    statement = run_sweep(first, QUIET).statement
+    statement = run_sweep(first).statement
     assert (statement.epsilon_total, statement.delta_total) == (first.epsilon, 1e-5)
     assert "nothing else was released about this data" in statement.text()
-    statement = run_sweep(second, QUIET).statement
+    statement = run_sweep(second).statement
     assert statement.epsilon_here == second.epsilon
     assert statement.epsilon_total == pytest.approx(first.epsilon + second.epsilon, abs=1e-12)
     assert statement.epsilon_total >= first.epsilon + second.epsilon
@@ -147,11 +145,11 @@ def test_tokens_that_early_stopping_left_serve_the_next_sweep_of_that_law(plan, 
     """The second sweep wants 12 steps: 4 of them were paid for by the first one, so it pays for 8."""
     next_sweep(stop_after={0: 1, 1: 1})
     first = plan("name=first")
-    run_sweep(first, QUIET)
+    run_sweep(first)
     assert ledger.drawn("first", "train_step") == 2 + 2 + 4
     next_sweep()
     second = plan("name=second")
-    statement = run_sweep(second, QUIET).statement
+    statement = run_sweep(second).statement
     rest = SweepCaps(train_step=first.rule.train_step.model_copy(update={"num_steps": 8}))
     assert ledger.terms_of("second").reused == {"train_step": 4}
     assert statement.epsilon_total == pytest.approx(first.epsilon + rest.epsilon(1e-5))
@@ -258,6 +256,6 @@ def test_the_delta_of_everything_is_judged(plan, load):
 
 def test_the_statement_names_the_budget_and_its_limit(plan, budget, next_sweep):
     budget(epsilon=3.0)
-    statement = run_training(plan("budget.name=reviews", load=load_run), QUIET).statement
+    statement = run_training(plan("budget.name=reviews", load=load_run)).statement
     assert (statement.budget.name, statement.budget.epsilon_limit) == ("reviews", 3.0)
     assert "'reviews', at most ε = 3 at δ = 0.0001; costs add up" in " ".join(statement.text().split())

@@ -1,7 +1,6 @@
 """From a configuration to its rule: units, laws of noise, scores and splits are in what is counted."""
 
 import pytest
-from rich.console import Console
 
 from orchestrator.budget.accounted_run import trial_draws
 from orchestrator.budget.reservation import reserve_plan
@@ -20,7 +19,6 @@ from orchestrator.sweep.driver import run_sweep
 from tests.support.inline import Killed, without_cluster
 from trainers.config.mechanism import mechanism_plan, score_plan
 
-QUIET = Console(quiet=True)
 BEST = ("search.release=best", "search.sampler=random", "search.seed=null")
 LAPLACE = ("privacy.noise=laplace", "privacy.delta=0")
 SPLIT = ("data.validation=null", "data.validation_share=0.25", "score.on=private", "score.noise_multiplier=5")
@@ -105,7 +103,7 @@ def test_noisy_scores_of_a_sweep_are_tokens_of_their_own(plan, monkeypatch, over
     made = plan(*PRIVATE_SCORES, "score.noise_multiplier=7", "privacy.spare_scores=3", *overrides)
     assert made.rule.evaluation.count == 3 * 2 + 3
     assert (made.rule.evaluation.metric, made.rule.evaluation.num_coordinates) == (metric, coordinates)
-    result = run_sweep(made, QUIET)
+    result = run_sweep(made)
     ledger = Ledger(storage_of(made.config).database_url)
     assert {cap.kind: (cap.cap.count, cap.drawn) for cap in ledger.reservations() if cap.name == "test"} == {
         "evaluation": (9, 6),
@@ -132,10 +130,10 @@ def test_a_spare_score_replaces_one_that_a_kill_cost(plan, monkeypatch):
 
     monkeypatch.setattr(Ledger, "draw", dies_after_a_score)
     with pytest.raises(Killed):
-        run_sweep(made, QUIET)
+        run_sweep(made)
     monkeypatch.setattr(Ledger, "draw", true)
     next_sweep()
-    result = run_sweep(made, QUIET)
+    result = run_sweep(made)
     assert Ledger(storage.database_url).drawn("test", "evaluation") == 3
     assert len(result.best.scores) == 2
     assert result.statement.epsilon == made.epsilon

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from orchestrator.budget.accounted_run import trial_draws
 from orchestrator.budget.reservation import reserve_plan
@@ -21,7 +20,6 @@ from orchestrator.sweep.driver import run_sweep
 from tests.support.inline import Killed, without_cluster
 from trainers.run.base_run import LOG_NAME
 
-QUIET = Console(quiet=True)
 PRIVATE_SCORES = ("score.on=private", "score.num_examples=10")
 MENU = (
     "privacy.noise_multiplier=null",
@@ -58,7 +56,7 @@ def released(storage, number) -> int:
 def test_each_trial_of_a_menu_draws_from_its_entry_alone(plan, next_sweep):
     made = plan(*MENU, *PRIVATE_SCORES, "search.num_trials=5")
     inline = next_sweep()
-    result = run_sweep(made, QUIET)
+    result = run_sweep(made)
     storage = storage_of(made.config)
     ledger = Ledger(storage.database_url)
     taken = {values["number"]: values["menu"] for values in inline.taken}
@@ -105,7 +103,7 @@ def test_the_noise_of_an_entry_is_calibrated_to_what_one_trial_may_cost(plan):
 def test_a_stopped_trial_of_a_menu_gives_nothing_to_others(plan, next_sweep):
     made = plan(*MENU)
     next_sweep(stop_after={0: 1, 1: 1})
-    result = run_sweep(made, QUIET)
+    result = run_sweep(made)
     assert [row.state for row in result.trials] == ["stopped early", "stopped early", "complete"]
     ledger = Ledger(storage_of(made.config).database_url)
     for cap in ledger.reservations():
@@ -117,9 +115,9 @@ def test_a_trial_goes_on_under_its_entry_and_there_are_only_so_many(plan, next_s
     made = plan(*MENU)
     before = next_sweep(kill_after=1)
     with pytest.raises(Killed):
-        run_sweep(made, QUIET)
+        run_sweep(made)
     after = next_sweep()
-    result = run_sweep(made, QUIET)
+    result = run_sweep(made)
     assert after.taken[0] == before.taken[0]  # number, entry and settings
     assert len(result.trials) == 3
     ledger = Ledger(storage_of(made.config).database_url)
@@ -147,7 +145,7 @@ def test_the_ledger_holds_a_menu_to_its_trials_and_a_trial_to_its_entry(plan):
 def test_each_trial_under_a_filter_pays_its_own_price(plan, next_sweep):
     made = plan(*FILTER, *PRIVATE_SCORES, "search.num_trials=4", "privacy.epsilon=5")
     inline = next_sweep()
-    result = run_sweep(made, QUIET)
+    result = run_sweep(made)
     storage = storage_of(made.config)
     ledger = Ledger(storage.database_url)
     expected, prices = 0, set()
@@ -173,11 +171,11 @@ def test_a_filter_refuses_when_it_is_spent_and_the_trial_ends_early(plan, next_s
     storage = storage_of(made.config)
     with contextlib.suppress(Killed):
         next_sweep(kill_after=7)
-        run_sweep(made, QUIET)
+        run_sweep(made)
     (cap,) = Ledger(storage.database_url).reservations()
     before = cap.drawn
     next_sweep()
-    result = run_sweep(made, QUIET)
+    result = run_sweep(made)
     (cap,) = Ledger(storage.database_url).reservations()
     assert 0 < before < cap.drawn <= cap.cap.count == made.rule.capacity()
     ended_early = [row for row in result.trials if row.steps < row.num_steps]
@@ -231,7 +229,7 @@ def tuned(settings, tmp_path):
 def test_trials_on_public_rows_cost_nothing_and_one_private_run_follows(tuned, next_sweep, settings):
     made = tuned("search.num_trials=3")
     inline = next_sweep(scores={0: 0.2, 1: 0.9, 2: 0.4})
-    result = run_sweep(made, QUIET)
+    result = run_sweep(made)
     storage = storage_of(made.config)
     ledger = Ledger(storage.database_url)
     assert len(inline.taken) == 3
@@ -257,7 +255,7 @@ def test_tuning_and_its_private_run_go_on_from_any_point(tuned, next_sweep, monk
     storage = storage_of(made.config)
     next_sweep(kill_after=3)
     with pytest.raises(Killed):
-        run_sweep(made, QUIET)
+        run_sweep(made)
     assert [cap.drawn for cap in Ledger(storage.database_url).reservations()] == [0]
     next_sweep()
     draw, count = Ledger.draw, []
@@ -270,10 +268,10 @@ def test_tuning_and_its_private_run_go_on_from_any_point(tuned, next_sweep, monk
 
     monkeypatch.setattr(Ledger, "draw", dies_at_the_third)
     with pytest.raises(Killed):
-        run_sweep(made, QUIET)
+        run_sweep(made)
     first = (storage.folder / LOG_NAME).read_text()
     inline = next_sweep()
-    result = run_sweep(made, QUIET)
+    result = run_sweep(made)
     assert inline.taken == []  # all trials had ended
     assert (storage.folder / LOG_NAME).read_text().startswith(first)
     assert [cap.drawn for cap in Ledger(storage.database_url).reservations()] == [4]
@@ -299,7 +297,7 @@ def test_private_rows_are_not_tuned_on_for_nothing(settings, tmp_path, next_swee
     with pytest.raises(
         ValueError, match=r"search\.tune_on (holds the private rows of data\.train themselves|is data\.train itself)"
     ):
-        run_sweep(made, QUIET)
+        run_sweep(made)
     assert inline.taken == []
 
 
@@ -308,4 +306,4 @@ def test_trials_do_not_train_on_what_they_are_scored_on(settings, tmp_path, next
     settings["data"]["validation"] = str(public)
     made = make_plan(load_sweep(settings, [f"search.tune_on={public}"]))
     with pytest.raises(ValueError, match=r"search\.tune_on is data\.validation"):
-        run_sweep(made, QUIET)
+        run_sweep(made)

@@ -5,7 +5,6 @@ import json
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from orchestrator.budget.reservation import reserve_plan
 from orchestrator.config.loading import load_sweep, resolved_json
@@ -66,7 +65,7 @@ def take_trials(plan, scores) -> list[np.ndarray]:
 
 def test_a_sweep_that_was_killed_after_its_last_trial_only_writes_what_it_found(plan, evaluator):
     thetas = take_trials(plan, [0.5, 0.9, 0.7])
-    result = run_sweep(plan, Console(quiet=True))
+    result = run_sweep(plan)
     storage = storage_of(plan.config)
     assert (result.best.number, result.best.score, result.best.steps) == (1, 0.9, 4)
     assert np.array_equal(np.load(storage.model_folder / "theta.npy"), thetas[1])
@@ -81,14 +80,14 @@ def test_replaying_the_best_trial_draws_no_token(plan):
     take_trials(plan, [0.5, 0.9, 0.7])
     ledger = Ledger(storage_of(plan.config).database_url)
     before = [(cap.kind, cap.drawn) for cap in ledger.reservations()]
-    run_sweep(plan, Console(quiet=True))
+    run_sweep(plan)
     assert [(cap.kind, cap.drawn) for cap in ledger.reservations()] == before
     assert all(cap.closed for cap in ledger.reservations())
 
 
 def test_a_sweep_without_a_complete_trial_exports_no_model(plan):
     take_trials(plan, [float("nan")] * NUM_TRIALS)
-    result = run_sweep(plan, Console(quiet=True))
+    result = run_sweep(plan)
     assert (result.best, result.model_folder) == (None, None)
     assert {row.state for row in result.trials} == {"failed"}
     assert not list(storage_of(plan.config).model_folder.iterdir())
@@ -97,21 +96,21 @@ def test_a_sweep_without_a_complete_trial_exports_no_model(plan):
 
 def test_a_finished_sweep_is_not_run_again(plan):
     take_trials(plan, [0.5, 0.9, 0.7])
-    run_sweep(plan, Console(quiet=True))
+    run_sweep(plan)
     with pytest.raises(ValueError, match=r"is finished, its results are in .* another name, such as --set name=test-2"):
-        run_sweep(plan, Console(quiet=True))
+        run_sweep(plan)
 
 
 def test_the_model_of_a_lost_log_is_not_made_up(plan):
     take_trials(plan, [0.5, 0.9, 0.7])
     (storage_of(plan.config).trial_folder(1) / LOG_NAME).unlink()
     with pytest.raises(ValueError, match=r"holds 0 of the 4 steps that trial 1 released: the log was lost or cut"):
-        run_sweep(plan, Console(quiet=True))
+        run_sweep(plan)
     assert not storage_of(plan.config).result_file.exists()
 
 
 def test_the_drivers_engine_is_closed_before_lanes_start_their_own(plan, evaluator, monkeypatch):
     closed = []
     monkeypatch.setattr(module, "_run_trials", lambda *_: closed.append(evaluator.closed))
-    run_sweep(plan, Console(quiet=True))
+    run_sweep(plan)
     assert closed == [True]

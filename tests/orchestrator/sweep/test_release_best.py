@@ -6,7 +6,6 @@ from pathlib import Path
 
 import optuna
 import pytest
-from rich.console import Console
 
 from orchestrator.budget.reservation import reserve_plan
 from orchestrator.config.loading import load_sweep
@@ -25,7 +24,6 @@ from trainers.run.base_run import LOG_NAME
 
 BEST = ("search.release=best", "search.sampler=random", "search.seed=null")
 PRIVATE_SCORES = ("score.on=private", "score.num_examples=10")
-QUIET = Console(quiet=True)
 WINS = {number: 0.9 if number == 1 else 0.5 for number in range(10)}
 
 
@@ -73,16 +71,16 @@ def test_two_searches_of_the_same_winner_look_the_same(plan, next_sweep, draws, 
     left = draws(2, 7, 9, 9)
     few, many = plan(f"storage_path={tmp_path / 'few'}"), plan(f"storage_path={tmp_path / 'many'}")
     next_sweep(scores=WINS)
-    first = run_sweep(few, QUIET)
+    first = run_sweep(few)
     for kill_after in (3, 5):
         next_sweep(scores=WINS, kill_after=kill_after)
         with pytest.raises(Killed):
-            run_sweep(many, QUIET)
+            run_sweep(many)
     log = storage_of(many.config).trial_folder(1) / LOG_NAME
     with log.open("a") as file:
         file.write('{"type":"RES')  # what a kill in the middle of a line leaves
     next_sweep(scores=WINS)
-    second = run_sweep(many, QUIET)
+    second = run_sweep(many)
     assert left == []  # drawn anew at every start, and only the first one counts
     assert told(first, storage_of(few.config)) == told(second, storage_of(many.config))
     numbers = [Ledger(storage_of(made.config).database_url).secret_of("test") for made in (few, many)]
@@ -95,14 +93,14 @@ def test_tokens_that_a_kill_cost_the_winner_do_not_show(plan, next_sweep, draws)
     storage = storage_of(made.config)
     next_sweep(scores=WINS, kill_after=4)
     with pytest.raises(Killed):
-        run_sweep(made, QUIET)
+        run_sweep(made)
     log = storage.trial_folder(1) / LOG_NAME
     header = json.loads(log.read_text().splitlines()[0])["run"]
     with ReleaseLog(log, header) as entries:
         Ledger(storage.database_url).draw("test", "train_step", "trial-001", 4)
         entries.reserve("step", 2)  # a step that was interrupted
     next_sweep(scores=WINS)
-    result = run_sweep(made, QUIET)
+    result = run_sweep(made)
     assert (result.best.number, result.best.steps, result.best.steps_charged) == (0, 4, 4)
     assert result.best.epsilon == made.epsilon_after(made.trial(result.best.values), 4)
     published = (storage.folder / LOG_NAME).read_text()
@@ -113,7 +111,7 @@ def test_no_file_that_leaves_holds_a_loser(plan, next_sweep, draws):
     draws(5)
     made = plan()
     inline = next_sweep(scores={0: 0.11, 1: 0.22, 2: 0.93, 3: 0.44, 4: 0.55})
-    result = run_sweep(made, QUIET)
+    result = run_sweep(made)
     storage = storage_of(made.config)
     files = {path.relative_to(storage.folder).as_posix(): path.read_bytes() for path in released(storage)}
     assert set(files) == {
@@ -141,11 +139,11 @@ def test_dates_of_what_leaves_do_not_tell_how_long_it_took(plan, next_sweep, dra
     storage = storage_of(made.config)
     next_sweep(kill_after=7)
     with pytest.raises(Killed):
-        run_sweep(made, QUIET)
+        run_sweep(made)
     begun = storage.config_file.stat().st_mtime_ns
     draws(4)
     next_sweep()
-    run_sweep(made, QUIET)
+    run_sweep(made)
     trials_ended = max(path.stat().st_mtime_ns for path in storage.trials_folder.rglob("*"))
     assert begun < trials_ended <= min(path.stat().st_mtime_ns for path in released(storage))
 
@@ -154,7 +152,7 @@ def test_the_log_beside_the_model_is_a_log(plan, next_sweep, draws):
     draws(3)
     made = plan(*PRIVATE_SCORES)
     next_sweep(scores=WINS)
-    run_sweep(made, QUIET)
+    run_sweep(made)
     storage = storage_of(made.config)
     own = storage.trial_folder(1) / LOG_NAME
     assert (storage.folder / LOG_NAME).read_bytes() == own.read_bytes()  # of a trial that nothing interrupted
@@ -167,7 +165,7 @@ def test_a_secret_number_of_none_ends_and_releases_nothing(plan, next_sweep, dra
     draws(0)
     made = plan("search.secret_number.law=poisson")
     inline = next_sweep()
-    result = run_sweep(made, QUIET)
+    result = run_sweep(made)
     storage = storage_of(made.config)
     assert (inline.taken, result.best, result.trials, result.model_folder) == ([], None, [], None)
     assert {path.name for path in released(storage)} == {
@@ -184,7 +182,7 @@ def test_statement_history_and_export_tell_no_number(plan, next_sweep, draws):
     draws(5)
     made = plan(*PRIVATE_SCORES)
     next_sweep()
-    result = run_sweep(made, QUIET)
+    result = run_sweep(made)
     ledger = Ledger(storage_of(made.config).database_url)
     assert result.statement.tokens_drawn is None
     assert result.statement.caps == {"train_step": 4, "evaluation": 2}
@@ -247,7 +245,7 @@ def test_candidates_of_a_search_that_goes_on_are_new_ones(plan, next_sweep, monk
     for kill_after in (2, 4, None):
         inline = next_sweep(kill_after=kill_after)
         with contextlib.suppress(Killed):
-            run_sweep(made, QUIET)
+            run_sweep(made)
         rates += [(values["number"], values["method.learning_rate"]) for values in inline.taken]
     assert len({number for number, _ in rates}) == 6
     assert len(set(rates)) == 6  # one that was taken up keeps its settings, and no settings come twice

@@ -5,7 +5,6 @@ import json
 import math
 
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner
 
 from orchestrator.cli.app import app
@@ -26,7 +25,6 @@ from tests.support.inline import Killed, without_cluster
 from trainers.run.base_run import BaseRun
 
 BEST = ("search.release=best", "search.sampler=random", "search.seed=null")
-QUIET = Console(quiet=True)
 
 
 @pytest.fixture
@@ -43,7 +41,7 @@ def killed(settings, next_sweep):
         plan = make_plan(load_sweep(settings, overrides))
         next_sweep(kill_after=after)
         with pytest.raises(Killed):
-            run_sweep(plan, QUIET)
+            run_sweep(plan)
         next_sweep()
         return find(storage_of(plan.config).folder)
 
@@ -87,7 +85,7 @@ def test_a_running_sweep_tells_its_lanes_and_the_time_left(killed):
 
 def test_a_finished_sweep_says_so(settings, next_sweep):
     plan = make_plan(load_sweep(settings))
-    run_sweep(plan, QUIET)
+    run_sweep(plan)
     existing = find(storage_of(plan.config).folder)
     status = status_of(existing)
     assert status.state == "finished"
@@ -101,7 +99,7 @@ def test_of_one_winner_nothing_is_told_but_what_is_reserved(killed, monkeypatch,
     monkeypatch.setattr(Repetitions, "draw_number", lambda self: 5)
     existing = killed(*BEST)
     if finished:
-        run_sweep(make_plan(existing.config), QUIET)
+        run_sweep(make_plan(existing.config))
     status = status_of(existing)
     told = {name for name, value in vars(status).items() if value not in (None, (), [])}
     assert told == {"name", "kind", "state", "folder", "metric", "spending"}
@@ -120,7 +118,7 @@ def test_a_run_is_a_line_without_trials(settings, next_sweep, monkeypatch):
 
     monkeypatch.setattr(BaseRun, "_train_until", dies)
     with pytest.raises(Killed):
-        run_training(make_plan(config), QUIET)
+        run_training(make_plan(config))
     existing = find(storage_of(config).folder)
     status = status_of(existing)
     assert (status.kind, status.state, status.trials, status.steps, status.num_steps) == (
@@ -175,7 +173,7 @@ def test_resume_in_a_storage_folder_that_was_moved(killed, tmp_path):
     moved = existing.storage.root.rename(tmp_path / "elsewhere")
     config = to_resume(moved / "test")
     assert config.storage_path == str(moved)
-    assert run_sweep(make_plan(config), QUIET).folder == moved / "test"
+    assert run_sweep(make_plan(config)).folder == moved / "test"
 
 
 def test_resume_refuses_what_it_cannot_go_on_with(killed, tmp_path):

@@ -4,15 +4,15 @@ import math
 import pytest
 from rich.console import Console
 
-from orchestrator.cli.views.live import live_view, run_view
+from orchestrator.cli.views.live import LiveView
 from orchestrator.cli.views.summary import plan_summary, run_summary, sweep_summary
 from orchestrator.cli.views.tables import duration, epsilon_text, facts_table, short, trials_table
 from orchestrator.config.loading import load_run, load_sweep
 from orchestrator.planning.plan import make_plan
 from orchestrator.storage.paths import Storage
 from orchestrator.storage.results import RunResult, SweepResult
-from orchestrator.storage.trials import steps_to_come
-from orchestrator.sweep.board import Board, TrialRow
+from orchestrator.storage.trials import TrialRow, steps_to_come
+from orchestrator.sweep.monitor import WorkFacts, monitored
 from tests.support.statements import stated
 
 WIDTH = 80
@@ -145,8 +145,9 @@ def test_steps_to_come_count_what_ended_trials_took():
 def test_the_live_view_leaves_nothing_behind_and_asks_the_ledger():
     asked = []
     console = Console(file=io.StringIO(), width=WIDTH, force_terminal=True)
-    board = Board([TrialRow(0, VALUES, "complete", 10, 10, [0.9])])
-    with live_view(console, board, NAMES, num_trials=2, num_steps=10, steps_drawn=lambda: asked.append(1) or 13):
+    rows = [TrialRow(0, VALUES, "complete", 10, 10, [0.9])]
+    facts = WorkFacts("sweep", "reviews", "accuracy", 10, 2, NAMES, rows, lambda: asked.append(1) or 13)
+    with monitored(LiveView(console), facts):
         pass
     text = console.file.getvalue()
     assert asked
@@ -154,9 +155,27 @@ def test_the_live_view_leaves_nothing_behind_and_asks_the_ledger():
     assert "90.0%" in text
 
 
-def test_the_bar_of_a_run_on_workers_counts_what_is_released():
+def test_the_live_view_shows_a_trial_that_starts_and_its_score():
     console = Console(file=io.StringIO(), width=WIDTH, force_terminal=True)
-    with run_view(console, "reviews", 20, lambda: 13):
+    view = LiveView(console)
+    with monitored(view, WorkFacts("sweep", "reviews", "accuracy", 10, 2, NAMES, count_steps=lambda: 5)):
+        view.on_trial_start(TrialRow(1, VALUES))
+        view.on_score(TrialRow(1, VALUES, steps=5, scores=[0.75]))
+    assert "5/10" in console.file.getvalue()
+    assert "75.0%" in console.file.getvalue()
+
+
+def test_the_live_view_of_a_search_of_one_winner_shows_no_trial():
+    console = Console(file=io.StringIO(), width=WIDTH, force_terminal=True)
+    with monitored(LiveView(console), WorkFacts("sweep", "reviews", "accuracy", 10, None, NAMES)):
+        pass
+    assert "secret" in console.file.getvalue()
+    assert "/10" not in console.file.getvalue()
+
+
+def test_the_bar_of_a_run_counts_what_is_released():
+    console = Console(file=io.StringIO(), width=WIDTH, force_terminal=True)
+    with monitored(LiveView(console), WorkFacts("run", "reviews", "accuracy", 20, count_steps=lambda: 13)):
         pass
     assert "reviews" in console.file.getvalue()
     assert "13/20" in console.file.getvalue()

@@ -1,0 +1,107 @@
+"""What a sweep or run tells while it works, and to whom: a live view, a program's callbacks, a tracker.
+
+Only releasable values reach a monitor: settings, scores (public, or noisy and paid for), step counts and epsilon. Of a
+search of one winner (`release: best`) a monitor hears that it began and that it ended, and nothing of its trials.
+Steps are not reported one by one, because the moment of a step hints at the size of its secret batch; a monitor on the
+operator's screen may count them with `WorkFacts.count_steps`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+from orchestrator.storage.trials import TrialRow
+from trainers.config import Metric
+
+
+@dataclass(frozen=True)
+class WorkFacts:
+    """What is known when the trials of a sweep, or one run, begin.
+
+    Args:
+        kind: `sweep` for the trials of a search, `run` for one run.
+        name: of the sweep or run.
+        metric: what a score means.
+        num_steps: T, of one trial.
+        num_trials: 1 for a run; None where the number is secret.
+        searched: names of the settings that are searched.
+        ended: trials that an earlier process of the same sweep ended.
+        count_steps: returns the steps that all trials have taken so far; None where that is secret.
+    """
+
+    kind: Literal["run", "sweep"]
+    name: str
+    metric: Metric
+    num_steps: int
+    num_trials: int | None = 1
+    searched: Sequence[str] = ()
+    ended: Sequence[TrialRow] = ()
+    count_steps: Callable[[], int] | None = None
+
+
+class Monitor(Protocol):
+    """Hears how a sweep or run goes. It is called in the driver's process; a raised error ends the work.
+
+    A trial is given as a copy of what is known of it; a run is given as a trial with number 0 and no values. A trial
+    that is resumed repeats its earlier scores: its number and its steps tell them apart.
+    """
+
+    def on_start(self, facts: WorkFacts) -> None:
+        """Hear that trials begin, or one run. After public tuning the private run begins as a run of its own."""
+        ...
+
+    def on_trial_start(self, trial: TrialRow) -> None:
+        """Hear that a trial starts, or starts again after its process was lost; not called for a run."""
+        ...
+
+    def on_score(self, trial: TrialRow) -> None:
+        """Hear of the next score of a trial, the last of `trial.scores`; of a run elsewhere, when the run has ended."""
+        ...
+
+    def on_trial_end(self, trial: TrialRow) -> None:
+        """Hear that a trial ended as `trial.state` says; not called for a run."""
+        ...
+
+    def on_end(self) -> None:
+        """Hear that what began has ended, or failed."""
+        ...
+
+
+class SilentMonitor:
+    """A monitor that does nothing; a base for those that need only some of the calls."""
+
+    def on_start(self, facts: WorkFacts) -> None:
+        """Ignore it."""
+
+    def on_trial_start(self, trial: TrialRow) -> None:
+        """Ignore it."""
+
+    def on_score(self, trial: TrialRow) -> None:
+        """Ignore it."""
+
+    def on_trial_end(self, trial: TrialRow) -> None:
+        """Ignore it."""
+
+    def on_end(self) -> None:
+        """Ignore it."""
+
+
+SILENT = SilentMonitor()
+
+
+@contextmanager
+def monitored(monitor: Monitor, facts: WorkFacts) -> Iterator[None]:
+    """Tell a monitor that the body begins and that it has ended."""
+    monitor.on_start(facts)
+    try:
+        yield
+    finally:
+        monitor.on_end()
+
+
+def copy_of(trial: TrialRow) -> TrialRow:
+    """Return a copy that a monitor may keep."""
+    return replace(trial, values=dict(trial.values), scores=list(trial.scores))
