@@ -6,6 +6,7 @@ and LoRA, causal, masked and with a classification head; and on the demo's model
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from dp_accounting import dp_event
 
 from orchestrator.config.loading import load_run
+from orchestrator.planning.cost_rules import planned_sweep
+from orchestrator.privacy.accountant.events import Release, read
 from tests.support.frozen import FrozenNoise, FrozenSampler
 from tests.support.models import MASK_ID, save_model, tokenizer
 from tests.support.quadratic import MATRICES, Quadratic, target
@@ -23,7 +25,7 @@ from tests.support.runs import open_run, plan_of, run_config
 from trainers.config import LoraConfig, ModelConfig, PerformanceConfig, RunConfig
 from trainers.evaluators.base import Example, LossEvaluator
 from trainers.evaluators.transformers.evaluator import TransformersEvaluator
-from trainers.mechanism.plan import UNITS_PER_CLIP
+from trainers.mechanism.plan import UNITS_PER_CLIP, WORD_RANGE
 from trainers.mechanism.tokens import LocalTokens
 from trainers.methods.catalogue import METHODS
 from trainers.run.base_run import Tokens, Workspace
@@ -154,7 +156,7 @@ def _sum_at(folder: Path, config: RunConfig, evaluator: Quadratic, batches: list
         return _private_sum(run._context, step)
 
 
-def test_the_event_is_what_is_drawn_at_every_step(case, tmp_path):
+def test_what_is_claimed_is_what_is_drawn_at_every_step(case, tmp_path):
     """No choice of the method changes rate, multiplier or the integer scale of the noise; C alone may move."""
     config = config_of(case)
     run = open_run(tmp_path, config, evaluator=quadratic())
@@ -162,15 +164,16 @@ def test_the_event_is_what_is_drawn_at_every_step(case, tmp_path):
     plan = plan_of(config)
     for step in range(config.method.num_steps):
         in_force = run._context.method.plan_at(step)
-        assert in_force.step_event == plan.step_event
-        assert in_force.event == plan.event
+        assert dataclasses.replace(in_force, clip_norm=plan.clip_norm) == plan
         assert in_force.noise_scale_units == plan.noise_scale_units
         assert in_force.sampling_threshold == plan.sampling_threshold
     if config.method.name == "mezo":
-        assert plan.step_event == dp_event.NonPrivateDpEvent()
+        assert not plan.is_private
         return
     assert plan.noise_scale_units == 2 * UNITS_PER_CLIP
-    assert plan.step_event == dp_event.PoissonSampledDpEvent(plan.sampling_prob, dp_event.GaussianDpEvent(2.0))
+    claimed = planned_sweep(config, 2.0).trial_caps().event()
+    drawn = Release("gaussian", plan.sampling_threshold / WORD_RANGE, plan.noise_scale_units / UNITS_PER_CLIP)
+    assert read(claimed).counts == ((drawn, config.method.num_steps),)
 
 
 def test_a_step_is_one_release_of_its_integers_also_for_an_empty_batch(case, tmp_path):

@@ -1,7 +1,7 @@
-"""The mechanism of one run: sampling, clip, noise scale AND its privacy event, in one frozen plan.
+"""The mechanism of one run: sampling rate, clip and noise scale, in one frozen plan.
 
-Everything that the privacy analysis depends on is read from here, by the sampler, the clip, the noise and the
-accountant, so that they cannot disagree. The plan is public; the data, its size and the noise are arguments of
+Everything that the privacy analysis depends on is read from here, by the sampler, the clip, the noise and the rule that
+counts the run, so that they cannot disagree. The plan is public; the data, its size and the noise are arguments of
 other functions.
 
 The grid. Clipping norm C is divided into 2**30 units. An example (a user, where users are the unit of privacy)
@@ -15,10 +15,7 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
-
-if TYPE_CHECKING:
-    from dp_accounting import dp_event
+from typing import Literal, get_args
 
 UNITS_PER_CLIP = 2**30
 WORD_RANGE = 2**32
@@ -27,12 +24,11 @@ NoiseLaw = Literal["gaussian", "laplace"]
 Adjacency = Literal["add-or-remove-one", "replace-one"]
 
 _MOST_NOISE = 2.0**28
-_UNDERSTATED = 1.0 - 2.0**-40  # far more than the rounding of exp and of a division, far less than anybody would see
 
 
 @dataclass(frozen=True)
 class MechanismPlan:
-    """The one source of sampling rate, clip, noise scale and event of a run.
+    """The one source of sampling rate, clip and noise scale of a run.
 
     Args:
         sampling_prob: q in (0, 1]; rounded up to a multiple of 2**-32, which is the value that is used and accounted.
@@ -44,11 +40,11 @@ class MechanismPlan:
         noise_multiplier: σ, in multiples of C: the standard deviation of Gaussian noise, the scale b of Laplace noise;
             rounded up to whole units. None without privacy.
         noise: law of the noise, "gaussian" or "laplace".
-        adjacency: the relation under which the event must be read. The sum moves by at most C when one example is added
+        adjacency: the relation that the run's ε is for. The sum moves by at most C when one example is added
             or removed, and by 2C when one is replaced: an accountant takes the doubling from here (PLD only).
 
     Formal guarantees:
-        With `clip_norm` and `noise_multiplier` given, one step is `step_event`:
+        With `clip_norm` and `noise_multiplier` given, one step is this mechanism:
 
         * Gaussian: the Poisson-subsampled Gaussian mechanism with rate `sampling_prob` and multiplier
           `noise_multiplier`. The discrete law on a grid of 2**30 units differs from the continuous one by about
@@ -56,9 +52,8 @@ class MechanismPlan:
         * Laplace: on the sampled batch exactly ε₀-DP, ε₀ = 1/σ, under add-or-remove-one. The sum is an integer vector
           that moves by at most 2**30 in L1, and discrete Laplace noise of whole scale b changes its probabilities by
           at most the factor exp(2**30 / b) = exp(1/σ): pure ε has no discretisation error at all. For (ε, δ) with
-          K = 1 the event is the continuous Laplace mechanism, whose privacy profile the discrete one exceeds by at most
-          1 − 1/cosh(1/(2b)) < 2**-63 / σ² a step, as δ. With K > 1 the event is binary randomised response, which
-          dominates every ε₀-DP step; its parameter is rounded to the side of more ε.
+          K = 1 it is the continuous Laplace mechanism, whose privacy profile the discrete one exceeds by at most
+          1 − 1/cosh(1/(2b)) < 2**-63 / σ² a step, as δ. With K > 1 nothing but ε₀-DP is claimed.
 
     Raises:
         ValueError: a field is not finite, not positive or out of range, only one of clip and noise is given, or Laplace
@@ -125,37 +120,6 @@ class MechanismPlan:
     def noise_scale_units(self) -> int:
         """Scale of the noise in units: standard deviation (Gaussian) or b (Laplace); 0 without privacy."""
         return 0 if self.noise_multiplier is None else math.ceil(self.noise_multiplier * UNITS_PER_CLIP)
-
-    @property
-    def step_event(self) -> dp_event.DpEvent:
-        """The privacy event of one step."""
-        from dp_accounting import dp_event
-
-        if self.noise_multiplier is None:
-            return dp_event.NonPrivateDpEvent()
-        return dp_event.PoissonSampledDpEvent(self.sampling_prob, self._noisy_sum(float(self.noise_multiplier)))
-
-    def _noisy_sum(self, sigma: float) -> dp_event.DpEvent:
-        """Return the event of one noisy sum over everyone in the batch."""
-        from dp_accounting import dp_event
-
-        if self.noise == "gaussian":
-            return dp_event.GaussianDpEvent(sigma)
-        if self.num_directions == 1:
-            return dp_event.LaplaceDpEvent(sigma)
-        return dp_event.RandomizedResponseDpEvent(noise_parameter=_response_noise(1.0 / sigma), num_buckets=2)
-
-    @property
-    def event(self) -> dp_event.DpEvent:
-        """The privacy event of all `num_steps` steps."""
-        from dp_accounting import dp_event
-
-        return dp_event.SelfComposedDpEvent(self.step_event, self.num_steps)
-
-
-def _response_noise(epsilon: float) -> float:
-    """Return the largest p that is surely no more than 2 / (1 + e^ε): randomised response with it is at least ε-DP."""
-    return 2.0 * math.exp(-epsilon) / (1.0 + math.exp(-epsilon)) * _UNDERSTATED
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

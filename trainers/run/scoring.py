@@ -53,7 +53,7 @@ class PrivateScore:
     the same each time.
 
     Formal guarantees:
-        One score is one release of `score_plan(config).step_event`: the sum over units of a vector whose norm, L1 under
+        One score is one release of `score_plan(config)`: the sum over units of a vector whose norm, L1 under
         Laplace and L2 under Gaussian noise, is at most the plan's clip norm. That is checked in integers, whatever the
         losses and predictions are. What is computed from the noisy sum is post-processing.
     """

@@ -50,7 +50,7 @@ def take_step(context: StepContext, step: int) -> None:
     """Take step number `step`: one token, one release, one update of θ.
 
     Formal guarantees:
-        What the step adds to the log is one K-vector of `plan.step_event`, also for an empty batch.
+        What the step adds to the log is one K-vector with the law of the plan, also for an empty batch.
 
     Raises:
         TokensExhausted, or what the token store raises: no token was left; no data was read.

@@ -16,9 +16,10 @@ import numpy as np
 from orchestrator.checks.audit.step_law import Noise, StepLaw
 from orchestrator.checks.audit.stub import HUGE, SMOOTHING
 from orchestrator.checks.audit.trade_off import TradeOff, claimed_trade_off
+from orchestrator.planning.cost_rules import planned_sweep
 from orchestrator.planning.plan import Plan
-from orchestrator.privacy.accountant import accountant
 from orchestrator.privacy.accountant.adjacency import Adjacency
+from orchestrator.privacy.rules.caps import SweepCaps
 from trainers.config import RunConfig
 from trainers.config.mechanism import mechanism_plan
 from trainers.directions import Direction
@@ -82,6 +83,11 @@ class AuditCase:
         return StepLaw(self.noise, plan.sampling_prob, plan.noise_multiplier, self.adjacency)
 
     @property
+    def rule(self) -> SweepCaps:
+        """What the steps that are played are charged, as a run's statement counts them."""
+        return planned_sweep(self.config, self.noise_multiplier).trial_caps()
+
+    @property
     def delta(self) -> float:
         """δ at which ε is stated."""
         return self.config.privacy.delta
@@ -89,12 +95,12 @@ class AuditCase:
     @cached_property
     def epsilon(self) -> float:
         """The claimed ε of the steps that are played."""
-        return accountant.epsilon(self.plan.event, self.delta, self.adjacency)
+        return self.rule.epsilon(self.delta, self.adjacency)
 
     @cached_property
     def claim(self) -> TradeOff:
         """The claimed trade-off curve of the steps that are played."""
-        return claimed_trade_off(self.plan.event, self.adjacency)
+        return claimed_trade_off(self.rule.event(), self.adjacency)
 
     def canary(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the slopes of the loudest example, and what the claim lets it contribute, float64 [K] in C.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 from dp_accounting import dp_event
 
+from orchestrator.planning.cost_rules import planned_sweep
 from tests.support.frozen import FrozenSampler
 from tests.support.quadratic import Quadratic
 from tests.trainers.first_order.conftest import ONE_TOKEN
@@ -18,7 +20,6 @@ from trainers.config import MethodConfig, RunConfig
 from trainers.config.mechanism import mechanism_plan
 from trainers.first_order.gradients import UnitGradients
 from trainers.first_order.run import FirstOrderRun
-from trainers.mechanism.plan import MechanismPlan
 from trainers.mechanism.tokens import LocalTokens
 from trainers.run.base_run import LOG_NAME, Tokens, Workspace
 from trainers.run.zeroth_order import Run
@@ -145,13 +146,13 @@ def test_the_divisor_is_public(evaluator, tmp_path, batch):
 
 
 def test_the_event_is_that_of_one_poisson_step_and_knows_no_directions():
-    plan = mechanism_plan(config_of(), 2.0)
-    assert plan.step_event == dp_event.PoissonSampledDpEvent(0.25, dp_event.GaussianDpEvent(2.0))
+    event = planned_sweep(config_of(), 2.0).trial_caps().train_step.event()
+    assert event == dp_event.PoissonSampledDpEvent(0.25, dp_event.GaussianDpEvent(2.0))
 
 
 def test_a_plan_with_another_law_is_refused(evaluator, tmp_path, monkeypatch):
-    laplace = dp_event.PoissonSampledDpEvent(0.25, dp_event.LaplaceDpEvent(2.0))
-    monkeypatch.setattr(MechanismPlan, "step_event", laplace)
+    laplace = dataclasses.replace(mechanism_plan(config_of(), 2.0), noise="laplace")
+    monkeypatch.setattr("tests.trainers.first_order.test_run.mechanism_plan", lambda *_: laplace)
     with pytest.raises(ValueError, match="add Gaussian noise"):
         open_run(evaluator, tmp_path)
 

@@ -2,7 +2,6 @@ import math
 
 import numpy as np
 import pytest
-from dp_accounting import dp_event
 
 from trainers.mechanism.plan import UNITS_PER_CLIP, MechanismPlan
 
@@ -14,16 +13,6 @@ GOOD = {
     "clip_norm": 5.0,
     "noise_multiplier": 1.3,
 }
-
-
-def test_event_says_what_is_drawn():
-    plan = MechanismPlan(**GOOD)
-    assert plan.event == dp_event.SelfComposedDpEvent(
-        dp_event.PoissonSampledDpEvent(
-            plan.sampling_threshold / 2**32, dp_event.GaussianDpEvent(plan.noise_scale_units / UNITS_PER_CLIP)
-        ),
-        100,
-    )
 
 
 def test_rates_are_rounded_to_the_private_side():
@@ -50,29 +39,6 @@ def test_other_values_are_refused(change):
         MechanismPlan(**{**GOOD, **change})
 
 
-def test_laplace_with_one_direction_is_the_laplace_event():
-    plan = MechanismPlan(**{**GOOD, "num_directions": 1, "noise": "laplace"})
-    assert plan.step_event == dp_event.PoissonSampledDpEvent(
-        plan.sampling_prob, dp_event.LaplaceDpEvent(plan.noise_scale_units / UNITS_PER_CLIP)
-    )
-
-
-@pytest.mark.parametrize("sampling_prob", [0.016, 1.0])
-@pytest.mark.parametrize("noise_multiplier", [1e-2, 0.3, 1.3, 40.0, 1e4, 1e8])
-def test_laplace_with_several_directions_is_never_understated(sampling_prob, noise_multiplier):
-    """Randomised response with the event's parameter has at least ε₀ = 1/σ, and hardly more."""
-    change = {"noise": "laplace", "noise_multiplier": noise_multiplier, "sampling_prob": sampling_prob}
-    plan = MechanismPlan(**{**GOOD, **change})
-    event = plan.step_event
-    assert isinstance(event, dp_event.PoissonSampledDpEvent)
-    response = event.event
-    assert isinstance(response, dp_event.RandomizedResponseDpEvent)
-    p = np.longdouble(response.noise_parameter)
-    epsilon, wanted = float(np.log(2 - p) - np.log(p)), UNITS_PER_CLIP / plan.noise_scale_units
-    assert wanted <= epsilon <= wanted * (1 + 1e-9) + 1e-11
-    assert response.num_buckets == 2
-
-
 @pytest.mark.parametrize("scale", [1, 3, 20])
 @pytest.mark.parametrize("shift", [1, 5, 40])
 def test_the_discrete_laplace_law_is_as_private_as_promised(scale, shift):
@@ -96,18 +62,16 @@ def test_unknown_laws_and_relations_are_refused(change):
         MechanismPlan(**{**GOOD, **change})
 
 
-def test_replace_one_keeps_the_event_and_is_refused_for_laplace():
-    plan = MechanismPlan(**{**GOOD, "adjacency": "replace-one"})
-    assert plan.event == MechanismPlan(**GOOD).event
-    assert plan != MechanismPlan(**GOOD)
+def test_replace_one_is_refused_for_laplace():
+    assert MechanismPlan(**{**GOOD, "adjacency": "replace-one"}) != MechanismPlan(**GOOD)
     with pytest.raises(ValueError, match="add-or-remove-one only"):
         MechanismPlan(**{**GOOD, "adjacency": "replace-one", "noise": "laplace"})
 
 
-def test_without_privacy_the_event_is_not_private():
+def test_without_clip_and_noise_a_plan_is_not_private():
     plan = MechanismPlan(**{**GOOD, "clip_norm": None, "noise_multiplier": None})
     assert not plan.is_private
-    assert plan.step_event == dp_event.NonPrivateDpEvent()
+    assert plan.noise_scale_units == 0
 
 
 def test_extremes_that_floats_or_64_bits_do_not_hold_are_refused():
