@@ -24,7 +24,7 @@ from orchestrator.config.loading import load_sweep
 from orchestrator.planning.plan import make_plan
 from orchestrator.storage.paths import storage_of, with_absolute_paths
 from orchestrator.sweep.driver import run_sweep
-from orchestrator.sweep.trial import Job, Trial
+from orchestrator.sweep.trial import SweepContext, Trial
 from trainers.run.base_run import LOG_NAME
 from trainers.workers.ranks import Ranks
 
@@ -85,7 +85,7 @@ def warm_starts(folder: Path, num_trials: int) -> list[float]:
 class OneTrial:
     """The task of workers that are started for one trial alone: it says when the trial's log was there."""
 
-    job: Job
+    job: SweepContext
     values: dict[str, Any]
 
     def __call__(self, ranks: Ranks, mailbox: Any) -> float:
@@ -105,7 +105,7 @@ def naive_starts(folder: Path, num_trials: int) -> list[float]:
     config = with_absolute_paths(plan.config)
     storage = storage_of(config)
     reserve_plan(plan, storage)
-    job = Job(plan, config.performance, storage)
+    job = SweepContext(plan, config.performance, storage)
 
     def trainable(values: dict[str, Any]) -> dict[str, float]:
         from trainers.workers.ray_worker import Mailbox, run_workers

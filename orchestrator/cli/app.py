@@ -98,9 +98,9 @@ def resume(
 ) -> None:
     """Go on with a killed run or sweep, by the configuration in its folder."""
     with clear_errors():
-        from orchestrator.storage.existing import to_resume
+        from orchestrator.storage.existing import config_to_resume
 
-        _carry_out(to_resume(place), output)
+        _carry_out(config_to_resume(place), output)
 
 
 @app.command()

@@ -12,7 +12,7 @@ from rich.live import Live
 
 from orchestrator.cli.output import Format, print_result
 from orchestrator.cli.views.status import overview, status_view
-from orchestrator.storage.existing import all_in, find, folder_of
+from orchestrator.storage.existing import existing_in, find_existing, folder_of
 from orchestrator.sweep.status import RunStatus, status_of
 
 REFRESH_S = 2.0
@@ -44,8 +44,8 @@ def _looking_at(place: str) -> tuple[Callable[[], list[RunStatus]], Callable[[li
     """Return what looks, and what shows it."""
     root = Path(place).expanduser()
     if folder_of(place) is None and root.is_dir():
-        return lambda: [status_of(one) for one in all_in(root)], overview
-    existing = find(place)
+        return lambda: [status_of(one) for one in existing_in(root)], overview
+    existing = find_existing(place)
     return lambda: [status_of(existing)], lambda found: status_view(found[0], existing.config)
 
 

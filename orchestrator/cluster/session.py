@@ -1,7 +1,7 @@
 """The Ray session of a sweep: a cluster that is there already, or this machine; with the arithmetic checked before.
 
 On a cluster (RAY_ADDRESS) the driver may sit on a head without the model's hardware: what needs the model runs as a
-task with the resources of a worker (`where_it_fits`). On one machine it runs in this process.
+task with the resources of a worker (`run_on_worker_node`). On one machine it runs in this process.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def ray_session(num_cpus: int) -> Iterator[str | None]:
         yield dashboard_url or None
 
 
-def where_it_fits(demand: Demand, function: Callable[..., Answer], *arguments: object) -> Answer:
+def run_on_worker_node(demand: Demand, function: Callable[..., Answer], *arguments: object) -> Answer:
     """Call a function that loads the model: on a cluster as a task with a worker's resources, else right here.
 
     Raises:

@@ -14,7 +14,7 @@ from orchestrator.config.loading import load_run, load_sweep
 from orchestrator.config.models import LedgeredConfig, SweepConfig
 from orchestrator.storage.paths import CONFIG_FILE, DEFAULT_FOLDER, Storage, storage_in
 
-State = Literal["running", "interrupted", "finished"]
+RunState = Literal["running", "interrupted", "finished"]
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,14 @@ class Existing:
         """Whether it is a search, and not one run."""
         return isinstance(self.config, SweepConfig)
 
-    def state(self) -> State:
+    def state(self) -> RunState:
         """Return whether it is finished, held by a live process, or neither: killed, or stopped by an error."""
         if self.storage.result_file.exists():
             return "finished"
         return "running" if self.storage.is_held() else "interrupted"
 
 
-def find(place: str | Path) -> Existing:
+def find_existing(place: str | Path) -> Existing:
     """Return the run or sweep in a folder, or of a name in the default storage folder.
 
     Raises:
@@ -62,12 +62,12 @@ def folder_of(place: str | Path) -> Path | None:
     return next((folder.resolve() for folder in candidates if (folder / CONFIG_FILE).is_file()), None)
 
 
-def all_in(root: Path) -> list[Existing]:
+def existing_in(root: Path) -> list[Existing]:
     """Return the runs and sweeps of a storage folder, by name."""
-    return [find(path.parent) for path in sorted(root.glob(f"*/{CONFIG_FILE}"))]
+    return [find_existing(path.parent) for path in sorted(root.glob(f"*/{CONFIG_FILE}"))]
 
 
-def to_resume(place: str | Path) -> LedgeredConfig:
+def config_to_resume(place: str | Path) -> LedgeredConfig:
     """Return the configuration to start again, which goes on where the killed run or sweep was.
 
     Args:
@@ -77,7 +77,7 @@ def to_resume(place: str | Path) -> LedgeredConfig:
         ValueError: nothing was started there, it is finished, a live process holds it, its folder has another name
             now, or its ledger stayed behind.
     """
-    existing = find(place)
+    existing = find_existing(place)
     config, storage, state = existing.config, existing.storage, existing.state()
     what = "sweep" if existing.is_sweep else "run"
     if state == "finished":

@@ -33,7 +33,7 @@ class Progress:
     pid: int
 
 
-class Pulse:
+class ProgressFile:
     """Takes note of each step, and once a second writes how far the run is.
 
     Args:

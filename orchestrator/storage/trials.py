@@ -9,8 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-State = Literal["running", "interrupted", "complete", "stopped early", "failed"]
-OF_STUDY: dict[str, State] = {"RUNNING": "running", "COMPLETE": "complete", "PRUNED": "stopped early", "FAIL": "failed"}
+TrialState = Literal["running", "interrupted", "complete", "stopped early", "failed"]
+OF_STUDY: dict[str, TrialState] = {
+    "RUNNING": "running",
+    "COMPLETE": "complete",
+    "PRUNED": "stopped early",
+    "FAIL": "failed",
+}
 
 
 @dataclass
@@ -24,7 +29,7 @@ class TrialRow:
 
     number: int
     values: dict[str, Any]
-    state: State = "running"
+    state: TrialState = "running"
     steps: int = 0
     steps_charged: int = 0
     scores: list[float] = field(default_factory=list)

@@ -20,7 +20,7 @@ from orchestrator.sweep.monitor import SILENT, Monitor, copy_of
 from trainers.mechanism.release_log import LogUnwritable
 
 
-def last_word(error: BaseException | None) -> LedgerUnreachable | LedgerCorruptError | LogUnwritable | None:
+def fatal_cause(error: BaseException | None) -> LedgerUnreachable | LedgerCorruptError | LogUnwritable | None:
     """Return what the ledger or a release log said, if an error came of that: to try again would not help."""
     while error is not None:
         said = getattr(error, "cause", None) or error  # Ray wraps it, and Tune once more
@@ -46,7 +46,7 @@ MAX_RESTARTS = 3  # of a trial that failed by itself; each goes on from the rele
 MAX_LOSSES = 20  # of a trial's lane, with its process or its node
 
 
-class Board(tune.Callback):
+class TrialBoard(tune.Callback):
     """Collects trials from Tune's events; `rows` is in the order of trial numbers, after those that ended earlier."""
 
     def __init__(self, ended: Sequence[TrialRow] = (), monitor: Monitor = SILENT) -> None:
@@ -109,7 +109,7 @@ class Board(tune.Callback):
             LedgerUnreachable, LedgerCorruptError, LogUnwritable: as in the trial.
         """
         error = error_of(trial)
-        if (word := last_word(error)) is not None:
+        if (word := fatal_cause(error)) is not None:
             raise word
         number = trial.config["number"]
         self._own_failures[number] += isinstance(error, RayTaskError)

@@ -25,22 +25,22 @@ from orchestrator.cluster.session import (
     cpus_at_once,
     demand_of,
     ray_session,
+    run_on_worker_node,
     threads_per_trial,
-    where_it_fits,
 )
 from orchestrator.config.models import SweepConfig
 from orchestrator.planning.plan import Plan
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.storage.paths import Storage, storage_of, with_absolute_paths
 from orchestrator.storage.results import SweepResult, read_result, require_same_settings, write_config, write_result
-from orchestrator.sweep.board import MAX_LOSSES, Board, last_word
-from orchestrator.sweep.lane import Lane, lane_needs
+from orchestrator.sweep.board import MAX_LOSSES, TrialBoard, fatal_cause
+from orchestrator.sweep.lane import Lane, lane_resources
 from orchestrator.sweep.monitor import SILENT, Monitor, WorkFacts, monitored
-from orchestrator.sweep.public_tuning import PublicRows, public_rows, require_public
+from orchestrator.sweep.public_tuning import PublicRows, require_public
 from orchestrator.sweep.rebuild import publish_best
 from orchestrator.sweep.single_run import take_private_run
 from orchestrator.sweep.study import METRIC, TruthfulSearch, open_search
-from orchestrator.sweep.trial import Job
+from orchestrator.sweep.trial import SweepContext
 from search_spaces.config import MENU, SearchConfig
 from trainers.config.mechanism import mechanism_plan
 from trainers.run.base_run import public_score
@@ -82,7 +82,7 @@ def run_sweep(plan: Plan, monitor: Monitor = SILENT) -> SweepResult:
     with storage.lock(), cluster_session(config, demand, storage):
         require_same_settings(storage, config)
         # before the reservation: a model that does not load must not leave one
-        zero_shot = where_it_fits(demand, _zero_shot, sweep)
+        zero_shot = run_on_worker_node(demand, _zero_shot, sweep)
         reserved = reserve_plan(sweep.plan, storage)
         if sweep.tune_on is None:
             require_ledger_knows(reserved.ledger, storage)
@@ -93,7 +93,7 @@ def run_sweep(plan: Plan, monitor: Monitor = SILENT) -> SweepResult:
         if best is not None and sweep.tune_on is not None:
             score = take_private_run(sweep.plan, best.values, storage, monitor).score
         elif best is not None:
-            where_it_fits(demand, publish_best, sweep.plan, storage, best)
+            run_on_worker_node(demand, publish_best, sweep.plan, storage, best)
         reserved.ledger.close(storage.name)
         trials = board.rows
         if not storage.releases_trials:
@@ -129,19 +129,19 @@ def _prepare(plan: Plan) -> _Sweep:
             f"another name, such as --set name={config.name}-2."
         )
     check_inputs(config)
-    tune_on = None if config.search.tune_on is None else public_rows(config.search.tune_on, config.data.train)
+    tune_on = None if config.search.tune_on is None else PublicRows.count(config.search.tune_on, config.data.train)
     if tune_on is not None:
         require_public(tune_on, config, Ledger(storage.database_url).key())
-        check_inputs(tune_on.put_into(config))
+        check_inputs(tune_on.replace_training_rows(config))
     return _Sweep(replace(plan, config=config), config, storage, threads, tune_on)
 
 
-def _all_trials(sweep: _Sweep, reserved: StandingReservation, monitor: Monitor) -> Board:
+def _all_trials(sweep: _Sweep, reserved: StandingReservation, monitor: Monitor) -> TrialBoard:
     """Run the trials that have not ended yet, and return all."""
     config, storage = sweep.config, sweep.storage
     num_trials = config.search.num_trials if storage.releases_trials else reserved.num_trials()
     search = open_search(config.search, config.name, reserved.ledger.url, storage.patience_s)
-    board = Board(search.ended_trials(), monitor if storage.releases_trials else SILENT)
+    board = TrialBoard(search.ended_trials(), monitor if storage.releases_trials else SILENT)
     to_come = num_trials - len(board.rows)
     if to_come > 0:
         with ray_session(cpus_at_once(config, sweep.threads)), monitored(monitor, _facts(sweep, reserved, board)):
@@ -153,7 +153,7 @@ def _all_trials(sweep: _Sweep, reserved: StandingReservation, monitor: Monitor) 
     return board
 
 
-def _facts(sweep: _Sweep, reserved: StandingReservation, board: Board) -> WorkFacts:
+def _facts(sweep: _Sweep, reserved: StandingReservation, board: TrialBoard) -> WorkFacts:
     """Return what a monitor may know of the trials that begin: of a search of one winner, only its configuration."""
     config = sweep.config
     facts = WorkFacts(
@@ -170,7 +170,7 @@ def _facts(sweep: _Sweep, reserved: StandingReservation, board: Board) -> WorkFa
     return replace(facts, num_trials=config.search.num_trials, ended=board.copies(), count_steps=count_steps)
 
 
-def _run_trials(sweep: _Sweep, search: TruthfulSearch, board: Board, to_come: int) -> None:
+def _run_trials(sweep: _Sweep, search: TruthfulSearch, board: TrialBoard, to_come: int) -> None:
     """Run the trials that have not ended yet.
 
     Raises:
@@ -180,10 +180,10 @@ def _run_trials(sweep: _Sweep, search: TruthfulSearch, board: Board, to_come: in
     """
     config, storage = sweep.config, sweep.storage
     performance = config.performance.model_copy(update={"num_threads": sweep.threads})
-    job = Job(sweep.plan, performance, storage, sweep.tune_on)
+    context = SweepContext(sweep.plan, performance, storage, sweep.tune_on)
     asha = config.search.early_stopping == "asha"
     tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(Lane, job=job), lane_needs(config, sweep.threads)),
+        tune.with_resources(tune.with_parameters(Lane, context=context), lane_resources(config, sweep.threads)),
         tune_config=tune.TuneConfig(
             search_alg=search,
             scheduler=ASHAScheduler(metric=METRIC, mode="max", max_t=config.score.times) if asha else None,
@@ -203,9 +203,9 @@ def _run_trials(sweep: _Sweep, search: TruthfulSearch, board: Board, to_come: in
     try:
         errors = tuner.fit().errors
     except TuneError as error:  # the board ended the sweep
-        raise last_word(error) or error from None
+        raise fatal_cause(error) or error from None
     for error in errors:
-        if (word := last_word(error)) is not None:
+        if (word := fatal_cause(error)) is not None:
             raise word from None
     search.fail_the_failed()
     if errors and board.best() is None:

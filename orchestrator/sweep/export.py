@@ -14,7 +14,7 @@ from orchestrator.config.loading import load_run, load_sweep
 from orchestrator.config.models import SweepConfig
 from orchestrator.planning.plan import make_plan
 from orchestrator.storage.paths import Storage
-from orchestrator.sweep.public_tuning import public_rows
+from orchestrator.sweep.public_tuning import PublicRows
 from orchestrator.sweep.rebuild import rebuild_from
 from trainers.config import EvaluatorName, RunConfig
 from trainers.run.base_run import LOG_NAME
@@ -84,7 +84,7 @@ def _released_trial(storage: Storage, config: SweepConfig, result: dict[str, Any
         return Replay(settings, storage.folder if alone else storage.trial_folder(row["number"]), row["steps"])
     if trial is None:  # the private run with the best settings, of which only the log knows how far it came
         return Replay(settings, storage.folder, 1)
-    public = public_rows(config.search.tune_on, config.data.train).put_into(settings)
+    public = PublicRows.count(config.search.tune_on, config.data.train).replace_training_rows(settings)
     return Replay(public, storage.trial_folder(row["number"]), row["steps"])
 
 

@@ -12,11 +12,11 @@ from typing import Any, Protocol
 
 from ray import tune
 
-from orchestrator.sweep.trial import Job, Trial
+from orchestrator.sweep.trial import SweepContext, Trial
 from trainers.config import RunConfig
 
 
-class Crew(Protocol):
+class TrialRunner(Protocol):
     """Whoever takes the trials of a lane."""
 
     def begin(self, values: dict[str, Any]) -> None:
@@ -32,18 +32,18 @@ class Crew(Protocol):
         ...
 
 
-class OneProcess:
+class InProcessRunner:
     """The lane itself, with the model in its own process."""
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
-        self.workspace = job.workspace()
+    def __init__(self, context: SweepContext) -> None:
+        self._context = context
+        self.workspace = context.workspace()
         self.trial: Trial | None = None
 
     def begin(self, values: dict[str, Any]) -> None:
         """Take the next trial with the model that is loaded."""
         self._end()
-        self.trial = Trial(self._job, self.workspace, values)
+        self.trial = Trial(self._context, self.workspace, values)
 
     def report(self) -> dict[str, Any]:
         """Train to the next score."""
@@ -60,30 +60,30 @@ class OneProcess:
             self.trial.close()
 
 
-def crew_of(job: Job) -> Crew:
+def trial_runner(context: SweepContext) -> TrialRunner:
     """Return who takes the trials: the lane itself, or workers of its own."""
-    if not job.config.resources.is_distributed:
-        return OneProcess(job)
-    from orchestrator.sweep.lane_workers import Workers
+    if not context.config.resources.is_distributed:
+        return InProcessRunner(context)
+    from orchestrator.sweep.lane_workers import WorkerGroupRunner
 
-    return Workers(job)
+    return WorkerGroupRunner(context)
 
 
 class Lane(tune.Trainable):
     """Runs trials segment by segment; every result is a score."""
 
-    def setup(self, config: dict[str, Any], job: Job) -> None:
+    def setup(self, config: dict[str, Any], context: SweepContext) -> None:
         """Load what trials share and begin the first one."""
-        self._crew = crew_of(job)
-        self._crew.begin(config)
+        self._runner = trial_runner(context)
+        self._runner.begin(config)
 
     def step(self) -> dict[str, Any]:
         """Train to the next score and report it; `finished` says that it was the last."""
-        return self._crew.report()
+        return self._runner.report()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next trial with what is loaded."""
-        self._crew.begin(new_config)
+        self._runner.begin(new_config)
         return True
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -94,10 +94,10 @@ class Lane(tune.Trainable):
 
     def cleanup(self) -> None:
         """Close the last trial's log, and dismiss the workers."""
-        self._crew.close()
+        self._runner.close()
 
 
-def lane_needs(config: RunConfig, threads: int) -> dict[str, float]:
+def lane_resources(config: RunConfig, threads: int) -> dict[str, float]:
     """Return what Tune sets aside for a lane: its threads, or next to nothing where its workers have their own."""
     if not config.resources.is_distributed:
         gpus = config.resources.gpus_per_worker

@@ -16,7 +16,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayTaskError
 
-from orchestrator.sweep.trial import Job, Trial
+from orchestrator.sweep.trial import SweepContext, Trial
 from trainers.run.base_run import Workspace
 from trainers.workers.ranks import Ranks
 from trainers.workers.ray_worker import Mailbox, run_workers
@@ -26,14 +26,14 @@ _GOODBYE_S = 20.0
 
 
 @dataclass(frozen=True)
-class TakeTrials:
+class TrialLoop:
     """The task: take the trials that the mailbox orders, until it orders none."""
 
-    job: Job
+    context: SweepContext
 
     def __call__(self, ranks: Ranks, mailbox: Any) -> None:
         """Take them together with the other ranks."""
-        with closing(self.job.workspace(ranks)) as workspace:
+        with closing(self.context.workspace(ranks)) as workspace:
             self._take(workspace, ranks, mailbox)
 
     def _take(self, workspace: Workspace, ranks: Ranks, mailbox: Any) -> None:
@@ -45,7 +45,7 @@ class TakeTrials:
             if order is None:
                 return
             if trial is None or order["trial"] != at_work:
-                at_work, trial, reports = order["trial"], Trial(self.job, workspace, order["values"], ranks), []
+                at_work, trial, reports = order["trial"], Trial(self.context, workspace, order["values"], ranks), []
             while len(reports) <= order["segment"]:  # more than one after a restart: replayed, and scored as before
                 reports.append(trial.report())
             if ranks.is_rank_0:
@@ -57,11 +57,11 @@ def _after(done: int, ranks: Ranks, mailbox: Any) -> tuple[int, Any]:
     return ranks.broadcast(lambda: ray.get(mailbox.next_order.remote(done)))
 
 
-class Workers:
+class WorkerGroupRunner:
     """A group of workers, started at once and dismissed by `close`."""
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    def __init__(self, context: SweepContext) -> None:
+        self._context = context
         self._mailbox = Mailbox.remote()
         self._trial, self._segment, self._values = 0, 0, {}
         self._lost: BaseException | None = None
@@ -97,11 +97,11 @@ class Workers:
         self._thread.join(_GOODBYE_S)
 
     def _live(self) -> None:
-        storage = self._job.storage
+        storage = self._context.storage
         try:
             run_workers(
-                TakeTrials(self._job),
-                self._job.config,
+                TrialLoop(self._context),
+                self._context.config,
                 f"{storage.name}-lane",
                 storage.operator_folder / "train",
                 self._mailbox,

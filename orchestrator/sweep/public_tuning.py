@@ -29,40 +29,44 @@ class PublicRows:
     """Rows that were declared public, in place of the private ones."""
 
     source: str
-    count: int
+    num_rows: int
 
-    def put_into(self, config: Config) -> Config:
+    @classmethod
+    def count(cls, source: str, private: str) -> PublicRows:
+        """Count the rows of a public source.
+
+        Args:
+            source: as `search.tune_on` names it.
+            private: data.train, which must be another source.
+
+        Raises:
+            ValueError: the source cannot be read, is empty, or is the private one.
+        """
+        if same_source(private, source, "search.tune_on"):
+            raise ValueError(
+                "search.tune_on is data.train itself, and trials on public rows are not charged. Give public or "
+                "synthetic rows, or leave it out: then every trial is counted."
+            )
+        num_rows = sum(1 for _ in stream_records(source, "search.tune_on"))
+        if num_rows == 0:
+            raise ValueError(f"search.tune_on: {source} has no rows")
+        return cls(source, num_rows)
+
+    def replace_training_rows(self, config: Config) -> Config:
         """Return a configuration that trains on these rows with its own batch size and noise."""
         data = config.data.model_copy(
             update={
                 "train": self.source,
-                "num_examples": self.count,
+                "num_examples": self.num_rows,
                 "user_column": None,
                 "max_examples_per_user": None,
                 "num_users": None,
                 "shots": None,
             }
         )
-        batch_size = min(config.privacy.expected_batch_size, float(self.count))
+        batch_size = min(config.privacy.expected_batch_size, float(self.num_rows))
         privacy = config.privacy.model_copy(update={"expected_batch_size": batch_size})
         return config.model_copy(update={"data": data, "privacy": privacy})
-
-
-def public_rows(source: str, private: str) -> PublicRows:
-    """Count the rows of a public source, beside the private one.
-
-    Raises:
-        ValueError: it cannot be read, is empty, or is the private one, on which no trial is free.
-    """
-    if same_source(private, source, "search.tune_on"):
-        raise ValueError(
-            "search.tune_on is data.train itself, and trials on public rows are not charged. Give public or synthetic "
-            "rows, or leave it out: then every trial is counted"
-        )
-    count = sum(1 for _ in stream_records(source, "search.tune_on"))
-    if count == 0:
-        raise ValueError(f"search.tune_on: {source} has no rows")
-    return PublicRows(source, count)
 
 
 def require_public(rows: PublicRows, config: RunConfig, key: bytes) -> None:

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 from orchestrator.budget.accounted_run import RUN_HOLDER, open_accounted_run
 from orchestrator.budget.reservation import reserve_plan
 from orchestrator.budget.statement import run_statement
-from orchestrator.cluster.session import cluster_session, demand_of, on_a_cluster, ray_session, where_it_fits
+from orchestrator.cluster.session import cluster_session, demand_of, on_a_cluster, ray_session, run_on_worker_node
 from orchestrator.planning.plan import Plan
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.storage.paths import Storage, storage_of, with_absolute_paths
-from orchestrator.storage.progress import Pulse
+from orchestrator.storage.progress import ProgressFile
 from orchestrator.storage.results import RunResult, require_same_settings, write_config, write_result
 from orchestrator.storage.trials import TrialRow
 from orchestrator.sweep.monitor import SILENT, Monitor, WorkFacts, monitored
@@ -92,7 +92,7 @@ def take_private_run(plan: Plan, values: Mapping[str, Any], storage: Storage, mo
         if config.resources.is_distributed:
             trained = train_on_workers(training)
         else:
-            trained = where_it_fits(demand_of(config), training.take)
+            trained = run_on_worker_node(demand_of(config), training.take)
         for count in range(len(trained.points)):
             monitor.on_score(_as_trial(trained.points[: count + 1], config))
     return trained
@@ -131,7 +131,7 @@ def train_private(
     with run.log:
         segments = run.segments()
         if leads:
-            segments = run.segments(Pulse(storage.progress_folder, RUN_HOLDER, num_steps, run.steps_released))
+            segments = run.segments(ProgressFile(storage.progress_folder, RUN_HOLDER, num_steps, run.steps_released))
         points = []
         for point in segments:
             points.append(point)

@@ -20,7 +20,7 @@ from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.ledger.terms import Terms
 from orchestrator.privacy.rules.caps import EVALUATION, TRAIN_STEP, SweepCaps
 from orchestrator.privacy.rules.registry import rule_from_json
-from orchestrator.storage.existing import Existing, State
+from orchestrator.storage.existing import Existing, RunState
 from orchestrator.storage.paths import Storage
 from orchestrator.storage.progress import Progress, read_progress
 from orchestrator.storage.trials import TrialRow, steps_to_come
@@ -54,7 +54,7 @@ class RunStatus:
 
     name: str
     kind: Literal["run", "sweep"]
-    state: State
+    state: RunState
     folder: str
     metric: Metric
     num_trials: int | None = None
@@ -116,7 +116,7 @@ def _seconds_left(status: RunStatus) -> float | None:
     return max(0, status.num_steps - status.steps) / status.steps_per_s
 
 
-def _rows(existing: Existing, state: State) -> list[TrialRow]:
+def _rows(existing: Existing, state: RunState) -> list[TrialRow]:
     """Return the trials that the study knows; those that a dead process was at are interrupted."""
     storage = existing.storage
     if not existing.is_sweep or not _ledger_is_there(storage):

@@ -15,7 +15,7 @@ from orchestrator.planning.plan import Plan, finite_or_none
 from orchestrator.privacy.ledger.drawer import patiently
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.storage.paths import Storage
-from orchestrator.storage.progress import Pulse
+from orchestrator.storage.progress import ProgressFile
 from orchestrator.sweep.public_tuning import PublicRows, open_public_run
 from orchestrator.sweep.ray_metrics import Metrics
 from search_spaces.config import MENU
@@ -29,7 +29,7 @@ LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Job:
+class SweepContext:
     """What every trial of a sweep shares; it travels to the lanes.
 
     Args:
@@ -48,7 +48,7 @@ class Job:
     def config(self) -> RunConfig:
         """The sweep's configuration, as a lane loads it."""
         config = self.plan.config.model_copy(update={"performance": self.performance})
-        return config if self.tune_on is None else self.tune_on.put_into(config)
+        return config if self.tune_on is None else self.tune_on.replace_training_rows(config)
 
     def workspace(self, ranks: Ranks | None = None) -> Workspace:
         """Load what all trials of a lane share; of several ranks the first asks the ledger for its key."""
@@ -62,7 +62,7 @@ class Job:
         trial = self.plan.trial(values)
         folder = self.storage.trial_folder(number)
         if self.tune_on is not None:
-            return open_public_run(workspace, self.tune_on.put_into(trial), folder, ranks)
+            return open_public_run(workspace, self.tune_on.replace_training_rows(trial), folder, ranks)
         holder = holder_of(number)
         return open_accounted_run(workspace, self.plan, trial, self.storage, holder, folder, values.get(MENU), ranks)
 
@@ -72,12 +72,12 @@ class Job:
             return None
         return Metrics(self.storage.name, holder_of(number))
 
-    def pulse(self, run: BaseRun, number: int) -> Callable[[int], None]:
+    def progress(self, run: BaseRun, number: int) -> Callable[[int], None]:
         """Return what takes note of each step of trial `number`, on rank 0: nothing where trials stay secret."""
         if not self.storage.releases_trials or not run.ranks.is_rank_0:
             return lambda step: None
         num_steps = run.config.method.num_steps
-        return Pulse(self.storage.progress_folder, holder_of(number), num_steps, run.steps_released)
+        return ProgressFile(self.storage.progress_folder, holder_of(number), num_steps, run.steps_released)
 
     def epsilon_after(self, run: BaseRun) -> float:
         """Return what a trial has cost so far by itself: nothing on public rows."""
@@ -92,21 +92,23 @@ class Trial:
     """A trial at work, from score to score.
 
     Args:
-        job: the sweep's.
+        context: the sweep's.
         workspace: loaded.
         values: of the search, with the trial's `number`.
         ranks: who takes it, where several do.
     """
 
-    def __init__(self, job: Job, workspace: Workspace, values: dict[str, Any], ranks: Ranks | None = None) -> None:
+    def __init__(
+        self, context: SweepContext, workspace: Workspace, values: dict[str, Any], ranks: Ranks | None = None
+    ) -> None:
         values = dict(values)
         number = values.pop("number")
-        self._job = job
-        self.run = job.open(workspace, values, number, ranks)
+        self._context = context
+        self.run = context.open(workspace, values, number, ranks)
         self._points = self.run.score_points()
         self._num_segments = 0
-        self._metrics = job.metrics(number)
-        self._segments = self.run.segments(job.pulse(self.run, number))
+        self._metrics = context.metrics(number)
+        self._segments = self.run.segments(context.progress(self.run, number))
 
     def report(self) -> dict[str, Any]:
         """Train to the next score and return it; `finished` says that it was the last. Rank 0 alone has a score."""
@@ -116,7 +118,7 @@ class Trial:
             self.close()  # whoever exports the best model opens the log
         if not self.run.ranks.is_rank_0:
             return {}
-        epsilon = finite_or_none(self._job.epsilon_after(self.run))
+        epsilon = finite_or_none(self._context.epsilon_after(self.run))
         if self._metrics is not None:
             self._metrics.scored(steps, score, epsilon)
         return {
@@ -125,7 +127,7 @@ class Trial:
             "steps_charged": self.run.steps_charged,
             "num_steps": self._points[-1],
             "epsilon": epsilon,
-            "sweep_epsilon": finite_or_none(self._job.plan.epsilon),
+            "sweep_epsilon": finite_or_none(self._context.plan.epsilon),
             "finished": finished,
             "done": finished,
         }

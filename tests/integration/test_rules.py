@@ -24,7 +24,7 @@ from orchestrator.privacy.rules.caps import TRAIN_STEP
 from orchestrator.privacy.rules.repetitions import Repetitions
 from orchestrator.storage.paths import Storage, storage_of
 from orchestrator.sweep.single_run import private_workspace
-from orchestrator.sweep.trial import Job
+from orchestrator.sweep.trial import SweepContext
 from tests.support.project import write_config, write_project
 from trainers.data.sources import read_rows
 from trainers.run.base_run import LOG_NAME
@@ -253,7 +253,7 @@ def test_every_lane_and_every_start_sees_the_same_split(settings, tmp_path, no_w
     sweep = Sweep(settings)
     storage = storage_of(sweep.config)
     reserve_plan(sweep.plan(), storage)
-    lanes = [Job(sweep.plan(), sweep.config.performance, storage).workspace() for _ in range(2)]
+    lanes = [SweepContext(sweep.plan(), sweep.config.performance, storage).workspace() for _ in range(2)]
     run = private_workspace(load_run({k: v for k, v in settings.items() if k != "search"}), storage)
     training, validation = sides(lanes[0])
     assert sides(lanes[1]) == sides(run) == (training, validation)
@@ -267,7 +267,10 @@ def test_every_lane_and_every_start_sees_the_same_split(settings, tmp_path, no_w
     elsewhere = Sweep(settings | {"storage_path": str(tmp_path / "elsewhere")})  # another ledger, another key
     other = storage_of(elsewhere.config)
     reserve_plan(elsewhere.plan(), other)
-    assert sides(Job(elsewhere.plan(), elsewhere.config.performance, other).workspace()) != (training, validation)
+    assert sides(SweepContext(elsewhere.plan(), elsewhere.config.performance, other).workspace()) != (
+        training,
+        validation,
+    )
 
 
 def number_rows(settings: dict, folder: Path) -> None:

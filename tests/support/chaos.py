@@ -27,7 +27,7 @@ from orchestrator.budget.accounted_run import holder_of
 from orchestrator.cluster.head_watch import EXIT_CODE, RAYS_PATIENCE
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.rules.caps import TRAIN_STEP
-from orchestrator.storage.existing import find
+from orchestrator.storage.existing import find_existing
 from orchestrator.storage.paths import Storage, storage_of
 from orchestrator.sweep.rebuild import rebuild_from
 from tests.support.cluster import RayCluster
@@ -177,7 +177,7 @@ class Chaos:
 def require_all_accounted(chaos: Chaos, result: dict[str, Any]) -> None:
     """Check what must hold of a sweep that is done, whatever was killed."""
     storage, plan = chaos.storage, chaos.sweep.plan()
-    assert find(storage.folder).state() == "finished"
+    assert find_existing(storage.folder).state() == "finished"
     assert [trial["number"] for trial in result["trials"]] == list(range(NUM_TRIALS))
     assert {trial["state"] for trial in result["trials"]} == {"complete"}
 

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.sweep import driver as sweep_module
 from orchestrator.sweep.lane import Lane
-from orchestrator.sweep.trial import Job
+from orchestrator.sweep.trial import SweepContext
 from tests.support.quadratic import Quadratic, example
 from trainers.run.base_run import Workspace
 
@@ -53,17 +53,17 @@ class InlineTune:
         self.num_results, self.taken = 0, []
 
     @staticmethod
-    def with_parameters(lane: type[Lane], job: Job) -> Job:
-        return job
+    def with_parameters(lane: type[Lane], context: SweepContext) -> SweepContext:
+        return context
 
     @staticmethod
-    def with_resources(job: Job, resources: dict[str, float]) -> Job:
-        return job
+    def with_resources(context: SweepContext, resources: dict[str, float]) -> SweepContext:
+        return context
 
-    def Tuner(self, job: Job, tune_config: Any, run_config: Any) -> SimpleNamespace:  # noqa: N802 - as in ray.tune
-        return SimpleNamespace(fit=lambda: self._fit(job, tune_config, run_config.callbacks[0]))
+    def Tuner(self, context: SweepContext, tune_config: Any, run_config: Any) -> SimpleNamespace:  # noqa: N802 - as in ray.tune
+        return SimpleNamespace(fit=lambda: self._fit(context, tune_config, run_config.callbacks[0]))
 
-    def _fit(self, job: Job, tune_config: Any, board: Any) -> SimpleNamespace:
+    def _fit(self, context: SweepContext, tune_config: Any, board: Any) -> SimpleNamespace:
         search, lane, errors = tune_config.search_alg, None, []
         for count in range(tune_config.num_samples):
             values = search.suggest(f"tune-{count}")
@@ -73,7 +73,7 @@ class InlineTune:
             try:
                 if lane is None:
                     lane = Lane.__new__(Lane)
-                    lane.setup(values, job)
+                    lane.setup(values, context)
                 else:
                     lane.reset_config(values)
                 self._run(lane, search, board, trial)

@@ -8,7 +8,7 @@ from ray.exceptions import AuthenticationError
 
 from orchestrator.cluster import session
 from orchestrator.cluster.preflight import Demand
-from orchestrator.cluster.session import cluster_session, ray_session, threads_per_trial, where_it_fits
+from orchestrator.cluster.session import cluster_session, ray_session, run_on_worker_node, threads_per_trial
 from orchestrator.config.loading import load_sweep
 from orchestrator.storage.paths import Storage
 
@@ -93,7 +93,7 @@ def test_another_authentication_is_said_with_what_to_set(sweep, tmp_path, monkey
 
 def test_without_a_cluster_the_model_is_loaded_right_here(monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    assert where_it_fits(Demand(1, 1), lambda one, other: one + other, 1, 2) == 3
+    assert run_on_worker_node(Demand(1, 1), lambda one, other: one + other, 1, 2) == 3
 
 
 def test_without_a_cluster_a_session_of_its_own_is_started(monkeypatch, capsys):

@@ -1,7 +1,7 @@
 import pytest
 
 from orchestrator.storage import progress as module
-from orchestrator.storage.progress import WINDOW, Pulse, read_progress
+from orchestrator.storage.progress import WINDOW, ProgressFile, read_progress
 
 
 @pytest.fixture
@@ -22,35 +22,35 @@ def written(monkeypatch):
 
 
 def test_a_rate_is_a_mean_and_written_once_a_second(tmp_path, clock, written):
-    pulse = Pulse(tmp_path / "progress", "trial-003", 1000, 0)
+    progress = ProgressFile(tmp_path / "progress", "trial-003", 1000, 0)
     for step in range(1, 31):
         clock["s"] += 0.25
-        pulse(step)
+        progress(step)
     assert [one.steps for one in written] == [1, 5, 9, 13, 17, 21, 25, 29]
     assert [one.steps_per_s for one in written] == [None, *[4.0] * 7]
     assert read_progress(tmp_path / "progress") == {"trial-003": written[-1]}
 
 
 def test_what_a_replay_passes_is_no_speed(tmp_path, clock, written):
-    pulse = Pulse(tmp_path, "run", 1000, 500)
+    progress = ProgressFile(tmp_path, "run", 1000, 500)
     for steps in (100, 500, 502, 504):
         clock["s"] += 1.0
-        pulse(steps)
+        progress(steps)
     assert [one.steps_per_s for one in written] == [None, None, None, 2.0]
 
 
 def test_a_rate_forgets_how_it_was_long_ago(tmp_path, clock):
-    pulse = Pulse(tmp_path, "run", 10**6, 0)
+    progress = ProgressFile(tmp_path, "run", 10**6, 0)
     for step in range(3 * WINDOW):
         clock["s"] += 10.0 if step < WINDOW else 2.0
-        pulse(step)
+        progress(step)
     assert read_progress(tmp_path)["run"].steps_per_s == 0.5
 
 
 def test_the_last_step_is_told_whatever_the_time(tmp_path, clock):
-    pulse = Pulse(tmp_path, "run", 3, 0)
+    progress = ProgressFile(tmp_path, "run", 3, 0)
     for step in (1, 2, 3):
-        pulse(step)
+        progress(step)
     assert read_progress(tmp_path)["run"].steps == 3
 
 
@@ -59,7 +59,7 @@ def test_a_full_disk_stops_no_run_here(tmp_path, clock, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module, "_write", full)
-    Pulse(tmp_path, "run", 3, 0)(1)
+    ProgressFile(tmp_path, "run", 3, 0)(1)
 
 
 def test_no_progress_is_none(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from ray.exceptions import RayActorError, RayTaskError
 
 from orchestrator.privacy.errors import LedgerCorruptError, LedgerUnreachable
-from orchestrator.sweep.board import MAX_LOSSES, Board, TrialRow, last_word
+from orchestrator.sweep.board import MAX_LOSSES, TrialBoard, TrialRow, fatal_cause
 from trainers.mechanism.release_log import LogUnwritable
 
 
@@ -36,7 +36,7 @@ def end(board, number, *scores):
 
 @pytest.fixture
 def board():
-    return Board()
+    return TrialBoard()
 
 
 def test_a_trial_is_entered_when_it_starts(board):
@@ -46,7 +46,7 @@ def test_a_trial_is_entered_when_it_starts(board):
 
 
 def test_rows_are_in_the_order_of_their_numbers():
-    board = Board([TrialRow(2, {}, "complete"), TrialRow(0, {}, "failed")])
+    board = TrialBoard([TrialRow(2, {}, "complete"), TrialRow(0, {}, "failed")])
     start(board, 3, 1)
     assert [row.number for row in board.rows] == [0, 1, 2, 3]
 
@@ -122,7 +122,7 @@ def test_there_is_no_best_among_none(board):
 
 
 def test_a_trial_that_ended_in_an_earlier_process_can_be_the_best():
-    board = Board([TrialRow(0, {}, "complete", scores=[0.5, 0.9])])
+    board = TrialBoard([TrialRow(0, {}, "complete", scores=[0.5, 0.9])])
     start(board, 1)
     end(board, 1, 0.8)
     assert board.best().number == 0
@@ -142,7 +142,7 @@ def test_a_trial_that_the_ledger_or_a_full_disk_ended_ends_the_sweep(word):
     wrapped = RayTaskError("step", "a long traceback", word).as_instanceof_cause()
     failed = SimpleNamespace(get_pickled_error=lambda: wrapped)
     with pytest.raises(type(word)) as said:
-        Board().on_trial_recover(iteration=0, trials=[], trial=failed)
+        TrialBoard().on_trial_recover(iteration=0, trials=[], trial=failed)
     assert str(said.value) == str(word)
 
 
@@ -153,14 +153,14 @@ def test_a_disk_too_full_for_what_a_trial_failed_of_ends_the_sweep(failure):
 
     failed = SimpleNamespace(get_pickled_error=truncated, config={"number": 3})
     with pytest.raises(LogUnwritable, match="trial 3 failed, and Ray Tune could not write why"):
-        Board().on_trial_recover(iteration=0, trials=[], trial=failed)
+        TrialBoard().on_trial_recover(iteration=0, trials=[], trial=failed)
 
 
 def test_the_word_is_found_in_what_tune_makes_of_it():
     made, word = RuntimeError("a long traceback"), LedgerUnreachable("away")
     made.__context__ = word
-    assert last_word(made) is word
-    assert last_word(RuntimeError("another")) is None
+    assert fatal_cause(made) is word
+    assert fatal_cause(RuntimeError("another")) is None
 
 
 def failing(error) -> SimpleNamespace:
@@ -168,14 +168,17 @@ def failing(error) -> SimpleNamespace:
 
 
 def test_a_trial_that_fails_by_itself_is_tried_again_three_times():
-    board, trial = Board(), failing(RayTaskError("step", "a long traceback", ValueError("no")).as_instanceof_cause())
+    board, trial = (
+        TrialBoard(),
+        failing(RayTaskError("step", "a long traceback", ValueError("no")).as_instanceof_cause()),
+    )
     for left in (MAX_LOSSES, MAX_LOSSES, 0):
         board.on_trial_recover(iteration=0, trials=[], trial=trial)
         assert trial.max_failures == left
 
 
 def test_a_trial_whose_lane_was_lost_is_tried_again_many_times():
-    board, trial = Board(), failing(RayActorError())
+    board, trial = TrialBoard(), failing(RayActorError())
     for _ in range(MAX_LOSSES):
         board.on_trial_recover(iteration=0, trials=[], trial=trial)
     assert trial.max_failures == MAX_LOSSES

@@ -16,7 +16,7 @@ from orchestrator.sweep import driver as module
 from orchestrator.sweep.driver import run_sweep
 from orchestrator.sweep.lane import Lane
 from orchestrator.sweep.study import open_search
-from orchestrator.sweep.trial import Job
+from orchestrator.sweep.trial import SweepContext
 from tests.support.quadratic import Quadratic, example
 from trainers.run.base_run import LOG_NAME, Workspace
 
@@ -51,7 +51,7 @@ def take_trials(plan, scores) -> list[np.ndarray]:
     for number, score in enumerate(scores):
         values = search.suggest(f"tune-{number}")
         if number == 0:
-            lane.setup(values, Job(plan, config.performance, storage))
+            lane.setup(values, SweepContext(plan, config.performance, storage))
         else:
             lane.reset_config(values)
         for iteration in (1, 2):
@@ -59,7 +59,7 @@ def take_trials(plan, scores) -> list[np.ndarray]:
             if not result["finished"]:
                 search.on_trial_result(f"tune-{number}", result)
         search.on_trial_complete(f"tune-{number}", result)
-        found.append(lane._crew.workspace.evaluator.theta.copy())
+        found.append(lane._runner.workspace.evaluator.theta.copy())
     return found
 
 

@@ -9,7 +9,7 @@ from orchestrator.planning.plan import make_plan
 from orchestrator.storage.paths import storage_of
 from orchestrator.sweep import trial as module
 from orchestrator.sweep.lane import Lane
-from orchestrator.sweep.trial import Job
+from orchestrator.sweep.trial import SweepContext
 from tests.support.quadratic import Quadratic, example
 from trainers.run.base_run import LOG_NAME, Workspace
 from trainers.run.divergence import Diverged
@@ -32,7 +32,7 @@ def begin(settings, evaluator, monkeypatch):
         storage = storage_of(plan.config)
         ledger = reserve_plan(plan, storage).ledger
         lane = Lane.__new__(Lane)  # Tune's own __init__ asks for a cluster
-        lane.setup(trial(number), Job(plan, plan.config.performance, storage))
+        lane.setup(trial(number), SweepContext(plan, plan.config.performance, storage))
         begun.append(lane)
         return lane, storage, ledger
 
@@ -52,9 +52,9 @@ def test_a_lane_trains_from_score_to_score(begin):
     assert [result["steps_charged"] for result in results] == [2, 4]
     assert [(result["finished"], result["done"]) for result in results] == [(False, False), (True, True)]
     assert all(0 <= result["score"] <= 1 for result in results)
-    plan = lane._crew._job.plan
+    plan = lane._runner._context.plan
     assert [result["epsilon"] for result in results] == [
-        plan.epsilon_after(lane._crew.trial.run.config, 2),
+        plan.epsilon_after(lane._runner.trial.run.config, 2),
         plan.trial_epsilon,
     ]
     assert all(result["sweep_epsilon"] == plan.epsilon for result in results)
@@ -116,7 +116,7 @@ def test_a_trial_whose_tokens_are_gone_is_finished_early(begin):
 
 def test_a_lane_without_a_score_reports_no_number(begin, monkeypatch):
     lane, _, _ = begin(0)
-    monkeypatch.setattr(lane._crew.trial.run, "_score", lambda index: None)
+    monkeypatch.setattr(lane._runner.trial.run, "_score", lambda index: None)
     assert math.isnan(lane.step()["score"])
 
 

@@ -11,8 +11,8 @@ from orchestrator.config.loading import load_sweep
 from orchestrator.planning.plan import make_plan
 from orchestrator.storage.paths import storage_of
 from orchestrator.sweep import lane_workers
-from orchestrator.sweep.lane_workers import TakeTrials
-from orchestrator.sweep.trial import Job
+from orchestrator.sweep.lane_workers import TrialLoop
+from orchestrator.sweep.trial import SweepContext
 from tests.support.quadratic import Quadratic, example
 from tests.support.ranks import in_threads
 from trainers.run.base_run import LOG_NAME, Workspace
@@ -47,7 +47,7 @@ def take(settings, monkeypatch):
 
     def take(orders):
         mailbox = OpenMailbox([*orders, None])
-        task = TakeTrials(Job(plan, plan.config.performance, storage))
+        task = TrialLoop(SweepContext(plan, plan.config.performance, storage))
         results = in_threads(2, lambda ranks: task(ranks, mailbox))
         assert results == [None, None]
         return storage, ledger, mailbox.answers

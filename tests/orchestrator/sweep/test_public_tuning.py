@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.sweep.public_tuning import public_rows
+from orchestrator.sweep.public_tuning import PublicRows
 
 
 def test_the_private_file_is_not_tuned_on_for_nothing(tmp_path):
@@ -10,7 +10,7 @@ def test_the_private_file_is_not_tuned_on_for_nothing(tmp_path):
     private.write_text('{"text": "a"}\n')
     public.write_text('{"text": "b"}\n{"text": "c"}\n')
     link.symlink_to(private)
-    assert public_rows(str(public), str(private)).count == 2
+    assert PublicRows.count(str(public), str(private)).num_rows == 2
     for other in (private, link):
         with pytest.raises(ValueError, match=r"search\.tune_on is data\.train itself"):
-            public_rows(str(other), str(private))
+            PublicRows.count(str(other), str(private))

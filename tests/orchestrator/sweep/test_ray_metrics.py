@@ -7,10 +7,10 @@ from orchestrator.budget.reservation import reserve_plan
 from orchestrator.config.loading import load_sweep
 from orchestrator.planning.plan import make_plan
 from orchestrator.storage.paths import storage_of
-from orchestrator.storage.progress import Pulse
+from orchestrator.storage.progress import ProgressFile
 from orchestrator.sweep import ray_metrics as module
 from orchestrator.sweep.ray_metrics import Metrics
-from orchestrator.sweep.trial import Job, Trial
+from orchestrator.sweep.trial import SweepContext, Trial
 
 BEST = ("search.release=best", "search.sampler=random", "search.seed=null")
 
@@ -36,10 +36,10 @@ def shown(monkeypatch):
 
 
 @pytest.fixture
-def job(settings):
+def context(settings):
     def make(*overrides):
         plan = make_plan(load_sweep(settings, overrides))
-        return Job(plan, plan.config.performance, storage_of(plan.config))
+        return SweepContext(plan, plan.config.performance, storage_of(plan.config))
 
     return make
 
@@ -53,16 +53,16 @@ def test_steps_score_and_epsilon_are_shown_by_sweep_and_trial(shown):
     }
 
 
-def test_nothing_moves_between_two_scores(shown, job, monkeypatch):
+def test_nothing_moves_between_two_scores(shown, context, monkeypatch):
     """How long a step took hints at the size of its batch."""
     monkeypatch.setattr("orchestrator.sweep.trial.ray.is_initialized", lambda: True)
-    shared = job("score.times=2")
+    shared = context("score.times=2")
     reserve_plan(shared.plan, shared.storage)
     with closing(shared.workspace()) as workspace:
         trial = Trial(shared, workspace, {"number": 0})
         seen = []
-        true_pulse = Pulse.__call__
-        monkeypatch.setattr(Pulse, "__call__", lambda self, n: (seen.append(dict(shown)), true_pulse(self, n)))
+        true_write = ProgressFile.__call__
+        monkeypatch.setattr(ProgressFile, "__call__", lambda self, n: (seen.append(dict(shown)), true_write(self, n)))
         reports = [trial.report() for _ in range(2)]
     first = {("dpzo_" + name, "test", "trial-000"): reports[0][name] for name in ("steps", "score", "epsilon")}
     assert len(seen) == reports[1]["steps"]
@@ -75,12 +75,12 @@ def test_what_is_no_number_is_not_shown(shown, value):
     assert list(shown.values()) == [13]
 
 
-def test_of_one_winner_nothing_is_shown(job, monkeypatch):
+def test_of_one_winner_nothing_is_shown(context, monkeypatch):
     monkeypatch.setattr("orchestrator.sweep.trial.ray.is_initialized", lambda: True)
-    assert job().metrics(0) is not None
-    assert job(*BEST).metrics(0) is None
+    assert context().metrics(0) is not None
+    assert context(*BEST).metrics(0) is None
 
 
-def test_outside_a_cluster_nothing_is_shown(job, monkeypatch):
+def test_outside_a_cluster_nothing_is_shown(context, monkeypatch):
     monkeypatch.setattr("orchestrator.sweep.trial.ray.is_initialized", lambda: False)
-    assert job().metrics(0) is None
+    assert context().metrics(0) is None

@@ -14,7 +14,7 @@ from orchestrator.planning.plan import make_plan
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.rules.caps import TRAIN_STEP
 from orchestrator.privacy.rules.repetitions import Repetitions
-from orchestrator.storage.existing import find, to_resume
+from orchestrator.storage.existing import config_to_resume, find_existing
 from orchestrator.storage.paths import storage_of
 from orchestrator.storage.progress import Progress
 from orchestrator.sweep.driver import run_sweep
@@ -43,7 +43,7 @@ def killed(settings, next_sweep):
         with pytest.raises(Killed):
             run_sweep(plan)
         next_sweep()
-        return find(storage_of(plan.config).folder)
+        return find_existing(storage_of(plan.config).folder)
 
     return leave
 
@@ -86,7 +86,7 @@ def test_a_running_sweep_tells_its_lanes_and_the_time_left(killed):
 def test_a_finished_sweep_says_so(settings, next_sweep):
     plan = make_plan(load_sweep(settings))
     run_sweep(plan)
-    existing = find(storage_of(plan.config).folder)
+    existing = find_existing(storage_of(plan.config).folder)
     status = status_of(existing)
     assert status.state == "finished"
     assert {row.state for row in status.trials} == {"complete"}
@@ -119,7 +119,7 @@ def test_a_run_is_a_line_without_trials(settings, next_sweep, monkeypatch):
     monkeypatch.setattr(BaseRun, "_train_until", dies)
     with pytest.raises(Killed):
         run_training(make_plan(config))
-    existing = find(storage_of(config).folder)
+    existing = find_existing(storage_of(config).folder)
     status = status_of(existing)
     assert (status.kind, status.state, status.trials, status.steps, status.num_steps) == (
         "run",
@@ -171,7 +171,7 @@ def test_resume_goes_on_where_the_sweep_was(killed, settings, tmp_path):
 def test_resume_in_a_storage_folder_that_was_moved(killed, tmp_path):
     existing = killed()
     moved = existing.storage.root.rename(tmp_path / "elsewhere")
-    config = to_resume(moved / "test")
+    config = config_to_resume(moved / "test")
     assert config.storage_path == str(moved)
     assert run_sweep(make_plan(config)).folder == moved / "test"
 
@@ -179,15 +179,15 @@ def test_resume_in_a_storage_folder_that_was_moved(killed, tmp_path):
 def test_resume_refuses_what_it_cannot_go_on_with(killed, tmp_path):
     folder = killed().storage.folder
     with pytest.raises(ValueError, match=r"nowhere: there is no config.json; expected the folder of a run or sweep"):
-        to_resume(tmp_path / "nowhere")
-    with find(folder).storage.lock(), pytest.raises(ValueError, match=r"held by a live process; `dpzo status"):
-        to_resume(folder)
+        config_to_resume(tmp_path / "nowhere")
+    with find_existing(folder).storage.lock(), pytest.raises(ValueError, match=r"held by a live process; `dpzo status"):
+        config_to_resume(folder)
     alone = folder.rename(tmp_path / "test")
     with pytest.raises(ValueError, match=r"the ledger dpzo\.db from which 'test' drew is not here"):
-        to_resume(alone)
+        config_to_resume(alone)
     other = alone.rename(folder.with_name("other"))
     with pytest.raises(ValueError, match=r"is the folder of 'test', under which the ledger knows it"):
-        to_resume(other)
+        config_to_resume(other)
 
 
 def test_a_folder_is_held_while_its_process_lives_and_looking_does_not_hold_it(tmp_path, settings):
