@@ -54,6 +54,10 @@ class TrialBoard(tune.Callback):
         self._monitor = monitor
         self._own_failures: Counter[int] = Counter()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what Tune pickles with its own state: a monitor holds a terminal, and stays in this process."""
+        return {**self.__dict__, "_monitor": SILENT}
+
     @property
     def rows(self) -> list[TrialRow]:
         """All trials that have started."""

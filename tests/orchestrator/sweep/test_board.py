@@ -1,4 +1,6 @@
 import math
+import pickle
+import threading
 from pickle import UnpicklingError
 from types import SimpleNamespace
 
@@ -7,6 +9,7 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from orchestrator.privacy.errors import LedgerCorruptError, LedgerUnreachable
 from orchestrator.sweep.board import MAX_LOSSES, TrialBoard, TrialRow, fatal_cause
+from orchestrator.sweep.monitor import SilentMonitor
 from trainers.mechanism.release_log import LogUnwritable
 
 
@@ -37,6 +40,14 @@ def end(board, number, *scores):
 @pytest.fixture
 def board():
     return TrialBoard()
+
+
+def test_tune_pickles_the_board_without_its_monitor():
+    monitor = SilentMonitor()
+    monitor.lock = threading.RLock()  # as a live view on a terminal holds one
+    board = TrialBoard((), monitor)
+    start(board, 0)
+    assert [row.number for row in pickle.loads(pickle.dumps(board)).rows] == [0]
 
 
 def test_a_trial_is_entered_when_it_starts(board):
