@@ -1,20 +1,20 @@
-"""What a step would cost on 8, 64 and 512 workers: a model on paper, not a measurement. It prints a table of the docs.
+"""Estimate what a step costs on 8, 64 and 512 workers. It is a model, not a measurement; docs/cluster.md has its table.
 
     python benchmarks/cluster_model.py
 
-A step of W data-parallel workers takes as long as its slowest worker, plus what rank 0 does alone:
+A step of W data-parallel workers takes as long as its slowest worker, plus the work of rank 0:
 
     2K · perturbation + E[max over workers of (its tokens · time a token · its slowness)] + exchange + durable writes
 
-* A worker's share of a Poisson batch is Poisson(B / W) itself; its slowness is log-normal. Both maxima are expectations
-  of order statistics, E[max of W] = Σ or ∫ of 1 − F^W, taken by sampling W workers many times.
-* Sums and broadcasts go along binomial trees: log₂ W hops of latency each, three times a step. Each message is 8 K
-  bytes, so that bandwidth does not matter.
-* Before a step rank 0 draws a token from the ledger and syncs the reservation, after it the release: nobody may wait
-  for less.
+* A worker's share of a Poisson batch is Poisson(B / W) distributed, and its slowness is log-normal. The expected
+  maximum over W workers is the mean over many samples of W workers.
+* Sums and broadcasts go along binomial trees: log₂ W hops of latency each, three times a step. A message has 8 K bytes,
+  so that bandwidth does not matter.
+* Before a step, rank 0 draws a token from the ledger and writes the reservation to disk; after the step it writes the
+  release. All workers wait for these writes.
 
-Times a token and a perturbation are the estimates of one H200 for 7 B; 70 B is taken as ten times that, over the four
-GPUs that one copy needs (bf16 weights and a float32 master: 6 bytes a parameter).
+The time of a token and of a perturbation are estimates for a 7 B model on one H200. A 70 B model is taken as ten times
+that, divided over the four GPUs that one copy needs (bf16 weights and a float32 master: 6 bytes a parameter).
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ import numpy as np
 
 HOP_S = 50e-6  # one message between two machines, TCP in a data centre
 DRAW_S, FSYNC_S = 8e-3, 2e-3  # a token of a PostgreSQL ledger over the network; a line of the release log
-SLOWNESS = 0.05  # standard deviation of the log of a worker's time
+SLOWNESS = 0.05  # standard deviation of the logarithm of a worker's time
 SAMPLES = 2000
 SIZES = (8, 64, 512)
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model on the GPUs that one worker has."""
+    """A model on the GPUs of one worker: seconds of a token's forward pass, and of one perturbation."""
 
     name: str
     gpus: int
@@ -43,7 +43,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Work:
-    """A step: K directions, two-sided; B examples of so many tokens expected."""
+    """A step: K directions, two-sided, and B examples expected, of `num_tokens` tokens each."""
 
     num_directions: int
     batch_size: int
@@ -56,7 +56,7 @@ WORKS = (Work(1, 4096), Work(16, 256))
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of a step, and what becomes of the workers in it."""
+    """The seconds of a step by what they are spent on, and the bytes that a worker exchanges."""
 
     perturbation_s: float
     forward_s: float
@@ -72,7 +72,7 @@ class Cost:
 
     @property
     def efficiency(self) -> float:
-        """The share of a worker's time in which it does forward passes that one worker alone would do too."""
+        """The share of a worker's time that it spends on forward passes."""
         return self.forward_s / self.step_s
 
 

@@ -1,20 +1,20 @@
-"""What one pass of a public direction over a model costs, against torch.normal and against a plain copy.
+"""What one pass of a public direction over a model costs, compared with torch.normal and with a plain copy.
 
     python benchmarks/directions.py [--repeats 9] [--threads 2]
 
-The tensors have the shapes of OPT-125M. Passes take turns, so that a busy machine slows all alike; compare the ratios.
-`torch.normal` draws a float32 tensor of normal values and adds it, as published zeroth-order code does; `copy` is
-live.copy_(master), the least memory traffic that any write of the weights can have.
+The tensors have the shapes of OPT-125M. The passes take turns, so that a busy machine slows down all of them alike:
+compare the ratios. `torch.normal` draws a float32 tensor of normal values and adds it, as published zeroth-order code
+does. `copy` is live.copy_(master): no pass that writes the weights moves fewer bytes.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 
 import torch
+from measuring import times_in_turn
 
 from trainers.directions import Direction
 from trainers.directions.apply import add_directions, add_rounded, write_perturbed
@@ -26,7 +26,7 @@ SCALE = 1e-3
 
 
 def opt_125m_shapes() -> dict[str, tuple[int, ...]]:
-    """Parameter name → shape, as in facebook/opt-125m."""
+    """Return the shapes by parameter name, as in facebook/opt-125m."""
     shapes: dict[str, tuple[int, ...]] = {
         "embed_tokens.weight": (VOCABULARY, HIDDEN),
         "embed_positions.weight": (POSITIONS, HIDDEN),
@@ -45,8 +45,8 @@ def opt_125m_shapes() -> dict[str, tuple[int, ...]]:
     return {f"model.decoder.{name}": shape for name, shape in shapes.items()}
 
 
-def passes(num_directions: int) -> dict[str, Callable[[], None]]:
-    """Name → one pass over all tensors."""
+def passes(num_directions: int) -> dict[str, Callable[[int], None]]:
+    """Return the passes over all tensors by name; a pass takes a number, which it ignores."""
     master = {name: torch.randn(shape) * 0.02 for name, shape in opt_125m_shapes().items()}
     live = {name: torch.zeros_like(tensor) for name, tensor in master.items()}
     half = {name: torch.zeros_like(tensor, dtype=torch.bfloat16) for name, tensor in master.items()}
@@ -63,7 +63,7 @@ def passes(num_directions: int) -> dict[str, Callable[[], None]]:
         for name, tensor in master.items():
             add_directions(tensor, terms, name)
 
-    def write_from_half() -> None:
+    def write_from_half(_: int) -> None:
         for name, tensor in half_master.items():
             write_perturbed(half[name], tensor, Direction(1, 2, 0, "rademacher"), name, SCALE)
 
@@ -72,29 +72,29 @@ def passes(num_directions: int) -> dict[str, Callable[[], None]]:
             half_master, [(Direction(1, 2, index, "rademacher"), 1e-9) for index in range(count)], Rounding(1, 0)
         )
 
-    def normal() -> None:
+    def normal(_: int) -> None:
         for name, tensor in master.items():
             z = torch.normal(mean=0.0, std=1.0, size=tensor.shape)
             torch.add(tensor, z, alpha=SCALE, out=live[name])
 
-    def copy() -> None:
+    def copy(_: int) -> None:
         for name, tensor in master.items():
             live[name].copy_(tensor)
 
     return {
         "copy": copy,
         "torch.normal and add": normal,
-        "rademacher, write": lambda: write(live, "rademacher"),
-        "gaussian, write": lambda: write(live, "gaussian"),
-        "rademacher, write bfloat16": lambda: write(half, "rademacher"),
-        "gaussian, write bfloat16": lambda: write(half, "gaussian"),
-        f"rademacher, add {num_directions}": lambda: update("rademacher"),
-        f"gaussian, add {num_directions}": lambda: update("gaussian"),
-        "rademacher, add 1": lambda: update("rademacher", 1),
+        "rademacher, write": lambda _: write(live, "rademacher"),
+        "gaussian, write": lambda _: write(live, "gaussian"),
+        "rademacher, write bfloat16": lambda _: write(half, "rademacher"),
+        "gaussian, write bfloat16": lambda _: write(half, "gaussian"),
+        f"rademacher, add {num_directions}": lambda _: update("rademacher"),
+        f"gaussian, add {num_directions}": lambda _: update("gaussian"),
+        "rademacher, add 1": lambda _: update("rademacher", 1),
         "rademacher, bfloat16 from bfloat16": write_from_half,
-        "rademacher, add 1 to bfloat16": lambda: update_rounded(1),
-        f"rademacher, add {num_directions} to bfloat16": lambda: update_rounded(num_directions),
-        f"rademacher, the {len(small)} smallest tensors": lambda: write(live, "rademacher", small),
+        "rademacher, add 1 to bfloat16": lambda _: update_rounded(1),
+        f"rademacher, add {num_directions} to bfloat16": lambda _: update_rounded(num_directions),
+        f"rademacher, the {len(small)} smallest tensors": lambda _: write(live, "rademacher", small),
     }
 
 
@@ -102,17 +102,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--repeats", type=int, default=9, help="passes of each kind; the median is shown")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="torch.set_num_threads")
-    parser.add_argument("--directions", type=int, default=16, help="terms of one add_directions")
+    parser.add_argument("--directions", type=int, default=16, help="directions that an add applies at once")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    timed = passes(arguments.directions)
-    seconds: dict[str, list[float]] = {name: [] for name in timed}
-    for repeat in range(arguments.repeats + 1):
-        for name, run in timed.items():
-            started = time.perf_counter()
-            run()
-            if repeat:  # the first pass compiles kernels and touches memory
-                seconds[name].append(time.perf_counter() - started)
+    seconds = times_in_turn(passes(arguments.directions), arguments.repeats)
     report(seconds, arguments.threads)
 
 

@@ -1,8 +1,7 @@
-"""A linear head on frozen features, as a loss evaluator: what private steps reach where the body does not move.
+"""A linear head on frozen features as a loss evaluator, for the rows "head" of utility.py.
 
-The features of a text are computed once, so that a run of a thousand steps takes seconds. Everything else is the
-product's: sampler, clip, noise, accountant, directions and updates. It is a benchmark's model, not a choice of the
-product: no configuration names it.
+The features of a text are computed once, so that a run of a thousand steps takes seconds. Sampler, clip, noise,
+accountant, directions and updates are the product's. No configuration of the product can choose this model.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ BATCH = 64
 
 
 class FrozenHead:
-    """Two logits, x Wᵀ + b, of rows of features; θ = (W, b) begins at 0.
+    """A `LossEvaluator` with two logits x Wᵀ + b for features x; θ = (W, b) begins at 0.
 
     Args:
-        features_NW: features of every text, float32; an example's only token is its row.
+        features_NW: features of every text, float32. The only token of an example is the number of its row here.
     """
 
     def __init__(self, features_NW: torch.Tensor) -> None:
@@ -97,9 +96,9 @@ class FrozenHead:
 
 
 def head_workspace(config: RunConfig, cache: Path, *, pooled: bool) -> Workspace:
-    """Return training and validation rows with a head on the features of `config.model`, which are kept in `cache`.
+    """Return training and validation examples and a head on the features of `config.model`; `cache` keeps the features.
 
-    pooled: the state that a classification head reads, instead of the mean over a text's tokens.
+    pooled: use the state that a classification head reads, in place of the mean over a text's tokens.
     """
     assert config.data.validation is not None
     parts = []
@@ -118,7 +117,7 @@ def head_workspace(config: RunConfig, cache: Path, *, pooled: bool) -> Workspace
 
 @torch.inference_mode()
 def features(texts: Sequence[str], path: str, *, pooled: bool) -> torch.Tensor:
-    """Return each text's state: the pooled one as it is, or its tokens' mean at length √width; [texts, width]."""
+    """Return a state of each text, float32 [texts, width]: the pooled one, or the mean over tokens at length √width."""
     from transformers import AutoModel, AutoTokenizer
 
     tokenizer, model = AutoTokenizer.from_pretrained(path), AutoModel.from_pretrained(path).eval()

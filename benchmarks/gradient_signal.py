@@ -1,19 +1,20 @@
-"""Why many directions help where they do: gradient energies, curvature and noise of a step, measured on public rows.
+"""Why many directions help some methods and not others: gradients, curvature and noise, measured on public rows.
 
-    python benchmarks/gradient_signal.py --work work [--trainable full lora head] [--num-steps 210]
+    python benchmarks/gradient_signal.py --work runs/utility [--trainable full lora head] [--num-steps 210]
 
 A step along K directions z moves θ by −η Σ_k g_k z_k. With an example's gradient g_x of mean energy G² and the mean
 gradient ∇L, the clip C = G/√K and Gaussian noise σC on every coordinate, to first order in λ:
 
     E Σ g_k z_k = ∇L,    E (Σ g_k z_k)ᵀ H (Σ g_k z_k) ≈ ∇Lᵀ H ∇L + tr(H) · (A / K + N)
 
-A = ‖∇L‖² + (G² − ‖∇L‖²) / B is the energy of a batch's gradient, of which K directions see little; N = (σ G / B)² is
-the privacy noise, which does not depend on K. The best step lowers the loss by ‖∇L‖⁴ over twice that: K directions do
+A = ‖∇L‖² + (G² − ‖∇L‖²) / B is the energy of a batch's gradient. N = (σ G / B)² is the privacy noise, which does not
+depend on K. The best learning rate lowers the loss by ‖∇L‖⁴ over twice the second expression. So a step of K directions
+lowers it by this factor more than a step of one direction:
 
     (h + tr(H) (A + N)) / (h + tr(H) (A / K + N)),    h = ∇Lᵀ H ∇L
 
-times as much a step as one: K while A/K outweighs N, and nothing where N outweighs A. Measured at the start, and after
-a private run of K = 16 on the tuning rows, which the benchmark holds public.
+The factor is about K while A / K is larger than N, and 1 where N is larger than A. The quantities are measured at the
+start, and after a private run of K = 16 on the tuning rows, which are public in this benchmark.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def _curvature_along(evaluator: Any, examples: Sequence[Example], unit_D: torch.
 
 
 def signal(workspace: Workspace, batch_size: float, sigma: float) -> dict[str, float]:
-    """Return the quantities of the module's text at the θ of now."""
+    """Return the quantities of the module's docstring at the current θ."""
     examples = workspace.examples[:NUM_EXAMPLES]
     rows_ND = gradients(workspace, examples).double()
     mean_D, count = rows_ND.mean(dim=0), len(rows_ND)
@@ -108,7 +109,7 @@ def signal(workspace: Workspace, batch_size: float, sigma: float) -> dict[str, f
 
 
 def measure(task: str, trainable: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Return the signal at the start and after a run, on public rows."""
+    """Return the signal at the start, and after a run unless --start-only is given."""
     cell = Cell(task, trainable, "dp-aggzo", arguments.epsilon, seed=0, factor=arguments.factor)
     config = config_of(cell, arguments.num_steps, arguments.work, arguments.factor)
     workspace, sigma = Runner(arguments.work).workspace(cell, config), make_plan(config).noise_multiplier
@@ -125,13 +126,13 @@ def measure(task: str, trainable: str, arguments: argparse.Namespace) -> list[di
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--task", default="sst2")
-    parser.add_argument("--trainable", nargs="+", default=["full", "lora", "head"])
-    parser.add_argument("--epsilon", type=float, default=2.0)
-    parser.add_argument("--num-steps", type=int, default=210)
-    parser.add_argument("--start-only", action="store_true", help="do not run: measure at the start alone")
-    parser.add_argument("--factor", type=float, default=1.0, help="of the learning rate of the run")
-    parser.add_argument("--work", type=Path, default=Path("runs/utility"))
+    parser.add_argument("--task", default="sst2", help="task of utility.py")
+    parser.add_argument("--trainable", nargs="+", default=["full", "lora", "head"], help="what trains")
+    parser.add_argument("--epsilon", type=float, default=2.0, help="ε of the run")
+    parser.add_argument("--num-steps", type=int, default=210, help="T of the run")
+    parser.add_argument("--start-only", action="store_true", help="measure at the start only, and run nothing")
+    parser.add_argument("--factor", type=float, default=1.0, help="factor on the learning rate of the run")
+    parser.add_argument("--work", type=Path, default=Path("runs/utility"), help="folder of utility.py")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rows = [row for one in arguments.trainable for row in measure(arguments.task, one, arguments)]

@@ -1,11 +1,12 @@
-"""Noise at equal ε: what this project's accountant asks for, and what the papers' released codes would add.
+"""How much noise this project adds at an ε, and how much the papers' released codes would add.
 
     python benchmarks/noise.py [--delta 1e-5] [--format markdown]
 
-The codes calibrate with the Rényi accountant of Opacus. DP-AggZO's aims at 0.95 ε. DPZero's adds twice the noise,
-2σC, which is that of replacing an example: the same adjacency is used for ours there. Here ε is certified by privacy
-loss distributions, and the Opacus search is run to 0.1 % of ε instead of its usual 0.01, so that rounding favours
-nobody. Noise is in multiples of C, on the sum over the batch, standard deviation.
+The codes calibrate σ with the Rényi accountant of Opacus. The code of DP-AggZO aims at 0.95 ε. The code of DPZero adds
+twice the noise, 2σC, which protects against the replacement of an example; our noise is calibrated for the same
+adjacency there. Our ε is certified by privacy loss distributions. The Opacus search is run to 0.1 % of ε, in place of
+its usual 0.01, so that its rounding gives neither side an advantage. All noise is the standard deviation on the sum
+over the batch, in multiples of C.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ class Setting:
         name: code and task.
         sampling_prob: q.
         num_steps: T.
-        share: part of ε that the code calibrates for.
-        factor: what it multiplies σ with.
-        adjacency: the relation that its noise is for.
+        share: the part of ε that the code calibrates for.
+        factor: the factor by which the code multiplies σ.
+        adjacency: the relation of data sets that the code's noise protects.
     """
 
     name: str
@@ -110,15 +111,15 @@ def compare(setting: Setting, epsilon: float, delta: float) -> Row:
 
 
 def table(rows: Sequence[Row], delta: float, *, markdown: bool) -> Table:
-    """Return the rows side by side."""
+    """Return the table of all rows."""
     title = None if markdown else f"Noise on the sum / C at equal ε, δ = {delta:g}"
-    found = Table(title=title, box=box.MARKDOWN if markdown else box.SIMPLE_HEAD)
-    found.add_column("setting")
-    for name in ("q", "T", "ε", "Opacus RDP", "PLD", "less", "as the code adds it", "ours, same adjacency", "less "):
-        found.add_column(name.strip(), justify="right")
+    shown = Table(title=title, box=box.MARKDOWN if markdown else box.SIMPLE_HEAD)
+    shown.add_column("setting")
+    for name in ("q", "T", "ε", "Opacus RDP", "PLD", "less", "as the code adds it", "ours, same adjacency", "less"):
+        shown.add_column(name, justify="right")
     for row in rows:
         setting = row.setting
-        found.add_row(
+        shown.add_row(
             setting.name,
             f"{setting.sampling_prob:g}",
             f"{setting.num_steps:,}",
@@ -126,19 +127,19 @@ def table(rows: Sequence[Row], delta: float, *, markdown: bool) -> Table:
             *(f"{row.opacus:.3f}", f"{row.ours:.3f}", less(row.ours, row.opacus)),
             *(f"{row.of_code:.3f}", f"{row.ours_same_adjacency:.3f}", less(row.ours_same_adjacency, row.of_code)),
         )
-    return found
+    return shown
 
 
 def less(ours: float, theirs: float) -> str:
-    """Return how much less noise that is, in per cent of theirs."""
+    """Return by how much our noise is below theirs, in per cent of theirs."""
     return f"{1.0 - ours / theirs:.1%}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--delta", type=float, default=1e-5)
-    parser.add_argument("--epsilon", type=float, nargs="+", default=EPSILONS)
-    parser.add_argument("--format", choices=["table", "markdown"], default="table")
+    parser.add_argument("--delta", type=float, default=1e-5, help="δ")
+    parser.add_argument("--epsilon", type=float, nargs="+", default=EPSILONS, help="values of ε")
+    parser.add_argument("--format", choices=["table", "markdown"], default="table", help="markdown: the docs")
     arguments = parser.parse_args()
     asked = [(setting, epsilon) for setting in SETTINGS for epsilon in arguments.epsilon]
     progress = Console(stderr=True)

@@ -1,4 +1,4 @@
-"""A Llama of random weights in several sizes, and examples of random tokens: what evaluators are measured on."""
+"""A Llama with random weights in several sizes, and examples of random tokens, for evaluators.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from trainers.evaluators.base import Example
 
-CONTEXT, SHORTEST, LONGEST = 256, 12, 60  # tokens: of the model, and of an example
+CONTEXT, SHORTEST, LONGEST = 256, 12, 60  # tokens of the model's context, and of the examples
 OPTIONS = ((7,), (8,))
 
 
@@ -37,7 +37,7 @@ SHAPES = {
 
 
 def save_model(folder: Path, shape: Shape) -> PreTrainedTokenizerFast:
-    """Write a random model and a tokenizer that nobody reads text with."""
+    """Write a random model, and a tokenizer that only supplies the special tokens."""
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=shape.vocabulary,
@@ -58,7 +58,7 @@ def save_model(folder: Path, shape: Shape) -> PreTrainedTokenizerFast:
 
 
 def examples_of(count: int, vocabulary: int) -> list[Example]:
-    """Return examples of unequal lengths, the same ones each time."""
+    """Return examples of unequal lengths, the same ones for the same arguments."""
     source = np.random.default_rng(0)
     lengths = source.integers(SHORTEST, LONGEST + 1, count)
     return [

@@ -1,16 +1,16 @@
-"""What it costs that several workers take a step, and how soon a warm lane takes its next trial, in one run.
+"""What several workers gain and cost in a step, and how soon a lane takes its next trial.
 
-    python benchmarks/scale.py                 # all three tables; about five minutes on two cores
-    python benchmarks/scale.py --without-ray   # the first two
+    PYTHONPATH=. python benchmarks/scale.py                 # all three tables; about five minutes on two cores
+    PYTHONPATH=. python benchmarks/scale.py --without-ray   # the first two tables
 
-* Steps: processes over gloo on this machine, real sampling, clip, exact noise, log and fsync. The losses come from a
-  stand-in for a device: it is busy for a given time for each example and probe, and leaves this machine's cores alone,
-  so that the table shows how the work divides and not how many cores there are.
-* Overhead: the same with losses that cost nothing; one process and two in turn, several times.
-* Lanes (scale_lanes.py): trials of a real sweep on a warm group of two workers, and trials that start Ray Train each.
+* Overhead: one process and two workers in turn, several times, with losses that take no time.
+* Steps: 1, 2 and 4 processes over gloo on this machine, with real sampling, clip, exact noise, log and fsync. The
+  losses come from a simulated device that sleeps for a given time for each example and probe. It uses no core of this
+  machine, so that the table shows how the work divides, not how many cores there are.
+* Lanes (scale_lanes.py): trials of a real sweep on one group of two workers, and trials that each start Ray Train.
 
-Bytes are counted twice: what the step says (payload), and what the kernel says of this process's TCP connections, in
-both directions, with gloo's own headers.
+Bytes are counted twice: those that the step exchanges (payload), and those that the kernel counted on this process's
+TCP connections in both directions, with gloo's own headers.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from measuring import result_table
 from rich.console import Console
 from rich.table import Table
 
@@ -51,7 +52,7 @@ _BYTES_SENT, _BYTES_RECEIVED = 200, 128  # places in the kernel's struct tcp_inf
 
 @dataclass(frozen=True)
 class Setting:
-    """How many workers, how many of them divide a batch's probes, and what a loss costs, in seconds."""
+    """A run: the number of workers, how many of them divide a batch's probes, and the seconds that a loss takes."""
 
     size: int
     group_size: int = 1
@@ -79,7 +80,7 @@ class Setting:
 
 
 class Device:
-    """A `LossEvaluator` that is busy elsewhere."""
+    """A `LossEvaluator` that sleeps for the time that a device would take."""
 
     parameter_count = 1
     parameters: Any = None
@@ -104,7 +105,7 @@ class Device:
 
 
 class Timed:
-    """An exchange that adds up the time it takes, the waiting for others included."""
+    """An exchange that adds up the seconds of its calls, which include the wait for other ranks."""
 
     def __init__(self, exchange: Any) -> None:
         self._exchange, self.rank, self.size, self.seconds = exchange, exchange.rank, exchange.size, 0.0
@@ -123,7 +124,7 @@ class Timed:
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds of each step, those of them in the exchange, and bytes a step that this rank sent and received."""
+    """Seconds of each step, the part of them in the exchange, and bytes a step that this rank sent and received."""
 
     seconds: list[float]
     exchange_seconds: list[float]
@@ -143,8 +144,8 @@ def tcp_bytes() -> int:
     return total
 
 
-def live(pipe: Any, port: int, rank: int, setting: Setting, folder: str) -> None:
-    """Take a run as one of its ranks, and send what it measured."""
+def run_rank(pipe: Any, port: int, rank: int, setting: Setting, folder: str) -> None:
+    """Take a run as one of its ranks, and send a `Measured` through the pipe."""
     from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
     ranks: Any = Ranks()
@@ -171,13 +172,13 @@ def live(pipe: Any, port: int, rank: int, setting: Setting, folder: str) -> None
     with run.log:
         list(run.segments(on_step))
     steps = setting.num_steps - 1 - WARM_UP
-    seconds, of_exchange = (np.diff(found[WARM_UP:-1]).tolist() for found in (times, exchanged))
+    seconds, of_exchange = (np.diff(clock[WARM_UP:-1]).tolist() for clock in (times, exchanged))
     pipe.send(Measured(seconds, of_exchange, (counted[1] - counted[0]) / steps))
     ranks.close()
 
 
 def measured(setting: Setting) -> list[Measured]:
-    """Return what each rank measured."""
+    """Start the ranks of a run and return what each of them measured."""
     from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
     context = multiprocessing.get_context("forkserver")
@@ -186,12 +187,12 @@ def measured(setting: Setting) -> list[Measured]:
     with tempfile.TemporaryDirectory() as folder:
         ends = [context.Pipe() for _ in range(setting.size)]
         processes = [
-            context.Process(target=live, args=(theirs, store.port, rank, setting, folder))
+            context.Process(target=run_rank, args=(theirs, store.port, rank, setting, folder))
             for rank, (_, theirs) in enumerate(ends)
         ]
         for process, (_, theirs) in zip(processes, ends, strict=True):
             process.start()
-            theirs.close()  # so that a process that dies is an error here
+            theirs.close()  # so that recv below raises when the process dies
         found = [ours.recv() for ours, _ in ends]
         for process in processes:
             process.join()
@@ -199,7 +200,7 @@ def measured(setting: Setting) -> list[Measured]:
 
 
 def payload(setting: Setting) -> float:
-    """Return the bytes a step that a rank, not the first, says and is told: go, sum, release, and its losses."""
+    """Return the bytes that a rank other than 0 sends and receives a step: go, sum, release, and its losses."""
     words = 1 + 2 * setting.num_directions
     if setting.group_size > 1:
         words += 4 + 2 * setting.num_directions * BATCH / (setting.size // setting.group_size) / setting.group_size
@@ -208,9 +209,9 @@ def payload(setting: Setting) -> float:
 
 def steps_table(loss_s: float) -> Table:
     """Measure steps a second and bytes for 1, 2 and 4 workers."""
-    table = Table(title=f"Steps: K = 16, B = {BATCH}, {1e3 * loss_s:g} ms an example and probe")
-    for column in ("workers", "divided", "steps a second", "speed-up", "payload B/step", "on the wire B/step", "64·K"):
-        table.add_column(column, justify="right")
+    title = f"Steps: K = 16, B = {BATCH}, {1e3 * loss_s:g} ms an example and probe"
+    heads = ("workers", "divided", "steps a second", "speed-up", "payload B/step", "on the wire B/step", "64·K")
+    table = result_table(title, *heads)
     alone = 0.0
     for size, group_size in ((1, 1), (2, 1), (2, 2), (4, 1), (4, 4), (4, 2)):
         setting = Setting(size, group_size, loss_s, num_steps=80)
@@ -226,9 +227,8 @@ def steps_table(loss_s: float) -> Table:
 
 def overhead_table(rounds: int) -> Table:
     """Measure a step whose losses cost nothing, with one process and with two, in turn."""
-    table = Table(title="A step without losses, ms (each round: p50; last row: median of the rounds)")
-    for column in ("K", "one process", "two workers", "difference", "in the exchange (rank 0)"):
-        table.add_column(column, justify="right")
+    title = "A step without losses, ms (each round: p50; last row: median of the rounds)"
+    table = result_table(title, "K", "one process", "two workers", "difference", "in the exchange (rank 0)")
     for num_directions in (1, 16):
         found = []
         for _ in range(rounds):
@@ -245,9 +245,9 @@ def overhead_table(rounds: int) -> Table:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--loss-ms", type=float, default=0.1, help="of one example at one probe")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--without-ray", action="store_true")
+    parser.add_argument("--loss-ms", type=float, default=0.1, help="time of one example at one probe")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of the overhead table")
+    parser.add_argument("--without-ray", action="store_true", help="leave out the table of lanes")
     arguments = parser.parse_args()
     console = Console()
     console.print(overhead_table(arguments.rounds))

@@ -1,12 +1,12 @@
-"""How soon the next trial steps: on a warm lane of two workers, and where every trial starts Ray Train for itself.
+"""How soon a lane of two workers takes its next trial, compared with trials that each start Ray Train.
 
-Both in one Ray session, with the same small model and data, two workers on this machine. Nothing is put into the sweep
-to time it: a trial ends with the last line of its release log, and the next one starts when its log appears.
+`scale.py` prints this table last. Both ways use the same small model and data, and two workers on this machine. The
+sweep holds no code for the timing: a trial ends with the last line of its release log, and the next trial starts when
+its log appears.
 """
 
 from __future__ import annotations
 
-import json
 import statistics
 import tempfile
 import time
@@ -15,9 +15,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from measuring import result_table
 from rich.table import Table
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from orchestrator.budget.reservation import reserve_plan
 from orchestrator.config.loading import load_sweep
@@ -25,51 +24,16 @@ from orchestrator.planning.plan import make_plan
 from orchestrator.storage.paths import storage_of, with_absolute_paths
 from orchestrator.sweep.driver import run_sweep
 from orchestrator.sweep.trial import SweepContext, Trial
+from tests.support.project import write_project
 from trainers.run.base_run import LOG_NAME
 from trainers.workers.ranks import Ranks
-
-WORDS = ["<pad>", "<unk>", "It", "was", "great", "terrible", "good", "bad", "food", "service"]
 
 
 def project(folder: Path, name: str, num_trials: int) -> dict[str, Any]:
     """Write a small model and data, and return the configuration of a sweep of trials on two workers."""
-    words = Tokenizer(models.WordLevel({word: n for n, word in enumerate(WORDS)}, unk_token="<unk>"))
-    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    shape = LlamaConfig(
-        vocab_size=len(WORDS), hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=2
-    )
-    LlamaForCausalLM(shape).save_pretrained(folder / "model")
-    PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", unk_token="<unk>").save_pretrained(
-        folder / "model"
-    )
-    rows = [{"text": f"food was {('bad', 'good')[n % 2]}", "label": ("bad", "good")[n % 2]} for n in range(200)]
-    for file in ("private", "public"):
-        text = "".join(json.dumps({**row, "number": file}) + "\n" for row in rows)
-        (folder / f"{file}.jsonl").write_text(text)
-    return {
-        "name": name,
-        "storage_path": str(folder / "runs"),
-        "data": {
-            "train": str(folder / "private.jsonl"),
-            "num_examples": 200,
-            "validation": str(folder / "public.jsonl"),
-        },
-        "task": {
-            "template": "{text} It was",
-            "label_column": "label",
-            "label_words": {"bad": " terrible", "good": " great"},
-        },
-        "model": {"path": str(folder / "model")},
-        "method": {"num_steps": 10, "num_directions": 2, "smoothing": 0.01},
-        "privacy": {"noise_multiplier": 4.0, "expected_batch_size": 8},
-        "performance": {"num_threads": 1},
-        "resources": {"workers": 2},
-        "search": {
-            "num_trials": num_trials,
-            "concurrent_trials": 1,
-            "space": {"method.learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}},
-        },
-    }
+    config = write_project(folder)
+    config["search"] |= {"num_trials": num_trials, "concurrent_trials": 1}
+    return config | {"name": name, "resources": {"workers": 2}}
 
 
 def warm_starts(folder: Path, num_trials: int) -> list[float]:
@@ -83,7 +47,7 @@ def warm_starts(folder: Path, num_trials: int) -> list[float]:
 
 @dataclass(frozen=True)
 class OneTrial:
-    """The task of workers that are started for one trial alone: it says when the trial's log was there."""
+    """The task of workers that take one trial only; it returns the time at which the trial's log was there."""
 
     job: SweepContext
     values: dict[str, Any]
@@ -128,10 +92,8 @@ def naive_starts(folder: Path, num_trials: int) -> list[float]:
 
 
 def lanes_table(num_trials: int = 6, naive_trials: int = 2) -> Table:
-    """Measure both."""
-    table = Table(title="From one trial's last release to the next one's log, s (two workers)")
-    for column in ("", "median", "all"):
-        table.add_column(column, justify="right")
+    """Measure both ways to start a trial."""
+    table = result_table("From one trial's last release to the next one's log, s (two workers)", "", "median", "all")
     with tempfile.TemporaryDirectory() as folder:
         for name, seconds in (
             ("warm lane", warm_starts(Path(folder), num_trials)),

@@ -1,17 +1,17 @@
-"""The SST-2 setting of utility.py: a split of its training phrases, and a small encoder that knows some English.
+"""Make the SST-2 setting of utility.py: a split of the training phrases, and a small encoder that knows some English.
 
-    python benchmarks/sst2_setting.py --data ../shared/data/sst2 --teacher path/to/encoder --out work/sst2
+    python benchmarks/sst2_setting.py --data path/to/sst2 --teacher path/to/encoder --out runs/utility/sst2
 
-A step of the benchmark has to be cheap: a thousand steps of 16 directions on the 22 M encoder are hours of a CPU core.
-So a student of half a million parameters (BERT's shape, two layers) learns to answer like the mean-pooled encoder, on
-phrases without their labels. Its training file is split by a public key:
+The benchmark needs cheap steps: a thousand steps of 16 directions on an encoder of 22 M parameters take hours of a CPU
+core. So a student of half a million parameters (BERT's shape, two layers) learns to answer like the mean-pooled
+encoder, on phrases without their labels. A public key splits the training file into these parts:
 
-* `private.tsv`, 4,096 phrases: plays the sensitive data of every run;
-* `tuning.tsv`, 4,096 others, and `held_out.tsv`, 1,000 long ones: held public, for the search of learning rates;
-* 16,000 others, held public: what the student learns from.
+* `private.tsv`, 4,096 phrases: the sensitive data of every run;
+* `tuning.tsv`, 4,096 phrases, and `held_out.tsv`, 1,000 long ones: public, for the search of learning rates;
+* 16,000 phrases: public, for the student.
 
-The test set is SST-2's own validation file. Phrases of one sentence may stand in different parts, so that the student
-has met the words of the private phrases; it has not met a label.
+The test set is SST-2's own validation file. Phrases of one sentence may be in different parts, so the student may have
+seen the words of a private phrase. It has seen no label.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.progress import Progress, track
+from frozen_head import features
+from rich.progress import Progress
 from tokenizers import BertWordPieceTokenizer
 from tokenizers.processors import TemplateProcessing
-from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 NUM_PRIVATE, NUM_TUNING, NUM_HELD_OUT, NUM_PUBLIC = 4096, 4096, 1000, 16_000
 LONG = 12  # words (and the label) of a phrase that is about as long as the sentences of the test set
@@ -46,24 +47,6 @@ def split(train: Path, out: Path, seed: int = 0) -> list[str]:
         (out / f"{name}.tsv").write_text("\n".join([header, *chosen]) + "\n", encoding="utf-8")
     (out / "validation.tsv").write_bytes(train.with_name("validation.tsv").read_bytes())
     return [row.split("\t")[0].strip() for row in public]
-
-
-@torch.inference_mode()
-def taught(texts: Sequence[str], teacher: str) -> torch.Tensor:
-    """Return the teacher's mean-pooled, normalised states, float32 [texts, width]."""
-    tokenizer, model = AutoTokenizer.from_pretrained(teacher), AutoModel.from_pretrained(teacher).eval()
-    order = sorted(range(len(texts)), key=lambda n: len(texts[n]))
-    found: dict[int, torch.Tensor] = {}
-    for start in track(range(0, len(order), BATCH), description="teacher"):
-        chosen = order[start : start + BATCH]
-        inputs = tokenizer(
-            [texts[n] for n in chosen], padding=True, truncation=True, max_length=64, return_tensors="pt"
-        )
-        weights_BL1 = inputs["attention_mask"][:, :, None].float()
-        states_BLW = model(**inputs).last_hidden_state
-        means_BW = (states_BLW * weights_BL1).sum(1) / weights_BL1.sum(1)
-        found |= dict(zip(chosen, torch.nn.functional.normalize(means_BW, dim=1), strict=True))
-    return torch.stack([found[n] for n in range(len(texts))])
 
 
 def tokenizer_of(texts: Sequence[str]) -> PreTrainedTokenizerFast:
@@ -124,7 +107,7 @@ def main() -> None:
     tokenizer = tokenizer_of(texts)
     answers = arguments.out / "teacher.pt"
     if not answers.is_file():
-        torch.save(taught(texts, arguments.teacher), answers)
+        torch.save(features(texts, arguments.teacher, pooled=False), answers)
     model = student(texts, torch.load(answers), tokenizer)
     model.save_pretrained(arguments.out / "student")
     tokenizer.save_pretrained(arguments.out / "student")

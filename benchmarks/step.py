@@ -1,39 +1,38 @@
-"""One private step against its floor and against the loop of the research codes, in one process, as ratios of medians.
+"""One private step, compared with the least that it can cost and with the step of the research codes.
 
-    python benchmarks/step.py --data ../shared/data/sst2/train.tsv
+    python benchmarks/step.py --data path/to/sst2/train.tsv
 
-The model has OPT-125M's shape with random weights; prompts have the lengths of the given file; B = 64, K = 1, full
-parameters, float32. Three things are timed in turn, several times, on the same batch of examples:
+The model has OPT-125M's shape and random weights, in float32; all its parameters train. The prompts are a random batch
+of the file's sentences: B = 64, K = 1. The contestants take turns in one process, on the same batch:
 
-* floor: two forward passes of the prepared batch with logits at the label's place only; no two-sided step can beat it;
-* step: all of ours: token, reservation, batch, preparation, two probes, clip, exact noise, fsynced release, update;
-* reference: as MeZO and DPZero do it: the batch padded, logits everywhere, and `torch.normal` regenerated from a seed
-  for +λ, −2λ, +λ and the update.
+* floor: two forward passes of the prepared batch with logits at the label's place only; a two-sided step needs them;
+* our step: token, reservation, batch, preparation, two probes, clip, exact noise, fsynced release, update;
+* three perturbing passes: what our step adds to its forward passes;
+* reference: the step of the research codes (padded_loop.py).
 
-Peak memory is that of a fresh process for each of the last two.
+Peak memory is that of a new process for each step.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
-import re
-import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from measuring import median_seconds, number_from_fresh_process, peak_resident_gigabytes, result_table
+from padded_loop import CLIP_NORM, NOISE_MULTIPLIER, SMOOTHING, PaddedLoop, Size
 from rich.console import Console
-from rich.table import Table
 from tokenizers import Tokenizer, models, pre_tokenizers
 from tokenizers.trainers import BpeTrainer
 from transformers import OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
 
+from orchestrator.checks.audit.stub import GivenBatches
 from trainers.config import MethodConfig, ModelConfig, PerformanceConfig
 from trainers.directions import Direction
 from trainers.directions.counter import Kind
@@ -48,18 +47,8 @@ from trainers.run.method import Method
 from trainers.run.step import StepContext, take_step
 from trainers.workers.ranks import Ranks
 
-SMOOTHING, CLIP_NORM, NOISE_MULTIPLIER, LEARNING_RATE = 1e-3, 300.0, 1.2, 1e-7
+LEARNING_RATE = 1e-7
 PROMPT, OPTIONS = " It was", (" terrible", " great")
-
-
-class SameBatch:
-    """A sampler that hands out the first `size` rows each time, so that every timing sees the same tokens."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-
-    def draw(self) -> np.ndarray:
-        return np.arange(self._size)
 
 
 def examples_from(path: Path, batch_size: int, seed: int) -> tuple[list[Example], PreTrainedTokenizerFast]:
@@ -107,7 +96,7 @@ def our_context(
         method=Method(config, plan, evaluator, log),
         evaluator=evaluator,
         groups=groups_of(examples, None),
-        sampler=SameBatch(len(examples)),
+        sampler=GivenBatches(itertools.repeat(range(len(examples)))),  # each timing sees the same tokens
         noise=ExactNoise(),
         tokens=LocalTokens(num_steps),
         log=log,
@@ -115,42 +104,9 @@ def our_context(
     )
 
 
-class ReferenceLoop:
-    """The loop of MeZO and DPZero: padded batch, logits everywhere, normals regenerated tensor by tensor."""
-
-    def __init__(self, folder: Path, examples: list[Example]) -> None:
-        self._model = OPTForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-        longest = max(len(example.prompt_ids) for example in examples)
-        rows = [list(example.prompt_ids) + [0] * (longest - len(example.prompt_ids)) for example in examples]
-        self._ids_BL = torch.tensor(rows)
-        self._last_B = torch.tensor([len(example.prompt_ids) - 1 for example in examples])
-        self._options_BO = torch.tensor([[option[0] for option in example.option_ids] for example in examples])
-        self._labels_B = torch.tensor([example.label for example in examples])
-
-    @torch.inference_mode()
-    def step(self, number: int) -> None:
-        self._perturb(number, SMOOTHING)
-        plus_B = self._losses()
-        self._perturb(number, -2 * SMOOTHING)
-        minus_B = self._losses()
-        self._perturb(number, SMOOTHING)
-        clipped_B = ((plus_B - minus_B) / (2 * SMOOTHING)).clamp(-CLIP_NORM, CLIP_NORM)
-        noise = torch.normal(0.0, NOISE_MULTIPLIER * CLIP_NORM, (1,))
-        self._perturb(number, -LEARNING_RATE * float(clipped_B.sum() + noise) / len(clipped_B))
-
-    def _losses(self) -> torch.Tensor:
-        mask_BL = torch.arange(self._ids_BL.shape[1]) <= self._last_B[:, None]
-        logits_BLV = self._model(input_ids=self._ids_BL, attention_mask=mask_BL.long()).logits
-        at_label_BV = logits_BLV[torch.arange(len(self._last_B)), self._last_B]
-        return torch.nn.functional.cross_entropy(
-            at_label_BV.gather(1, self._options_BO), self._labels_B, reduction="none"
-        )
-
-    def _perturb(self, seed: int, scale: float) -> None:
-        torch.manual_seed(seed)
-        for parameter in self._model.parameters():
-            z = torch.normal(mean=0.0, std=1.0, size=parameter.size(), dtype=parameter.dtype)
-            parameter.add_(z, alpha=scale)
+def reference(folder: Path, examples: list[Example]) -> Callable[[int], None]:
+    """Return the step of the research codes along one direction."""
+    return partial(PaddedLoop(folder, examples).step, size=Size(1, len(examples)))
 
 
 def floor_of(context: StepContext) -> Callable[[int], None]:
@@ -183,42 +139,21 @@ def perturbing(context: StepContext) -> Callable[[int], None]:
     return passes
 
 
-def medians(contestants: dict[str, Callable[[int], None]], repeats: int) -> dict[str, float]:
-    """Time the contestants in turn, `repeats` times after a warm-up; seconds."""
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    for repeat in range(repeats + 1):
-        for name, run in contestants.items():
-            start = time.perf_counter()
-            run(repeat)
-            if repeat:
-                times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
 def peak_memory(arguments: argparse.Namespace, folder: Path, what: str) -> float:
-    """Run two steps of one contestant in a fresh process and return its peak memory in GB."""
-    command = [
-        sys.executable,
-        __file__,
-        "--data",
-        str(arguments.data),
-        "--peak-memory-of",
-        what,
-        "--model",
-        str(folder),
-    ]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
+    """Return the peak memory in GB of a new process that takes two steps of one contestant."""
+    return number_from_fresh_process(
+        __file__, "--data", arguments.data, "--peak-memory-of", what, "--model", folder, "--threads", arguments.threads
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    default = Path(os.environ.get("DPZO_BENCH_DATA", "../shared/data")) / "sst2" / "train.tsv"
-    parser.add_argument("--data", type=Path, default=default, help="TSV file with the sentences in its first column")
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--data", type=Path, required=True, help="TSV file with the sentences in its first column")
+    parser.add_argument("--batch-size", type=int, default=64, help="B")
+    parser.add_argument("--repeats", type=int, default=5, help="timed steps of each contestant")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="torch.set_num_threads")
     parser.add_argument("--peak-memory-of", choices=["rademacher", "gaussian", "reference"], help=argparse.SUPPRESS)
-    parser.add_argument("--model", type=Path, help=argparse.SUPPRESS)  # for that process: it must not make one itself
+    parser.add_argument("--model", type=Path, help=argparse.SUPPRESS)  # a process started by this one reads its model
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as temporary:
@@ -235,17 +170,12 @@ def report_peak(
 ) -> None:
     """Take two steps and print the peak resident memory in GB."""
     if arguments.peak_memory_of == "reference":
-        step = ReferenceLoop(folder, examples).step
+        step = reference(folder, examples)
     else:
-        context = our_context(folder, examples, tokenizer, arguments.peak_memory_of, 2)
-
-        def step(number: int) -> None:
-            take_step(context, number)
-
+        step = partial(take_step, our_context(folder, examples, tokenizer, arguments.peak_memory_of, 2))
     for number in range(2):
         step(number)
-    status = Path("/proc/self/status").read_text()  # getrusage would count the process that started this one
-    print(int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1e6)  # pyright: ignore[reportOptionalSubscript]
+    print(peak_resident_gigabytes())
 
 
 def report(
@@ -257,13 +187,13 @@ def report(
     ours = {kind: our_context(folder, examples, tokenizer, kind, steps) for kind in kinds}
     contestants: dict[str, Callable[[int], None]] = {
         "two label-only forward passes (floor)": floor_of(ours["rademacher"]),
-        "our step, Rademacher": lambda n: take_step(ours["rademacher"], n),
-        "our step, Gaussian": lambda n: take_step(ours["gaussian"], n),
+        "our step, Rademacher": partial(take_step, ours["rademacher"]),
+        "our step, Gaussian": partial(take_step, ours["gaussian"]),
         "three perturbing passes, Rademacher": perturbing(ours["rademacher"]),
         "three perturbing passes, Gaussian": perturbing(ours["gaussian"]),
-        "reference loop": ReferenceLoop(folder, examples).step,
+        "reference loop": reference(folder, examples),
     }
-    seconds = medians(contestants, arguments.repeats)
+    seconds = median_seconds(contestants, arguments.repeats)
     floor = seconds["two label-only forward passes (floor)"]
     peaks = {
         "our step, Rademacher": peak_memory(arguments, folder, "rademacher"),
@@ -271,12 +201,11 @@ def report(
         "reference loop": peak_memory(arguments, folder, "reference"),
     }
     lengths = [len(example.prompt_ids) for example in examples]
-    table = Table(
-        title=f"OPT-125M's shape, B = {len(examples)}, K = 1, {sum(lengths)} tokens (longest {max(lengths)}), "
+    title = (
+        f"OPT-125M's shape, B = {len(examples)}, K = 1, {sum(lengths)} tokens (longest {max(lengths)}), "
         f"{arguments.threads} threads, medians of {arguments.repeats}"
     )
-    for column in ("", "seconds", "× floor", "reference / this", "peak GB"):
-        table.add_column(column, justify="left" if not column else "right")
+    table = result_table(title, "", "seconds", "× floor", "reference / this", "peak GB")
     for name, value in seconds.items():
         peak = f"{peaks[name]:.2f}" if name in peaks else ""
         table.add_row(name, f"{value:.3f}", f"{value / floor:.3f}", f"{seconds['reference loop'] / value:.2f}", peak)

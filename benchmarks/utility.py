@@ -1,14 +1,14 @@
-"""What every method reaches at equal ε: zero-shot, MeZO, the papers' private methods, and first-order baselines.
+"""The accuracy of every method at equal ε: zero-shot, MeZO, the papers' private methods, and first-order baselines.
 
-    python benchmarks/utility.py --task demo --work work
-    python benchmarks/sst2_setting.py --data ../shared/data/sst2 --teacher path/to/encoder --out work/sst2
-    python benchmarks/utility.py --task sst2 --trainable full lora --work work
+    python benchmarks/utility.py --task demo
+    python benchmarks/sst2_setting.py --data path/to/sst2 --teacher path/to/encoder --out runs/utility/sst2
+    python benchmarks/utility.py --task sst2 --trainable full lora head
 
-Each number is a run of the product: the noise multiplier is calibrated by the accountant, certified again in the plan,
-and steps are taken by `trainers.workspace`. Before the table, every method's learning rate is chosen of three on public
-rows, at the first ε; that search is not in the ε of the table, as in all published tables.
+Each number is a run of the product: the accountant calibrates the noise multiplier, the plan certifies it, and
+`trainers.workspace` takes the steps. Before the table, a search on public rows chooses each method's learning rate out
+of three, at the first ε. As in the published tables, that search is not part of the table's ε.
 
-Finished cells are appended to `cells.jsonl` in the work folder; the same command goes on where it was stopped.
+Finished cells are appended to `cells.jsonl` in the work folder, and the same command continues after them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -40,7 +39,7 @@ Done = dict[str, dict[str, Any]]
 
 
 class Runner:
-    """Trains and scores cells; data and model are loaded, and σ is calibrated, once for all cells that share them."""
+    """Trains and scores cells; it loads data and model and calibrates σ once for all cells that share them."""
 
     def __init__(self, work: Path) -> None:
         self._work = work
@@ -48,7 +47,7 @@ class Runner:
         self._noise: dict[tuple[Any, ...], tuple[float | None, float | None]] = {}
 
     def __call__(self, cell: Cell, config: RunConfig) -> dict[str, Any]:
-        """Return a cell's line of the file: the cell, its settings, what it cost and what it reached."""
+        """Run a cell and return its line of the file: the cell, its settings, σ, ε and the score."""
         started = time.monotonic()
         workspace = self.workspace(cell, config)
         workspace.evaluator.reset()
@@ -62,7 +61,7 @@ class Runner:
         return {**line, "score": score, "seconds": time.monotonic() - started}
 
     def workspace(self, cell: Cell, config: RunConfig) -> Workspace:
-        """Return data and model of a cell."""
+        """Return the data and the model of a cell."""
         first_order = CATALOGUE[config.method.name].order == "first"
         key = (cell.task, cell.trainable, cell.seed, cell.factor is None, first_order and config.method.name)
         if self._loaded is None or self._loaded[0] != key:
@@ -72,7 +71,7 @@ class Runner:
         return self._loaded[1]
 
     def _noise_of(self, config: RunConfig) -> tuple[float | None, float | None]:
-        """Return σ and its certified ε, None without privacy; K enters them under Laplace noise alone."""
+        """Return σ and its certified ε, None without privacy; they depend on K under Laplace noise only."""
         privacy, method = config.privacy, config.method
         directions = method.num_directions if privacy.noise == "laplace" else None
         key = (config.sampling_prob, method.num_steps, privacy.epsilon, privacy.noise, directions)
@@ -97,7 +96,7 @@ def trained(workspace: Workspace, config: RunConfig, sigma: float | None) -> flo
 
 
 def settings_of(config: RunConfig) -> dict[str, Any]:
-    """Return what a reader needs to repeat the cell."""
+    """Return the settings with which the cell can be repeated."""
     method = config.method.model_dump(mode="json")
     spec = CATALOGUE[config.method.name]
     privacy = {"sampling_prob": config.sampling_prob, "noise": config.privacy.noise}
@@ -105,7 +104,7 @@ def settings_of(config: RunConfig) -> dict[str, Any]:
 
 
 class Cells:
-    """The finished cells, in a file that is appended to."""
+    """The finished cells, which a file holds one a line."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -113,13 +112,13 @@ class Cells:
         self.done: Done = {line["key"]: line for line in map(json.loads, lines)}
 
     def add(self, key: str, line: dict[str, Any]) -> None:
-        """Write one more, flushed."""
+        """Append a finished cell to the file."""
         self.done[key] = {"key": key, **line}
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(self.done[key]) + "\n")
 
     def best_factor(self, cell: Cell, num_steps: int) -> float:
-        """Return the factor that the search found best for a method; else for DP-ZO on the same model; else 1."""
+        """Return the best factor of the search: the method's own, else that of DP-ZO on the same model, else 1."""
         for method in (cell.method, "dp-zo"):
             tries = [
                 line
@@ -133,49 +132,50 @@ class Cells:
         return 1.0
 
 
-def work_of(cells: Iterable[Cell]) -> Iterator[tuple[Cell, int]]:
-    """Yield each cell with what it costs, about: probes a step."""
-    for cell in cells:
-        yield cell, 2 * METHODS[cell.method].get("num_directions", 1) + 4
+def work_of(cell: Cell) -> int:
+    """Return about how many forward passes a step of the cell takes, for the progress bar."""
+    return 2 * METHODS[cell.method].get("num_directions", 1) + 4
 
 
 def fill(cells: list[Cell], finished: Cells, num_steps: int, work: Path, console: Console) -> None:
-    """Run what is missing, with a bar that knows how much dearer K directions are than one."""
+    """Run the cells that are not finished, and show a progress bar."""
     runner = Runner(work)
     missing = [cell for cell in cells if keyed(cell, num_steps) not in finished.done]
     if not missing:
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left"))
     with Progress(*columns, TimeRemainingColumn(elapsed_when_finished=True), console=console) as progress:
-        bar = progress.add_task("", total=sum(units for _, units in work_of(missing)))
-        for number, (cell, units) in enumerate(work_of(missing), 1):
+        bar = progress.add_task("", total=sum(map(work_of, missing)))
+        for number, cell in enumerate(missing, 1):
             epsilon = "" if cell.epsilon is None else f", ε = {cell.epsilon:g}"
             named = f"{cell.task} {cell.trainable} {cell.method}{epsilon}, seed {cell.seed}"
             progress.update(bar, description=f"{number}/{len(missing)} {named}")
             factor = cell.factor or finished.best_factor(cell, num_steps)
             line = runner(cell, config_of(cell, num_steps, work, factor))
             finished.add(keyed(cell, num_steps), {**line, "learning_rate_factor": factor})
-            progress.advance(bar, units)
+            progress.advance(bar, work_of(cell))
             console.print(f"{named}, η × {factor:g}: {line['score']:.1%} in {line['seconds']:.0f} s")
 
 
 def keyed(cell: Cell, num_steps: int) -> str:
-    """Return the name of a cell at a T."""
+    """Return the key of a cell that takes `num_steps` steps."""
     return f"T {num_steps} {cell.key}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--task", choices=TASKS, required=True)
-    parser.add_argument("--trainable", nargs="+", choices=["full", "lora", "head"], default=["full"])
-    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
-    parser.add_argument("--epsilon", nargs="+", type=float, default=[2.0, 6.0])
-    parser.add_argument("--seeds", type=int, default=3, help="public keys of the directions; noise and batches are new")
+    parser.add_argument("--task", choices=TASKS, required=True, help="data and model")
+    parser.add_argument(
+        "--trainable", nargs="+", choices=["full", "lora", "head"], default=["full"], help="trained parts"
+    )
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS), help="rows")
+    parser.add_argument("--epsilon", nargs="+", type=float, default=[2.0, 6.0], help="values of ε")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each cell, which differ in their directions")
     parser.add_argument("--num-steps", type=int, default=70, help="T, the same for every method")
-    parser.add_argument("--no-search", action="store_true", help="take the learning rate factors that are known")
-    parser.add_argument("--report-only", action="store_true", help="run nothing, report what is finished")
+    parser.add_argument("--no-search", action="store_true", help="use the learning rates of an earlier search")
+    parser.add_argument("--report-only", action="store_true", help="run nothing and report the finished cells")
     parser.add_argument("--work", type=Path, default=Path("runs/utility"), help="folder of finished cells and reports")
-    parser.add_argument("--docs", type=Path, help="folder to write utility-TASK.svg and .md to as well")
+    parser.add_argument("--docs", type=Path, help="folder of the report, in place of the work folder")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True)

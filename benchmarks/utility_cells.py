@@ -1,8 +1,8 @@
-"""The cells of utility.py: a task, a method, an ε and a seed, and the configuration of the run that fills it.
+"""The cells of the table of utility.py, and the configuration of the run that fills each of them.
 
-A method begins with the settings of its example (examples/*.yaml), shortened to the benchmark's T; SST2 below
-holds what another model needs instead. Learning rates are multiplied by a factor of FACTORS, which the search on
-public rows picks.
+A method's settings are those of its example (examples/*.yaml) with the benchmark's T. `SST2` below replaces those that
+another model needs differently. The learning rate is multiplied by one of `FACTORS`, which the search on public rows
+chooses.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ METHODS: dict[str, dict[str, Any]] = {
     "dp-adamw": {"name": "dp-adamw"},
     "adamw": {"name": "adamw"},
 }
-"""Row of the table → method and what sets it apart from the example."""
+"""The method of each row of the table, and the settings that differ from its example."""
 
 SST2_BATCH, SST2_SIZE = 64.0, 4096
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One number of the table, or one try of the search before it.
+    """One number of the table, or one try of the search for a learning rate.
 
     Args:
         task: one of TASKS.
         trainable: "full", "lora", or "head": a linear head on frozen features.
-        method: row of the table.
-        epsilon: asked for; None without privacy.
-        seed: public key of the directions (of a head and an adapter too); noise and batches have none.
-        factor: of the learning rate; None in the table, where the search's choice is used.
+        method: a row of the table.
+        epsilon: the ε of the run; None without privacy.
+        seed: public key of the directions, and of a new head or adapter; noise and batches have none.
+        factor: factor on the learning rate in the search; None in the table, which uses the search's choice.
     """
 
     task: str
@@ -63,17 +63,17 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """Name in the file of finished cells."""
+        """Key in the file of finished cells."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @property
     def family(self) -> tuple[str, str, str]:
-        """What shares a learning rate."""
+        """What the cells with the same learning rate have in common."""
         return self.task, self.trainable, self.method
 
     @property
     def trains(self) -> bool:
-        """Whether there is a run."""
+        """Whether the cell is a run, and not the score of the base model."""
         return self.method != "zero-shot"
 
 
@@ -83,7 +83,7 @@ def is_private(method: str) -> bool:
 
 
 def searched(families: Sequence[tuple[str, str, str]], epsilon: float) -> list[Cell]:
-    """Return the tries of the search, at one ε and a seed of their own."""
+    """Return the tries of the search, all at one ε and with a seed that the table does not use."""
     return [
         Cell(*family, epsilon if is_private(family[2]) else None, seed=100, factor=factor)
         for family in families
@@ -93,7 +93,7 @@ def searched(families: Sequence[tuple[str, str, str]], epsilon: float) -> list[C
 
 
 def tabulated(families: Sequence[tuple[str, str, str]], epsilons: Sequence[float], seeds: int) -> Iterator[Cell]:
-    """Yield the cells of the table, seed after seed, so that a half-finished table has every row."""
+    """Yield the cells of the table, seed by seed, so that a half-finished table has every row."""
     for seed in range(seeds):
         for family in families:
             for epsilon in epsilons if is_private(family[2]) else (None,):
@@ -101,7 +101,7 @@ def tabulated(families: Sequence[tuple[str, str, str]], epsilons: Sequence[float
 
 
 def config_of(cell: Cell, num_steps: int, work: Path, factor: float) -> RunConfig:
-    """Return the configuration of a cell's run; a try of the search trains and is scored on public rows."""
+    """Return the configuration of a cell's run; a try of the search trains and scores on public rows."""
     example = load_run(EXAMPLES / f"{METHODS[cell.method]['name'].replace('-', '_')}.yaml")
     given = example.method.model_dump(mode="json", exclude_unset=True) | METHODS[cell.method]
     method = given | ({} if cell.task == "demo" else _on_sst2(cell))
@@ -125,7 +125,7 @@ def config_of(cell: Cell, num_steps: int, work: Path, factor: float) -> RunConfi
 
 
 def scaled(rate: float | Mapping[str, Any], factor: float) -> Any:
-    """Return a learning rate, number or schedule, times a factor."""
+    """Return a learning rate, a number or a schedule, multiplied by a factor."""
     if isinstance(rate, Mapping):
         return {name: value * factor if name in ("start", "end", "value") else value for name, value in rate.items()}
     return rate * factor
@@ -142,7 +142,7 @@ def _demo(cell: Cell, work: Path) -> dict[str, Any]:
 
 
 def _public_reviews(work: Path) -> tuple[Path, Path]:
-    """Return other reviews of the demo's own generator, to train and to score the search on."""
+    """Write more reviews of the demo's generator, and return the files that the search trains and scores on."""
     files = work / "demo" / "tuning.jsonl", work / "demo" / "held_out.jsonl"
     if not files[1].is_file():
         files[0].parent.mkdir(parents=True, exist_ok=True)
@@ -157,7 +157,7 @@ def _public_reviews(work: Path) -> tuple[Path, Path]:
 
 
 def _sst2(cell: Cell, values: dict[str, Any], work: Path) -> dict[str, Any]:
-    """Return the sections of SST-2, whose files and student `sst2_setting.py` made."""
+    """Return the sections that SST-2 changes; `sst2_setting.py` makes their files and their student."""
     folder = work / "sst2"
     train, validation = ("private", "validation") if cell.factor is None else ("tuning", "held_out")
     path = folder / ("student" if cell.task == "sst2" else "encoder")
@@ -177,10 +177,10 @@ def _sst2(cell: Cell, values: dict[str, Any], work: Path) -> dict[str, Any]:
 
 
 def _on_sst2(cell: Cell) -> dict[str, Any]:
-    """Return what replaces an example's settings.
+    """Return the settings that replace those of the example configuration.
 
-    An example's difference along a direction is about its gradient's norm, so that is the clip, over √K where K
-    directions share it.
+    An example's difference along a direction is about as large as its gradient's norm. So the clip is that norm,
+    divided by √K where K directions share one clip.
     """
     norm, smoothing, rate = SST2[cell.task, cell.trainable]
     num_directions = METHODS[cell.method].get("num_directions", 1)
@@ -198,6 +198,6 @@ SST2: dict[tuple[str, str], tuple[float, float, float]] = {
     ("sst2", "head"): (2.7, 1e-2, 1e-2),
     ("sst2-encoder", "head"): (14.0, 1e-2, 6e-4),
 }
-"""Task and what trains → norm of an example's gradient (on public rows), λ, and η of one direction, before FACTORS."""
+"""By task and what trains: norm of an example's gradient on public rows, λ, and η of one direction before FACTORS."""
 SST2_RATES = {"dp-zoso": 2.0, "dp-zopo": 6.0, "dp-aggzo": 5.0, "dp-sgd": 0.3, "dp-adamw": 2e-3, "adamw": 1e-3}
-"""η of a method over that of one direction; of a first-order method, η itself."""
+"""By method: its η divided by that of one direction; for a first-order method, its η."""

@@ -1,4 +1,4 @@
-"""The table and the plot of utility.py, from its finished cells."""
+"""The table and the plot that utility.py writes from its finished cells."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Score(NamedTuple):
 
 
 def score_of(lines: Iterable[dict[str, Any]]) -> Score | None:
-    """Return mean and standard deviation (of a sample; 0 for one seed) of finished cells; None if there are none."""
+    """Return mean and sample standard deviation (0 for one seed) of finished cells; None if there are none."""
     values = [100.0 * line["score"] for line in lines]
     if not values:
         return None
@@ -49,7 +49,7 @@ def score_of(lines: Iterable[dict[str, Any]]) -> Score | None:
 
 
 def write_report(lines: Sequence[dict[str, Any]], folder: Path, task: str) -> str:
-    """Write `utility-TASK.json`, `.md` and `.svg` to a folder; returns the table."""
+    """Write `utility-TASK.json`, `.md` and `.svg` into a folder, and return the table."""
     folder.mkdir(parents=True, exist_ok=True)
     trainables = list(dict.fromkeys(line["trainable"] for line in lines))
     text = "\n\n".join(_table([line for line in lines if line["trainable"] == one], one) for one in trainables)
@@ -80,7 +80,7 @@ def _table(lines: Sequence[dict[str, Any]], trainable: str) -> str:
 
 
 def _settings(own: Sequence[dict[str, Any]]) -> list[str]:
-    """Return noise multipliers, clip, radius and learning rate of a row."""
+    """Return the cells σ (one for each ε), C, λ and η of a row."""
     if own[0]["method"] == "zero-shot":
         return ["", "", "", ""]
     sigmas = {line["epsilon"]: line["noise_multiplier"] for line in own if line.get("noise_multiplier")}
@@ -122,5 +122,5 @@ def _plot(lines: Sequence[dict[str, Any]], trainables: Sequence[str], path: Path
         panel.grid(visible=True, axis="x", color="0.9")
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].legend(fontsize=7, loc="lower left")
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": task}):  # letters, not outlines; the same file each time
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": task}):  # text as letters; the same bytes each time
         FigureCanvasSVG(figure).print_svg(str(path), metadata={"Date": None})
