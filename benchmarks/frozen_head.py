@@ -18,7 +18,7 @@ from trainers.data.sources import read_rows
 from trainers.directions import WeightedDirections
 from trainers.evaluators.base import Example, OutputPoint, Probe
 from trainers.evaluators.parameters import Parameters
-from trainers.run.base_run import Workspace
+from trainers.run.context import Workspace
 
 BATCH = 64
 

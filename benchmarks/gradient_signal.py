@@ -35,7 +35,7 @@ from utility_cells import Cell, config_of
 from orchestrator.planning.plan import make_plan
 from trainers.directions import Direction
 from trainers.evaluators.base import Example, Probe
-from trainers.run.base_run import Workspace
+from trainers.run.context import Workspace
 
 NUM_DIRECTIONS, NUM_EXAMPLES, NUM_PROBES = 16, 512, 24
 RADIUS = 1e-2

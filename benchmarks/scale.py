@@ -40,8 +40,8 @@ from trainers.config.mechanism import mechanism_plan
 from trainers.directions import WeightedDirections
 from trainers.evaluators.base import Example, OutputPoint, Probe
 from trainers.mechanism.tokens import LocalTokens
-from trainers.run.base_run import Tokens, Workspace
-from trainers.run.zeroth_order import Run
+from trainers.run.context import RunContext, Tokens, Workspace
+from trainers.run.zeroth_order import ZerothOrderRun
 from trainers.workers.exchange import Exchange
 from trainers.workers.ranks import Ranks
 
@@ -160,7 +160,8 @@ def run_rank(pipe: Any, port: int, rank: int, setting: Setting, folder: str) -> 
     tokens = LocalTokens(setting.num_steps)
     workspace: Any = Workspace(examples, [], device)  # pyright: ignore[reportArgumentType]
     plan = mechanism_plan(config, config.privacy.noise_multiplier)
-    run = Run(workspace, config, plan, Tokens(tokens, tokens), Path(folder) / str(rank), ranks)
+    context = RunContext(workspace, config, plan, Tokens(tokens, tokens), Path(folder) / str(rank), ranks)
+    run = ZerothOrderRun(context)
     times, exchanged, counted = [], [], []
 
     def on_step(steps: int) -> None:

@@ -25,7 +25,7 @@ from orchestrator.storage.paths import storage_of, with_absolute_paths
 from orchestrator.sweep.driver import run_sweep
 from orchestrator.sweep.trial import SweepContext, Trial
 from tests.support.project import write_project
-from trainers.run.base_run import LOG_NAME
+from trainers.mechanism.release_log import LOG_NAME
 from trainers.workers.ranks import Ranks
 
 

@@ -32,7 +32,8 @@ from trainers.config import RunConfig
 from trainers.config.mechanism import mechanism_plan
 from trainers.mechanism.tokens import LocalTokens
 from trainers.methods.catalogue import METHODS as CATALOGUE
-from trainers.run.base_run import Tokens, Workspace, public_score
+from trainers.run.base_run import public_score
+from trainers.run.context import RunContext, Tokens, Workspace
 from trainers.workspace import open_run, open_workspace
 
 Done = dict[str, dict[str, Any]]
@@ -87,7 +88,7 @@ def trained(workspace: Workspace, config: RunConfig, sigma: float | None) -> flo
     config, num_steps = config.model_copy(update={"privacy": privacy}), config.method.num_steps
     tokens = Tokens(LocalTokens(num_steps), LocalTokens(0))
     with TemporaryDirectory() as folder:
-        run = open_run(workspace, config, mechanism_plan(config, sigma), tokens, Path(folder))
+        run = open_run(RunContext(workspace, config, mechanism_plan(config, sigma), tokens, Path(folder)))
         with run.log:
             (*_, (steps, score)) = run.segments()
     assert steps == num_steps

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from itertools import compress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainers.config import RunConfig
@@ -24,15 +23,14 @@ from trainers.evaluators.self_test import require_positions, self_test
 from trainers.evaluators.vllm.adapters import probe_rank
 from trainers.evaluators.vllm.checks import require_supported
 from trainers.evaluators.vllm.package import require_vllm
-from trainers.mechanism.plan import MechanismPlan
 from trainers.methods.catalogue import METHODS
 from trainers.methods.presets import require_size_of_model
-from trainers.run.base_run import BaseRun, Tokens, Workspace
+from trainers.run.base_run import BaseRun
+from trainers.run.context import RunContext, Workspace
 from trainers.run.estimator import selftest_probes
 from trainers.run.method import smallest_resolution
-from trainers.run.zeroth_order import Run
+from trainers.run.zeroth_order import ZerothOrderRun
 from trainers.tasks.templates import text_of
-from trainers.workers.ranks import Ranks
 
 if TYPE_CHECKING:
     from trainers.first_order.gradients import UnitGradients
@@ -202,21 +200,14 @@ def _gradients(config: RunConfig, evaluator: Any, tokenizer: Any) -> UnitGradien
     return open_gradients(evaluator, examples, max_tokens=config.performance.micro_batch_tokens, private=spec.private)
 
 
-def open_run(
-    workspace: Workspace,
-    config: RunConfig,
-    plan: MechanismPlan,
-    tokens: Tokens,
-    folder: Path,
-    ranks: Ranks | None = None,
-) -> BaseRun:
-    """Open or reopen a run in its folder; `ranks` says who else takes its steps (zeroth-order runs only).
+def open_run(context: RunContext) -> BaseRun:
+    """Open or resume a run in its folder; only a zeroth-order run can have several ranks.
 
     Raises:
         ValueError: the folder holds the log of another run, or the method cannot run on the workspace.
     """
-    if METHODS[config.method.name].order == "zeroth":
-        return Run(workspace, config, plan, tokens, folder, ranks)
+    if METHODS[context.config.method.name].order == "zeroth":
+        return ZerothOrderRun(context)
     from trainers.first_order.run import FirstOrderRun
 
-    return FirstOrderRun(workspace, config, plan, tokens, folder)
+    return FirstOrderRun(context)

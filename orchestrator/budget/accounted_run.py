@@ -20,9 +20,10 @@ from orchestrator.privacy.rules.renyi_filter import RENYI_UNITS, RenyiFilter
 from orchestrator.storage.paths import Storage
 from trainers.config import RunConfig
 from trainers.config.mechanism import mechanism_plan
-from trainers.mechanism.release_log import Kind, num_reserved
+from trainers.mechanism.release_log import LOG_NAME, Kind, num_reserved
 from trainers.mechanism.tokens import LocalTokens, TokensExhausted
-from trainers.run.base_run import LOG_NAME, BaseRun, Tokens, Workspace
+from trainers.run.base_run import BaseRun
+from trainers.run.context import RunContext, Tokens, Workspace
 from trainers.workers.ranks import Ranks
 from trainers.workspace import open_run
 
@@ -92,10 +93,10 @@ def open_accounted_run(
         ValueError: the folder holds the log of another run, or the reservation is for another law of noise or sampling.
         LedgerCorruptError: the release log has seen more draws than the ledger: the ledger was set back.
     """
-    mechanism = mechanism_plan(trial, trial.privacy.noise_multiplier)
-    if ranks is not None and not ranks.is_rank_0:
+    mechanism, ranks = mechanism_plan(trial, trial.privacy.noise_multiplier), ranks or Ranks()
+    if not ranks.is_rank_0:
         nothing = LocalTokens(0)
-        return open_run(workspace, trial, mechanism, Tokens(nothing, nothing), folder, ranks)
+        return open_run(RunContext(workspace, trial, mechanism, Tokens(nothing, nothing), folder, ranks))
     url, name = storage.database_url, storage.name
     draws = trial_draws(plan, trial, entry)
     ledger = patiently(lambda: Ledger(url, create=False), storage.patience_s)
@@ -105,7 +106,7 @@ def open_accounted_run(
         for kind, draw in draws.items()
     }
     tokens = Tokens(steps=drawers["step"], scores=drawers.get("score", drawers["step"]))
-    run = open_run(workspace, trial, mechanism, tokens, folder, ranks)
+    run = open_run(RunContext(workspace, trial, mechanism, tokens, folder, ranks))
     with ExitStack() as if_refused:
         if_refused.callback(run.close)
         recorded = Counter({draws["step"].kind: run.steps_charged})

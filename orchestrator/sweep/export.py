@@ -17,7 +17,7 @@ from orchestrator.storage.paths import Storage
 from orchestrator.sweep.public_tuning import PublicRows
 from orchestrator.sweep.rebuild import rebuild_from
 from trainers.config import EvaluatorName, RunConfig
-from trainers.run.base_run import LOG_NAME
+from trainers.mechanism.release_log import LOG_NAME
 
 
 class Replay(NamedTuple):

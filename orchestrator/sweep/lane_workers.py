@@ -17,7 +17,7 @@ import ray
 from ray.exceptions import RayTaskError
 
 from orchestrator.sweep.trial import SweepContext, Trial
-from trainers.run.base_run import Workspace
+from trainers.run.context import Workspace
 from trainers.workers.ranks import Ranks
 from trainers.workers.ray_worker import Mailbox, run_workers
 

@@ -10,7 +10,8 @@ from trainers.config import RunConfig
 from trainers.config.mechanism import mechanism_plan
 from trainers.data.fingerprint import fingerprint
 from trainers.data.sources import same_source, stream_records
-from trainers.run.base_run import BaseRun, Tokens, Workspace
+from trainers.run.base_run import BaseRun
+from trainers.run.context import RunContext, Tokens, Workspace
 from trainers.workers.ranks import Ranks
 from trainers.workspace import open_run
 
@@ -93,6 +94,5 @@ def require_public(rows: PublicRows, config: RunConfig, key: bytes) -> None:
 def open_public_run(workspace: Workspace, config: RunConfig, folder: Path, ranks: Ranks | None = None) -> BaseRun:
     """Open a trial on public rows: the same method and noise, and no ledger."""
     free = FreeTokens()
-    return open_run(
-        workspace, config, mechanism_plan(config, config.privacy.noise_multiplier), Tokens(free, free), folder, ranks
-    )
+    mechanism = mechanism_plan(config, config.privacy.noise_multiplier)
+    return open_run(RunContext(workspace, config, mechanism, Tokens(free, free), folder, ranks or Ranks()))

@@ -11,10 +11,10 @@ from orchestrator.storage.results import write_whole
 from orchestrator.storage.trials import TrialRow
 from trainers.config import RunConfig
 from trainers.config.mechanism import mechanism_plan
-from trainers.mechanism.release_log import uninterrupted
+from trainers.mechanism.release_log import LOG_NAME, uninterrupted
 from trainers.mechanism.tokens import LocalTokens
 from trainers.methods.catalogue import METHODS
-from trainers.run.base_run import LOG_NAME, Tokens, Workspace
+from trainers.run.context import RunContext, Tokens, Workspace
 from trainers.workspace import open_run, open_workspace
 
 
@@ -43,13 +43,9 @@ def rebuild_from(config: RunConfig, log_folder: Path, steps: int, folder: Path, 
     """
     nothing = LocalTokens(0)
     with closing(open_workspace(config, private=False)) as opened:
-        replayed = open_run(
-            Workspace([], [], opened.evaluator),
-            config,
-            mechanism_plan(config, config.privacy.noise_multiplier),
-            Tokens(nothing, nothing),
-            log_folder,
-        )
+        mechanism = mechanism_plan(config, config.privacy.noise_multiplier)
+        workspace = Workspace([], [], opened.evaluator)
+        replayed = open_run(RunContext(workspace, config, mechanism, Tokens(nothing, nothing), log_folder))
         with replayed.log:
             replayed.replay()
         if replayed.steps_taken < steps:

@@ -21,8 +21,9 @@ from orchestrator.storage.results import RunResult, require_same_settings, write
 from orchestrator.storage.trials import TrialRow
 from orchestrator.sweep.monitor import SILENT, Monitor, WorkFacts, monitored
 from trainers.config import RunConfig
-from trainers.mechanism.release_log import ReleasedSteps
-from trainers.run.base_run import LOG_NAME, Workspace, public_score
+from trainers.mechanism.release_log import LOG_NAME, ReleasedSteps
+from trainers.run.base_run import public_score
+from trainers.run.context import Workspace
 from trainers.run.replay_state import remove_states
 from trainers.workers.ranks import Ranks
 from trainers.workspace import check_inputs, open_workspace

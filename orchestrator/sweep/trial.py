@@ -20,7 +20,8 @@ from orchestrator.sweep.public_tuning import PublicRows, open_public_run
 from orchestrator.sweep.ray_metrics import Metrics
 from search_spaces.config import MENU
 from trainers.config import PerformanceConfig, RunConfig
-from trainers.run.base_run import BaseRun, Workspace
+from trainers.run.base_run import BaseRun
+from trainers.run.context import Workspace
 from trainers.run.divergence import Diverged
 from trainers.workers.ranks import Ranks
 from trainers.workspace import open_workspace

@@ -27,9 +27,9 @@ from trainers.evaluators.self_test import require_positions, self_test
 from trainers.evaluators.transformers.evaluator import TransformersEvaluator
 from trainers.evaluators.vllm.evaluator import VllmEvaluator
 from trainers.mechanism.tokens import LocalTokens
-from trainers.run.base_run import Tokens, Workspace
+from trainers.run.context import RunContext, Tokens, Workspace
 from trainers.run.replay_state import remove_states
-from trainers.run.zeroth_order import Run
+from trainers.run.zeroth_order import ZerothOrderRun
 
 pytestmark = [
     pytest.mark.vllm,
@@ -313,9 +313,10 @@ def test_a_run_goes_on_from_its_snapshot_with_the_bits_of_its_whole_log(pair, tm
         performance__snapshot_steps=2,
     )
 
-    def opened(evaluator: Any) -> Run:
+    def opened(evaluator: Any) -> ZerothOrderRun:
         tokens = Tokens(LocalTokens(10), LocalTokens(10))
-        return Run(Workspace(ONE_TOKEN * 20, [], evaluator), config, plan_of(config), tokens, tmp_path)
+        workspace = Workspace(ONE_TOKEN * 20, [], evaluator)
+        return ZerothOrderRun(RunContext(workspace, config, plan_of(config), tokens, tmp_path))
 
     run = opened(pair.vllm)
     with run.log:

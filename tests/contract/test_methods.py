@@ -28,8 +28,8 @@ from trainers.evaluators.transformers.evaluator import TransformersEvaluator
 from trainers.mechanism.plan import UNITS_PER_CLIP, WORD_RANGE
 from trainers.mechanism.tokens import LocalTokens
 from trainers.methods.catalogue import METHODS
-from trainers.run.base_run import Tokens, Workspace
-from trainers.run.zeroth_order import Run
+from trainers.run.context import RunContext, Tokens, Workspace
+from trainers.run.zeroth_order import ZerothOrderRun
 from trainers.workspace import open_workspace
 
 STAGES = {"stage_steps": 2, "proximal": 0.5}
@@ -100,7 +100,7 @@ def quadratic(losses_of: dict[int, float] | None = None) -> Quadratic:
     return Quadratic(losses_of, shapes=MATRICES, start=1.0)
 
 
-def finished(run: Run) -> Run:
+def finished(run: ZerothOrderRun) -> ZerothOrderRun:
     with run.log:
         list(run.segments())
     return run
@@ -142,7 +142,9 @@ def test_one_example_moves_a_release_by_at_most_one_clip(case, canary_loss, tmp_
         assert sum(int(value) ** 2 for value in difference) <= UNITS_PER_CLIP**2
 
 
-def _sum_at(folder: Path, config: RunConfig, evaluator: Quadratic, batches: list, step: int, once: Run) -> np.ndarray:
+def _sum_at(
+    folder: Path, config: RunConfig, evaluator: Quadratic, batches: list, step: int, once: ZerothOrderRun
+) -> np.ndarray:
     """Return the clipped sum of a step on the θ that the first releases of `once` lead to."""
     from trainers.run.step import _private_sum
 
@@ -369,11 +371,13 @@ def first_release(folder: Path, config: RunConfig, evaluator, examples: list[Exa
     return run.log.releases["step"][0]
 
 
-def model_run(folder, config: RunConfig, evaluator: LossEvaluator, examples, batches, frozen: FrozenNoise) -> Run:
+def model_run(
+    folder, config: RunConfig, evaluator: LossEvaluator, examples, batches, frozen: FrozenNoise
+) -> ZerothOrderRun:
     tokens = LocalTokens(len(batches))
     workspace = Workspace(list(examples), [], evaluator)
-    sampler = FrozenSampler(batches)
-    return Run(workspace, config, plan_of(config), Tokens(tokens, tokens), folder, sampler=sampler, noise=frozen)
+    context = RunContext(workspace, config, plan_of(config), Tokens(tokens, tokens), folder)
+    return ZerothOrderRun(context, sampler=FrozenSampler(batches), noise=frozen)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.rules.caps import TRAIN_STEP
 from orchestrator.storage.paths import storage_of, with_absolute_paths
 from tests.support.project import write_config
-from trainers.run.base_run import LOG_NAME
+from trainers.mechanism.release_log import LOG_NAME
 
 METHODS = {"dp-sgd": 0.5, "dp-adamw": 0.003, "adamw": 0.003}
 

@@ -18,9 +18,10 @@ from orchestrator.privacy.rules.caps import TRAIN_STEP
 from orchestrator.storage.paths import storage_of, with_absolute_paths
 from tests.support.project import write_config, write_project
 from trainers.config.mechanism import mechanism_plan
+from trainers.mechanism.release_log import LOG_NAME
 from trainers.mechanism.tokens import LocalTokens
-from trainers.run.base_run import LOG_NAME, Tokens, Workspace
-from trainers.run.zeroth_order import Run
+from trainers.run.context import RunContext, Tokens, Workspace
+from trainers.run.zeroth_order import ZerothOrderRun
 from trainers.workspace import open_workspace
 
 NUM_STEPS = 300
@@ -88,9 +89,8 @@ def test_a_killed_run_goes_on_from_its_release_log(config_file):
     evaluator = open_workspace(config, private=False).evaluator
     none = LocalTokens(0)
     sigma = make_plan(config).noise_multiplier
-    replay = Run(
-        Workspace([], [], evaluator), config, mechanism_plan(config, sigma), Tokens(none, none), storage.folder
-    )
+    workspace, plan = Workspace([], [], evaluator), mechanism_plan(config, sigma)
+    replay = ZerothOrderRun(RunContext(workspace, config, plan, Tokens(none, none), storage.folder))
     with replay.log:
         replay.replay()
     evaluator.export(config_file.parent / "replayed")

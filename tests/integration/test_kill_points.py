@@ -17,9 +17,10 @@ from orchestrator.storage.paths import storage_of
 from tests.support.kill_points import NUM_SCORES, NUM_STEPS, POINTS, settings
 from tests.support.quadratic import Quadratic
 from trainers.config.mechanism import mechanism_plan
+from trainers.mechanism.release_log import LOG_NAME
 from trainers.mechanism.tokens import LocalTokens
-from trainers.run.base_run import LOG_NAME, Tokens, Workspace
-from trainers.run.zeroth_order import Run
+from trainers.run.context import RunContext, Tokens, Workspace
+from trainers.run.zeroth_order import ZerothOrderRun
 
 NUM_KILLS = 200
 
@@ -86,7 +87,8 @@ def test_the_log_replays_to_the_weights_that_the_run_ended_with(killed):
     for name, _ in logs(killed):
         config, evaluator, none = settings(folder, name), Quadratic(), LocalTokens(0)
         plan = mechanism_plan(config, config.privacy.noise_multiplier)
-        run = Run(Workspace([], [], evaluator), config, plan, Tokens(none, none), folder / name)
+        workspace = Workspace([], [], evaluator)
+        run = ZerothOrderRun(RunContext(workspace, config, plan, Tokens(none, none), folder / name))
         with run.log:
             run.replay()
         assert evaluator.state_digest() == (folder / name / "digest").read_text()

@@ -20,9 +20,10 @@ from tests.support.runs import run_config
 from trainers.config import RunConfig
 from trainers.config.mechanism import mechanism_plan
 from trainers.mechanism import release_log
+from trainers.mechanism.release_log import LOG_NAME
 from trainers.mechanism.tokens import LocalTokens
-from trainers.run.base_run import LOG_NAME, Tokens
-from trainers.run.zeroth_order import Run
+from trainers.run.context import RunContext, Tokens
+from trainers.run.zeroth_order import ZerothOrderRun
 from trainers.workers.exchange import PeerLost
 from trainers.workers.ranks import Ranks
 from trainers.workspace import open_workspace
@@ -52,16 +53,10 @@ def on_a_model(ranks: Ranks, folder: Path, values: dict) -> str:
     config = RunConfig.model_validate(values)
     workspace = open_workspace(config)
     none = LocalTokens(NUM_STEPS if ranks.is_rank_0 else 0)
-    run = Run(
-        workspace,
-        config,
-        mechanism_plan(config, config.privacy.noise_multiplier),
-        Tokens(none, none),
-        folder,
-        ranks,
-        sampler=ShardSampler(BATCHES, ranks, len(workspace.examples)),
-        noise=FrozenNoise(2),
-    )
+    plan = mechanism_plan(config, config.privacy.noise_multiplier)
+    context = RunContext(workspace, config, plan, Tokens(none, none), folder, ranks)
+    sampler = ShardSampler(BATCHES, ranks, len(workspace.examples))
+    run = ZerothOrderRun(context, sampler=sampler, noise=FrozenNoise(2))
     with run.log:
         scores = [score for _, score in run.segments()]
     assert [score is None for score in scores] == [not ranks.is_rank_0] * 2  # rank 0 alone scores

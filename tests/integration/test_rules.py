@@ -27,7 +27,7 @@ from orchestrator.sweep.single_run import private_workspace
 from orchestrator.sweep.trial import SweepContext
 from tests.support.project import write_config, write_project
 from trainers.data.sources import read_rows
-from trainers.run.base_run import LOG_NAME
+from trainers.mechanism.release_log import LOG_NAME
 
 NUM_STEPS, NUM_CANDIDATES = 60, 4
 LIMIT_S = 240

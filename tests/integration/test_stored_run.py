@@ -19,7 +19,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from orchestrator.cli.app import app
-from trainers.run.base_run import LOG_NAME
+from trainers.mechanism.release_log import LOG_NAME
 
 STORED = Path(__file__).parents[1] / "data/killed_before_the_move"
 REPOSITORY = Path(__file__).parents[2]

@@ -17,8 +17,7 @@ from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.rules.caps import TRAIN_STEP
 from orchestrator.storage.paths import Storage, storage_of
 from tests.support.project import write_config, write_project
-from trainers.mechanism.release_log import ReleaseLog
-from trainers.run.base_run import LOG_NAME
+from trainers.mechanism.release_log import LOG_NAME, ReleaseLog
 
 NUM_TRIALS, NUM_STEPS = 4, 150
 

@@ -25,7 +25,7 @@ from orchestrator.sweep.rebuild import rebuild_from
 from tests.support.cluster import RayCluster
 from tests.support.processes import holder_of_file, train_workers, wait_for
 from tests.support.project import write_config, write_project
-from trainers.run.base_run import LOG_NAME
+from trainers.mechanism.release_log import LOG_NAME
 
 NUM_STEPS, SPARE = 160, 20
 PATIENCE_S = 600  # of a busy machine

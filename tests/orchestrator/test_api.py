@@ -12,7 +12,7 @@ from orchestrator.config.models import LedgeredConfig
 from orchestrator.privacy.errors import BudgetExceeded
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.storage.paths import storage_of
-from trainers.run.base_run import LOG_NAME
+from trainers.mechanism.release_log import LOG_NAME
 
 
 def test_what_a_program_imports():

@@ -187,9 +187,11 @@ def clip_of_each_coordinate(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_step_beyond_the_plan(patch: pytest.MonkeyPatch) -> None:
-    true_points = trainers.run.zeroth_order.Run.score_points
+    true_points = trainers.run.zeroth_order.ZerothOrderRun.score_points
     patch.setattr(
-        trainers.run.zeroth_order.Run, "score_points", lambda self: [point + 1 for point in true_points(self)]
+        trainers.run.zeroth_order.ZerothOrderRun,
+        "score_points",
+        lambda self: [point + 1 for point in true_points(self)],
     )
     patch.setattr(LocalTokens, "draw", lambda self, step: None)
 

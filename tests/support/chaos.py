@@ -33,8 +33,7 @@ from orchestrator.sweep.rebuild import rebuild_from
 from tests.support.cluster import RayCluster
 from tests.support.processes import holder_of_file, kill, wait_for
 from tests.support.project import write_config, write_project
-from trainers.mechanism.release_log import num_reserved
-from trainers.run.base_run import LOG_NAME
+from trainers.mechanism.release_log import LOG_NAME, num_reserved
 
 NUM_TRIALS = 6
 DEADLINE_S = 60.0  # for the sweep itself, and as much again for each kill

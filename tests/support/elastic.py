@@ -27,7 +27,7 @@ from orchestrator.sweep.rebuild import rebuild_from
 from tests.support.cluster import RayCluster
 from tests.support.processes import wait_for
 from tests.support.project import write_config, write_project
-from trainers.run.base_run import LOG_NAME
+from trainers.mechanism.release_log import LOG_NAME
 
 NODE = {"num_cpus": 1}
 PHASE_S = 300.0  # until Ray Train has noticed, decided and started anew

@@ -13,7 +13,7 @@ from orchestrator.sweep import driver as sweep_module
 from orchestrator.sweep.lane import Lane
 from orchestrator.sweep.trial import SweepContext
 from tests.support.quadratic import Quadratic, example
-from trainers.run.base_run import Workspace
+from trainers.run.context import Workspace
 
 PLACES = (
     "orchestrator.sweep.trial",

@@ -27,7 +27,7 @@ from orchestrator.planning.plan import make_plan
 from orchestrator.storage.paths import storage_of
 from tests.support.quadratic import Quadratic, example
 from tests.support.runs import run_config
-from trainers.run.base_run import Workspace
+from trainers.run.context import Workspace
 
 POINTS = (
     "before the token",

@@ -22,8 +22,8 @@ from trainers.config import RunConfig
 from trainers.mechanism.noise import Noise
 from trainers.mechanism.sampling import Sampler
 from trainers.mechanism.tokens import LocalTokens, StepTokens
-from trainers.run.base_run import Tokens, Workspace
-from trainers.run.zeroth_order import Run
+from trainers.run.context import RunContext, Tokens, Workspace
+from trainers.run.zeroth_order import ZerothOrderRun
 from trainers.workers.exchange import PeerLost
 from trainers.workers.patience import FLOOR_S, Patience
 from trainers.workers.ranks import Ranks
@@ -56,15 +56,15 @@ def open_run(
     noise: Noise | None = None,
     users: list[str] | None = None,
     num_examples: int = 40,
-) -> Run:
+) -> ZerothOrderRun:
     """Open a run of several ranks on the quadratic model; only rank 0 is given a folder that it may write into."""
     workspace = Workspace([example(n) for n in range(num_examples)], [], evaluator or Quadratic(), users=users)
     tokens = tokens or LocalTokens(config.method.num_steps if ranks.is_rank_0 else 0)
     if batches is not None:
         sampler = ShardSampler(batches, ranks, len(dict.fromkeys(users)) if users else num_examples)
     place = folder if ranks.is_rank_0 else folder / f"nobody-{ranks.rank}"
-    noise = noise or FrozenNoise(1)
-    return Run(workspace, config, plan_of(config), Tokens(tokens, tokens), place, ranks, sampler=sampler, noise=noise)
+    context = RunContext(workspace, config, plan_of(config), Tokens(tokens, tokens), place, ranks)
+    return ZerothOrderRun(context, sampler=sampler, noise=noise or FrozenNoise(1))
 
 
 def in_threads(size: int, job: Callable[[Ranks], Any], group_size: int = 1) -> list[Any]:

@@ -14,8 +14,8 @@ from trainers.mechanism.noise import Noise
 from trainers.mechanism.plan import MechanismPlan
 from trainers.mechanism.sampling import Sampler
 from trainers.mechanism.tokens import LocalTokens, StepTokens
-from trainers.run.base_run import Tokens, Workspace
-from trainers.run.zeroth_order import Run
+from trainers.run.context import RunContext, Tokens, Workspace
+from trainers.run.zeroth_order import ZerothOrderRun
 from trainers.workers.ranks import Ranks
 
 
@@ -57,12 +57,13 @@ def open_run(
     num_examples: int = 100,
     users: list[str] | None = None,
     ranks: Ranks | None = None,
-) -> Run:
+) -> ZerothOrderRun:
     """Open a run on the quadratic model with `num_examples` examples, which belong to `users` if they are given."""
     config = config or run_config()
     tokens = tokens or LocalTokens(config.method.num_steps)
     workspace = Workspace([example(n) for n in range(num_examples)], [], evaluator or Quadratic(), users=users)
-    return Run(workspace, config, plan_of(config), Tokens(tokens, tokens), folder, ranks, sampler=sampler, noise=noise)
+    context = RunContext(workspace, config, plan_of(config), Tokens(tokens, tokens), folder, ranks or Ranks())
+    return ZerothOrderRun(context, sampler=sampler, noise=noise)
 
 
 def step_sum(

@@ -11,11 +11,9 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import torch
 
-from trainers.config import RunConfig
 from trainers.config.schedules import bound
 from trainers.evaluators.transformers.evaluator import TransformersEvaluator
 from trainers.first_order.clipping import add_clipped
@@ -27,7 +25,8 @@ from trainers.mechanism.plan import MechanismPlan
 from trainers.mechanism.sampling import PoissonSampler, Sampler
 from trainers.mechanism.units import choose, groups_of
 from trainers.methods.catalogue import METHODS
-from trainers.run.base_run import BaseRun, Tokens, Workspace
+from trainers.run.base_run import BaseRun
+from trainers.run.context import RunContext
 
 SNAPSHOT_STEPS = 50  # between snapshots, where the configuration says nothing: what a kill may lose
 
@@ -38,7 +37,7 @@ class FirstOrderRun(BaseRun):
     Opened, it is where its last snapshot left it; steps that were released after that are lost, and stay charged.
 
     Args:
-        workspace, config, plan, tokens, folder: as for every run; `workspace.gradients` is needed for fresh steps.
+        context: what the run is made from; `workspace.gradients` is needed for fresh steps.
         sampler, noise: replaced in tests only; no configuration can name another.
 
     Formal guarantees:
@@ -52,22 +51,15 @@ class FirstOrderRun(BaseRun):
     """
 
     def __init__(
-        self,
-        workspace: Workspace,
-        config: RunConfig,
-        plan: MechanismPlan,
-        tokens: Tokens,
-        folder: Path,
-        *,
-        sampler: Sampler | None = None,
-        noise: GradientNoise | None = None,
+        self, context: RunContext, *, sampler: Sampler | None = None, noise: GradientNoise | None = None
     ) -> None:
+        workspace, config, plan = context.workspace, context.config, context.plan
         _require_gaussian(plan)
         if not isinstance(workspace.evaluator, TransformersEvaluator):
             raise ValueError("first-order methods differentiate: they need the transformers evaluator")
         self._evaluator = workspace.evaluator
-        super().__init__(workspace, config, plan, tokens, folder)
-        self._plan, self._folder = plan, folder
+        super().__init__(context)
+        self._plan = plan
         self._learning_rate = bound(config.method.learning_rate, config.method.num_steps, ())
         self._units: Sequence[Unit] = groups_of(workspace.examples, workspace.users)
         self._sampler = sampler or PoissonSampler(plan, len(self._units))

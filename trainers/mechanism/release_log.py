@@ -37,6 +37,7 @@ import numpy as np
 from trainers.errors import DpzoError
 
 FORMAT = "dpzo.release-log.v1"
+LOG_NAME = "release_log.jsonl"  # in the folder of a run
 
 Kind = Literal["step", "score"]
 KINDS: tuple[Kind, ...] = ("step", "score")

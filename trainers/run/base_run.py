@@ -1,114 +1,39 @@
-"""What a run stands on, and what runs of every order share.
-
-A `Workspace` is what is slow to make: the tokenizer, the encoded examples, the loaded model. A `BaseRun` is one
-training on it: it opens (or reopens) a release log, sets θ to the base weights, and goes from score to score.
-"""
+"""What runs of every order share: the release log, the place in it, the tokens and the scores."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from trainers.config import RunConfig
-from trainers.evaluators.base import Example, LossEvaluator
-from trainers.mechanism.plan import MechanismPlan
-from trainers.mechanism.release_log import Transcript
-from trainers.mechanism.tokens import StepTokens, TokensExhausted
+from trainers.mechanism.release_log import LOG_NAME, Transcript
+from trainers.mechanism.tokens import TokensExhausted
 from trainers.mechanism.units import groups_of
+from trainers.run.context import RunContext, Workspace
 from trainers.run.header import header_defaults, header_of
 from trainers.run.scoring import PrivateScore, public_metrics
-from trainers.workers.ranks import Ranks
 from trainers.workers.shared_log import open_log
 
-if TYPE_CHECKING:
-    from trainers.first_order.gradients import UnitGradients
-
 LOGGER = logging.getLogger(__name__)
-LOG_NAME = "release_log.jsonl"
-
-
-@dataclass(frozen=True)
-class Workspace:
-    """What runs share: encoded private examples, encoded examples to score on, an evaluator and its rounding (nats).
-
-    `users` and `validation_users` say whose each example is, where users are the unit of privacy; they are private.
-    `gradients` is what first-order runs need besides.
-    """
-
-    examples: list[Example]
-    validation: list[Example]
-    evaluator: LossEvaluator
-    rounding: float = 0.0
-    users: list[str] | None = None
-    validation_users: list[str] | None = None
-    gradients: UnitGradients | None = None
-
-    @cached_property
-    def content(self) -> bytes:
-        """A digest of the training examples, whose they are, and their order; private."""
-        digest = hashlib.blake2b(repr(self.users).encode())
-        for example in self.examples:
-            digest.update(repr(example).encode())
-        return digest.digest()
-
-    @cached_property
-    def base_digest(self) -> str:
-        """A digest of the base weights, to which θ is set; of a large model it takes a while, so once for all runs."""
-        self.evaluator.reset()
-        return self.evaluator.state_digest()
-
-    def close(self) -> None:
-        """Give back what the evaluator holds: with an engine, devices, memory and processes."""
-        self.evaluator.close()
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """Where a run draws the right to a step, and the right to a score on private examples."""
-
-    steps: StepTokens
-    scores: StepTokens
 
 
 class BaseRun(ABC):
-    """What runs of every order share: the log, the place in it (`steps_taken`, which θ contains), tokens and scores.
+    """One training: it opens or reopens a release log, sets θ to the base weights, and goes from score to score.
 
-    `metrics` holds all that the latest score says: the number that counts, and what came with it for the same token.
-
-    Args:
-        workspace: encoded data and an evaluator; θ is reset to the base weights.
-        config: the run's configuration.
-        plan: its mechanism.
-        tokens: rights to steps and scores.
-        folder: the run's own folder; an existing release log there is taken up.
-        ranks: who else takes the steps. Rank 0 has the folder, the tokens and the scores; the others need none of them.
+    `steps_taken` is the number of steps that θ contains. `metrics` holds the latest score by name: the configured
+    metric, and what the same token gives besides.
 
     Raises:
         ValueError: the folder holds the log of another run, or the ranks disagree on data, weights or settings.
     """
 
-    def __init__(
-        self,
-        workspace: Workspace,
-        config: RunConfig,
-        plan: MechanismPlan,
-        tokens: Tokens,
-        folder: Path,
-        ranks: Ranks | None = None,
-    ) -> None:
-        self.config = config
-        self._workspace = workspace
-        self._tokens = tokens
-        self.ranks = ranks or Ranks()
-        self._folder, self._header = folder, header_of(config, plan, workspace.base_digest)
-        workspace.evaluator.reset()
-        self.log: Transcript = open_log(self.ranks, folder / LOG_NAME, self._header, header_defaults())
+    def __init__(self, context: RunContext) -> None:
+        self.config, self.ranks = context.config, context.ranks
+        self._workspace, self._tokens, self._folder = context.workspace, context.tokens, context.folder
+        self._header = header_of(context.config, context.plan, context.workspace.base_digest)
+        self._workspace.evaluator.reset()
+        self.log: Transcript = open_log(self.ranks, self._folder / LOG_NAME, self._header, header_defaults())
         self.steps_taken = 0
         self._scores: list[float | None] = []
         self.metrics: dict[str, float] = {}

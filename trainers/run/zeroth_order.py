@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 from datetime import timedelta
-from pathlib import Path
 
 from trainers.config import RunConfig
 from trainers.evaluators.self_test import require_above_rounding
@@ -13,48 +12,38 @@ from trainers.mechanism.noise import ExactNoise, Noise
 from trainers.mechanism.plan import MechanismPlan
 from trainers.mechanism.sampling import PoissonSampler, Sampler
 from trainers.mechanism.units import groups_of
-from trainers.run.base_run import BaseRun, Tokens, Workspace
+from trainers.run.base_run import BaseRun
+from trainers.run.context import RunContext
 from trainers.run.divergence import require_finite
 from trainers.run.method import Method, smallest_resolution
 from trainers.run.replay_state import ReplayState, read_state, write_state
 from trainers.run.step import StepContext, apply_release, take_step
 from trainers.workers.exchange import LONG_TIMEOUT
-from trainers.workers.ranks import Ranks
 
 LOGGER = logging.getLogger(__name__)
 SNAPSHOT_STEPS = 1000  # between snapshots, where the configuration says nothing
 
 
-class Run(BaseRun):
-    """One zeroth-order training: the log holds all that was released, and replaying it rebuilds θ.
+class ZerothOrderRun(BaseRun):
+    """One zeroth-order training: the log holds every release, and replaying it rebuilds θ.
 
     Args:
-        workspace, config, plan, tokens, folder, ranks: as for every run.
+        context: what the run is made from.
         sampler, noise: replaced in tests only; no configuration can name another.
 
     Raises:
         ValueError: as for every run, or the smoothing is lost in rounding.
-        PeerLost: another rank is gone; the run goes on when all are started again.
+        PeerLost: another rank is gone; the run continues when all ranks are started again.
         RuntimeError: a rank's weights differ from the others' again, after they were rebuilt from the log.
     """
 
-    def __init__(
-        self,
-        workspace: Workspace,
-        config: RunConfig,
-        plan: MechanismPlan,
-        tokens: Tokens,
-        folder: Path,
-        ranks: Ranks | None = None,
-        *,
-        sampler: Sampler | None = None,
-        noise: Noise | None = None,
-    ) -> None:
+    def __init__(self, context: RunContext, *, sampler: Sampler | None = None, noise: Noise | None = None) -> None:
+        workspace, config, plan, ranks = context.workspace, context.config, context.plan, context.ranks
         require_resolution(workspace.rounding, plan, config)
-        groups, ranks = groups_of(workspace.examples, workspace.users), ranks or Ranks()
+        groups = groups_of(workspace.examples, workspace.users)
         ranks.begin_run()
         ranks.require_same("examples, in the same order", lambda: workspace.content)
-        super().__init__(workspace, config, plan, tokens, folder, ranks)
+        super().__init__(context)
         own = ranks.shard_of(groups)
         self._rebuilt: set[int] = set()
         self._is_warned = False
@@ -65,7 +54,7 @@ class Run(BaseRun):
             groups=own,
             sampler=sampler or PoissonSampler(plan, len(own), ranks.entropy),
             noise=noise or ExactNoise(),
-            tokens=tokens.steps,
+            tokens=context.tokens.steps,
             log=self.log,
             ranks=ranks,
             max_examples=config.data.max_examples_per_user,

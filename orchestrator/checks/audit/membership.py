@@ -17,8 +17,8 @@ from orchestrator.checks.audit.stub import LinearLosses, quiet_slopes, row_examp
 from orchestrator.checks.audit.trade_off import TAIL, Rates, judge, power
 from trainers.mechanism.plan import UNITS_PER_CLIP
 from trainers.mechanism.tokens import LocalTokens
-from trainers.run.base_run import Tokens, Workspace
-from trainers.run.zeroth_order import Run
+from trainers.run.context import RunContext, Tokens, Workspace
+from trainers.run.zeroth_order import ZerothOrderRun
 
 POWER_AT = 0.8  # of the claimed noise
 _POWER_TRIES = 40
@@ -75,7 +75,7 @@ def _one_run(
 ) -> np.ndarray:
     """Play a run and return its releases less what is known of them, float64 [T, K] in multiples of C."""
     tokens = LocalTokens(case.config.method.num_steps)
-    run = Run(workspace, case.config, case.plan, Tokens(tokens, tokens), folder)
+    run = ZerothOrderRun(RunContext(workspace, case.config, case.plan, Tokens(tokens, tokens), folder))
     with run.log:
         list(run.segments())
     run.log.path.unlink()

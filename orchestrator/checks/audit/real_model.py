@@ -19,8 +19,8 @@ from trainers.config import RunConfig
 from trainers.config.mechanism import mechanism_plan
 from trainers.mechanism.plan import UNITS_PER_CLIP
 from trainers.mechanism.tokens import LocalTokens
-from trainers.run.base_run import Tokens, Workspace
-from trainers.run.zeroth_order import Run
+from trainers.run.context import RunContext, Tokens, Workspace
+from trainers.run.zeroth_order import ZerothOrderRun
 from trainers.workspace import open_workspace
 
 WORDS = ["<pad>", "<unk>", "the", "food", "service", "was", "very", "not", "good", "bad", "great", "terrible", "it"]
@@ -66,13 +66,14 @@ def _replay(workspace: Workspace, config: RunConfig, folder: Path) -> ModelResul
     )
 
 
-def _open(workspace: Workspace, config: RunConfig, folder: Path, batches: list[list[int]]) -> Run:
+def _open(workspace: Workspace, config: RunConfig, folder: Path, batches: list[list[int]]) -> ZerothOrderRun:
     plan = mechanism_plan(config, config.privacy.noise_multiplier)
     tokens = LocalTokens(len(batches))
-    return Run(workspace, config, plan, Tokens(tokens, tokens), folder, sampler=GivenBatches(batches), noise=NoNoise())
+    context = RunContext(workspace, config, plan, Tokens(tokens, tokens), folder)
+    return ZerothOrderRun(context, sampler=GivenBatches(batches), noise=NoNoise())
 
 
-def _one_more(run: Run, step: int) -> np.ndarray:
+def _one_more(run: ZerothOrderRun, step: int) -> np.ndarray:
     """Replay the run's log of `step` releases, take one step, and return what it releases, int64 [K] in units."""
     with run.log:
         for taken, _ in run.segments():

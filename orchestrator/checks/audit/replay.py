@@ -21,8 +21,8 @@ from trainers.mechanism.plan import UNITS_PER_CLIP
 from trainers.mechanism.tokens import LocalTokens
 from trainers.methods.catalogue import METHODS
 from trainers.run import step as real_step
-from trainers.run.base_run import Tokens, Workspace
-from trainers.run.zeroth_order import Run
+from trainers.run.context import RunContext, Tokens, Workspace
+from trainers.run.zeroth_order import ZerothOrderRun
 
 _NUM_QUIET = 6
 _NUM_DIRECTIONS = 8
@@ -105,15 +105,8 @@ def _sums(case: AuditCase, evaluator: LinearLosses, batches: list[list[int]], fo
     most = max(itertools.chain.from_iterable(batches), default=0)
     workspace = Workspace([row_example(row) for row in range(most + 1)], [], evaluator)
     tokens = LocalTokens(len(batches))
-    run = Run(
-        workspace,
-        case.config,
-        case.plan,
-        Tokens(tokens, tokens),
-        folder,
-        sampler=GivenBatches(batches),
-        noise=NoNoise(),
-    )
+    context = RunContext(workspace, case.config, case.plan, Tokens(tokens, tokens), folder)
+    run = ZerothOrderRun(context, sampler=GivenBatches(batches), noise=NoNoise())
     with run.log:
         list(run.segments())
     return run.log.releases["step"]

@@ -19,8 +19,8 @@ from orchestrator.checks.audit.stub import Killed, LinearLosses, quiet_slopes, r
 from trainers.directions import Direction, direction_values
 from trainers.mechanism.plan import UNITS_PER_CLIP
 from trainers.mechanism.tokens import LocalTokens
-from trainers.run.base_run import Tokens, Workspace
-from trainers.run.zeroth_order import Run
+from trainers.run.context import RunContext, Tokens, Workspace
+from trainers.run.zeroth_order import ZerothOrderRun
 
 NUM_VALUES = 24_000
 NUM_RUNS = 8
@@ -82,7 +82,7 @@ def _play(case: AuditCase, folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _finish(workspace: Workspace, case: AuditCase, tokens: LocalTokens, folder: Path) -> np.ndarray:
     """Open the run, or open it again, go to its end, and return its releases, int64 [T, K]."""
-    run = Run(workspace, case.config, case.plan, Tokens(tokens, tokens), folder)
+    run = ZerothOrderRun(RunContext(workspace, case.config, case.plan, Tokens(tokens, tokens), folder))
     with run.log:
         list(run.segments())
     return np.stack(run.log.releases["step"])

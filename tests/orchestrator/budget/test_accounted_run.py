@@ -13,8 +13,9 @@ from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.storage.paths import Storage
 from tests.support.quadratic import Quadratic, example
 from tests.support.runs import run_config
+from trainers.mechanism.release_log import LOG_NAME
 from trainers.mechanism.tokens import TokensExhausted
-from trainers.run.base_run import LOG_NAME, Workspace
+from trainers.run.context import Workspace
 
 NUM_STEPS = 10
 UNLIMITED = BudgetTerms(name="data", epsilon=None, delta=0.0, num_units=100)

@@ -18,7 +18,7 @@ from orchestrator.privacy.rules.renyi_filter import RENYI_UNITS
 from orchestrator.storage.paths import storage_of
 from orchestrator.sweep.driver import run_sweep
 from tests.support.inline import Killed, without_cluster
-from trainers.run.base_run import LOG_NAME
+from trainers.mechanism.release_log import LOG_NAME
 
 PRIVATE_SCORES = ("score.on=private", "score.num_examples=10")
 MENU = (

@@ -18,7 +18,8 @@ from orchestrator.sweep.lane import Lane
 from orchestrator.sweep.study import open_search
 from orchestrator.sweep.trial import SweepContext
 from tests.support.quadratic import Quadratic, example
-from trainers.run.base_run import LOG_NAME, Workspace
+from trainers.mechanism.release_log import LOG_NAME
+from trainers.run.context import Workspace
 
 NUM_TRIALS = 3
 

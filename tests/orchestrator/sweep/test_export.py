@@ -13,9 +13,10 @@ from orchestrator.storage.paths import storage_of, with_absolute_paths
 from orchestrator.storage.results import write_config, write_whole
 from tests.support.quadratic import Quadratic, example
 from trainers.config.mechanism import mechanism_plan
+from trainers.mechanism.release_log import LOG_NAME
 from trainers.mechanism.tokens import LocalTokens
-from trainers.run.base_run import LOG_NAME, Tokens, Workspace
-from trainers.run.zeroth_order import Run
+from trainers.run.context import RunContext, Tokens, Workspace
+from trainers.run.zeroth_order import ZerothOrderRun
 
 RATES = {0: 1e-3, 1: 5e-3, 2: 2e-3}
 BEST = ("search.release=best", "search.sampler=random", "search.seed=null")
@@ -34,7 +35,7 @@ def take(evaluator, config, folder):
     tokens = LocalTokens(config.method.num_steps)
     workspace = Workspace([example(n) for n in range(40)], [example(n) for n in range(10)], evaluator)
     plan = mechanism_plan(config, config.privacy.noise_multiplier)
-    run = Run(workspace, config, plan, Tokens(tokens, tokens), folder)
+    run = ZerothOrderRun(RunContext(workspace, config, plan, Tokens(tokens, tokens), folder))
     with run.log:
         list(run.segments())
     return evaluator.theta.copy()

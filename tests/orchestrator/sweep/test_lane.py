@@ -11,7 +11,8 @@ from orchestrator.sweep import trial as module
 from orchestrator.sweep.lane import Lane
 from orchestrator.sweep.trial import SweepContext
 from tests.support.quadratic import Quadratic, example
-from trainers.run.base_run import LOG_NAME, Workspace
+from trainers.mechanism.release_log import LOG_NAME
+from trainers.run.context import Workspace
 from trainers.run.divergence import Diverged
 
 

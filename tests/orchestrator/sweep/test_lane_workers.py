@@ -15,7 +15,8 @@ from orchestrator.sweep.lane_workers import TrialLoop
 from orchestrator.sweep.trial import SweepContext
 from tests.support.quadratic import Quadratic, example
 from tests.support.ranks import in_threads
-from trainers.run.base_run import LOG_NAME, Workspace
+from trainers.mechanism.release_log import LOG_NAME
+from trainers.run.context import Workspace
 
 
 class OpenMailbox:

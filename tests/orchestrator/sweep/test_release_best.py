@@ -19,8 +19,7 @@ from orchestrator.storage.paths import Storage, storage_of
 from orchestrator.storage.results import result_json
 from orchestrator.sweep.driver import run_sweep
 from tests.support.inline import Killed, without_cluster
-from trainers.mechanism.release_log import ReleaseLog
-from trainers.run.base_run import LOG_NAME
+from trainers.mechanism.release_log import LOG_NAME, ReleaseLog
 
 BEST = ("search.release=best", "search.sampler=random", "search.seed=null")
 PRIVATE_SCORES = ("score.on=private", "score.num_examples=10")

@@ -20,9 +20,10 @@ from trainers.config import MethodConfig, RunConfig
 from trainers.config.mechanism import mechanism_plan
 from trainers.first_order.gradients import UnitGradients
 from trainers.first_order.run import FirstOrderRun
+from trainers.mechanism.release_log import LOG_NAME
 from trainers.mechanism.tokens import LocalTokens
-from trainers.run.base_run import LOG_NAME, Tokens, Workspace
-from trainers.run.zeroth_order import Run
+from trainers.run.context import RunContext, Tokens, Workspace
+from trainers.run.zeroth_order import ZerothOrderRun
 
 NUM_STEPS = 10
 BATCHES = [[step % 4, (step + 1) % 4] if step % 3 else [] for step in range(30)]
@@ -62,7 +63,8 @@ def open_run(
     tokens = tokens or LocalTokens(NUM_STEPS)
     workspace = Workspace(ONE_TOKEN * 2, ONE_TOKEN, evaluator, gradients=UnitGradients(evaluator, 4096), **other)
     sampler = None if batches is None else FrozenSampler(batches)
-    return FirstOrderRun(workspace, config, plan, Tokens(tokens, tokens), folder, sampler=sampler, noise=noise)
+    context = RunContext(workspace, config, plan, Tokens(tokens, tokens), folder)
+    return FirstOrderRun(context, sampler=sampler, noise=noise)
 
 
 def finish(run) -> list:
@@ -212,9 +214,8 @@ def test_a_replay_needs_no_data_and_no_gradients(evaluator, tmp_path):
     finish(open_run(evaluator, tmp_path))
     wanted = evaluator.state_digest()
     config, none = config_of(), LocalTokens(0)
-    again = FirstOrderRun(
-        Workspace([], [], evaluator), config, mechanism_plan(config, 2.0), Tokens(none, none), tmp_path
-    )
+    workspace, plan = Workspace([], [], evaluator), mechanism_plan(config, 2.0)
+    again = FirstOrderRun(RunContext(workspace, config, plan, Tokens(none, none), tmp_path))
     with again.log:
         again.replay()
     assert (again.steps_taken, evaluator.state_digest()) == (NUM_STEPS, wanted)
@@ -267,8 +268,8 @@ def test_zeroth_order_after_first_order_starts_from_the_base(evaluator, tmp_path
         {**config_of().model_dump(), "method": {"name": "dp-zo", "num_steps": 2, "smoothing": 0.01}}
     )
     plan, none = mechanism_plan(config, 2.0), LocalTokens(0)
-    run = Run(Workspace([], [], evaluator), config, plan, Tokens(none, none), tmp_path / "two")
-    run.close()
+    workspace = Workspace([], [], evaluator)
+    ZerothOrderRun(RunContext(workspace, config, plan, Tokens(none, none), tmp_path / "two")).close()
     assert evaluator.state_digest() == base
 
 

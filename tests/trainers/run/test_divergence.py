@@ -9,9 +9,8 @@ import pytest
 
 from tests.support.quadratic import Quadratic
 from tests.support.runs import open_run, run_config
-from trainers.mechanism.release_log import LogUnwritable, Stopped, num_reserved
+from trainers.mechanism.release_log import LOG_NAME, LogUnwritable, Stopped, num_reserved
 from trainers.mechanism.tokens import LocalTokens
-from trainers.run.base_run import LOG_NAME
 from trainers.run.divergence import Diverged, require_finite
 from trainers.workers.ranks import Ranks
 

@@ -9,9 +9,10 @@ from tests.support.models import save_model
 from trainers.config import RunConfig
 from trainers.config.mechanism import mechanism_plan
 from trainers.mechanism.tokens import LocalTokens
-from trainers.run.base_run import Tokens, public_score
+from trainers.run.base_run import public_score
+from trainers.run.context import RunContext, Tokens
 from trainers.run.scoring import public_metrics
-from trainers.run.zeroth_order import Run
+from trainers.run.zeroth_order import ZerothOrderRun
 from trainers.workspace import check_inputs, open_workspace
 
 ROWS = [
@@ -75,14 +76,16 @@ def test_a_run_trains_is_scored_and_replays_to_the_same_bits(tmp_path, kind):
     workspace = open_workspace(config)
     assert len(workspace.examples) == config.data.num_examples
     plan = mechanism_plan(config, 1.0)
-    run = Run(workspace, config, plan, Tokens(LocalTokens(3), LocalTokens(1)), tmp_path / "run")
+    run = ZerothOrderRun(RunContext(workspace, config, plan, Tokens(LocalTokens(3), LocalTokens(1)), tmp_path / "run"))
     with run.log:
         ((steps, score),) = run.segments()
     assert steps == 3
     assert score is not None
     assert 0.0 <= score <= 1.0
     trained = workspace.evaluator.state_digest()
-    again = Run(workspace, config, plan, Tokens(LocalTokens(0), LocalTokens(0)), tmp_path / "run")
+    again = ZerothOrderRun(
+        RunContext(workspace, config, plan, Tokens(LocalTokens(0), LocalTokens(0)), tmp_path / "run")
+    )
     with again.log:
         assert workspace.evaluator.state_digest() != trained
         again.replay()

@@ -21,8 +21,8 @@ from trainers.mechanism.plan import UNITS_PER_CLIP
 from trainers.mechanism.release_log import ReleaseLog
 from trainers.mechanism.sampling import PoissonSampler
 from trainers.mechanism.tokens import LocalTokens
-from trainers.run.base_run import Tokens, Workspace
-from trainers.run.zeroth_order import Run
+from trainers.run.context import RunContext, Tokens, Workspace
+from trainers.run.zeroth_order import ZerothOrderRun
 
 
 def config_of(**method: object) -> RunConfig:
@@ -35,12 +35,12 @@ def quadratic() -> Quadratic:
     return Quadratic(shapes=MATRICES, start=1.0)
 
 
-def opened(folder, config: RunConfig, evaluator: Quadratic, batches=None, noise=None, tokens=None) -> Run:
+def opened(folder, config: RunConfig, evaluator: Quadratic, batches=None, noise=None, tokens=None) -> ZerothOrderRun:
     sampler = FrozenSampler(batches if batches is not None else [range(9)] * config.method.num_steps)
     return open_run(folder, config, evaluator=evaluator, sampler=sampler, noise=noise, tokens=tokens)
 
 
-def thetas(run: Run, evaluator: Quadratic) -> list[np.ndarray]:
+def thetas(run: ZerothOrderRun, evaluator: Quadratic) -> list[np.ndarray]:
     """Take every step; return θ before the first and after each."""
     seen = [evaluator.theta]
     with run.log:
@@ -155,7 +155,8 @@ def test_no_private_row_is_read_for_a_mask_and_nothing_is_reserved(strategy, tmp
     tokens = LocalTokens(0)
     plan = mechanism_plan(config, 2.0)
     workspace = Workspace([example(0)], [], evaluator)
-    run = Run(workspace, config, plan, Tokens(tokens, tokens), tmp_path, sampler=FrozenSampler([]))
+    context = RunContext(workspace, config, plan, Tokens(tokens, tokens), tmp_path)
+    run = ZerothOrderRun(context, sampler=FrozenSampler([]))
     run._context = dataclasses.replace(run._context, groups=Untouchable(run._context.groups))
     for step in range(6):
         run._context.method.enter(step)

@@ -13,9 +13,9 @@ from tests.support.quadratic import MATRICES, Quadratic, example
 from tests.support.runs import open_run, run_config
 from trainers.config import RunConfig
 from trainers.directions import Direction
+from trainers.mechanism.release_log import LOG_NAME
 from trainers.mechanism.tokens import LocalTokens
 from trainers.run import replay_state
-from trainers.run.base_run import LOG_NAME
 from trainers.run.replay_state import remove_states
 
 NUM_STEPS, KILLED_AT = 12, 8

@@ -7,9 +7,10 @@ from tests.support.quadratic import Quadratic, example
 from tests.support.runs import open_run, plan_of, run_config
 from trainers.config import RunConfig
 from trainers.directions import Direction
+from trainers.mechanism.release_log import LOG_NAME
 from trainers.mechanism.tokens import LocalTokens, TokensExhausted
-from trainers.run.base_run import LOG_NAME, Tokens, Workspace
-from trainers.run.zeroth_order import Run
+from trainers.run.context import RunContext, Tokens, Workspace
+from trainers.run.zeroth_order import ZerothOrderRun
 
 
 def finish(run) -> list:
@@ -176,7 +177,7 @@ def test_base_weights_are_hashed_once_for_all_runs_of_a_workspace(tmp_path):
     headers = []
     for name in ("first", "second"):
         tokens = LocalTokens(config.method.num_steps)
-        run = Run(workspace, config, plan_of(config), Tokens(tokens, tokens), tmp_path / name)
+        run = ZerothOrderRun(RunContext(workspace, config, plan_of(config), Tokens(tokens, tokens), tmp_path / name))
         with run.log:
             list(run.segments())
         headers.append((tmp_path / name / LOG_NAME).read_text().splitlines()[0])

@@ -16,9 +16,9 @@ from tests.support.quadratic import Quadratic
 from tests.support.ranks import in_threads, only_lost, open_run
 from tests.support.runs import open_run as open_alone
 from tests.support.runs import plan_of, run_config
+from trainers.mechanism.release_log import LOG_NAME
 from trainers.mechanism.sampling import PoissonSampler
 from trainers.mechanism.tokens import LocalTokens
-from trainers.run.base_run import LOG_NAME
 from trainers.workers.exchange import GlooGroup, PeerLost
 from trainers.workers.ranks import Ranks
 from trainers.workers.shared_entropy import SharedEntropy
