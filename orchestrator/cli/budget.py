@@ -130,7 +130,7 @@ def export(
 ) -> None:
     """Write all that may be released about a budget as JSON, with a chain that anyone can check."""
     with clear_errors():
-        from orchestrator.storage.results import write_whole
+        from orchestrator.storage.files import write_whole
 
         text = _json(_chosen(name, ledger)[0].export())
         if to is None:

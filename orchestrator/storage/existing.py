@@ -1,6 +1,6 @@
-"""A run or sweep that is there already, found by its folder or name and read from what it wrote there.
+"""Finds a run or sweep that was started before, by its folder or name: for `dpzo status` and `dpzo resume`.
 
-Nothing here loads a model, Ray or the ledger: what `dpzo status`, `dpzo resume` and `dpzo export` begin with.
+Nothing here loads a model, Ray or the ledger.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ RunState = Literal["running", "interrupted", "finished"]
 
 @dataclass(frozen=True)
 class Existing:
-    """What was started, and where it lies now, which is where it is gone on with."""
+    """A run or sweep that was started, and where it lies now; resuming continues there."""
 
     config: LedgeredConfig
     storage: Storage
 
     @property
     def is_sweep(self) -> bool:
-        """Whether it is a search, and not one run."""
+        """Whether it is a sweep; otherwise it is one run."""
         return isinstance(self.config, SweepConfig)
 
     def state(self) -> RunState:
-        """Return whether it is finished, held by a live process, or neither: killed, or stopped by an error."""
+        """Return `interrupted` where it is not finished and no live process holds it."""
         if self.storage.result_file.exists():
             return "finished"
         return "running" if self.storage.is_held() else "interrupted"
@@ -46,8 +46,8 @@ def find_existing(place: str | Path) -> Existing:
     if folder is None:
         raise ValueError(
             f"{place}: there is no {CONFIG_FILE}; expected the folder of a run or sweep, or its name in "
-            f"{DEFAULT_FOLDER}/. It is written once the privacy budget is reserved: before that, start it with its "
-            "configuration file."
+            f"{DEFAULT_FOLDER}/. {CONFIG_FILE} is written once the privacy budget is reserved; if the run ended before "
+            "that, start it with its configuration file."
         )
     settings = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     config = load_sweep(settings) if "search" in settings else load_run(settings)
@@ -56,7 +56,7 @@ def find_existing(place: str | Path) -> Existing:
 
 
 def folder_of(place: str | Path) -> Path | None:
-    """Return the folder with a configuration that is meant, if there is one."""
+    """Return the folder of the run or sweep that `place` names, or None."""
     wanted = Path(place).expanduser()
     candidates = [wanted, *([DEFAULT_FOLDER / wanted] if len(wanted.parts) == 1 else [])]
     return next((folder.resolve() for folder in candidates if (folder / CONFIG_FILE).is_file()), None)
@@ -68,14 +68,14 @@ def existing_in(root: Path) -> list[Existing]:
 
 
 def config_to_resume(place: str | Path) -> LedgeredConfig:
-    """Return the configuration to start again, which goes on where the killed run or sweep was.
+    """Return the configuration that resumes a killed run or sweep.
 
     Args:
         place: its folder, or its name in the default storage folder.
 
     Raises:
-        ValueError: nothing was started there, it is finished, a live process holds it, its folder has another name
-            now, or its ledger stayed behind.
+        ValueError: there is no run or sweep, it is finished, a live process holds it, its folder was renamed, or its
+            ledger is missing.
     """
     existing = find_existing(place)
     config, storage, state = existing.config, existing.storage, existing.state()
@@ -92,12 +92,12 @@ def config_to_resume(place: str | Path) -> LedgeredConfig:
         )
     if config.name != storage.name:
         raise ValueError(
-            f"{storage.folder} is the folder of {config.name!r}, under which the ledger knows it. Name it "
-            f"{config.name} again."
+            f"{storage.folder} is the folder of {config.name!r}, and the ledger knows it by that name. Rename the "
+            f"folder to {config.name}."
         )
     if storage.ledger_url is None and not storage.ledger_file.is_file():
         raise ValueError(
-            f"{storage.root}: the ledger {storage.ledger_file.name} from which {config.name!r} drew is not here. Bring "
-            "the whole storage folder: without it what was spent is not known."
+            f"{storage.root}: the ledger {storage.ledger_file.name} from which {config.name!r} drew is missing. Copy "
+            "the whole storage folder; without the ledger nobody knows what was spent."
         )
     return config

@@ -1,15 +1,14 @@
-"""Where things lie under `storage_path`: one database for all runs, and a folder for each run or sweep.
+"""The paths below `storage_path`: one database for all runs, and one folder for each run or sweep.
 
-What the statement says is released lies in the run's folder; what must stay with the operator lies in `operator-only/`
-below it: Ray Tune's files always (they hold the times of segments, and so hint at the sizes of secret batches), and
-under `release: best` the trials too. The database stays with the operator as well: it holds every trial's settings and
-score, the ledger's key, and the secret numbers of trials; `Ledger.export` is what may leave of it.
+A run's folder holds what its statement releases. Its subfolder `operator-only/` holds what must stay with the operator:
+Ray Tune's files (the times in them hint at the sizes of secret batches) and, under `release: best`, the trials. The
+database stays with the operator too: it holds the settings and scores of all trials, the ledger's key and the secret
+numbers of trials. Only what `Ledger.export` writes may leave it.
 """
 
 from __future__ import annotations
 
 import fcntl
-import os
 import secrets
 import time
 from collections.abc import Iterator
@@ -19,14 +18,16 @@ from pathlib import Path
 
 from orchestrator.config.models import BudgetConfig, LedgeredConfig, SweepConfig
 from orchestrator.privacy.ledger.drawer import PATIENCE_S
+from orchestrator.storage.files import write_whole
 from trainers.config import RunConfig
 
 LEDGER_FILE, CONFIG_FILE = "dpzo.db", "config.json"
+DEFAULT_FOLDER = Path("runs")  # storage_path of a configuration that names none
 
 
 @dataclass(frozen=True)
 class Storage:
-    """Paths of one run or sweep; all absolute."""
+    """The paths of one run or sweep; all are absolute."""
 
     root: Path
     name: str
@@ -41,12 +42,12 @@ class Storage:
 
     @property
     def database_url(self) -> str:
-        """Ledger and Optuna study, readable by optuna-dashboard; for the operator alone."""
+        """The database of the ledger and of the Optuna study, for the operator alone."""
         return self.ledger_url or f"sqlite:///{self.ledger_file}"
 
     @property
     def ledger_file(self) -> Path:
-        """The database where no URL names another one."""
+        """The database file, used where no URL names a database."""
         return self.root / LEDGER_FILE
 
     @property
@@ -66,12 +67,12 @@ class Storage:
 
     @property
     def operator_folder(self) -> Path:
-        """What is not released."""
+        """The folder of everything that is not released."""
         return self.folder / "operator-only"
 
     @property
     def trials_folder(self) -> Path:
-        """The folders of a sweep's trials, by number."""
+        """The folder of the trials' folders."""
         return (self.folder if self.releases_trials else self.operator_folder) / "trials"
 
     def trial_folder(self, number: int) -> Path:
@@ -80,10 +81,14 @@ class Storage:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the run's folder for one process; a second one is refused."""
+        """Hold the run's folder for this process.
+
+        Raises:
+            ValueError: another process holds it.
+        """
         self.operator_folder.mkdir(parents=True, exist_ok=True)
         with open(self._lock_file, "w") as file:
-            for pause in (0.05, 0.2, None):  # whoever only looks (`is_held`) holds it for a moment
+            for pause in (0.05, 0.2, None):  # `is_held` of another process holds it for a moment
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
@@ -108,7 +113,7 @@ class Storage:
 
     @property
     def progress_folder(self) -> Path:
-        """How far each trial is; it tells times, and so stays with the operator."""
+        """The progress files, which tell times and so stay with the operator."""
         return self.operator_folder / "progress"
 
     @property
@@ -116,19 +121,13 @@ class Storage:
         return self.operator_folder / ".lock"
 
     def identity(self) -> str:
-        """Return what tells this run's folder from every other one: random, made when first asked for; for operators.
+        """Return a random name of this folder, made at the first call; for the operator.
 
-        Paths do not: two machines that share a ledger may both call their own folder the same.
+        A path is not unique: two machines that share a ledger may both use the same path.
         """
         path = self.operator_folder / ".identity"
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".identity.{os.getpid()}")
-            with open(temporary, "w", encoding="ascii") as file:
-                file.write(secrets.token_hex(16))
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
+            write_whole(path, secrets.token_hex(16))
         return path.read_text(encoding="ascii")
 
     @property
@@ -138,10 +137,10 @@ class Storage:
 
 
 def storage_of(config: RunConfig) -> Storage:
-    """Return the paths of a configuration; the root folder is created.
+    """Return the paths of a configuration, and create the root folder.
 
     Raises:
-        ValueError: it cannot be.
+        ValueError: it cannot be created.
     """
     root = _resolved(config.storage_path)
     try:
@@ -152,14 +151,14 @@ def storage_of(config: RunConfig) -> Storage:
 
 
 def storage_in(root: Path, config: RunConfig, name: str) -> Storage:
-    """Return the paths of a configuration in a root folder, wherever the configuration says that it was."""
+    """Return the paths of a configuration in this root folder, whatever its storage_path is."""
     budget = config.budget if isinstance(config, LedgeredConfig) else BudgetConfig()
     releases_trials = not (isinstance(config, SweepConfig) and config.search.release == "best")
     return Storage(root, name, budget.ledger, releases_trials, budget.patience_s)
 
 
 def with_absolute_paths(config: RunConfig) -> RunConfig:
-    """Return the configuration with local paths made absolute, so that it means the same in every process."""
+    """Return the configuration with absolute local paths, so that it means the same in every process."""
     validation = config.data.validation
     changes = {
         "storage_path": str(_resolved(config.storage_path)),
@@ -174,13 +173,10 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
 
 
 def _absolute(path: str) -> str:
-    """Return an existing local path as absolute; anything else (a hub name) unchanged."""
+    """Return the absolute path where it exists; otherwise (a name on the hub) the text unchanged."""
     found = _resolved(path)
     return str(found) if found.exists() else path
 
 
 def _resolved(path: str) -> Path:
     return Path(path).expanduser().resolve()
-
-
-DEFAULT_FOLDER = Path("runs")  # storage_path of a configuration that does not say another

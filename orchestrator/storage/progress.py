@@ -1,8 +1,8 @@
-"""How far a run is and how fast it goes: a small file that it rewrites while it steps, at most once a second.
+"""The progress of a run: a small file that the run rewrites while it takes steps, at most once a second.
 
-The ledger dates draws by the day, on purpose, and a release log has no clock: times of steps hint at the sizes of
-secret batches. What is fast enough to be watched is a mean over the last half minute, and its file stays with the
-operator. Of a search of one winner nothing is written at all.
+The ledger stores only the day of a draw, and a release log stores no time, because the times of steps hint at the sizes
+of secret batches. So the rate in a progress file is a mean over the last 30 s, and the file stays with the operator. A
+search of one winner writes no progress at all.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from orchestrator.storage.files import write_whole
+
 PERIOD_S = 1.0
-WINDOW = 30  # periods that a rate is the mean of
+WINDOW = 30  # the rate is a mean over this many periods
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run was at `at` (Unix time), and who takes it; `steps_per_s` is None until it is known."""
+    """The steps of a run at Unix time `at`, and the process that takes them; `steps_per_s` is None until known."""
 
     holder: str
     steps: int
@@ -34,33 +36,31 @@ class Progress:
 
 
 class ProgressFile:
-    """Takes note of each step, and once a second writes how far the run is.
+    """Is called after each step, and writes the progress once a second.
 
     Args:
         folder: of the files, one for each holder.
-        holder: whose steps these are.
+        holder: the run or trial, as the ledger names it.
         num_steps: T.
-        replayed: steps that are in the release log already; they are no measure of speed.
+        replayed: steps that are in the release log already; they do not count for the rate.
     """
 
     def __init__(self, folder: Path, holder: str, num_steps: int, replayed: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self._path, self._holder = folder / f"{holder}.json", holder
         self._num_steps, self._replayed = num_steps, replayed
         self._seen: deque[tuple[float, int]] = deque(maxlen=WINDOW)
         self._next_s = 0.0
 
     def __call__(self, steps: int) -> None:
-        """Note that θ contains so many steps."""
+        """Report that the run has taken this many steps in all."""
         now = time.monotonic()
         if now < self._next_s and steps < self._num_steps:
             return
         self._next_s = now + PERIOD_S
-        progress = Progress(
-            self._holder, steps, self._num_steps, self._rate(now, steps), time.time(), socket.gethostname(), os.getpid()
-        )
-        with suppress(OSError):  # a disk that is full stops a run where it must, at the release log
-            _write(self._path, progress)
+        rate = self._rate(now, steps)
+        progress = Progress(self._holder, steps, self._num_steps, rate, time.time(), socket.gethostname(), os.getpid())
+        with suppress(OSError):  # on a full disk the release log stops the run; the progress need not
+            write_whole(self._path, json.dumps(asdict(progress)), durable=False)
 
     def _rate(self, now: float, steps: int) -> float | None:
         if steps <= self._replayed:
@@ -71,11 +71,5 @@ class ProgressFile:
 
 
 def read_progress(folder: Path) -> dict[str, Progress]:
-    """Return the last word of each holder."""
+    """Return the latest progress of each holder."""
     return {path.stem: Progress(**json.loads(path.read_text(encoding="utf-8"))) for path in folder.glob("*.json")}
-
-
-def _write(path: Path, progress: Progress) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(asdict(progress)), encoding="utf-8")
-    temporary.replace(path)

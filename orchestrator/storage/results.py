@@ -1,33 +1,30 @@
-"""What is written when a run or sweep is done: results, statement and model, each in full or not at all."""
+"""The files of a finished run or sweep: configuration, results and statement, each written in full or not at all."""
 
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic_core import to_json
 
 from orchestrator.config.loading import resolved_json
 from orchestrator.privacy.statement.statement import PrivacyStatement
+from orchestrator.storage.files import write_whole
 from orchestrator.storage.paths import Storage
+from orchestrator.storage.trials import TrialRow
 from trainers.config import RunConfig
 from trainers.run.header import flat
 
-if TYPE_CHECKING:
-    from orchestrator.storage.trials import TrialRow
-
+# settings that may differ when a run is resumed, except those that its statement names
 _PLACE_AND_SPEED = ("storage_path", "performance.", "resources.", "search.concurrent_trials", "budget.patience_s")
-
-
-_STATED = ("performance.evaluator", "performance.vllm.batch_invariant")  # speed, but the statement names them
+_STATED = ("performance.evaluator", "performance.vllm.batch_invariant")
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What `dpzo train` ends with. `score` is accuracy in [0, 1], None without validation data."""
+    """The result of `dpzo train`. A score is in the units of the configured metric, None without validation data."""
 
     name: str
     folder: Path
@@ -43,10 +40,10 @@ class RunResult:
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What `dpzo sweep` ends with; `best` is a complete trial, None where no trial finished.
+    """The result of `dpzo sweep`; `best` is a complete trial, None where no trial finished.
 
-    Under `release: best` the winner stands alone, and `seconds` is None: it would tell how many trials there were. With
-    `search.tune_on` the trials trained on public rows, and `private_score` is that of the one private run.
+    Under `release: best`, `trials` holds the winner alone, and `seconds` is None because it hints at the number of
+    trials. With `search.tune_on` the trials trained on public rows; `private_score` is the score of the private run.
     """
 
     name: str
@@ -61,15 +58,15 @@ class SweepResult:
 
 
 def result_json(result: RunResult | SweepResult) -> str:
-    """Return a result as JSON; the statement is in it, and an infinite ε (or a score that is no number) is null."""
+    """Return a result as JSON, with its statement; a number that is not finite is null."""
     return to_json(result, indent=2, inf_nan_mode="null").decode() + "\n"
 
 
 def require_same_settings(storage: Storage, config: RunConfig) -> None:
-    """Refuse a folder where the settings of another run or sweep stand; place and speed may differ.
+    """Refuse a folder that holds other settings. Where a run computes, and how fast, may differ.
 
     Raises:
-        ValueError: naming the settings that differ.
+        ValueError: with the settings that differ.
     """
     if not storage.config_file.exists():
         return
@@ -100,14 +97,3 @@ def write_result(storage: Storage, result: RunResult | SweepResult) -> None:
 def read_result(storage: Storage) -> dict[str, Any] | None:
     """Return the results of a finished run, or None."""
     return json.loads(storage.result_file.read_text()) if storage.result_file.exists() else None
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a kill leaves the old one or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -1,6 +1,6 @@
-"""One trial of a sweep, as far as it is known: what the live table, the status and the result file show.
+"""What is known of one trial of a sweep; the live table, the status and the result file show it.
 
-Only releasable values stand here: settings, scores (public, or noisy and paid for) and step counts.
+It holds only releasable values: settings, scores (public, or noisy and paid for) and step counts.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 TrialState = Literal["running", "interrupted", "complete", "stopped early", "failed"]
-OF_STUDY: dict[str, TrialState] = {
+STATE_OF_STUDY: dict[str, TrialState] = {
     "RUNNING": "running",
     "COMPLETE": "complete",
     "PRUNED": "stopped early",
@@ -20,11 +20,11 @@ OF_STUDY: dict[str, TrialState] = {
 
 @dataclass
 class TrialRow:
-    """One trial: its settings, how far it is, and its scores so far.
+    """One trial: its settings, its steps and its scores so far.
 
-    `steps_charged` counts every token of its log: also steps that a kill interrupted, and those that a trial had taken
-    before a kill and the scheduler then stopped short of. `epsilon` is that of those steps by themselves. A complete
-    trial with fewer than `num_steps` ended early because the tokens were gone.
+    `steps_charged` counts every token in its log. It exceeds `steps` where a kill interrupted a step, or where the
+    scheduler stopped a resumed trial before the step that it had reached. `epsilon` is of those tokens alone. A
+    complete trial with fewer than `num_steps` steps ended early because no tokens were left.
     """
 
     number: int
@@ -42,9 +42,9 @@ class TrialRow:
         return self.scores[-1] if self.scores else None
 
     def as_winner(self, epsilon: float) -> TrialRow:
-        """Return what leaves of the best of a secret number of trials: as if it had been alone and never interrupted.
+        """Return the row that may be released of the best of a secret number of trials.
 
-        Its number, the tokens that kills cost it and its `epsilon` with them are no part of what a candidate is.
+        Its number and the tokens that kills cost it say something of the other trials, so both are left out.
         """
         return replace(self, number=0, steps_charged=self.steps, epsilon=epsilon)
 
@@ -54,7 +54,7 @@ def row_of_study(trial: Any) -> TrialRow:
     return TrialRow(
         number=trial.number,
         values=trial.params,
-        state=OF_STUDY[trial.state.name],
+        state=STATE_OF_STUDY[trial.state.name],
         steps=trial.user_attrs.get("steps", 0),
         steps_charged=trial.user_attrs.get("steps_charged", 0),
         epsilon=trial.user_attrs.get("epsilon"),
@@ -64,12 +64,12 @@ def row_of_study(trial: Any) -> TrialRow:
 
 
 def best_of(rows: Sequence[TrialRow]) -> TrialRow | None:
-    """Return the complete trial with the highest last score (the first of equals), or None."""
+    """Return the complete trial with the highest last score (of equals the first), or None."""
     complete = [row for row in rows if row.state == "complete" and row.score is not None]
     return max(complete, key=lambda row: row.score or 0.0, default=None)
 
 
 def steps_to_come(rows: Sequence[TrialRow], num_trials: int, num_steps: int) -> int:
-    """Return how many steps the whole sweep will take, as far as is known: ended trials count what they took."""
+    """Return the expected steps of the whole sweep: stopped and failed trials count the steps that they took."""
     ended = [row.steps_charged for row in rows if row.state in ("stopped early", "failed")]
     return sum(ended) + (num_trials - len(ended)) * num_steps

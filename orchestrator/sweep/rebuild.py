@@ -6,8 +6,8 @@ from contextlib import closing
 from pathlib import Path
 
 from orchestrator.planning.plan import Plan
+from orchestrator.storage.files import write_whole
 from orchestrator.storage.paths import Storage
-from orchestrator.storage.results import write_whole
 from orchestrator.storage.trials import TrialRow
 from trainers.config import RunConfig
 from trainers.config.mechanism import mechanism_plan

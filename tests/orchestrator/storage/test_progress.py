@@ -1,7 +1,9 @@
+import json
+
 import pytest
 
 from orchestrator.storage import progress as module
-from orchestrator.storage.progress import WINDOW, ProgressFile, read_progress
+from orchestrator.storage.progress import WINDOW, Progress, ProgressFile, read_progress
 
 
 @pytest.fixture
@@ -16,8 +18,13 @@ def clock(monkeypatch):
 def written(monkeypatch):
     """What was written, as it was written."""
     seen = []
-    true_write = module._write
-    monkeypatch.setattr(module, "_write", lambda path, progress: (seen.append(progress), true_write(path, progress)))
+    true_write = module.write_whole
+
+    def write(path, text, *, durable):
+        seen.append(Progress(**json.loads(text)))
+        true_write(path, text, durable=durable)
+
+    monkeypatch.setattr(module, "write_whole", write)
     return seen
 
 
@@ -55,10 +62,10 @@ def test_the_last_step_is_told_whatever_the_time(tmp_path, clock):
 
 
 def test_a_full_disk_stops_no_run_here(tmp_path, clock, monkeypatch):
-    def full(path, progress):
+    def full(path, text, *, durable):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "_write", full)
+    monkeypatch.setattr(module, "write_whole", full)
     ProgressFile(tmp_path, "run", 3, 0)(1)
 
 

@@ -14,9 +14,8 @@ from orchestrator.storage.results import (
     result_json,
     write_config,
     write_result,
-    write_whole,
 )
-from orchestrator.sweep.board import TrialRow
+from orchestrator.storage.trials import TrialRow
 from tests.support.statements import stated
 
 STATEMENT = stated(None, num_steps=4)
@@ -102,24 +101,6 @@ def test_a_run_and_a_sweep_do_not_share_a_folder(storage, settings):
     write_config(storage, load_run(settings))
     with pytest.raises(ValueError, match=r"holds other settings \(.*search\.num_trials: None there, 3 now"):
         require_same_settings(storage, load_sweep(settings))
-
-
-def test_a_file_is_replaced_in_full_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / "folder" / "file.json"
-    write_whole(path, "old ε")
-    assert path.read_text(encoding="utf-8") == "old ε"
-
-    def killed(_: int) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(records.os, "fsync", killed)
-    with pytest.raises(KeyboardInterrupt):
-        write_whole(path, "new")
-    assert path.read_text(encoding="utf-8") == "old ε"
-    monkeypatch.undo()
-    write_whole(path, "new")
-    assert path.read_text(encoding="utf-8") == "new"
-    assert [entry.name for entry in path.parent.iterdir()] == ["file.json"]
 
 
 @pytest.mark.parametrize("setting", ["performance.evaluator=vllm", "performance.vllm.batch_invariant=true"])

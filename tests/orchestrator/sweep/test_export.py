@@ -9,8 +9,9 @@ from typer.testing import CliRunner
 from orchestrator.cli.app import app
 from orchestrator.config.loading import load_run, load_sweep
 from orchestrator.planning.plan import make_plan
+from orchestrator.storage.files import write_whole
 from orchestrator.storage.paths import storage_of, with_absolute_paths
-from orchestrator.storage.results import write_config, write_whole
+from orchestrator.storage.results import write_config
 from tests.support.quadratic import Quadratic, example
 from trainers.config.mechanism import mechanism_plan
 from trainers.mechanism.release_log import LOG_NAME

@@ -183,10 +183,10 @@ def test_resume_refuses_what_it_cannot_go_on_with(killed, tmp_path):
     with find_existing(folder).storage.lock(), pytest.raises(ValueError, match=r"held by a live process; `dpzo status"):
         config_to_resume(folder)
     alone = folder.rename(tmp_path / "test")
-    with pytest.raises(ValueError, match=r"the ledger dpzo\.db from which 'test' drew is not here"):
+    with pytest.raises(ValueError, match=r"the ledger dpzo\.db from which 'test' drew is missing"):
         config_to_resume(alone)
     other = alone.rename(folder.with_name("other"))
-    with pytest.raises(ValueError, match=r"is the folder of 'test', under which the ledger knows it"):
+    with pytest.raises(ValueError, match=r"is the folder of 'test', and the ledger knows it by that name"):
         config_to_resume(other)
 
 

@@ -1,0 +1,28 @@
+"""Text files that a kill never leaves in part."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from trainers.mechanism.release_log import fsync_folder
+
+
+def write_whole(path: Path, text: str, *, durable: bool = True) -> None:
+    """Replace a file, so that a kill leaves either the old one or the new one.
+
+    Args:
+        path: of the file; its folder is created.
+        text: the new content.
+        durable: whether the new file is on the disk when this returns, and so survives a loss of power.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        if durable:
+            os.fsync(file.fileno())
+    temporary.replace(path)
+    if durable:
+        fsync_folder(path.parent)
