@@ -18,14 +18,13 @@ from orchestrator.planning.plan import Plan
 from orchestrator.privacy.ledger.budget import BudgetTerms, Cost
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.ledger.terms import Cap
-from orchestrator.privacy.rules.best_of import BestOf
-from orchestrator.privacy.rules.caps import EVALUATION, TRAIN_STEP, SweepCaps
+from orchestrator.privacy.rules.best_of import SECRET_NUM_TRIALS
+from orchestrator.privacy.rules.caps import EVALUATION, TRAIN_STEP
 from orchestrator.storage.paths import Storage
 from trainers.config import RunConfig
 from trainers.data.fingerprint import fingerprint
 
 NOT_PRIVATE_LAW = {"law": "not private"}
-SECRET_NUM_TRIALS = "num_trials"
 SECRET_FOLDER = "folder"
 SCORES_SUFFIX = "/scores"  # after the name of a run, whose own name has no slash
 
@@ -64,9 +63,9 @@ def reserve_plan(plan: Plan, storage: Storage) -> StandingReservation:
     if plan.rule is not None:
         _require_public(plan.config, ledger)
     reused = reusable_tokens(plan, ledger, budget, storage.name)
-    secret = None
-    if isinstance(plan.rule, BestOf):
-        secret = {SECRET_NUM_TRIALS: plan.rule.number.draw_number(), SECRET_FOLDER: storage.identity()}
+    secret = plan.rule.draw_secret() if plan.rule else None
+    if secret is not None:
+        secret[SECRET_FOLDER] = storage.identity()
     ledger.reserve(
         storage.name,
         token_caps(plan),
@@ -124,13 +123,9 @@ def reservation_cost(plan: Plan, budget: BudgetTerms, reused: Mapping[str, int])
     if plan.rule is None:
         return Cost(math.inf, 0.0, None, {"rule": "not private"})
     delta, adjacency = plan.config.privacy.delta, plan.config.privacy.adjacency
-    rule = plan.rule
-    if reused:
-        assert isinstance(rule, SweepCaps)
-        rest = rule.without(reused)
-        if rest is None:
-            return Cost(0.0, 0.0, 0.0 if budget.order else None, rule.to_json())
-        rule = rest
+    rule = plan.rule.without(reused)
+    if rule is None:
+        return Cost(0.0, 0.0, 0.0 if budget.order else None, plan.rule.to_json())
     renyi = rule.renyi(budget.order, adjacency) if budget.order else None
     if renyi == math.inf:
         raise ValueError(
@@ -155,7 +150,7 @@ def reusable_tokens(plan: Plan, ledger: Ledger, budget: BudgetTerms, name: str) 
     known = ledger.terms_of(name)
     if known is not None:
         return known.reused
-    if not isinstance(plan.rule, SweepCaps) or plan.rule.disjoint:
+    if plan.rule is None or not plan.rule.reuses_tokens:
         return {}
     left = {
         kind: min(cap.count, ledger.leftover(budget.name, cap.parameters)) for kind, cap in token_caps(plan).items()
@@ -227,10 +222,7 @@ def _reserve_scores(plan: Plan, ledger: Ledger, budget: BudgetTerms, name: str) 
     own = budget_of(_scored_rows(plan.config), ledger, "data.validation")
     if own.name == budget.name:
         return
-    rule = plan.rule
-    if isinstance(rule, SweepCaps):  # what steps see, they do not show of rows that only scores look at
-        rule = rule.without({TRAIN_STEP: rule.train_step.num_steps})
-    scores = replace(plan, rule=rule)
+    scores = replace(plan, rule=plan.rule.on_scored_rows())
     assert scores.rule is not None  # there are scores
     ledger.reserve(
         name + SCORES_SUFFIX,

@@ -38,7 +38,7 @@ def run_statement(plan: Plan, reserved: StandingReservation) -> PrivacyStatement
         budget=budget,
         spent=ledger.spent(budget.name),
         num_reservations=len({entry.name for entry in ledger.reservations() if entry.budget == budget.name}),
-        tokens_drawn=None if isinstance(plan.rule, BestOf) else {kind: entry.drawn for kind, entry in own.items()},
+        tokens_drawn=None if plan.rule and plan.rule.is_secret else {kind: entry.drawn for kind, entry in own.items()},
         ledger_digest=ledger.digest(),
         search=_search(config),
         epsilon_per_trial=plan.trial_epsilon,

@@ -9,13 +9,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from orchestrator.budget.view import rule_title
 from orchestrator.privacy.ledger.budget import BudgetTerms, Cost
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.ledger.terms import Terms
 from orchestrator.privacy.rules.base import CostRule
-from orchestrator.privacy.rules.caps import SweepCaps
-from orchestrator.privacy.rules.registry import rule_from_json
+from orchestrator.privacy.rules.registry import rule_from_json, title_of
 
 TOLERANCE = 1e-6  # relative; what versions of the numerical libraries may differ by
 NOT_PRIVATE_RULE = "not private"
@@ -47,7 +45,7 @@ def recompute(ledger: Ledger, budget: BudgetTerms, name: str) -> Recomputed:
         problem = f"its rule has no ε: {str(error).splitlines()[0]}"
     if found is not None:
         problem = _uncharged(terms) or _difference(terms.cost, found)
-    title = rule_title(terms.cost.rule)
+    title = title_of(terms.cost.rule)
     return Recomputed(name, title, terms.cost.epsilon, found and found.epsilon, problem)
 
 
@@ -83,8 +81,8 @@ def _uncharged(terms: Terms) -> str | None:
     if terms.cost.rule.get("rule") == NOT_PRIVATE_RULE:
         return None
     rule = rule_from_json(terms.cost.rule)
-    if terms.reused and not isinstance(rule, SweepCaps):
-        return f"it reuses tokens, which the rule {rule_title(terms.cost.rule)!r} does not allow"
+    if terms.reused and not rule.reuses_tokens:
+        return f"it reuses tokens, which the rule {title_of(terms.cost.rule)!r} does not allow"
     if terms.max_holders != rule.max_holders:
         return f"{terms.max_holders} trials may draw, {rule.max_holders} are charged"
     problems = (_uncharged_kind(terms, rule, kind) for kind in terms.caps)

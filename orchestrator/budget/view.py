@@ -6,16 +6,16 @@ Of a search whose number of trials is secret, no count of drawn tokens is in her
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
 from orchestrator.privacy.accountant import bounds
 from orchestrator.privacy.ledger.budget import BudgetTerms, Spent
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.ledger.terms import Reservation, Terms
 from orchestrator.privacy.rules.caps import TRAIN_STEP
+from orchestrator.privacy.rules.registry import title_of
 from orchestrator.privacy.rules.renyi_filter import RENYI_UNITS
 
 
@@ -93,14 +93,6 @@ def left_of(terms: BudgetTerms, spent: Spent) -> Left | None:
     return Left(_difference(terms.epsilon, spent.epsilon), _difference(terms.delta, spent.delta))
 
 
-def rule_title(rule: Mapping[str, Any]) -> str:
-    """Return the name of a stored rule: caps, disjoint, menu, filter, 'best, geometric', or not private."""
-    kind = str(rule.get("rule", "none stored"))
-    if kind == "caps" and rule.get("disjoint"):
-        return "disjoint"
-    return f"best, {rule['number']['law']}" if kind == "best" and "number" in rule else kind
-
-
 def _known(terms: Terms | None) -> Terms:
     assert terms is not None  # a reservation that has rows has terms
     return terms
@@ -110,7 +102,7 @@ def _reservation(rows: Sequence[Reservation], terms: Terms) -> ReservationView:
     secret, cost = terms.has_secret, terms.cost
     return ReservationView(
         name=rows[0].name,
-        rule=rule_title(cost.rule),
+        rule=title_of(cost.rule),
         epsilon=cost.epsilon,
         delta=cost.delta,
         renyi=cost.renyi,

@@ -13,9 +13,9 @@ from orchestrator.config.models import SweepConfig
 from orchestrator.planning.menu_and_filter import FilterOutlook, MenuOutlook, filter_outlook, menu_outlook
 from orchestrator.planning.plan import Plan
 from orchestrator.privacy.rules.best_of import BestOf
-from orchestrator.privacy.rules.caps import PlannedSweep
-from orchestrator.privacy.rules.comparison import RULE_NAMES, RuleCost, RuleName, compare
+from orchestrator.privacy.rules.comparison import RULE_NAMES, RuleCost, compare
 from orchestrator.privacy.rules.menu import Menu
+from orchestrator.privacy.rules.planned_sweep import PlannedSweep
 from orchestrator.privacy.rules.renyi_filter import RenyiFilter
 
 
@@ -34,7 +34,7 @@ class Outlook:
 
     limit: float | None
     rules: tuple[RuleCost, ...] = ()
-    chosen: RuleName | None = None
+    chosen: str | None = None
     menu: MenuOutlook | None = None
     filter: FilterOutlook | None = None
     budget: BudgetOutlook | None = None
@@ -60,7 +60,7 @@ def compare_alternatives(plan: Plan, within: float | None = None) -> Outlook:
     return Outlook(limit, _rules(plan, chosen, limit), chosen, budget=budget)
 
 
-def rule_name_of(plan: Plan) -> RuleName | None:
+def rule_name_of(plan: Plan) -> str | None:
     """Return the comparison's name of the rule that counts a plan with caps; None for the negative binomial law."""
     if isinstance(plan.rule, BestOf):
         return next((name for name in RULE_NAMES if name == f"best, {plan.rule.number.law}"), None)
@@ -75,40 +75,20 @@ def plan_for_comparison(plan: Plan) -> PlannedSweep:
     return plan.caps.changed(num_trials=plan.num_trials)
 
 
-def applicable_rules(plan: Plan) -> tuple[RuleName, ...]:
+def applicable_rules(plan: Plan) -> tuple[str, ...]:
     """Return the rules that make sense for a plan: all for a sweep, its own for a single run."""
     if isinstance(plan.config, SweepConfig):
         return RULE_NAMES
     return ("disjoint",) if plan.caps is not None and plan.caps.disjoint else ("caps",)
 
 
-def _rules(plan: Plan, chosen: RuleName | None, limit: float | None) -> tuple[RuleCost, ...]:
+def _rules(plan: Plan, chosen: str | None, limit: float | None) -> tuple[RuleCost, ...]:
     privacy = plan.config.privacy
-    rows = compare(plan_for_comparison(plan), privacy.delta, limit, privacy.adjacency, applicable_rules(plan))
-    return tuple(_own_row(plan, row, limit) if row.rule == chosen else row for row in rows)
-
-
-def _own_row(plan: Plan, row: RuleCost, limit: float | None) -> RuleCost:
-    """Return the row of the rule that counts the plan.
-
-    The comparison knows spare tokens as shared between trials. Where every trial has its own, or there is one, they are
-    steps and scores of a trial like others.
-    """
-    own, privacy = plan_for_comparison(plan), plan.config.privacy
-    if row.rule not in ("caps", "disjoint") and (own.spare_steps or own.spare_evaluations):
-        spare = {"spare_steps": 0, "spare_evaluations": 0}
-        steps, scores = own.steps_per_trial + own.spare_steps, own.evaluations_per_trial + own.spare_evaluations
-        whole = own.changed(steps_per_trial=steps, evaluations_per_trial=scores, **spare)
-        (row,) = compare(whole, privacy.delta, limit, privacy.adjacency, (row.rule,))
-        fitting = {
-            "steps_per_trial": _less(row.steps_per_trial, own.spare_steps),
-            "evaluations_per_trial": _less(row.evaluations_per_trial, own.spare_evaluations),
-        }
-        row = row.model_copy(update=fitting)
-    assert row.epsilon is not None
-    assert math.isclose(row.epsilon, plan.epsilon, rel_tol=1e-6), "the comparison counts another plan"
-    return row
-
-
-def _less(count: int | None, spare: int) -> int | None:
-    return count - spare if count is not None and count > spare else None
+    rows = compare(
+        plan_for_comparison(plan), privacy.delta, limit, privacy.adjacency, applicable_rules(plan), own=chosen
+    )
+    for row in rows:
+        if row.rule == chosen:
+            assert row.epsilon is not None
+            assert math.isclose(row.epsilon, plan.epsilon, rel_tol=1e-6), "the comparison counts another plan"
+    return rows

@@ -8,8 +8,10 @@ from typing import Any
 from orchestrator.config.models import SweepConfig
 from orchestrator.privacy.rules.base import CostRule
 from orchestrator.privacy.rules.best_of import BestOf
-from orchestrator.privacy.rules.caps import PlannedSweep, ScoreKind, SweepCaps
+from orchestrator.privacy.rules.caps import SweepCaps
+from orchestrator.privacy.rules.laws import ScoreKind
 from orchestrator.privacy.rules.menu import Menu
+from orchestrator.privacy.rules.planned_sweep import PlannedSweep
 from orchestrator.privacy.rules.renyi_filter import RenyiFilter
 from orchestrator.privacy.rules.repetitions import Repetitions
 from search_spaces.config import MenuEntry, SearchConfig

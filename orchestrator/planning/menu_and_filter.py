@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.config.models import SweepConfig
 from orchestrator.planning.cost_rules import planned_sweep, with_menu_entry
 from orchestrator.planning.plan import Plan
-from orchestrator.privacy.rules.caps import PlannedSweep
+from orchestrator.privacy.rules.comparison import MOST
+from orchestrator.privacy.rules.fitting import largest_count
 from orchestrator.privacy.rules.menu import Menu
+from orchestrator.privacy.rules.planned_sweep import PlannedSweep
 from orchestrator.privacy.rules.renyi_filter import UNITS, RenyiFilter, best_order
 
-MOST_TRIALS = 10_000
+MOST_TRIALS = MOST["num_trials"]
 _SIGMA, _BATCH = "privacy.noise_multiplier", "privacy.expected_batch_size"
 
 
@@ -87,18 +89,10 @@ def menu_outlook(plan: Plan, rule: Menu, limit: float | None) -> MenuOutlook:
         return rule.with_trials(num_trials).epsilon(privacy.delta, privacy.adjacency)
 
     totals = tuple((number, total(number)) for number in trial_numbers(rule.num_trials))
-    fitting = None if limit is None else _largest(lambda number: total(number) <= limit, totals, limit)
+    fitting = None
+    if limit is not None:
+        fitting = largest_count(rule.with_trials, MOST_TRIALS, limit, privacy.delta, privacy.adjacency) or None
     return MenuOutlook(entries, totals, fitting)
-
-
-def _largest(fits: Callable[[int], bool], known: Sequence[tuple[int, float]], limit: float) -> int | None:
-    """Return the largest number of trials that fits, from totals that are known; None if not even one does."""
-    low = max((number for number, total in known if total <= limit), default=0)
-    high = min((number for number, total in known if total > limit), default=MOST_TRIALS + 1)
-    while high - low > 1:
-        middle = min(2 * low, (low + high) // 2) if low else (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return low or None
 
 
 def filter_outlook(plan: Plan, rule: RenyiFilter, limit: float | None) -> FilterOutlook:

@@ -7,7 +7,7 @@ is calibrated so that the rule's certified epsilon fits it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,14 +16,14 @@ from orchestrator.config.models import LedgeredConfig, SweepConfig
 from orchestrator.planning.cost_rules import cost_rule, one_trial, planned_sweep, with_menu_entry
 from orchestrator.planning.work_estimate import Estimate, estimate
 from orchestrator.privacy.accountant.accountant import Certificate
-from orchestrator.privacy.accountant.calibration import calibrate_noise_multiplier, smallest_that_fits
 from orchestrator.privacy.display import round_up
 from orchestrator.privacy.errors import BudgetExceeded
 from orchestrator.privacy.rules.base import CostRule
 from orchestrator.privacy.rules.best_of import BestOf
-from orchestrator.privacy.rules.caps import PlannedSweep, SweepCaps
-from orchestrator.privacy.rules.fitting import require_fits
+from orchestrator.privacy.rules.caps import SweepCaps
+from orchestrator.privacy.rules.fitting import calibrate, largest_count, require_fits
 from orchestrator.privacy.rules.menu import Menu
+from orchestrator.privacy.rules.planned_sweep import PlannedSweep
 from search_spaces.config import MENU, MenuEntry
 from search_spaces.space import apply
 from trainers.config import RunConfig
@@ -165,11 +165,8 @@ def _require_room(rule: Menu | BestOf, config: RunConfig) -> Certificate:
     if total.epsilon <= limit:
         return total
     assert isinstance(config, SweepConfig)
-    low, high = 0, config.search.num_trials  # low fits, high does not
-    while high - low > 1:
-        middle = (low + high) // 2
-        fits = rule.with_trials(middle).epsilon(privacy.delta, privacy.adjacency) <= limit
-        low, high = (middle, high) if fits else (low, middle)
+    most = config.search.num_trials - 1
+    low = largest_count(rule.with_trials, most, limit, privacy.delta, privacy.adjacency)
     fitting = f"search.num_trials {low} would fit" if low else "not even one trial would fit"
     raise BudgetExceeded(
         f"search.num_trials {config.search.num_trials} costs ε = {round_up(total.epsilon, 3):g} at δ = "
@@ -183,30 +180,11 @@ def _require_room(rule: Menu | BestOf, config: RunConfig) -> Certificate:
 def _of_one_trial(config: RunConfig, epsilon: float) -> float:
     """Return σ with which one trial, its spare steps and scores included, costs epsilon by itself."""
     privacy = config.privacy
-    return calibrate_noise_multiplier(
-        lambda sigma: one_trial(config, sigma).sides(), epsilon, privacy.delta, privacy.adjacency
-    )
+    return calibrate(lambda sigma: one_trial(config, sigma), epsilon, privacy.delta, privacy.adjacency)
 
 
 def _calibrated(config: RunConfig) -> float:
     """Return the smallest σ with which the rule of a configuration fits privacy.epsilon."""
     privacy = config.privacy
     assert privacy.epsilon is not None  # RunConfig requires epsilon or σ
-
-    def cost(sigma: float) -> float:
-        return cost_rule(config, {None: sigma}).epsilon(privacy.delta, privacy.adjacency)
-
-    if isinstance(config, SweepConfig) and config.search.release == "best":
-        return smallest_that_fits(cost, _bound_of_best(config), privacy.epsilon, privacy.delta)
-    return calibrate_noise_multiplier(
-        lambda sigma: planned_sweep(config, sigma).caps().sides(), privacy.epsilon, privacy.delta, privacy.adjacency
-    )
-
-
-def _bound_of_best(config: RunConfig) -> Callable[[float], float]:
-    def bound(sigma: float) -> float:
-        rule = cost_rule(config, {None: sigma / 2 if config.privacy.adjacency == "replace-one" else sigma})
-        assert isinstance(rule, BestOf)
-        return rule.bound(config.privacy.delta)
-
-    return bound
+    return calibrate(lambda sigma: cost_rule(config, {None: sigma}), privacy.epsilon, privacy.delta, privacy.adjacency)

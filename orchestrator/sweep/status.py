@@ -6,19 +6,17 @@ are, how far they are and how long they take would each say something of the sec
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Literal
 
 from orchestrator.budget.accounted_run import RUN_HOLDER, holder_of
+from orchestrator.budget.verification import NOT_PRIVATE_RULE
 from orchestrator.budget.view import Left, left_of
 from orchestrator.config.models import SweepConfig
 from orchestrator.privacy.accountant.adjacency import Adjacency
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.ledger.terms import Terms
-from orchestrator.privacy.rules.caps import EVALUATION, TRAIN_STEP, SweepCaps
 from orchestrator.privacy.rules.registry import rule_from_json
 from orchestrator.storage.existing import Existing, RunState
 from orchestrator.storage.paths import Storage
@@ -164,17 +162,8 @@ def _spending(existing: Existing) -> Spending | None:
 
 
 def _epsilon_of(terms: Terms, tokens: Mapping[str, tuple[int, int]], adjacency: Adjacency) -> float | None:
-    """Return ε of the tokens drawn so far, where they are of caps of one law each and none was taken over."""
-    if terms.cost.rule.get("rule") != "caps" or terms.reused:
+    """Return ε of the tokens drawn so far, where they have one and none was taken over."""
+    if terms.cost.rule.get("rule") == NOT_PRIVATE_RULE or terms.reused:
         return None
-    drawn = {kind: tokens.get(kind, (0, 0))[0] for kind in (TRAIN_STEP, EVALUATION)}
-    return _certified(json.dumps(terms.cost.rule), drawn[TRAIN_STEP], drawn[EVALUATION], terms.cost.delta, adjacency)
-
-
-@lru_cache(maxsize=64)
-def _certified(rule: str, steps: int, scores: int, delta: float, adjacency: Adjacency) -> float:
-    caps = rule_from_json(json.loads(rule))
-    assert isinstance(caps, SweepCaps)
-    declared = {TRAIN_STEP: caps.train_step.num_steps, EVALUATION: caps.evaluation.count if caps.evaluation else 0}
-    drawn = caps.without({TRAIN_STEP: declared[TRAIN_STEP] - steps, EVALUATION: declared[EVALUATION] - scores})
-    return 0.0 if drawn is None else drawn.epsilon(delta, adjacency)
+    drawn = {kind: number for kind, (number, _) in tokens.items()}
+    return rule_from_json(terms.cost.rule).epsilon_of_drawn(drawn, terms.cost.delta, adjacency)

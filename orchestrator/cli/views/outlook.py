@@ -11,22 +11,11 @@ from orchestrator.budget.view import Left
 from orchestrator.cli.views.budget import rounded_down
 from orchestrator.cli.views.tables import epsilon_text, facts_table
 from orchestrator.planning.alternatives import Outlook
-from orchestrator.planning.menu_and_filter import MOST_TRIALS, FilterOutlook, MenuOutlook
+from orchestrator.planning.menu_and_filter import FilterOutlook, MenuOutlook
 from orchestrator.planning.plan import Plan
-from orchestrator.privacy.rules.comparison import RuleCost, RuleName
+from orchestrator.privacy.rules.comparison import COMPARED, MOST, RuleCost
 
-NOTES: dict[RuleName, str] = {
-    "caps": "all is published",
-    "disjoint": "scores: other rows",
-    "menu": "whole trials count",
-    "filter": "σ, q, T are free",
-    "best, geometric": "only the winner",
-    "best, logarithmic": "often few trials",
-    "best, poisson": "maybe no trial",
-    "public tuning": "one private run",
-}
 _SCORES = "evaluations_per_trial"
-_MOST = {"num_trials": MOST_TRIALS, "steps_per_trial": 10**7, _SCORES: 10**6}
 
 
 def outlook_summary(outlook: Outlook, plan: Plan) -> RenderableType:
@@ -46,7 +35,7 @@ def outlook_summary(outlook: Outlook, plan: Plan) -> RenderableType:
 def rules_table(outlook: Outlook, plan: Plan) -> Table:
     """Return one row a rule: its ε, and what fits the limit; the rule that counts the plan is marked."""
     scored = plan.caps is not None and plan.caps.evaluations_per_trial > 0
-    counted = [name for name in _MOST if scored or name != _SCORES] if outlook.limit is not None else []
+    counted = [name for name in MOST if scored or name != _SCORES] if outlook.limit is not None else []
     titles = {"num_trials": "trials", "steps_per_trial": "steps", _SCORES: "scores"}
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("rule", no_wrap=True)
@@ -58,7 +47,9 @@ def rules_table(outlook: Outlook, plan: Plan) -> Table:
         chosen = row.rule == outlook.chosen
         counts = [_count(row, name) for name in counted]
         epsilon = "–" if row.epsilon is None else epsilon_text(row.epsilon)
-        table.add_row(f"{'→' if chosen else ' '} {row.rule}", epsilon, *counts, NOTES[row.rule], style=_style(chosen))
+        table.add_row(
+            f"{'→' if chosen else ' '} {row.rule}", epsilon, *counts, COMPARED[row.rule].label, style=_style(chosen)
+        )
     return table
 
 
@@ -94,9 +85,9 @@ def _style(chosen: bool) -> str:
 def _count(row: RuleCost, name: str) -> str:
     count: int | None = getattr(row, name)
     if count is None:
-        free = row.rule == "public tuning" and name != "steps_per_trial"
+        free = name not in COMPARED[row.rule].counted
         return "–" if row.epsilon is None or free else "none"
-    return f"{count:,}" + ("+" if count >= _MOST[name] else "")
+    return f"{count:,}" + ("+" if count >= MOST[name] else "")
 
 
 def _menu_parts(menu: MenuOutlook, plan: Plan, limit: float | None) -> list[RenderableType]:

@@ -10,8 +10,8 @@ from rich.text import Text
 from orchestrator.cli.views.tables import duration, epsilon_text, facts_table, score_text, short, trials_table
 from orchestrator.config.models import SweepConfig
 from orchestrator.planning.plan import Plan
-from orchestrator.privacy.rules.caps import PlannedSweep
 from orchestrator.privacy.rules.menu import Menu
+from orchestrator.privacy.rules.planned_sweep import PlannedSweep
 from orchestrator.privacy.rules.renyi_filter import RenyiFilter
 from orchestrator.storage.results import RunResult, SweepResult
 from trainers.config import Metric, RunConfig

@@ -5,31 +5,30 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
-
-from pydantic import BaseModel, ConfigDict
+from typing import Any, Self
 
 from orchestrator.privacy.accountant.accountant import Certificate
 from orchestrator.privacy.accountant.adjacency import Adjacency
-from orchestrator.privacy.ledger.ledger import Cap
+from orchestrator.privacy.ledger.terms import Cap
+from orchestrator.privacy.rules.laws import EvaluationCap, Frozen, StepCap
 
-
-class Frozen(BaseModel):
-    """A declaration: it cannot be changed after the fact, and what it does not know it refuses."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+ALL_RELEASED = "every trial: its weights, hyperparameters, scores, number of steps, and the log of noisy values"
 
 
 class CostRule(Frozen, ABC):
     """What a search may release about its data set, fixed before it starts, and the ε of that.
 
     The ε is that of the declaration, spent or not: how much a search really draws depends on private results, and an ε
-    computed from that is wrong.
+    computed from that is wrong. A rule also says what may be shown: the statement, the ledger and the terminal ask it.
     """
 
     @abstractmethod
     def certificate(self, delta: float, adjacency: Adjacency = "add-or-remove-one") -> Certificate:
         """Return the ε to report at `delta` (0: pure ε) and what vouches for it."""
+
+    @abstractmethod
+    def bound(self, delta: float) -> float:
+        """Return an upper bound on the ε under add-or-remove-one, in milliseconds: where searches start from."""
 
     @abstractmethod
     def renyi(self, order: float, adjacency: Adjacency = "add-or-remove-one") -> float:
@@ -44,9 +43,42 @@ class CostRule(Frozen, ABC):
     def tokens(self) -> dict[str, Cap]:
         """Return what to reserve in the ledger: by kind of release, its law and how many in all."""
 
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """The rule's name for people."""
+
     @abstractmethod
     def describe(self) -> str:
         """Return one sentence on what may be released and why the ε holds, for the privacy statement."""
+
+    @property
+    @abstractmethod
+    def step_kinds(self) -> tuple[StepCap, ...]:
+        """The kinds of training steps that trials may take; empty where each trial declares its own."""
+
+    @property
+    @abstractmethod
+    def score_kinds(self) -> tuple[EvaluationCap, ...]:
+        """The kinds of noisy scores that trials may take; empty where there are none or each trial declares its own."""
+
+    @property
+    def released(self) -> str:
+        """What leaves the operator, in words."""
+        return ALL_RELEASED
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether the number of trials, and so of drawn tokens, must stay with the operator."""
+        return False
+
+    def draw_secret(self) -> dict[str, Any] | None:
+        """Return what is drawn at random before the search and kept secret with its reservation; None: nothing."""
+        return None
+
+    def shown_caps(self) -> dict[str, int]:
+        """Return the caps by kind that a statement may show."""
+        return {kind: cap.count for kind, cap in self.tokens().items()}
 
     def per_holder(self) -> dict[str, int]:
         """Return, by kind, the most tokens that one trial may draw; a kind that is missing has no such limit."""
@@ -55,6 +87,29 @@ class CostRule(Frozen, ABC):
     @property
     def max_holders(self) -> int | None:
         """The most trials that may draw; None where only the caps count."""
+        return None
+
+    @property
+    def reuses_tokens(self) -> bool:
+        """Whether undrawn tokens of the same laws, charged to closed reservations, may be taken over (`without`)."""
+        return False
+
+    def without(self, reused: Mapping[str, int]) -> Self | None:
+        """Return this rule less tokens, by kind, that were charged before; None if nothing is left to charge.
+
+        Raises:
+            ValueError: this rule does not charge token by token, and tokens would be taken over.
+        """
+        if reused:
+            raise ValueError(f"The rule {self.title!r} charges more than single tokens: it can take over none.")
+        return self
+
+    def on_scored_rows(self) -> Self | None:
+        """Return what is charged to rows that trials are scored on and not trained on; None: nothing."""
+        return self
+
+    def epsilon_of_drawn(self, drawn: Mapping[str, int], delta: float, adjacency: Adjacency) -> float | None:
+        """Return the ε of so many tokens by kind, for information; None where drawn tokens have no ε of their own."""
         return None
 
     def epsilon(self, delta: float, adjacency: Adjacency = "add-or-remove-one") -> float:
@@ -66,7 +121,7 @@ class CostRule(Frozen, ABC):
         return self.certificate(delta, adjacency).epsilon
 
     def to_json(self) -> dict[str, Any]:
-        """Return this rule as JSON values, from which `rules.rule_from_json` makes it again."""
+        """Return this rule as JSON values, from which `registry.rule_from_json` makes it again."""
         return self.model_dump(mode="json")
 
 

@@ -1,4 +1,4 @@
-"""Rule 4: only the best of a random number of independent candidates leaves (`release: best`).
+"""Best of: only the best of a random number of independent candidates leaves (`release: best`).
 
 The base run Q draws a candidate's hyperparameters from a fixed law, trains and scores it. K, the number of runs, is
 random and secret; the output is the best run alone. With f(x) = E[x^K] and q_y = P_Q(worse than or as good as y), ties
@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
@@ -33,11 +33,17 @@ from orchestrator.privacy.accountant.accountant import Certificate, check_delta
 from orchestrator.privacy.accountant.adjacency import Adjacency
 from orchestrator.privacy.accountant.distribution import discretisation, loss_distribution
 from orchestrator.privacy.accountant.profile import Floats
-from orchestrator.privacy.ledger.ledger import Cap
+from orchestrator.privacy.ledger.terms import Cap
 from orchestrator.privacy.rules.base import CostRule, check_order, times
 from orchestrator.privacy.rules.caps import SweepCaps
+from orchestrator.privacy.rules.laws import EvaluationCap, StepCap
 from orchestrator.privacy.rules.repetitions import Repetitions
 
+SECRET_NUM_TRIALS = "num_trials"  # under this name the number that was drawn is kept
+RELEASED = (
+    "the best trial alone: its weights, hyperparameters, score and log of noisy values. Not the number of trials, nor "
+    "anything of the others, nor how long the search took: these stay with the operator"
+)
 _LARGEST_BASE = 300.0  # ε of the base run beyond which e^ε leaves room for nothing
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
@@ -59,6 +65,39 @@ class BestOf(CostRule):
     rule: Literal["best"] = "best"
     trial: SweepCaps
     number: Repetitions
+
+    @property
+    def title(self) -> str:
+        """The rule's name, with the law of K."""
+        return f"best, {self.number.law}"
+
+    @property
+    def step_kinds(self) -> tuple[StepCap, ...]:
+        """The steps of a candidate."""
+        return self.trial.step_kinds
+
+    @property
+    def score_kinds(self) -> tuple[EvaluationCap, ...]:
+        """The scores of a candidate."""
+        return self.trial.score_kinds
+
+    @property
+    def released(self) -> str:
+        """The winner, and nothing of the others."""
+        return RELEASED
+
+    @property
+    def is_secret(self) -> bool:
+        """True: K is secret."""
+        return True
+
+    def draw_secret(self) -> dict[str, Any]:
+        """Draw K, once for all that is ever released of this search."""
+        return {SECRET_NUM_TRIALS: self.number.draw_number()}
+
+    def shown_caps(self) -> dict[str, int]:
+        """Return the caps of one trial: those of all would tell how many there may be."""
+        return self.per_holder()
 
     def certificate(self, delta: float, adjacency: Adjacency = "add-or-remove-one") -> Certificate:
         """Return the smaller of the two theorems' ε; at δ = 0 the pure one.
@@ -89,7 +128,7 @@ class BestOf(CostRule):
         return min(float(value) for known, value in zip(orders, curve, strict=True) if known >= order)  # it rises
 
     def bound(self, delta: float) -> float:
-        """Return an upper bound on ε under add-or-remove-one without a privacy loss distribution, in milliseconds."""
+        """Return an upper bound on the ε by few Rényi orders, without a privacy loss distribution."""
         if delta == 0:
             return self.certificate(delta).epsilon
         return bounds.from_renyi(bounds.FEW_ORDERS, self._renyi_curve(bounds.FEW_ORDERS), delta)

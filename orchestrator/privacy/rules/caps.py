@@ -1,29 +1,27 @@
-"""What a whole sweep costs when everything it does may be published (`release: all`).
+"""Caps (`release: all`): a fixed number of steps of one (σ, q), and of scores of one σ, shared by all trials.
 
-Before the sweep, the kinds of release are fixed and a cap is set on each: so many training steps of one (σ, q), so many
-noisy evaluations of one σ. Every release draws a token, and an empty cap refuses (ledger.py). The reported ε is that of
-the caps, spent or not: however the tokens are spread over trials, adaptively, concurrently, with early stops and
-restarts, the transcript is post-processing of the composition of the caps. It is never the ε of what was really drawn,
-because the number drawn depends on private results.
+Before the sweep, a cap is set on each kind of release. Every release draws a token from the ledger, and an empty cap
+refuses. The reported ε is that of the caps, spent or not: however the tokens are spread over trials, adaptively,
+concurrently, with early stops and restarts, the transcript is post-processing of the composition of the caps. It is
+never the ε of what was really drawn, because the number drawn depends on private results.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Literal
 
 import dp_accounting as dp
-from pydantic import Field, model_validator
 
 from orchestrator.privacy.accountant import accountant
 from orchestrator.privacy.accountant.accountant import Certificate
 from orchestrator.privacy.accountant.adjacency import Adjacency
-from orchestrator.privacy.accountant.bounds import renyi
+from orchestrator.privacy.accountant.bounds import pure_epsilon, quick_epsilon, renyi
 from orchestrator.privacy.accountant.events import Releases, read
-from orchestrator.privacy.ledger.ledger import Cap
-from orchestrator.privacy.rules.base import CostRule, Frozen, check_order
-from orchestrator.privacy.rules.laws import EvaluationCap, Positive, ScoreKind, StepCap, StepNoise
+from orchestrator.privacy.ledger.terms import Cap
+from orchestrator.privacy.rules.base import CostRule, check_order
+from orchestrator.privacy.rules.laws import EvaluationCap, StepCap
 
 TRAIN_STEP = "train_step"
 EVALUATION = "evaluation"
@@ -31,7 +29,7 @@ CAP_NOTE = "The reported ε is that of the declared caps, every token counted as
 
 
 class SweepCaps(CostRule):
-    """Rule 1: everything that a sweep may release about its data set, and rule 5 for disjoint records.
+    """Everything that a sweep may release about its data set, over one set of records or over two disjoint ones.
 
     Args:
         train_step: the cap on training steps.
@@ -57,16 +55,27 @@ class SweepCaps(CostRule):
     disjoint: bool = False
     units: str | None = None
 
+    @property
+    def title(self) -> str:
+        """The rule's name; disjoint records have one of their own."""
+        return "disjoint" if self.disjoint else "caps"
+
+    @property
+    def step_kinds(self) -> tuple[StepCap, ...]:
+        """The one kind of steps."""
+        return (self.train_step,)
+
+    @property
+    def score_kinds(self) -> tuple[EvaluationCap, ...]:
+        """The one kind of scores, if there are any."""
+        return () if self.evaluation is None else (self.evaluation,)
+
     def event(self) -> dp.DpEvent:
         """Return the composition of all tokens of all caps: with disjoint records, more than any record sees."""
         return dp.ComposedDpEvent(self._parts())
 
-    def sides(self) -> tuple[dp.DpEvent, ...]:
-        """Return what one record may see: the one composition of all tokens, or with disjoint records one of two."""
-        return tuple(self._parts()) if self.disjoint else (self.event(),)
-
     def releases(self, adjacency: Adjacency) -> tuple[Releases, ...]:
-        """Return the sides as releases.
+        """Return what one record may see: the one composition of all tokens, or with disjoint records one of two.
 
         Raises:
             ValueError: for disjoint records under replace-one.
@@ -76,7 +85,7 @@ class SweepCaps(CostRule):
                 "Disjoint records are proven for add-or-remove-one only: a record may be replaced by one of the other "
                 "side. Take add-or-remove-one, or disjoint=False."
             )
-        return tuple(read(side) for side in self.sides())
+        return tuple(read(side) for side in (self._parts() if self.disjoint else [self.event()]))
 
     def tokens(self) -> dict[str, Cap]:
         """Return what to reserve in the ledger before the sweep: one cap for each kind of release.
@@ -94,12 +103,22 @@ class SweepCaps(CostRule):
         """Return the ε of the caps and what vouches for it; see `accountant.certificate`."""
         return accountant.largest(accountant.certify(side, delta, adjacency) for side in self.releases(adjacency))
 
+    def bound(self, delta: float) -> float:
+        """Return an upper bound on the ε by pure ε and few Rényi orders."""
+        sides = self.releases("add-or-remove-one")
+        return max(pure_epsilon(side) if delta == 0 else quick_epsilon(side, delta) for side in sides)
+
     def renyi(self, order: float, adjacency: Adjacency = "add-or-remove-one") -> float:
         """Return the Rényi ε of the caps at one order; inf under replace-one, where none is proven."""
         check_order(order)
         if adjacency != "add-or-remove-one":
             return math.inf
         return max(float(renyi(side, [order])[0]) for side in self.releases(adjacency))
+
+    @property
+    def reuses_tokens(self) -> bool:
+        """True where every token is composed on its own: not with disjoint records, of which only one side counts."""
+        return not self.disjoint
 
     def without(self, reused: Mapping[str, int]) -> SweepCaps | None:
         """Return these caps less tokens that were charged before; None if nothing is left to charge.
@@ -113,6 +132,16 @@ class SweepCaps(CostRule):
         evaluation = self.evaluation.model_copy(update={"count": scores}) if self.evaluation and scores else None
         step = self.train_step.model_copy(update={"num_steps": max(steps, 1)})
         return self.model_copy(update={"train_step": step, "evaluation": evaluation})
+
+    def on_scored_rows(self) -> SweepCaps | None:
+        """Return the scores alone: what steps see, they do not show of rows that only scores look at."""
+        return self.without({TRAIN_STEP: self.train_step.num_steps})
+
+    def epsilon_of_drawn(self, drawn: Mapping[str, int], delta: float, adjacency: Adjacency) -> float:
+        """Return the ε of the tokens drawn so far; 0 for none."""
+        left = {kind: cap.count - drawn.get(kind, 0) for kind, cap in self.tokens().items()}
+        rest = self.without(left)
+        return 0.0 if rest is None else rest.epsilon(delta, adjacency)
 
     def describe(self) -> str:
         """Return one sentence for the statement."""
@@ -128,65 +157,3 @@ class SweepCaps(CostRule):
         if self.evaluation is not None:
             parts.append(dp.SelfComposedDpEvent(self.evaluation.event(), self.evaluation.count))
         return parts
-
-
-class PlannedSweep(Frozen):
-    """A sweep as people plan it: trials of so many steps each, and spare tokens for retries and restarts."""
-
-    num_trials: Annotated[int, Field(ge=1)]
-    steps_per_trial: Annotated[int, Field(ge=1)]
-    sampling_prob: Annotated[float, Field(gt=0, le=1)]
-    noise_multiplier: Positive
-    spare_steps: Annotated[int, Field(ge=0)] = 0
-    evaluations_per_trial: Annotated[int, Field(ge=0)] = 0
-    evaluation_noise_multiplier: Positive | None = None
-    spare_evaluations: Annotated[int, Field(ge=0)] = 0
-    noise: StepNoise = "gaussian"
-    num_coordinates: Annotated[int, Field(ge=1)] = 1
-    evaluation_metric: ScoreKind = "count"
-    evaluation_coordinates: Annotated[int, Field(ge=1)] = 1
-    disjoint: bool = False
-    units: str | None = None
-
-    @model_validator(mode="after")
-    def _evaluations_are_noisy(self) -> Self:
-        if (self.evaluations_per_trial or self.spare_evaluations) and self.evaluation_noise_multiplier is None:
-            raise ValueError(
-                "Private evaluations are planned: set evaluation_noise_multiplier, or evaluate on public rows."
-            )
-        return self
-
-    def caps(self) -> SweepCaps:
-        """Return the caps that hold all trials and the spare."""
-        return self._caps(
-            self.num_trials * self.steps_per_trial + self.spare_steps,
-            self.num_trials * self.evaluations_per_trial + self.spare_evaluations,
-        )
-
-    def trial_caps(self) -> SweepCaps:
-        """Return what one trial uses by itself: for a trial's own ε, which is no substitute for the sweep's."""
-        return self._caps(self.steps_per_trial, self.evaluations_per_trial)
-
-    def changed(self, **fields: object) -> PlannedSweep:
-        """Return this plan with some fields replaced, checked anew."""
-        return PlannedSweep.model_validate(self.model_dump() | fields)
-
-    def _caps(self, num_steps: int, num_evaluations: int) -> SweepCaps:
-        steps = StepCap(
-            sampling_prob=self.sampling_prob,
-            noise_multiplier=self.noise_multiplier,
-            num_steps=num_steps,
-            noise=self.noise,
-            num_coordinates=self.num_coordinates,
-        )
-        if num_evaluations == 0:
-            return SweepCaps(train_step=steps, units=self.units)
-        assert self.evaluation_noise_multiplier is not None
-        evaluations = EvaluationCap(
-            noise_multiplier=self.evaluation_noise_multiplier,
-            count=num_evaluations,
-            metric=self.evaluation_metric,
-            noise=self.noise,
-            num_coordinates=self.evaluation_coordinates,
-        )
-        return SweepCaps(train_step=steps, evaluation=evaluations, disjoint=self.disjoint, units=self.units)

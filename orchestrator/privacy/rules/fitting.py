@@ -1,29 +1,27 @@
-"""Does a planned sweep fit its budget, and if not, which plans near it would?
+"""What fits a budget: the smallest noise, or the largest count, with which a rule costs at most ε.
 
-A refusal that only says "too much" sends people guessing with private data on the table. This one does the arithmetic
-for them: fewer trials, shorter trials, or more noise, each certified by the accountant before it is suggested.
+A privacy loss distribution takes up to seconds. So every search starts from the rule's bound, which takes milliseconds,
+and certifies only near the answer. A refusal names the plans near by that fit: whoever must guess would guess with
+private data on the table.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-
-import dp_accounting as dp
-from pydantic import BaseModel, ConfigDict
+from typing import NamedTuple
 
 from orchestrator.privacy.accountant.accountant import Certificate
 from orchestrator.privacy.accountant.adjacency import Adjacency
-from orchestrator.privacy.accountant.bounds import pure_epsilon, quick_epsilon
-from orchestrator.privacy.accountant.calibration import calibrate_noise_multiplier
+from orchestrator.privacy.accountant.calibration import smallest_that_fits
 from orchestrator.privacy.display import round_up
 from orchestrator.privacy.errors import BudgetExceeded
-from orchestrator.privacy.rules.caps import PlannedSweep, SweepCaps
+from orchestrator.privacy.rules.base import CostRule
+from orchestrator.privacy.rules.planned_sweep import PlannedSweep
 
 
-class FittingPlans(BaseModel):
+class FittingPlans(NamedTuple):
     """The nearest plans within a budget, each changing one thing; None where no such plan exists."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     num_trials: int | None
     steps_per_trial: int | None
@@ -41,11 +39,10 @@ def require_fits(
     found = plan.caps().certificate(delta, adjacency)
     if found.epsilon <= epsilon:
         return found
-    fitting = fitting_plans(plan, epsilon, delta, adjacency)
     message = (
         f"{_trials(plan.num_trials, plan.steps_per_trial)} at noise multiplier {plan.noise_multiplier:g}"
         f"{_extras(plan)} cost ε = {round_up(found.epsilon, 3):g} at δ = {delta:g}, over the budget of {epsilon:g}. "
-        f"{_advice(plan, fitting)}"
+        f"{_advice(plan, fitting_plans(plan, epsilon, delta, adjacency))}"
     )
     raise BudgetExceeded(message, spent=0.0, asked=found.epsilon, left=epsilon)
 
@@ -60,50 +57,90 @@ def fitting_plans(
     """
 
     def largest(field: str, asked: int) -> int | None:
-        def fits(value: int, certified: bool) -> bool:
-            caps = plan.changed(**{field: value}).caps()
-            if certified:
-                return caps.epsilon(delta, adjacency) <= epsilon
-            return adjacency == "add-or-remove-one" and quick_cost(caps, delta) <= epsilon
-
-        sure = _largest(lambda n: fits(n, certified=False), 0, asked + 1)
-        found = _largest(lambda n: fits(n, certified=True), sure, asked + 1)
-        return found or None
-
-    def sides(noise_multiplier: float) -> tuple[dp.DpEvent, ...]:
-        return plan.changed(noise_multiplier=noise_multiplier).caps().sides()
+        return largest_count(lambda n: plan.changed(**{field: n}).caps(), asked, epsilon, delta, adjacency) or None
 
     try:
-        noise_multiplier = round_up(calibrate_noise_multiplier(sides, epsilon, delta, adjacency), 3)
+        sigma = calibrate(lambda sigma: plan.changed(noise_multiplier=sigma).caps(), epsilon, delta, adjacency)
     except BudgetExceeded:
-        noise_multiplier = None
+        sigma = None
     return FittingPlans(
         num_trials=largest("num_trials", plan.num_trials),
         steps_per_trial=largest("steps_per_trial", plan.steps_per_trial),
-        noise_multiplier=noise_multiplier,
+        noise_multiplier=None if sigma is None else round_up(sigma, 3),
     )
 
 
-def quick_cost(caps: SweepCaps, delta: float) -> float:
-    """Return an upper bound on the ε of caps under add-or-remove-one, in milliseconds."""
-    sides = caps.releases("add-or-remove-one")
-    return max(pure_epsilon(side) if delta == 0 else quick_epsilon(side, delta) for side in sides)
+def calibrate(make: Callable[[float], CostRule], epsilon: float, delta: float, adjacency: Adjacency) -> float:
+    """Return the smallest noise multiplier in [0.01, 1e6] with which a rule costs at most `epsilon`, to 0.1 %.
 
+    Args:
+        make: from a noise multiplier to the rule; its ε must fall as the noise grows.
+        epsilon: the budget, finite and above 0.
+        delta: the budget's δ.
+        adjacency: which pairs of data sets must be indistinguishable.
 
-def _largest(fits: Callable[[int], bool], low: int, high: int) -> int:
-    """Return the largest n in [low, high) that fits, given that `low` does (or is 0) and fitting only gets harder.
+    Raises:
+        BudgetExceeded: if no noise multiplier up to 1e6 fits.
 
-    Gallops upwards from `low`, because a bound has already brought it near.
+    Formal guarantees:
+        The rule of the result was certified to cost at most `epsilon`. Under replace-one the search starts from half
+        the noise under add-or-remove-one, because replacing a record moves a sum by at most 2C; nothing rests on that.
     """
-    stride = max(1, low // 16)
-    while low + stride < high:
-        if not fits(low + stride):
-            high = low + stride
-            break
-        low, stride = low + stride, 2 * stride
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
+
+    def bound(noise_multiplier: float) -> float:
+        return make(noise_multiplier / 2 if adjacency == "replace-one" else noise_multiplier).bound(delta)
+
+    return smallest_that_fits(lambda sigma: make(sigma).epsilon(delta, adjacency), bound, epsilon, delta)
+
+
+def largest_count(
+    make: Callable[[int], CostRule],
+    most: int,
+    epsilon: float,
+    delta: float,
+    adjacency: Adjacency,
+    tolerance: float = 0.0,
+) -> int:
+    """Return the largest count in [1, most] with which a rule costs at most `epsilon`; 0 if not even 1 does.
+
+    Args:
+        make: from a count to the rule; its ε must not fall as the count grows.
+        most: the largest count to try.
+        epsilon: the budget.
+        delta: the budget's δ.
+        adjacency: which pairs of data sets must be indistinguishable.
+        tolerance: how far below the largest count the result may be, as a share of it; 0 finds the largest.
+
+    Formal guarantees:
+        The rule of a result above 0 was certified to cost at most `epsilon`.
+    """
+    sure = 0
+    if adjacency == "add-or-remove-one":
+        sure = _climb(lambda count: make(count).bound(delta), 0, most, epsilon, 0.0)
+    return _climb(lambda count: make(count).epsilon(delta, adjacency), sure, most, epsilon, tolerance)
+
+
+def _climb(cost: Callable[[int], float], sure: int, most: int, epsilon: float, tolerance: float) -> int:
+    """Return the largest count that fits, to the tolerance, from one that does (or 0), in a few tries.
+
+    ε grows about as the root of a count: the next try is a little below where the power law through the last two points
+    meets the budget, or a little above the last count that fitted; after six tries, halfway.
+    """
+    low, high, power, tries = sure, most + 1, 0.5, 0
+    low_cost = cost(low) if low else 0.0
+    if low_cost > epsilon:  # a grid may round a hair above what the bound proves
+        low, high, low_cost = 0, low, 0.0
+    while high - low > max(1, tolerance * low):
+        reach = low * min(epsilon / low_cost, 1e20) ** (1 / power) if low_cost > 0 else 1.0
+        guess = max(low + 1, int(reach * (1 - 0.4 * tolerance)), int(low * (1 + 0.8 * tolerance)))
+        guess = (low + high) // 2 if tries > 6 else min(guess, high - 1)
+        tries, found = tries + 1, cost(guess)
+        if found > low_cost > 0:
+            power = min(1.0, max(0.1, math.log(found / low_cost) / math.log(guess / low)))
+        if found <= epsilon:
+            low, low_cost = guess, found
+        else:
+            high = guess
     return low
 
 
@@ -118,7 +155,7 @@ def _extras(plan: PlannedSweep) -> str:
         extras.append(
             f"{caps.evaluation.count} private evaluations at noise multiplier {caps.evaluation.noise_multiplier:g}"
         )
-    return "".join(f" with {extra}" if i == 0 else f" and {extra}" for i, extra in enumerate(extras))
+    return f" with {' and '.join(extras)}" if extras else ""
 
 
 def _advice(plan: PlannedSweep, fitting: FittingPlans) -> str:

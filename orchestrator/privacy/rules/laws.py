@@ -5,14 +5,19 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import dp_accounting as dp
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator.privacy.accountant.events import pure_step
-from orchestrator.privacy.rules.base import Frozen
 
 StepNoise = Literal["gaussian", "laplace"]
 ScoreKind = Literal["count", "confusion_matrix", "clipped_mean_loss"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Frozen(BaseModel):
+    """A declaration: it cannot be changed after the fact, and it refuses what it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class StepCap(Frozen):

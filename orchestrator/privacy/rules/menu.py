@@ -1,4 +1,4 @@
-"""Rule 2: each trial picks its noise, sampling rate and length from a finite menu that was declared before."""
+"""A menu: each trial picks its noise, sampling rate and length from a finite menu that was declared before."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from orchestrator.privacy.accountant.adjacency import Adjacency
 from orchestrator.privacy.accountant.distribution import discretisation, loss_distribution
 from orchestrator.privacy.accountant.events import Releases
 from orchestrator.privacy.accountant.profile import loss_range, of_profiles, profiles
-from orchestrator.privacy.ledger.ledger import Cap
+from orchestrator.privacy.ledger.terms import Cap
 from orchestrator.privacy.rules.base import CostRule, times
 from orchestrator.privacy.rules.caps import SweepCaps
+from orchestrator.privacy.rules.laws import EvaluationCap, StepCap
 
 _GRID = 1e-4
 _MAX_TRIAL_RANGE = 100.0  # a million points for one trial
@@ -51,11 +52,30 @@ class Menu(CostRule):
             raise ValueError("Either all entries of a menu use disjoint records and have scores on them, or none does.")
         return self
 
+    @property
+    def title(self) -> str:
+        """The rule's name."""
+        return "menu"
+
+    @property
+    def step_kinds(self) -> tuple[StepCap, ...]:
+        """The steps of every entry."""
+        return tuple(entry.train_step for entry in self.entries)
+
+    @property
+    def score_kinds(self) -> tuple[EvaluationCap, ...]:
+        """The scores of every entry."""
+        return tuple(kind for entry in self.entries for kind in entry.score_kinds)
+
     def certificate(self, delta: float, adjacency: Adjacency = "add-or-remove-one") -> Certificate:
         """Return the ε of `num_trials` worst trials."""
         accountant.check_delta(delta)
         sides = self._sides(adjacency)
         return accountant.largest(self._side_certificate(side, delta, adjacency) for side in sides)
+
+    def bound(self, delta: float) -> float:
+        """Return an upper bound on the ε by pure ε and few Rényi orders."""
+        return max(self._bound_of_side(side, delta) for side in self._sides("add-or-remove-one"))
 
     def renyi(self, order: float, adjacency: Adjacency = "add-or-remove-one") -> float:
         """Return `num_trials` times the largest Rényi ε of an entry at one order; inf under replace-one."""
@@ -106,6 +126,13 @@ class Menu(CostRule):
         curve = np.max([bounds.renyi(entry, bounds.ALL_ORDERS) for entry in entries], axis=0)
         epsilon = bounds.from_renyi(bounds.ALL_ORDERS, self.num_trials * curve, delta)
         return Certificate(epsilon, "RDP of the worst entry, off the PLD grid", None)
+
+    def _bound_of_side(self, entries: tuple[Releases, ...], delta: float) -> float:
+        pure = self.num_trials * max(bounds.pure_epsilon(entry) for entry in entries)
+        if delta == 0:
+            return pure
+        curve = np.max([bounds.renyi(entry, bounds.FEW_ORDERS) for entry in entries], axis=0)
+        return min(pure, bounds.from_renyi(bounds.FEW_ORDERS, self.num_trials * curve, delta))
 
 
 def kind_of_entry(kind: str, entry: int) -> str:

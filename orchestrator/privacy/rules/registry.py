@@ -1,11 +1,9 @@
-"""The rules of accounting by name: what a ledger stores as JSON becomes a rule again, and its ε is recomputed."""
+"""The rules by name: what a ledger stores as JSON becomes a rule again, and its ε is computed anew."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
-
-from pydantic import Field, TypeAdapter
+from typing import Any
 
 from orchestrator.privacy.rules.base import CostRule
 from orchestrator.privacy.rules.best_of import BestOf
@@ -13,15 +11,25 @@ from orchestrator.privacy.rules.caps import SweepCaps
 from orchestrator.privacy.rules.menu import Menu
 from orchestrator.privacy.rules.renyi_filter import RenyiFilter
 
-Rule = Annotated[SweepCaps | Menu | RenyiFilter | BestOf, Field(discriminator="rule")]
-
-_RULE: TypeAdapter[Rule] = TypeAdapter(Rule)
+RULES: dict[str, type[CostRule]] = {"caps": SweepCaps, "menu": Menu, "filter": RenyiFilter, "best": BestOf}
 
 
 def rule_from_json(mapping: Mapping[str, Any]) -> CostRule:
-    """Return the rule that `to_json` wrote; its field `rule` says which of caps, menu, filter and best it is.
+    """Return the rule that `to_json` wrote; its field `rule` is its name in the table.
 
     Raises:
-        pydantic.ValidationError: a ValueError: the rule is unknown, or a field is missing, unknown or out of range.
+        pydantic.ValidationError: a ValueError: a field is missing, unknown or out of range.
+        ValueError: the rule is unknown.
     """
-    return _RULE.validate_python(dict(mapping))
+    name = mapping.get("rule")
+    if not isinstance(name, str) or name not in RULES:
+        raise ValueError(f"rule must be one of {', '.join(RULES)}; got {name!r}.")
+    return RULES[name].model_validate(dict(mapping))
+
+
+def title_of(mapping: Mapping[str, Any]) -> str:
+    """Return the title of a stored rule, or as it is what the field `rule` holds where that is no rule."""
+    try:
+        return rule_from_json(mapping).title
+    except ValueError:
+        return str(mapping.get("rule", "none stored"))

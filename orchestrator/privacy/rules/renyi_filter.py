@@ -1,4 +1,4 @@
-"""Rule 3: any noise, sampling rate and length in each trial, chosen freely, until a Rényi budget at one order is spent.
+"""A Rényi filter: noise, sampling rate and length chosen freely in each trial, until one Rényi budget is spent.
 
 Adding up Rényi ε at one order that was declared before is valid even where each release's parameters depend on earlier
 results (Feldman & Zrnic (2021), Thm 3.1, arXiv:2008.11193). Nothing of the kind holds for privacy loss distributions:
@@ -20,9 +20,9 @@ from orchestrator.privacy.accountant import accountant, bounds
 from orchestrator.privacy.accountant.accountant import Certificate
 from orchestrator.privacy.accountant.adjacency import Adjacency
 from orchestrator.privacy.accountant.events import read
-from orchestrator.privacy.ledger.ledger import Cap
+from orchestrator.privacy.ledger.terms import Cap
 from orchestrator.privacy.rules.base import CostRule, check_order
-from orchestrator.privacy.rules.caps import EvaluationCap, StepCap
+from orchestrator.privacy.rules.laws import EvaluationCap, StepCap
 
 UNITS = 2**40  # of one Rényi ε: prices and budgets are whole numbers of these, so that sums are exact
 RENYI_UNITS = "renyi_units"
@@ -61,6 +61,21 @@ class RenyiFilter(CostRule):
             )
         return self
 
+    @property
+    def title(self) -> str:
+        """The rule's name."""
+        return "filter"
+
+    @property
+    def step_kinds(self) -> tuple[StepCap, ...]:
+        """None: each trial declares its own."""
+        return ()
+
+    @property
+    def score_kinds(self) -> tuple[EvaluationCap, ...]:
+        """None: each trial declares its own."""
+        return ()
+
     def capacity(self) -> int:
         """Return the budget in units of 2^-40 Rényi ε, rounded down."""
         return math.floor(Fraction(renyi_limit(self.epsilon_limit, self.delta, self.order)) * UNITS) - 1
@@ -85,8 +100,16 @@ class RenyiFilter(CostRule):
         accountant.check_delta(delta)
         if adjacency != "add-or-remove-one":
             raise ValueError("A Rényi filter is proven for add-or-remove-one only: take caps or a menu.")
-        epsilon = bounds.from_renyi([self.order], [self.capacity() / UNITS], delta) if delta else math.inf
+        epsilon = self.converted(self.capacity() / UNITS, delta) if delta else math.inf
         return Certificate(epsilon, f"Rényi filter at order {self.order:g}", None)
+
+    def converted(self, renyi: float, delta: float) -> float:
+        """Return the ε at `delta` (above 0) of what costs so much Rényi ε at the filter's order."""
+        return bounds.from_renyi([self.order], [renyi], delta)
+
+    def bound(self, delta: float) -> float:
+        """Return the ε itself."""
+        return self.certificate(delta).epsilon
 
     def renyi(self, order: float, adjacency: Adjacency = "add-or-remove-one") -> float:
         """Return the budget at the filter's order and every smaller one (Rényi divergences rise with the order)."""

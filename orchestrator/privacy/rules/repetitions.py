@@ -18,7 +18,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from orchestrator.privacy.rules.base import Frozen
+from orchestrator.privacy.rules.laws import Frozen
 
 NumberLaw = Literal["geometric", "logarithmic", "negative-binomial", "poisson"]
 _SHAPES = {"geometric": 1.0, "logarithmic": 0.0}

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.privacy.rules.base import CostRule
-from orchestrator.privacy.rules.best_of import BestOf
-from orchestrator.privacy.rules.caps import EvaluationCap, StepCap, SweepCaps
-from orchestrator.privacy.rules.menu import Menu
+from orchestrator.privacy.rules.laws import EvaluationCap, StepCap
 from orchestrator.privacy.statement.wording import WHAT_IS_CLIPPED, Order
 
 _SCORES = {
@@ -20,28 +18,19 @@ def mechanism_of(rule: CostRule, order: Order, unit: str) -> str:
     clipped, noised = WHAT_IS_CLIPPED[order]
     of_whom = "each example" if unit == "example" else f"each {unit} (the mean of theirs)"
     step = f"each step: {clipped}, clipped to norm C for {of_whom} and summed"
-    kinds = _kinds(rule)
-    if not kinds:
+    steps = list(dict.fromkeys(_noise(kind, "C") for kind in rule.step_kinds))
+    if not steps:
         return f"{step}; noise as each trial declares it on {noised}; each release pays its own price"
-    steps = list(dict.fromkeys(_noise(kind.train_step, "C") for kind in kinds))
     text = f"{step}; {' or '.join(steps)} on {noised}"
-    scores = list(dict.fromkeys(_score(kind.evaluation) for kind in kinds if kind.evaluation is not None))
+    scores = list(dict.fromkeys(_score(kind) for kind in rule.score_kinds))
     return f"{text}; each score on private rows: {' or '.join(scores)}" if scores else text
 
 
 def sampler_of(rule: CostRule, unit: str) -> str:
     """Return how batches are drawn."""
-    rates = list(dict.fromkeys(f"{kind.train_step.sampling_prob:.6g}" for kind in _kinds(rule)))
+    rates = list(dict.fromkeys(f"{kind.sampling_prob:.6g}" for kind in rule.step_kinds))
     rate = f"with probability {' or '.join(rates)}" if rates else "at the rate that its trial declares"
     return f"Poisson: each {unit} joins each batch independently {rate}, by operating-system entropy"
-
-
-def _kinds(rule: CostRule) -> tuple[SweepCaps, ...]:
-    if isinstance(rule, SweepCaps):
-        return (rule,)
-    if isinstance(rule, BestOf):
-        return (rule.trial,)
-    return rule.entries if isinstance(rule, Menu) else ()
 
 
 def _noise(release: StepCap | EvaluationCap, unit: str) -> str:

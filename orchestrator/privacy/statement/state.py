@@ -8,20 +8,11 @@ from importlib.metadata import version
 
 from orchestrator.privacy.accountant.adjacency import Adjacency
 from orchestrator.privacy.ledger.budget import BudgetTerms, Spent
-from orchestrator.privacy.rules.base import CostRule
-from orchestrator.privacy.rules.best_of import BestOf
+from orchestrator.privacy.rules.base import ALL_RELEASED, CostRule
 from orchestrator.privacy.rules.caps import CAP_NOTE
 from orchestrator.privacy.statement.mechanism_wording import mechanism_of, sampler_of
 from orchestrator.privacy.statement.statement import AccountantUsed, BudgetUsed, LossesFrom, PrivacyStatement
 from orchestrator.privacy.statement.wording import NOT_COVERED_WITHOUT_PRIVACY, WHAT_IS_CLIPPED, Order, not_covered
-
-ALL_RELEASED = "every trial: its weights, hyperparameters, scores, number of steps, and the log of noisy values"
-
-
-BEST_RELEASED = (
-    "the best trial alone: its weights, hyperparameters, score and log of noisy values. Not the number of trials, nor "
-    "anything of the others, nor how long the search took: these stay with the operator"
-)
 
 
 def state(
@@ -84,7 +75,7 @@ def state(
     }
     if rule is None:
         return _without_privacy(common, num_steps, order)
-    caps = _caps_of(rule)
+    caps = rule.shown_caps()
     for kind, drawn in (tokens_drawn or {}).items():
         if drawn > caps.get(kind, 0):
             raise ValueError(f"{drawn} {kind!r} tokens were drawn over a cap of {caps.get(kind, 0)}: not this rule's.")
@@ -98,7 +89,7 @@ def state(
         delta_here=delta,
         epsilon_per_trial=epsilon_per_trial if math.isfinite(epsilon_per_trial) else None,
         epsilon_by_other_rules=dict(epsilon_by_other_rules or {}),
-        released=BEST_RELEASED if isinstance(rule, BestOf) else ALL_RELEASED,
+        released=rule.released,
         mechanism=mechanism_of(rule, order, unit),
         sampler=sampler_of(rule, unit),
         caps=caps,
@@ -152,13 +143,6 @@ def _budget_used(budget: BudgetTerms, num_reservations: int) -> BudgetUsed:
         composition=budget.composition,
         num_reservations=num_reservations,
     )
-
-
-def _caps_of(rule: CostRule) -> dict[str, int]:
-    """Return the caps by kind; those of one trial where the number of trials is secret."""
-    if isinstance(rule, BestOf):
-        return rule.per_holder()
-    return {kind: cap.count for kind, cap in rule.tokens().items()}
 
 
 def _warnings(delta: float, total_epsilon: float | None, num_units: int | None) -> list[str]:

@@ -13,7 +13,7 @@ from orchestrator.config.loading import load_run, load_sweep
 from orchestrator.planning.plan import make_plan
 from orchestrator.privacy.errors import BudgetExceeded
 from orchestrator.privacy.ledger.ledger import Ledger
-from orchestrator.privacy.rules.caps import PlannedSweep
+from orchestrator.privacy.rules.planned_sweep import PlannedSweep
 from orchestrator.privacy.rules.renyi_filter import RENYI_UNITS
 from orchestrator.storage.paths import storage_of
 from orchestrator.sweep.driver import run_sweep

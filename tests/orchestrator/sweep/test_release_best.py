@@ -13,7 +13,7 @@ from orchestrator.planning.plan import make_plan
 from orchestrator.privacy.errors import BudgetExceeded
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.rules.best_of import BestOf
-from orchestrator.privacy.rules.caps import PlannedSweep
+from orchestrator.privacy.rules.planned_sweep import PlannedSweep
 from orchestrator.privacy.rules.repetitions import Repetitions
 from orchestrator.storage.paths import Storage, storage_of
 from orchestrator.storage.results import result_json

@@ -17,7 +17,8 @@ from scipy.stats import norm
 from orchestrator.privacy.accountant import accountant
 from orchestrator.privacy.rules import best_of
 from orchestrator.privacy.rules.best_of import BestOf
-from orchestrator.privacy.rules.caps import EvaluationCap, StepCap, SweepCaps
+from orchestrator.privacy.rules.caps import SweepCaps
+from orchestrator.privacy.rules.laws import EvaluationCap, StepCap
 from orchestrator.privacy.rules.repetitions import Repetitions
 
 DELTA = 1e-5

@@ -12,8 +12,10 @@ from pydantic import ValidationError
 from orchestrator.privacy.accountant import accountant
 from orchestrator.privacy.accountant.bounds import from_renyi
 from orchestrator.privacy.accountant.events import Release, read
-from orchestrator.privacy.rules.caps import EVALUATION, TRAIN_STEP, EvaluationCap, PlannedSweep, StepCap, SweepCaps
+from orchestrator.privacy.rules.caps import EVALUATION, TRAIN_STEP, SweepCaps
 from orchestrator.privacy.rules.fitting import fitting_plans
+from orchestrator.privacy.rules.laws import EvaluationCap, StepCap
+from orchestrator.privacy.rules.planned_sweep import PlannedSweep
 
 
 def plan(**changes):
@@ -162,7 +164,7 @@ def test_disjoint_records_cost_the_larger_of_the_two_sides():
     both = plan(evaluations_per_trial=3, evaluation_noise_multiplier=6.0).caps()
     split = both.model_copy(update={"disjoint": True})
     steps = SweepCaps(train_step=both.train_step).epsilon(1e-5)
-    scores = accountant.epsilon(both.sides()[0].events[1], 1e-5)
+    scores = accountant.epsilon(both.event().events[1], 1e-5)
     assert scores > steps  # so that the test would notice if only one side were looked at
     assert split.epsilon(1e-5) == max(steps, scores) < both.epsilon(1e-5) < steps + scores
     assert split.renyi(8.0) < both.renyi(8.0)

@@ -7,9 +7,9 @@ import math
 import pytest
 
 from orchestrator.privacy.rules.best_of import BestOf
-from orchestrator.privacy.rules.caps import PlannedSweep
 from orchestrator.privacy.rules.comparison import RULE_NAMES, compare, cost, curve
 from orchestrator.privacy.rules.menu import Menu
+from orchestrator.privacy.rules.planned_sweep import PlannedSweep
 from orchestrator.privacy.rules.repetitions import Repetitions
 
 DELTA = 1e-5

@@ -8,8 +8,8 @@ import re
 import pytest
 
 from orchestrator.privacy.errors import BudgetExceeded
-from orchestrator.privacy.rules.caps import PlannedSweep
 from orchestrator.privacy.rules.fitting import fitting_plans, require_fits
+from orchestrator.privacy.rules.planned_sweep import PlannedSweep
 
 PLAN = PlannedSweep(
     num_trials=12,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.privacy.accountant.bounds import ALL_ORDERS, from_renyi
-from orchestrator.privacy.rules.caps import EvaluationCap, StepCap, SweepCaps
+from orchestrator.privacy.rules.caps import SweepCaps
+from orchestrator.privacy.rules.laws import EvaluationCap, StepCap
 from orchestrator.privacy.rules.menu import Menu
 
 DELTA = 1e-5

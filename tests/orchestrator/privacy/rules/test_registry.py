@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from orchestrator.privacy.accountant.bounds import from_renyi
 from orchestrator.privacy.rules.best_of import BestOf
-from orchestrator.privacy.rules.caps import EvaluationCap, StepCap, SweepCaps
+from orchestrator.privacy.rules.caps import SweepCaps
+from orchestrator.privacy.rules.laws import EvaluationCap, StepCap
 from orchestrator.privacy.rules.menu import Menu
 from orchestrator.privacy.rules.registry import rule_from_json
 from orchestrator.privacy.rules.renyi_filter import RenyiFilter

@@ -14,7 +14,8 @@ from scipy.stats import norm
 from orchestrator.privacy.accountant.bounds import ALL_ORDERS, from_renyi, renyi
 from orchestrator.privacy.accountant.events import Release, Releases
 from orchestrator.privacy.rules import renyi_filter
-from orchestrator.privacy.rules.caps import EvaluationCap, StepCap, SweepCaps
+from orchestrator.privacy.rules.caps import SweepCaps
+from orchestrator.privacy.rules.laws import EvaluationCap, StepCap
 from orchestrator.privacy.rules.renyi_filter import UNITS, RenyiFilter, best_order, renyi_limit, suggest_order
 
 DELTA = 1e-5

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from orchestrator.privacy.ledger.budget import BudgetTerms, Cost
 from orchestrator.privacy.rules.best_of import BestOf
-from orchestrator.privacy.rules.caps import PlannedSweep
 from orchestrator.privacy.rules.menu import Menu
+from orchestrator.privacy.rules.planned_sweep import PlannedSweep
 from orchestrator.privacy.rules.renyi_filter import RenyiFilter
 from orchestrator.privacy.rules.repetitions import Repetitions
 from orchestrator.privacy.statement.statement import LossesFrom, PrivacyStatement
