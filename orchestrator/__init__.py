@@ -1,22 +1,34 @@
-"""What is run, where, and what it costs: `from orchestrator import Budget, Sweep, plan, train`."""
+"""What is run, where, and what it costs: `from orchestrator import Budget, Sweep, plan, train`.
 
+Each name is loaded when it is first asked for: the ledger and the accountant take seconds, and the privacy core
+(`orchestrator.privacy`) can be imported without anything else of this package.
+"""
+
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.api import Sweep, plan, train
-from orchestrator.config.errors import ConfigError
-from orchestrator.config.models import SweepConfig
-from trainers.errors import DpzoError
-
 if TYPE_CHECKING:
+    from orchestrator.api import Sweep, plan, train
     from orchestrator.budget.budget import Budget
+    from orchestrator.config.errors import ConfigError
+    from orchestrator.config.models import SweepConfig
+    from trainers.errors import DpzoError
 
 __all__ = ["Budget", "ConfigError", "DpzoError", "Sweep", "SweepConfig", "plan", "train"]
 
+_MODULES = {
+    "Budget": "orchestrator.budget.budget",
+    "ConfigError": "orchestrator.config.errors",
+    "DpzoError": "trainers.errors",
+    "Sweep": "orchestrator.api",
+    "SweepConfig": "orchestrator.config.models",
+    "plan": "orchestrator.api",
+    "train": "orchestrator.api",
+}
+
 
 def __getattr__(name: str) -> Any:
-    """Load the ledger and the accountant when a budget is first asked for: they take seconds."""
-    if name == "Budget":
-        from orchestrator.budget.budget import Budget
-
-        return Budget
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """Load a public name."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)

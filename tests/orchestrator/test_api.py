@@ -16,7 +16,10 @@ from trainers.mechanism.release_log import LOG_NAME
 
 
 def test_what_a_program_imports():
-    assert set(orchestrator.__all__) == {"Budget", "ConfigError", "Sweep", "SweepConfig", "plan", "train"}
+    assert set(orchestrator.__all__) == {"Budget", "ConfigError", "DpzoError", "Sweep", "SweepConfig", "plan", "train"}
+    assert all(getattr(orchestrator, name).__name__ == name for name in orchestrator.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'search'"):
+        orchestrator.search  # noqa: B018
 
 
 def test_a_sweep_is_made_from_a_file_a_mapping_or_a_configuration(settings, tmp_path):
