@@ -14,7 +14,7 @@ def model():
 
 
 def test_the_table_of_the_documentation_is_what_the_model_says(model):
-    text = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/cluster.md").read_text(encoding="utf-8")
     (table,) = re.findall(r"<!-- from benchmarks/cluster_model.py -->\n(.*)\n<!-- end -->", text, re.DOTALL)
     assert table.splitlines() == list(model.rows())
 

@@ -1,7 +1,7 @@
 """The mistakes of released codes, put in on purpose: each check passes on the true code and fails on its mistake.
 
-Every check is run twice, on the code as it is and with the mistake patched in (methods.md, "What the released codes get
-wrong"). Statistical checks raise a false alarm less than once in 10^5 runs.
+Every check is run twice, on the code as it is and with the mistake patched in; docs/pitfalls.md tells of each mistake.
+Statistical checks raise a false alarm less than once in 10^5 runs.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def test_the_epsilon_of_a_sweep_is_that_of_all_its_steps_together(sweep):
     rate = ("data.num_examples=10000", "privacy.expected_batch_size=416", "privacy.noise_multiplier=2.767")
     plan = make_plan(sweep(*rate, "search.num_trials=4", "method.num_steps=250"))
     assert plan.caps.caps().train_step.num_steps == 1000
-    assert plan.epsilon == pytest.approx(2.00, abs=5e-3)  # methods.md: q .0416, T 1,000, σ 2.767
+    assert plan.epsilon == pytest.approx(2.00, abs=5e-3)  # at q .0416, T 1,000, σ 2.767
     assert plan.trial_epsilon < 0.6 * plan.epsilon
 
 
@@ -42,7 +42,7 @@ def test_spare_steps_and_private_scores_of_all_trials_are_in_the_caps(sweep):
         "train_step": 100_000,
         "evaluation": 60,
     }
-    assert plan.epsilon == pytest.approx(2.622, abs=1e-3)  # accounting.md, rule 1
+    assert plan.epsilon == pytest.approx(2.622, abs=1e-3)  # 100,000 steps (σ 10, q .016) and 60 scores (σ 20)
 
 
 def test_a_run_is_scored_no_more_often_than_it_steps(sweep):
@@ -134,7 +134,7 @@ def test_the_mechanism_that_a_lane_draws_is_the_planned_one_bit_for_bit(project,
     config = load_sweep(project, overrides)
     caps = planned_sweep(config, noise_multiplier)
     trial = apply(config, sample(config.search.space, random.Random(seed)))
-    mechanism = mechanism_plan(trial, caps.noise_multiplier)  # as lane.py and train.py make it
+    mechanism = mechanism_plan(trial, caps.noise_multiplier)  # as a lane and a single run make it
     assert mechanism.noise_multiplier == caps.noise_multiplier >= noise_multiplier
     assert mechanism.sampling_prob == caps.sampling_prob >= min(1.0, config.sampling_prob)
     assert mechanism.num_steps == caps.steps_per_trial

@@ -191,7 +191,7 @@ def test_scales_are_rounded_to_float32_first():
 
 
 def test_other_devices_use_torch(monkeypatch):
-    """And a GPU without Triton; what a GPU with it uses stands in test_apply_triton.py."""
+    """And a GPU without Triton; what a GPU with it uses stands in test_triton.py."""
     monkeypatch.setattr("trainers.directions.apply.find_spec", lambda name: None)
     choose = _backend.__wrapped__  # not what an earlier call chose
     assert choose("cpu") is apply_cpu

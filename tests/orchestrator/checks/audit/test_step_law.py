@@ -6,7 +6,7 @@ from orchestrator.checks.audit.step_law import NOISE_LAWS, StepLaw
 
 
 def test_the_gaussian_score_is_the_formula():
-    """L = Σ ln(1 − q + q·e^{(2x − 1)/(2σ²)}), accounting.md."""
+    """L = Σ ln(1 − q + q·e^{(2x − 1)/(2σ²)})."""
     x = np.array([-1.0, 0.2, 3.0])
     expected = np.log(1 - 0.25 + 0.25 * np.exp((2 * x - 1) / (2 * 2.0**2))).sum()
     assert StepLaw("gaussian", 0.25, 2.0).score(x[:, None], np.ones(1)) == pytest.approx(expected)

@@ -25,7 +25,7 @@ def steps(noise_multiplier, sampling_prob, num_steps, kind: Any = dp.GaussianDpE
     return dp.SelfComposedDpEvent(dp.PoissonSampledDpEvent(sampling_prob, kind(noise_multiplier)), num_steps)
 
 
-# accounting.md: σ, q, T, ε by PLD, ε by RDP, at δ = 1e-5
+# computed with dp-accounting 0.6.0: σ, q, T, ε by PLD, ε by RDP, at δ = 1e-5
 @pytest.mark.parametrize(
     ("sigma", "q", "num_steps", "pld", "rdp"),
     [
@@ -41,7 +41,7 @@ def test_golden_gaussian(sigma, q, num_steps, pld, rdp):
     assert rdp_epsilon(event, 1e-5) == pytest.approx(rdp, rel=1e-3)
 
 
-# accounting.md: Laplace σ, q, T, ε by PLD at δ = 1e-5, pure ε (as many digits as the table has)
+# computed with dp-accounting 0.6.0: Laplace σ, q, T, ε by PLD at δ = 1e-5, and pure ε in closed form
 @pytest.mark.parametrize(
     ("sigma", "q", "num_steps", "pld", "pure", "digit"),
     [
@@ -57,8 +57,8 @@ def test_golden_laplace(sigma, q, num_steps, pld, pure, digit):
     assert epsilon(event, 0.0) == pytest.approx(pure, abs=digit / 2)
 
 
-# methods.md gives σ for a rounded ε. On the grid that accounting.md asks for, ε is up to 0.4 % below the table's (its
-# first two rows come out on a grid of 1e-3): the exact value here, and the table's claim as an upper bound.
+# Settings of the papers: σ for a rounded ε, from a table on a coarser grid (of 1e-3 in its first two rows). On the fine
+# grid ε is up to 0.4 % smaller: the exact value here, and the table's claim as an upper bound.
 @pytest.mark.parametrize(
     ("q", "num_steps", "sigma", "table", "found"),
     [

@@ -1,4 +1,4 @@
-"""Calibration returns the smallest certified noise multiplier, in both directions of methods.md's table."""
+"""Calibration returns the smallest certified noise multiplier, for the settings of the papers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def assert_smallest(make_event, budget, delta, found, adjacency: Any = "add-or-r
     assert epsilon(make_event(found / 1.0011), delta, adjacency) > budget
 
 
-# q, T, ε, σ of methods.md, and the σ that was found by bisection to 1e-5 on accounting.md's grid (0–0.35 % smaller)
+# q, T, ε, σ of a table on a coarser grid, and the σ that bisection to 1e-5 finds on the fine one (0–0.35 % smaller)
 @pytest.mark.parametrize(
     ("q", "num_steps", "budget", "table", "exact"),
     [
@@ -43,7 +43,7 @@ def test_golden_gaussian(q, num_steps, budget, table, exact):
     assert_smallest(steps(q, num_steps), budget, 1e-5, found)
 
 
-# methods.md, pure ε: q, T, ε, σ = b/C as many digits as the table has
+# pure ε in closed form: q, T, ε, σ = b/C, its last digit
 @pytest.mark.parametrize(
     ("q", "num_steps", "budget", "sigma", "digit"),
     [

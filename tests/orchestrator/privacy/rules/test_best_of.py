@@ -39,7 +39,7 @@ def one_step(sigma, noise="gaussian"):
     return SweepCaps(train_step=StepCap(sampling_prob=1.0, noise_multiplier=sigma, num_steps=1, noise=noise))
 
 
-# accounting.md: base run ε 1.217, mean 10: by profile, by RDP; composing ten would be 4.44
+# base run ε 1.217, mean 10: by profile, by RDP; composing ten would be 4.44
 @pytest.mark.parametrize(
     ("law", "profile", "rdp"), [("geometric", 2.40, 2.77), ("logarithmic", 2.08, 2.30), ("poisson", 2.66, 3.06)]
 )

@@ -24,7 +24,7 @@ def plan(**changes):
 
 
 def test_golden_rule_one():
-    # accounting.md: 100,000 steps (σ 10, q .016) + 60 evaluations (σ 20): 2.622
+    # 100,000 steps (σ 10, q .016) + 60 evaluations (σ 20): 2.622
     caps = SweepCaps(
         train_step=StepCap(sampling_prob=0.016, noise_multiplier=10.0, num_steps=100_000),
         evaluation=EvaluationCap(noise_multiplier=20.0, count=60),
@@ -116,7 +116,7 @@ def laplace(num_coordinates, sigma=5.0, q=0.016, num_steps=75_000):
     return SweepCaps(train_step=step)
 
 
-# accounting.md: σ, q, T, PLD, pure ε (and how many digits it has)
+# σ, q, T, PLD, pure ε, its last digit
 @pytest.mark.parametrize(
     ("sigma", "q", "num_steps", "pld", "pure", "digit"),
     [

@@ -32,7 +32,7 @@ HEAVY_TAILED, LIGHT_TAILED = (
 
 
 def test_golden_rule_two():
-    # accounting.md: four entries each calibrated to ε = 1, K = 10: 3.619, the same as the worst single entry ten times
+    # four entries each calibrated to ε = 1, K = 10: 3.619, the same as the worst single entry ten times
     for one in CALIBRATED:
         assert one.epsilon(DELTA) == pytest.approx(1.0, abs=5e-4)
     menu = Menu(entries=CALIBRATED, num_trials=10)
