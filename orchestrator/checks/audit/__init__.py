@@ -1,1 +1,1 @@
-"""`dpzo audit`: the claim of a run, tested on the code that makes the run."""
+"""`dpzo audit`: tests the privacy claim of a run on the code that makes the run."""

@@ -1,8 +1,8 @@
-"""What is audited: a method, its law, and a number of steps that can be played thousands of times.
+"""The claims that an audit tests: a method, its noise law, and a number of steps that can be taken thousands of times.
 
-The catalogue is audited in a setting with a large q and a small σ, where a mistake shows most. A configuration is
-audited at its own method, K, q and σ, over as many of its steps as are feasible. The size of the clip and of λ are
-units, which no law depends on; they are set to values that make the stub's sums exact.
+The methods of the catalogue are audited at a large q and a small σ, where a mistake shows most. A configuration is
+audited with its own method, K, q and σ, over as many of its steps as the runs allow. C and λ are only units, on which
+no claim depends; their values here make the sums of the stub exact.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.checks.audit.step_law import Noise, StepLaw
+from orchestrator.checks.audit.step_law import StepLaw
 from orchestrator.checks.audit.stub import HUGE, SMOOTHING
 from orchestrator.checks.audit.trade_off import TradeOff, claimed_trade_off
 from orchestrator.planning.cost_rules import planned_sweep
@@ -24,27 +24,27 @@ from trainers.config import RunConfig
 from trainers.config.mechanism import mechanism_plan
 from trainers.directions import Direction
 from trainers.directions.frames import Terms
-from trainers.mechanism.plan import MechanismPlan
+from trainers.mechanism.plan import MechanismPlan, NoiseLaw
 from trainers.methods.catalogue import METHODS
 from trainers.run.estimator import Estimator
 
 SAMPLING_PROB, NOISE_MULTIPLIER, NUM_STEPS, DELTA = 0.5, 1.0, 10, 1e-5
-REPLACE_NOISE_MULTIPLIER = 2.0  # a swap moves the sum by 2C
-MOST_DRAWS = 2_000_000  # noise draws of one method's runs: about two minutes of one core
+REPLACE_NOISE_MULTIPLIER = 2.0  # replacing an example moves the sum by up to 2C
+MOST_DRAWS = 2_000_000  # noise values in the runs of one case: about two minutes of one core
 DIRECTION = "gaussian"
-_NUM_DIRECTIONS = 2  # where the paper takes several: the smallest that is a vector
+_NUM_DIRECTIONS = 2  # for a method with several directions
 _NUM_EXAMPLES = 1000
-_SEED = 20_000  # public, and the same for all runs: noise that depends on it would show
+_SEED = 20_000  # public, and the same in all runs, so that noise that depends on it shows
 
 
 @dataclass(frozen=True)
 class AuditCase:
-    """One claim to be tested.
+    """One claim to test.
 
     Args:
-        config: the run to be played; its C is 1.
+        config: the run to audit; its C is 1.
         noise_multiplier: σ.
-        planned_steps: steps of the run that the claim was made for, of which `config.method.num_steps` are played.
+        planned_steps: steps of the user's run; `config.method.num_steps` of them are audited.
     """
 
     config: RunConfig
@@ -53,7 +53,7 @@ class AuditCase:
 
     @property
     def label(self) -> str:
-        """The method's name, and what sets the case apart from others of it."""
+        """The method's name, with K, noise and adjacency where they are not the usual ones."""
         parts = [METHODS[self.config.method.name].title]
         parts += [f"K={self.plan.num_directions}"] if self.plan.num_directions > 1 else []
         parts += [self.noise] if self.noise != "gaussian" else []
@@ -66,25 +66,25 @@ class AuditCase:
         return mechanism_plan(self.config, self.noise_multiplier)
 
     @property
-    def noise(self) -> Noise:
-        """Kind of the plan's noise."""
+    def noise(self) -> NoiseLaw:
+        """The noise law of the plan."""
         return self.plan.noise
 
     @property
     def adjacency(self) -> Adjacency:
-        """Which data sets the plan's claim tells from each other."""
+        """The relation of data sets that the claim holds for."""
         return self.plan.adjacency
 
     @property
     def law(self) -> StepLaw:
-        """What one step claims."""
+        """The law of what one step releases, as claimed."""
         plan = self.plan
         assert plan.noise_multiplier is not None
         return StepLaw(self.noise, plan.sampling_prob, plan.noise_multiplier, self.adjacency)
 
     @property
     def rule(self) -> SweepCaps:
-        """What the steps that are played are charged, as a run's statement counts them."""
+        """The rule that counts the audited steps, as a run's statement counts them."""
         return planned_sweep(self.config, self.noise_multiplier).trial_caps()
 
     @property
@@ -94,18 +94,18 @@ class AuditCase:
 
     @cached_property
     def epsilon(self) -> float:
-        """The claimed ε of the steps that are played."""
+        """The claimed ε of the audited steps."""
         return self.rule.epsilon(self.delta, self.adjacency)
 
     @cached_property
     def claim(self) -> TradeOff:
-        """The claimed trade-off curve of the steps that are played."""
+        """The claimed trade-off curve of the audited steps."""
         return claimed_trade_off(self.rule.event(), self.adjacency)
 
     def canary(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the slopes of the loudest example, and what the claim lets it contribute, float64 [K] in C.
+        """Return the slopes of the most visible example, and its vector after the clip, float64 [K] in multiples of C.
 
-        Gaussian noise: beyond the clip in every direction. Laplace noise: all of the L1 ball in one direction.
+        Under Gaussian noise the example exceeds the clip in every direction, under Laplace noise in one direction.
         """
         along_K = np.zeros(self.plan.num_directions)
         if self.noise == "laplace":
@@ -115,7 +115,7 @@ class AuditCase:
         return HUGE * along_K, along_K
 
     def estimator(self) -> Estimator:
-        """Return how a step finds each example's K-vector."""
+        """Return the estimator with which a step finds each example's K-vector."""
         method = self.config.method
 
         def combinations(step: int) -> list[Terms]:
@@ -124,12 +124,12 @@ class AuditCase:
         return Estimator(method.num_directions, method.difference, lambda step: SMOOTHING, combinations)
 
     def with_method(self, **changes: Any) -> AuditCase:
-        """Return the case with other settings of the method, checked as a configuration is."""
+        """Return the case with other settings of the method, validated like a configuration."""
         return AuditCase(_changed(self.config, changes), self.noise_multiplier, self.planned_steps)
 
 
 def catalogue_cases() -> list[AuditCase]:
-    """Return a case for every private method of the catalogue, and for every other law it may use."""
+    """Return a case for every private zeroth-order method, and for each noise law and adjacency that they may use."""
     private = [name for name, spec in METHODS.items() if spec.private and spec.order == "zeroth"]
     return [_catalogue_case(name, {}) for name in private] + [
         _catalogue_case("dp-zo", {"noise": "laplace"}),
@@ -141,20 +141,18 @@ def case_of(plan: Plan, runs: int) -> AuditCase:
     """Return the case of a configuration: its method, K, q and σ, and as many of its steps as `runs` runs allow.
 
     Raises:
-        ValueError: the method has no privacy, or the sweep no one σ.
+        ValueError: the method has no privacy or is of first order, or the trials do not share one σ.
     """
     method = plan.config.method
     if not METHODS[method.name].private:
-        raise ValueError(f"{METHODS[method.name].title} has no privacy (ε = ∞) and claims nothing to be audited.")
+        raise ValueError(f"{METHODS[method.name].title} has no privacy (ε = ∞), so that there is no claim to audit.")
     if METHODS[method.name].order == "first":
-        raise ValueError(f"{METHODS[method.name].title} releases whole gradients; the audit plays zeroth-order steps.")
+        raise ValueError(f"{METHODS[method.name].title} releases whole gradients; the audit tests zeroth-order steps.")
     if plan.noise_multiplier is None:
-        raise ValueError(
-            "the trials of this sweep have noise of their own; audit one run with privacy.noise_multiplier."
-        )
+        raise ValueError("The trials of this sweep do not share one σ. Audit one run, with privacy.noise_multiplier.")
     steps = min(method.num_steps, max(1, MOST_DRAWS // (2 * runs * method.num_directions)))
     kept = plan.config.privacy.model_dump(include={"delta", "noise", "adjacency"})
-    batch_size = plan.config.sampling_prob * _NUM_EXAMPLES  # q is what counts, of examples or users that train
+    batch_size = plan.config.sampling_prob * _NUM_EXAMPLES  # keeps q
     privacy = {**kept, "expected_batch_size": batch_size, "noise_multiplier": plan.noise_multiplier}
     config = _run_config({**method.model_dump(), "preset": None}, privacy)
     return AuditCase(_changed(config, {"num_steps": steps}), plan.noise_multiplier, method.num_steps)
@@ -173,9 +171,9 @@ def _catalogue_case(name: str, privacy: dict[str, Any]) -> AuditCase:
 
 
 def _run_config(method: dict[str, Any], privacy: dict[str, Any]) -> RunConfig:
-    """Return a run's configuration with a stub's data and model, whose names nothing reads.
+    """Return the configuration of a run on the stub; its paths are never read.
 
-    Neither the law of the directions nor a mask enters the claim; the stub's θ has four parameters, and all are kept.
+    The claim depends on neither the directions nor the mask: the mask keeps all four parameters of the stub.
     """
     mask = {"mask": {"keep": 1.0, "scores": "magnitude"}} if METHODS[method["name"]].masked else {}
     return RunConfig.model_validate(

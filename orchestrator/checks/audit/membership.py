@@ -1,7 +1,8 @@
-"""Part 3: end to end. Was the canary there? The best possible guess, made thousands of times, against the claim.
+"""The third check of an audit: how well one can tell from a run's releases whether the canary was in the data.
 
-Every run is a real one, from its sampler to its log on disk: with the canary among the rows, or without. The auditor
-knows everything but the canary's coin and the noise: all other rows, who of them was in which batch, all settings.
+The runs are real, from the sampler to the log on disk. Half of them have the canary among their rows. The auditor knows
+all settings, all other rows and the batches that they were in. He does not know the noise, nor which batches the canary
+was in, and makes the best possible guess for each run. The rates of wrong guesses are compared with the claim.
 """
 
 from __future__ import annotations
@@ -20,41 +21,39 @@ from trainers.mechanism.tokens import LocalTokens
 from trainers.run.context import RunContext, Tokens, Workspace
 from trainers.run.zeroth_order import ZerothOrderRun
 
-POWER_AT = 0.8  # of the claimed noise
-_POWER_TRIES = 40
+POWER_AT = 0.8  # the power is that of finding this share of the claimed noise
+_POWER_TRIES = 40  # simulated audits
 _NUM_OTHERS = 2
-_CURVE_POINTS = 41
-
-Scores = tuple[np.ndarray, np.ndarray]
+_CURVE_POINTS = 41  # thresholds that the result keeps
 
 
-def play_runs(case: AuditCase, runs: int, folder: Path) -> Scores:
-    """Return the scores of so many runs without the canary, and of as many with it, float64 [runs] each."""
-    loud_K, claimed_K = case.canary()
-    slopes_NK = np.vstack([quiet_slopes(_NUM_OTHERS, len(loud_K)), loud_K, -loud_K])
+def play_runs(case: AuditCase, runs: int, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return the scores of `runs` runs without the canary and of as many with it, float64 [runs] each."""
+    canary_K, clipped_K = case.canary()
+    slopes_NK = np.vstack([quiet_slopes(_NUM_OTHERS, len(canary_K)), canary_K, -canary_K])
     rows = [row_example(row) for row in range(_NUM_OTHERS + 2)]
     others, canary, opposite = rows[:_NUM_OTHERS], rows[_NUM_OTHERS], rows[_NUM_OTHERS + 1]
     absent = [*others, opposite] if case.adjacency == "replace-one" else others
-    known_NK = np.vstack([slopes_NK[:_NUM_OTHERS], np.zeros((2, len(loud_K)))])
+    known_NK = np.vstack([slopes_NK[:_NUM_OTHERS], np.zeros((2, len(canary_K)))])
     worlds = []
     for examples in (absent, [*others, canary]):
         evaluator = LinearLosses(slopes_NK)
         workspace = Workspace(examples, [], evaluator)
         sums_RTK = np.stack([_one_run(case, workspace, evaluator, known_NK, folder) for _ in range(runs)])
-        worlds.append(case.law.score(sums_RTK, claimed_K))
+        worlds.append(case.law.score(sums_RTK, clipped_K))
     return worlds[0], worlds[1]
 
 
 def audit_membership(case: AuditCase, without: np.ndarray, present: np.ndarray, tail: float = TAIL) -> MembershipResult:
-    """Judge the scores of runs without and with the canary, float64 [R] each."""
+    """Compare the scores of runs without and with the canary, float64 [R] each, with the claim."""
     verdict = judge(without, present, case.claim, case.delta, tail)
     runs, steps = len(without), case.plan.num_steps
     findings = []
     if verdict.violation:
         findings.append(
-            f"the canary is told too well: of those present at most {verdict.at.fnr_upper[0]:.3f} are missed, with at "
-            f"most {verdict.at.fpr_upper[0]:.3f} false alarms; under the claim at least "
-            f"{verdict.at.fnr_upper[0] + verdict.margin:.3f} must be"
+            f"the canary is recognised too well: at most {verdict.at.fnr_upper[0]:.3f} of the runs with it are missed, "
+            f"and at most {verdict.at.fpr_upper[0]:.3f} of the runs without it are false alarms; under the claim at "
+            f"least {verdict.at.fnr_upper[0] + verdict.margin:.3f} are missed"
         )
     grid = np.linspace(0.0, 1.0, 201)
     return MembershipResult(
@@ -73,7 +72,7 @@ def audit_membership(case: AuditCase, without: np.ndarray, present: np.ndarray, 
 def _one_run(
     case: AuditCase, workspace: Workspace, evaluator: LinearLosses, known_NK: np.ndarray, folder: Path
 ) -> np.ndarray:
-    """Play a run and return its releases less what is known of them, float64 [T, K] in multiples of C."""
+    """Take a run to its end and return its releases minus the known rows' sums, float64 [T, K] in multiples of C."""
     tokens = LocalTokens(case.config.method.num_steps)
     run = ZerothOrderRun(RunContext(workspace, case.config, case.plan, Tokens(tokens, tokens), folder))
     with run.log:

@@ -1,7 +1,7 @@
-"""Part 1 once more on a real model: a small random Llama, made here, read and evaluated as any other.
+"""The first check of an audit on a real model: a small random Llama, which is written, loaded and evaluated as usual.
 
-The run without the canary is taken to its end. For every step t, a second run is opened on the log of the first, cut
-after t releases: it replays them, which brings it to the same weights, and takes step t with the canary in the batch.
+The run without the canary is taken to its end. For every step t, a second run opens a copy of the first log, cut after
+t releases. It replays them, which gives it the same weights, and takes step t with the canary in the batch.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from trainers.workspace import open_workspace
 WORDS = ["<pad>", "<unk>", "the", "food", "service", "was", "very", "not", "good", "bad", "great", "terrible", "it"]
 _OTHERS, _CANARY = range(8), 8
 _BATCHES: tuple[tuple[int, ...], ...] = ((), (0,), tuple(_OTHERS), (2, 5), tuple(_OTHERS) * 4)
-_CANARY_TEXT = "terrible service not good " * 6
+CANARY_TEXT = "terrible service not good " * 6
 
 
 def replay_real_model(folder: Path) -> ModelResult:
-    """Build the model, replay with and without a canary, and compare the sums, allowing for rounding in the model."""
+    """Write the model, replay with and without a canary, and compare the sums up to rounding in the model."""
     config = write_project(folder)
     with closing(open_workspace(config)) as workspace:
         return _replay(workspace, config, folder)
@@ -53,7 +53,7 @@ def _replay(workspace: Workspace, config: RunConfig, folder: Path) -> ModelResul
     most, norm = max(map(len, _BATCHES)) + 1, config.method.clip_norm * plan.num_directions**0.5
     rounding = most * workspace.rounding / (config.method.smoothing * norm)
     findings = [
-        f"step {step}: the canary moved the sum by {shift:.6g} C; the bound is C, and {rounding:.1g} C for rounding"
+        f"step {step}: the canary moved the sum by {shift:.6g} C, not at most 1 C and {rounding:.1g} C of rounding"
         for step, shift in enumerate(shifts)
         if shift > 1.0 + rounding
     ]
@@ -74,7 +74,7 @@ def _open(workspace: Workspace, config: RunConfig, folder: Path, batches: list[l
 
 
 def _one_more(run: ZerothOrderRun, step: int) -> np.ndarray:
-    """Replay the run's log of `step` releases, take one step, and return what it releases, int64 [K] in units."""
+    """Replay the run's log of `step` releases, take one step, and return its release, int64 [K] in units."""
     with run.log:
         for taken, _ in run.segments():
             if taken == step + 1:
@@ -83,10 +83,10 @@ def _one_more(run: ZerothOrderRun, step: int) -> np.ndarray:
 
 
 def write_project(folder: Path) -> RunConfig:
-    """Write a model and made-up reviews into a folder, and return the configuration of a run on them."""
+    """Write a random model and generated reviews into a folder, and return the configuration of a run on them."""
     _write_model(folder / "model")
     rng = np.random.default_rng(0)
-    texts = [" ".join(rng.choice(WORDS[2:], size=int(rng.integers(3, 9)))) for _ in _OTHERS] + [_CANARY_TEXT]
+    texts = [" ".join(rng.choice(WORDS[2:], size=int(rng.integers(3, 9)))) for _ in _OTHERS] + [CANARY_TEXT]
     rows = [json.dumps({"text": text, "label": "bad" if "bad" in text else "good"}) for text in texts]
     (folder / "reviews.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
     steps = len(_BATCHES)
@@ -102,7 +102,7 @@ def write_project(folder: Path) -> RunConfig:
         "model": {"path": str(folder / "model")},
         "method": {"name": "dp-aggzo", "num_steps": steps, "num_directions": 4, "smoothing": 0.01, "clip_norm": 0.1},
         "privacy": {"noise_multiplier": 1.0, "expected_batch_size": 4},
-        "score": {"times": steps},  # a run stops to be scored after every step
+        "score": {"times": steps},  # a segment of the run ends after every step
         "performance": {"num_threads": 1},
     }
     return RunConfig.model_validate(values)
@@ -135,6 +135,6 @@ def _write_model(folder: Path) -> None:
     with torch.no_grad():
         for tensor in model.parameters():
             if tensor.ndim > 1:
-                tensor.mul_(4.0)  # as large as trained weights are, so that losses differ visibly
+                tensor.mul_(4.0)  # about the size of trained weights, so that losses differ
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -1,8 +1,8 @@
-"""Part 1: replay with frozen releases, on D and on D and one example more. How far can one example move a sum?
+"""The first check of an audit: how far one example can move the sum of a step.
 
-Both worlds take the same steps with the same directions and batches, but for the canary, by the real step and without
-noise, so that what they release are the exact sums. The difference is checked in integers. Canaries are what a model
-in trouble may produce: NaN, infinities, overflow, a loss a million times the clip.
+Two runs take the same real steps with the same directions and batches, once with the canary and once without. There is
+no noise, so that they release the exact sums, and their difference is compared with the clip in integers. The canaries
+have losses as a failing model may produce them: NaN, infinities, overflow, a million times the clip.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _RANKS = (2, 3)
 
 
 def audit_replay(case: AuditCase, folder: Path) -> ReplayResult:
-    """Play all canaries in all batches, and compare the sums with and without, or with another canary."""
+    """Compare the sums of all batches with and without each canary, and with one canary in place of another."""
     largest_allowed = METHODS[case.config.method.name].num_directions[1]
     canaries, slopes_NK, bases_N = _rows(min(largest_allowed, _NUM_DIRECTIONS))
     batches = _batches()
@@ -46,7 +46,7 @@ def audit_replay(case: AuditCase, folder: Path) -> ReplayResult:
     ]
     shifts += list(_swaps(case, present, canaries, batches))
     findings = [
-        f"{where} moved the sum by {shift:.12g} C, not {bound} C at most"
+        f"{where} moved the sum by {shift:.12g} C, not at most {bound} C"
         for shift, bound, where in shifts
         if shift > bound
     ]
@@ -57,7 +57,7 @@ def audit_replay(case: AuditCase, folder: Path) -> ReplayResult:
 
 
 def length(case: AuditCase, difference_K: np.ndarray) -> float:
-    """Return the norm of a difference of sums in multiples of C; above 1 exactly where the integers say so."""
+    """Return the norm of a difference of sums in multiples of C; it is above 1 exactly if the integers exceed C."""
     units = [int(value) for value in difference_K]
     if case.noise == "laplace":
         return sum(map(abs, units)) / UNITS_PER_CLIP
@@ -67,7 +67,7 @@ def length(case: AuditCase, difference_K: np.ndarray) -> float:
 
 
 def _rows(num_directions: int) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Return the canaries' names, and slopes and bases of all rows: quiet ones, two odd ones, the canaries."""
+    """Return the names of the canaries, and slopes and bases of all rows: quiet ones, two odd ones, the canaries."""
     ones = np.ones(num_directions)
     first = np.eye(1, num_directions)[0]
     signs = (-1.0) ** np.arange(num_directions)
@@ -83,8 +83,8 @@ def _rows(num_directions: int) -> tuple[list[str], np.ndarray, np.ndarray]:
         "overflowing": (1e305 * ones, 0.0),
         "huge in one direction": (HUGE * first, 0.0),
         "at the clip": (ones * num_directions**-0.5, 0.0),
-        "above the clip by a rounding": (ones * np.nextafter(num_directions**-0.5, 1.0), 0.0),
-        "of clip size in each direction": (ones * (1.0 - 2.0**-20), 0.0),
+        "above the clip by one rounding": (ones * np.nextafter(num_directions**-0.5, 1.0), 0.0),
+        "of the clip's size in each direction": (ones * (1.0 - 2.0**-20), 0.0),
         "vanishing": (5e-324 * ones, 0.0),
         "zero": (0.0 * ones, 0.0),
     }
@@ -95,13 +95,13 @@ def _rows(num_directions: int) -> tuple[list[str], np.ndarray, np.ndarray]:
 
 
 def _batches() -> list[list[int]]:
-    """Return batches of others: none (the canary is alone), one, all quiet ones, odd ones too, and a large one."""
+    """Return the batches without the canary: empty, one row, all quiet rows, the odd rows too, and many rows."""
     quiet = list(range(_NUM_QUIET))
     return [[], [1], quiet, [*quiet, _NUM_QUIET, _NUM_QUIET + 1], quiet * 50]
 
 
 def _sums(case: AuditCase, evaluator: LinearLosses, batches: list[list[int]], folder: Path) -> list[np.ndarray]:
-    """Return the exact sum of each batch, int64 [K] in units, as the real step releases it when there is no noise."""
+    """Return the sum of each batch, int64 [K] in units, as the real step releases it without noise."""
     most = max(itertools.chain.from_iterable(batches), default=0)
     workspace = Workspace([row_example(row) for row in range(most + 1)], [], evaluator)
     tokens = LocalTokens(len(batches))
@@ -115,7 +115,7 @@ def _sums(case: AuditCase, evaluator: LinearLosses, batches: list[list[int]], fo
 def _swaps(
     case: AuditCase, present: list[np.ndarray], canaries: list[str], batches: list[list[int]]
 ) -> Iterator[tuple[float, int, str]]:
-    """Yield the shifts between two canaries in the same batch, which 2C bounds."""
+    """Yield the shift, its bound in C and its name for every two canaries in the same batch."""
     for b, batch in enumerate(batches):
         for c, d in itertools.combinations(range(len(canaries)), 2):
             difference_K = present[b * len(canaries) + c] - present[b * len(canaries) + d]
@@ -123,7 +123,7 @@ def _swaps(
 
 
 def _shard_findings(case: AuditCase, evaluator: LinearLosses, batches: list[list[int]], canary: int) -> Iterator[str]:
-    """Yield an objection where the sum over ranks, each with its shard of a batch, is not the sum of the batch."""
+    """Yield a finding where the sums of the ranks' shards do not add up to the sum of the batch."""
     method, plan = case.estimator(), case.plan
     for step, batch in enumerate(batches):
         rows = [row_example(row) for row in [*batch, canary, canary + 5]]
@@ -132,7 +132,7 @@ def _shard_findings(case: AuditCase, evaluator: LinearLosses, batches: list[list
         for ranks in _RANKS:
             shards_K = sum(real_step.clipped_sum(values_BK[rank::ranks], plan) for rank in range(ranks))
             if not np.array_equal(whole_K, shards_K):
-                yield f"{ranks} ranks sum {len(rows)} examples to something else than one: clipping is not per example"
+                yield f"{ranks} ranks give another sum of {len(rows)} examples than one: clipping is not per example"
 
 
 def _where(batch: list[int], canary: str) -> str:

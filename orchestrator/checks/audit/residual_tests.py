@@ -1,6 +1,6 @@
-"""Residuals, released minus exact: do they follow the declared law, and did nobody see them before?
+"""Tests of residuals (released minus exact): they must follow the declared law, be new, and be unpredictable.
 
-Each check raises a false alarm less than once in 10^6; all of them together, on one mechanism, less than twice in 10^5.
+Each test has a false alarm less than once in 10^6 audits; all tests of one case together, less than twice in 10^5.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from orchestrator.checks.audit.step_law import NOISE_LAWS, Noise
+from orchestrator.checks.audit.step_law import DISTRIBUTIONS
+from trainers.mechanism.plan import NoiseLaw
 
 FALSE_ALARM = 1e-6
 _Z = float(stats.norm.isf(FALSE_ALARM / 2))  # 4.9 standard deviations
 _WRONG_SCALES = (0.9, 1.1)
-_ENOUGH = 1000  # values from which a law can be told from its neighbours at all
+_ENOUGH = 1000  # values that are needed to test a law
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,9 @@ class LawCheck:
     """How well values follow a law.
 
     Args:
-        num_values: how many were looked at.
-        ks_pvalue: of the Kolmogorov-Smirnov test.
-        scale_ratio: the measured scale over the declared one, from the law's own statistic of spread.
+        num_values: number of values.
+        ks_pvalue: p-value of the Kolmogorov-Smirnov test.
+        scale_ratio: the measured scale divided by the declared one, by the law's statistic of spread.
         scale_z: that statistic's distance from its mean, in standard deviations.
     """
 
@@ -38,17 +39,17 @@ class LawCheck:
 
     @property
     def passes(self) -> bool:
-        """Whether neither test objects."""
+        """Whether both tests accept the law."""
         return self.ks_pvalue > FALSE_ALARM and abs(self.scale_z) < _Z
 
 
-def check_law(values_N: np.ndarray, kind: Noise, scale: float) -> LawCheck:
-    """Compare residuals, in units, to the law of a kind with `scale` units.
+def check_law(values_N: np.ndarray, kind: NoiseLaw, scale: float) -> LawCheck:
+    """Compare residuals in units with the noise law `kind` of `scale` units.
 
-    At 20,000 values a scale that is off by 2 % is about 4 standard deviations away (Gaussian), one that is off by 10 %
-    is found always.
+    With 20,000 values a Gaussian scale that is wrong by 2 % is about 4 standard deviations away, and one that is wrong
+    by 10 % is always found.
     """
-    law = NOISE_LAWS[kind]
+    law = DISTRIBUTIONS[kind]
     standard_N = np.asarray(values_N, dtype=np.float64) / scale
     spread = float(law.spread(standard_N).mean())
     ratio = math.sqrt(spread) if kind == "gaussian" else spread
@@ -56,70 +57,63 @@ def check_law(values_N: np.ndarray, kind: Noise, scale: float) -> LawCheck:
     return LawCheck(len(standard_N), float(stats.kstest(standard_N, law.cdf).pvalue), ratio, z)
 
 
-def rejects_wrong_scales(values_N: np.ndarray, kind: Noise, scale: float) -> bool:
-    """Return whether the same test, told 0.9 or 1.1 of the residuals' own scale, objects: whether it can see at all."""
+def rejects_wrong_scales(values_N: np.ndarray, kind: NoiseLaw, scale: float) -> bool:
+    """Return whether the test rejects 0.9 and 1.1 of the measured scale, as it does with enough values."""
     own = scale * check_law(values_N, kind, scale).scale_ratio
     return not any(check_law(values_N, kind, own * wrong).passes for wrong in _WRONG_SCALES)
 
 
-def repeats(values_N: np.ndarray) -> int:
-    """Return how many values had been drawn before."""
-    return len(values_N) - len(np.unique(values_N))
-
-
-def allowed_repeats(num_values: int, kind: Noise, scale: float) -> int:
-    """Return how many equal integers chance may bring among `num_values` draws of a law with `scale` units."""
-    expected = num_values * (num_values - 1) / 2 * NOISE_LAWS[kind].collision / scale
+def allowed_repeats(num_values: int, kind: NoiseLaw, scale: float) -> int:
+    """Return how many repeated integers chance may give among `num_values` draws of a law with `scale` units."""
+    expected = num_values * (num_values - 1) / 2 * DISTRIBUTIONS[kind].collision / scale
     return int(stats.poisson.isf(FALSE_ALARM, expected))
 
 
 def largest_correlation(values_N: np.ndarray, references: Mapping[str, np.ndarray]) -> tuple[str, float]:
     """Return the reference that the values correlate with most, and |r|·√N: standard normal if they are independent."""
-    found = {
-        name: abs(_correlation(values_N, other_N)) * math.sqrt(len(values_N)) for name, other_N in references.items()
-    }
-    name = max(found, key=lambda one: found[one])
-    return name, found[name]
+    distances = {name: abs(_correlation(values_N, other_N)) for name, other_N in references.items()}
+    name = max(distances, key=lambda one: distances[one])
+    return name, distances[name] * math.sqrt(len(values_N))
 
 
 def residual_findings(
-    residuals_RTK: np.ndarray, empty_RT: np.ndarray, references: Mapping[str, np.ndarray], kind: Noise, scale: float
+    residuals_RTK: np.ndarray, empty_RT: np.ndarray, references: Mapping[str, np.ndarray], kind: NoiseLaw, scale: float
 ) -> tuple[LawCheck, list[str]]:
-    """Check the residuals of runs that share one public seed; return the law's check and one line for each objection.
+    """Test the residuals of runs that share one public seed; return the check of the law and one line for each finding.
 
     Args:
         residuals_RTK: released minus exact, int64 [R, T, K] in units.
         empty_RT: which steps had an empty batch, bool [R, T].
-        references: what nobody should be able to compute noise from, by name, float64 [R·T·K] each.
-        kind: declared kind of noise.
+        references: public numbers that noise must not follow, by name, float64 [R·T·K] each.
+        kind: the declared noise law.
         scale: its declared scale in units.
     """
     values_N = residuals_RTK.ravel()
     overall = check_law(values_N, kind, scale)
     findings = []
     if not overall.passes:
-        findings.append(f"the noise is not of the declared law: scale × {overall.scale_ratio:.3f}{_ks(overall)}")
+        findings.append(f"the noise does not follow the declared law: scale × {overall.scale_ratio:.3f}{_ks(overall)}")
     of_empty = residuals_RTK[empty_RT].ravel()
-    if len(of_empty) >= _ENOUGH and not check_law(of_empty, kind, scale).passes:
-        findings.append(f"empty batches have other noise: scale × {check_law(of_empty, kind, scale).scale_ratio:.3f}")
+    if len(of_empty) >= _ENOUGH and not (check := check_law(of_empty, kind, scale)).passes:
+        findings.append(f"empty batches get other noise: scale × {check.scale_ratio:.3f}")
     if not overall.passes and overall.scale_ratio == 0:
         return overall, findings
     if not rejects_wrong_scales(values_N, kind, scale):
-        findings.append("the residuals are too few, or too odd, to tell the declared scale from 0.9 or 1.1 of it")
+        findings.append("the residuals are too few, or too odd, to distinguish their scale from 0.9 or 1.1 of it")
     same = int(sum((residuals_RTK[0] == other_TK).sum() for other_TK in residuals_RTK[1:]))
     if same > 1:  # one may be chance
-        findings.append(f"runs with the same public seed share their noise in {same} places")
-    again = repeats(values_N)
-    if again > allowed_repeats(len(values_N), kind, scale):
-        findings.append(f"noise was used again: {again} of {len(values_N)} values had been there before")
+        findings.append(f"runs with the same public seed have the same noise in {same} places")
+    repeated = len(values_N) - len(np.unique(values_N))
+    if repeated > allowed_repeats(len(values_N), kind, scale):
+        findings.append(f"noise was used again: {repeated} of {len(values_N)} values are repeats")
     earlier = {
-        "the value before": np.roll(values_N, 1),
-        "the step before": np.roll(residuals_RTK, 1, axis=1).ravel(),
-        "the run before": np.roll(residuals_RTK, 1, axis=0).ravel(),
+        "the previous value": np.roll(values_N, 1),
+        "the previous step": np.roll(residuals_RTK, 1, axis=1).ravel(),
+        "the previous run": np.roll(residuals_RTK, 1, axis=0).ravel(),
     }
     name, distance = largest_correlation(values_N, {**references, **earlier})
     if distance > _Z:
-        findings.append(f"the noise follows {name}: correlation {distance:.1f} standard deviations from 0")
+        findings.append(f"the noise follows {name}: the correlation is {distance:.1f} standard deviations from 0")
     return overall, findings
 
 

@@ -1,7 +1,8 @@
-"""Part 2: tens of thousands of residuals, released minus exact, by the real run with its own sampler and noise.
+"""The second check of an audit: whether the noise of real runs follows the declared law.
 
-All runs share one public seed, and each is killed once between its reservation and its release and goes on, so that
-noise from the seed, noise that starts again, and noise that is used twice all show.
+A residual is a released number minus the exact sum. All runs share one public seed, and each is killed once between a
+reservation and its release and then resumed. So noise from the seed, noise that restarts and noise that is used twice
+are found.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from trainers.run.zeroth_order import ZerothOrderRun
 
 NUM_VALUES = 24_000
 NUM_RUNS = 8
-_NUM_ROWS = 2  # few, so that batches are often empty
+_NUM_ROWS = 2  # so few that batches are often empty
 
 
 def num_steps(case: AuditCase, num_values: int = NUM_VALUES) -> int:
-    """Return the steps of each of the runs that together give the residuals."""
+    """Return the steps of each run, so that all runs together give `num_values` residuals."""
     return -(-num_values // (NUM_RUNS * case.plan.num_directions))
 
 
@@ -39,7 +40,7 @@ def audit_residuals(
     *,
     num_values: int = NUM_VALUES,
 ) -> ResidualResult:
-    """Play the runs and check what they added; `advance` is told the steps."""
+    """Take the runs and check their residuals; `advance` is called with the number of steps after each run."""
     steps = num_steps(case, num_values)
     case = case.with_method(num_steps=steps)
     played = []
@@ -60,18 +61,18 @@ def audit_residuals(
 
 
 def exact_sums(batches: dict[int, list[int]], slopes_NK: np.ndarray, num_steps: int) -> np.ndarray:
-    """Return what the quiet rows of each step's batch add up to, int64 [T, K] in units, without the code under test."""
+    """Return the sum of the quiet rows in each step's batch, int64 [T, K] in units, without the code of the step."""
     units_NK = np.rint(slopes_NK * UNITS_PER_CLIP).astype(np.int64)
     return np.stack([units_NK[batches.get(step, [])].sum(axis=0) for step in range(num_steps)])
 
 
 def _play(case: AuditCase, folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Take one run to its end, over a kill half way; return residuals [T, K] in units and which batches were empty."""
+    """Take one run to its end, with a kill half way; return residuals [T, K] in units and which batches were empty."""
     steps = case.config.method.num_steps
     slopes_NK = quiet_slopes(_NUM_ROWS, case.plan.num_directions)
     evaluator = LinearLosses(slopes_NK, killed_at=steps // 2)
     workspace = Workspace([row_example(row) for row in range(_NUM_ROWS)], [], evaluator)
-    tokens = LocalTokens(steps + 1)  # one for the step that the kill costs
+    tokens = LocalTokens(steps + 1)  # the interrupted step costs one
     try:
         released = _finish(workspace, case, tokens, folder)
     except Killed:
@@ -81,7 +82,7 @@ def _play(case: AuditCase, folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _finish(workspace: Workspace, case: AuditCase, tokens: LocalTokens, folder: Path) -> np.ndarray:
-    """Open the run, or open it again, go to its end, and return its releases, int64 [T, K]."""
+    """Start or resume the run, take it to its end, and return its releases, int64 [T, K]."""
     run = ZerothOrderRun(RunContext(workspace, case.config, case.plan, Tokens(tokens, tokens), folder))
     with run.log:
         list(run.segments())
@@ -89,7 +90,7 @@ def _finish(workspace: Workspace, case: AuditCase, tokens: LocalTokens, folder: 
 
 
 def _public_streams(case: AuditCase) -> dict[str, np.ndarray]:
-    """Return what anyone who knows the public seed can compute, by name: float64, one value for each residual."""
+    """Return numbers that the public seed determines, by name: float64, one value for each residual."""
     seed, steps, K = case.config.method.seed, case.plan.num_steps, case.plan.num_directions
     count = NUM_RUNS * steps * K
     stdlib = random.Random(seed)

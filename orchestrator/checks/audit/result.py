@@ -1,38 +1,38 @@
-"""What an audit found, as it is written to JSON."""
+"""The result of an audit, as `audit.json` holds it."""
 
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
-HONESTY = "An audit can find violations. It cannot prove privacy: that is what the accounting and its proofs are for."
+HONESTY = "An audit can find violations. It cannot prove privacy: only the accounting and its proofs do."
 
 
-class Record(BaseModel):
-    """A frozen record."""
+class _Part(BaseModel):
+    """A frozen part of the result."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ReplayResult(Record):
-    """Part 1: how far one example moved a sum."""
+class ReplayResult(_Part):
+    """The first check: how far one example moved a sum."""
 
-    comparisons: int = Field(description="Pairs of sums that were compared.")
-    largest_shift: float = Field(description="Largest shift in multiples of what the claim allows; 1 is the bound.")
+    comparisons: int = Field(description="Number of pairs of sums.")
+    largest_shift: float = Field(description="Largest shift divided by what the claim allows; at most 1.")
     findings: list[str]
 
 
-class ResidualResult(Record):
-    """Part 2: what was added to the exact sums."""
+class ResidualResult(_Part):
+    """The second check: whether the noise follows the declared law."""
 
-    values: int = Field(description="Residuals that were looked at.")
-    empty_batches: int = Field(description="Steps among them whose batch was empty.")
-    ks_pvalue: float = Field(description="Kolmogorov-Smirnov against the declared law.")
-    scale_ratio: float = Field(description="Measured noise scale over the declared one.")
+    values: int = Field(description="Number of residuals (released minus exact).")
+    empty_batches: int = Field(description="Number of steps with an empty batch.")
+    ks_pvalue: float = Field(description="p-value of the Kolmogorov-Smirnov test of the declared law.")
+    scale_ratio: float = Field(description="Measured noise scale divided by the declared one.")
     findings: list[str]
 
 
-class Point(Record):
-    """Rates of one threshold, with Clopper-Pearson bounds, each one-sided at `tail`."""
+class Point(_Part):
+    """False positive and false negative rate at one threshold, with one-sided Clopper-Pearson bounds at `tail`."""
 
     fpr: float
     fnr: float
@@ -42,35 +42,35 @@ class Point(Record):
     fnr_upper: float
 
 
-class MembershipResult(Record):
-    """Part 3: how well a canary's presence was guessed from all that a run releases."""
+class MembershipResult(_Part):
+    """The third check: how well the canary's presence was guessed from all that a run releases."""
 
-    runs: int = Field(description="Runs without the canary, and as many with it.")
+    runs: int = Field(description="Number of runs without the canary, and of runs with it.")
     tail: float = Field(description="One-sided probability that a bound is wrong.")
     epsilon_lower: float = Field(description="Lower bound on ε at δ, at confidence 1 − 2·tail.")
-    margin: float = Field(description="How far the bounds lie below the claim, in false negative rate; above 0: wrong.")
-    power: float = Field(description="How often this many runs would find noise at 0.8 of the claimed, simulated.")
+    margin: float = Field(description="Claimed minus bounded false negative rate; a violation above 0.")
+    power: float = Field(description="Share of simulated audits that find 0.8 of the claimed noise.")
     decided_at: Point
-    measured: list[Point] = Field(description="Rates along all thresholds, of the half that was not used to choose.")
-    claimed: list[tuple[float, float]] = Field(description="The claimed curve: false positive and negative rates.")
+    measured: list[Point] = Field(description="Rates along the thresholds, on the runs that did not choose them.")
+    claimed: list[tuple[float, float]] = Field(description="Claimed curve: false positive and false negative rates.")
     findings: list[str]
 
 
-class ModelResult(Record):
-    """The replay on a real model, by the transformers evaluator."""
+class ModelResult(_Part):
+    """The first check on a real model, with the transformers evaluator."""
 
     parameters: int
     comparisons: int
     largest_shift: float = Field(description="Largest shift of the sum in multiples of C.")
-    rounding: float = Field(description="What rounding in the model may add to it: B·r/(λ√K·C), as measured.")
+    rounding: float = Field(description="What rounding in the model may add: B·r/(λ√K·C), with r measured.")
     findings: list[str]
 
 
-class CaseResult(Record):
-    """One method, audited."""
+class CaseResult(_Part):
+    """The result for one method or configuration."""
 
     method: str
-    title: str = Field(description="The method's name, with K, noise and adjacency where they are not the usual.")
+    title: str = Field(description="The method's name, with K, noise and adjacency where unusual.")
     noise: str
     adjacency: str
     sampling_prob: float
@@ -78,7 +78,7 @@ class CaseResult(Record):
     num_directions: int
     num_steps: int = Field(description="Steps of the audited runs.")
     planned_steps: int = Field(description="Steps that the configuration plans.")
-    delta: float = Field(description="δ of epsilon; 0 for a pure claim.")
+    delta: float = Field(description="δ of epsilon; 0 for a claim of pure ε.")
     epsilon: float = Field(description="Claimed ε of the audited steps.")
     replay: ReplayResult
     residuals: ResidualResult
@@ -87,13 +87,13 @@ class CaseResult(Record):
     @computed_field
     @property
     def violations(self) -> list[str]:
-        """Every finding, with the part that made it."""
-        parts = (("replay", self.replay), ("residuals", self.residuals), ("membership", self.membership))
-        return [f"{name}: {finding}" for name, part in parts for finding in part.findings]
+        """Every finding, after the name of its check."""
+        checks = {"replay": self.replay, "residuals": self.residuals, "membership": self.membership}
+        return [f"{name}: {finding}" for name, check in checks.items() for finding in check.findings]
 
 
-class AuditResult(Record):
-    """A whole audit."""
+class AuditResult(_Part):
+    """The result of a whole audit."""
 
     cases: list[CaseResult]
     model: ModelResult
@@ -104,6 +104,6 @@ class AuditResult(Record):
     @computed_field
     @property
     def violations(self) -> list[str]:
-        """Every finding, with the method and the part that made it."""
-        found = [f"{case.title}: {finding}" for case in self.cases for finding in case.violations]
-        return found + [f"transformers evaluator: replay: {finding}" for finding in self.model.findings]
+        """Every finding, after the title of its case and the name of its check."""
+        of_cases = [f"{case.title}: {finding}" for case in self.cases for finding in case.violations]
+        return of_cases + [f"transformers evaluator: replay: {finding}" for finding in self.model.findings]

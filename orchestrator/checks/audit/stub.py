@@ -1,8 +1,8 @@
-"""Stand-ins where the model, the batches or the noise do not matter: a linear loss, given batches, no noise.
+"""Stubs of an audit: a linear loss in place of a model, given batches in place of a sampler, and no noise.
 
-The loss of row i at θ + s·z_k is base_i + s·K·slope_ik, so that every estimator of a directional derivative finds
-v(i) = slope_i, whatever θ. Slopes and scales are dyadic: the estimate is exact in floating point, and the sum over a
-batch is known to the auditor without asking the code under test.
+The loss of row i at θ + s·z_k is base_i + s·K·slope_ik, so that the estimate of row i is slope_i at every θ. Slopes and
+scales are dyadic: the estimate is exact in floating point, and the auditor knows the sum over a batch without the code
+under test.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ if TYPE_CHECKING:
     from trainers.evaluators.parameters import Parameters
 
 SMOOTHING = 2.0**-7
-HUGE = 1e6  # of the clip norm
+HUGE = 1e6  # in multiples of C
 
 
 class Killed(DpzoError):
-    """The run was stopped between its reservation and its release."""
+    """The run was killed between a reservation and its release."""
 
 
 def row_example(row: int) -> Example:
-    """Return an example that is nothing but its row number."""
+    """Return an example whose only token is its row number."""
     return Example(prompt_ids=(row,), option_ids=(), label=0)
 
 
 def quiet_slopes(num_rows: int, num_directions: int) -> np.ndarray:
-    """Return slopes [N, K] of rows that no clip touches, neither in L1 nor in L2: small dyadic values of both signs."""
+    """Return slopes [N, K] that neither an L1 nor an L2 clip changes: small dyadic values of both signs."""
     row_N, k_K = np.arange(num_rows)[:, None], np.arange(num_directions)[None, :]
     share = 2.0 ** -int(np.ceil(np.log2(num_directions)))
     return ((row_N * 7 + k_K * 3) % 13 - 6) / 64.0 * share
 
 
 class LinearLosses:
-    """A `LossEvaluator` with a linear loss for each row, which remembers the batch of every step.
+    """A `LossEvaluator` with a linear loss for each row; `batches` holds the rows of every step.
 
     Args:
-        slopes_NK: v of each row, in multiples of C = 1; infinite and NaN values too.
-        bases_N: loss of each row at θ, nats; 0 when absent.
-        killed_at: the step whose first attempt ends in `Killed`.
+        slopes_NK: the estimate of each row, in multiples of C; may be infinite or NaN.
+        bases_N: the loss of each row at θ, nats; 0 when None.
+        killed_at: the step whose first attempt raises `Killed`.
     """
 
     def __init__(self, slopes_NK: np.ndarray, bases_N: np.ndarray | None = None, killed_at: int | None = None) -> None:
@@ -59,12 +59,12 @@ class LinearLosses:
 
     @property
     def parameter_count(self) -> int:
-        """Number of trainable parameters: one would do."""
+        """Number of trainable parameters."""
         return 1
 
     @property
     def model_size(self) -> int:
-        """Number of parameters of the whole model: the same one."""
+        """Number of parameters of the whole model."""
         return 1
 
     def probe(self, batch: Sequence[Example], probes: Sequence[Probe]) -> np.ndarray:
@@ -92,7 +92,7 @@ class LinearLosses:
 
     @property
     def parameters(self) -> Parameters:
-        """A θ for methods that pull it or put a mask on it; no loss depends on it."""
+        """A θ for methods that pull or mask it; no loss depends on it."""
         if self._parameters is None:
             import torch
 
@@ -102,17 +102,17 @@ class LinearLosses:
         return self._parameters
 
     def public_outputs(self, points: Sequence[OutputPoint]) -> list[float]:
-        """Return an answer that every parameter has a say in."""
+        """Return a number that depends on every term."""
         return [sum(coefficient for _, coefficient in point.terms) for point in points]
 
     def apply(self, update: WeightedDirections, *, momentum: float = 0.0) -> None:
-        """Nothing moves."""
+        """Do nothing: no loss depends on θ."""
 
     def reset(self) -> None:
-        """Nothing had moved."""
+        """Do nothing: θ has not moved."""
 
     def state_digest(self) -> str:
-        """Return the same for ever."""
+        """Return a constant."""
         return "linear"
 
     def export(self, folder: Path) -> None:
@@ -120,11 +120,11 @@ class LinearLosses:
         np.save(folder / "slopes.npy", self._slopes_NK)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing."""
 
 
 class GivenBatches:
-    """A sampler that hands out the given batches one after the other."""
+    """A sampler that returns the given batches one after the other."""
 
     def __init__(self, batches: Iterable[Sequence[int]]) -> None:
         self._batches = iter(batches)
@@ -135,7 +135,7 @@ class GivenBatches:
 
 
 class NoNoise:
-    """No noise, so that what a step releases is its exact sum. The data of a replay is made up."""
+    """No noise, so that a step releases its exact sum. The data of a replay is not private."""
 
     def draw(self, plan: MechanismPlan) -> np.ndarray:
         """Return zeros, int64 [K]."""

@@ -1,9 +1,9 @@
-"""The statistics of an audit: what a claim lets anyone tell apart, and what was told apart.
+"""The statistics of an audit: the claimed trade-off curve, and whether the measured rates of guesses break it.
 
-A claim of (ε, δ(ε)) for all ε at once is a trade-off curve f (f-DP, Dong, Roth & Su, 2019, arXiv:1905.02383): whoever
-guesses from the releases whether one example took part, with a false positive rate of α, misses it with probability
-f(α) at least. An audit guesses as well as can be, bounds both of its rates from above with confidence, and compares.
-Looking at the whole curve finds far more than an ε computed from the two rates, which is reported beside it.
+A claim of (ε, δ(ε)) for all ε at once is a trade-off curve f (f-DP, Dong, Roth & Su, 2019, arXiv:1905.02383): a guess
+from the releases whether one example took part, with a false positive rate of α, has a false negative rate of at least
+f(α). An audit makes the best guess, bounds both of its rates from above, and compares them with the curve. This finds
+far more than an ε computed from the two rates, which is reported as well.
 
 An audit can find a violation. It cannot prove that there is none.
 """
@@ -22,17 +22,17 @@ from orchestrator.privacy.accountant.distribution import discretisation, loss_di
 from orchestrator.privacy.accountant.events import read
 
 TAIL = 0.025  # one-sided, for each of the two rates
-_SMALLEST_DELTA = 1e-9  # the curve's end; further out no number of runs can look
+_SMALLEST_DELTA = 1e-9  # where the curve ends; no number of runs can test a smaller δ
 _NUM_EPSILONS = 100
 _NUM_THRESHOLDS = 199
 
 
 @dataclass(frozen=True)
 class TradeOff:
-    """A claim as a curve: it is (epsilons[i], deltas[i])-DP for every i, in both directions of adjacency.
+    """A claim as a curve: (epsilons[i], deltas[i])-DP for every i, in both directions of adjacency.
 
     Formal guarantees:
-        Of a mechanism for which the claim holds, no test has rates below the curve (Dong, Roth & Su, 2019, Prop. 2.12).
+        If the claim of a mechanism holds, no test has rates below the curve (Dong, Roth & Su, 2019, Prop. 2.12).
     """
 
     epsilons: tuple[float, ...]
@@ -43,7 +43,7 @@ class TradeOff:
         alpha = np.asarray(fpr, dtype=np.float64)[..., None]
         epsilon, room = np.array(self.epsilons), 1.0 - np.array(self.deltas) - alpha
         steep = 1.0 - np.array(self.deltas) - np.exp(epsilon) * alpha  # adding an example
-        flat = np.exp(-epsilon) * room  # removing one: the curve is its own mirror image
+        flat = np.exp(-epsilon) * room  # removing one: the mirror image
         return np.maximum(np.maximum(steep, flat).max(axis=-1), 0.0)
 
 
@@ -51,22 +51,24 @@ def claimed_trade_off(event: dp.DpEvent, adjacency: Adjacency = "add-or-remove-o
     """Return the trade-off curve of an event, from its privacy profile.
 
     Raises:
-        ValueError: the event is not understood, without privacy, or too loud or too faint for the accountant's grid.
+        ValueError: the event is unknown, has no privacy, or is too large or too small for the accountant's grid.
     """
     releases = read(event)
     if not releases.private:
-        raise ValueError("an event without privacy (ε = ∞) claims nothing, so there is nothing to audit.")
+        raise ValueError("An event without privacy (ε = ∞) has no claim to audit.")
     losses = loss_distribution(releases, discretisation(releases), adjacency)
     if losses is None:
-        raise ValueError("an audit needs a privacy loss distribution: too little noise, or steps too faint, for one.")
+        raise ValueError(
+            "An audit needs a privacy loss distribution; this event has too little noise or too small a q."
+        )
     epsilons = np.linspace(0.0, max(0.0, losses.get_epsilon_for_delta(_SMALLEST_DELTA)), _NUM_EPSILONS)
-    # one by one: the library's form for many at once subtracts large numbers from each other
+    # one by one: the library's vectorised form loses digits to cancellation
     deltas = np.array([losses.get_delta_for_epsilon(epsilon) for epsilon in epsilons.tolist()])
     return TradeOff(tuple(epsilons.tolist()), tuple(np.clip(deltas, 0.0, 1.0).tolist()))
 
 
 def clopper_pearson(counts: np.ndarray, trials: int, tail: float = TAIL) -> tuple[np.ndarray, np.ndarray]:
-    """Return the lower and upper bound of a rate of which `counts` of `trials` were seen, each wrong at most `tail`."""
+    """Return lower and upper bounds of a rate after `counts` of `trials`; each bound is wrong with chance `tail`."""
     counts = np.asarray(counts)
     with np.errstate(invalid="ignore"):
         lower = np.where(counts == 0, 0.0, stats.beta.ppf(tail, counts, trials - counts + 1))
@@ -76,7 +78,7 @@ def clopper_pearson(counts: np.ndarray, trials: int, tail: float = TAIL) -> tupl
 
 @dataclass(frozen=True)
 class Rates:
-    """False positives and false negatives at some thresholds, with their bounds; float64 [thresholds] each."""
+    """False positive and false negative rates at some thresholds, with their bounds; float64 [thresholds] each."""
 
     fpr: np.ndarray
     fnr: np.ndarray
@@ -87,7 +89,7 @@ class Rates:
 
 
 def rates(without: np.ndarray, present: np.ndarray, thresholds: np.ndarray, tail: float = TAIL) -> Rates:
-    """Return the rates of the test "score above the threshold: the canary was there"."""
+    """Return the rates of the test that guesses "the canary was there" for scores above a threshold."""
     positives = len(without) - np.searchsorted(np.sort(without), thresholds, side="right")
     misses = np.searchsorted(np.sort(present), thresholds, side="right")
     fpr_lower, fpr_upper = clopper_pearson(positives, len(without), tail)
@@ -97,14 +99,14 @@ def rates(without: np.ndarray, present: np.ndarray, thresholds: np.ndarray, tail
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the runs say about a claim.
+    """The verdict of runs on a claim.
 
     Args:
-        violation: whether the bounds on both rates lie below the claimed curve.
-        margin: how far below (positive: a violation), in false negative rate.
-        at: the rates that this was decided at, one threshold.
+        violation: whether the bounds on both rates are below the claimed curve.
+        margin: the claimed false negative rate minus the bounded one; a violation if positive.
+        at: the rates at the threshold of the decision.
         epsilon_lower: a lower bound on ε at the claim's δ, at confidence 1 − 2 · tail.
-        curve: rates along all thresholds, for the eye.
+        curve: the rates along all thresholds, for the plot.
     """
 
     violation: bool
@@ -115,16 +117,16 @@ class Verdict:
 
 
 def judge(without: np.ndarray, present: np.ndarray, claim: TradeOff, delta: float, tail: float = TAIL) -> Verdict:
-    """Compare the scores of runs without and with the canary, float64 [R] each, to a claim.
+    """Compare the scores of runs without and with the canary, float64 [R] each, with a claim.
 
-    Thresholds are chosen on the first half of the runs, and rates bounded on the second.
+    The first half of the runs chooses the thresholds; the second half gives the bounds on the rates.
 
     Formal guarantees:
-        If the claim holds, a violation is reported with probability at most 2 · `tail`, whatever the scores are. (About
-        0.3 % at .025 where the claim is exact: both rates would have to be far off.)
+        If the claim holds, a violation is reported with probability at most 2 · `tail`, for any scores. (About 0.3 % at
+        .025 if the claim is exact, because both rates have to be far off.)
     """
     if min(len(without), len(present)) < 4:
-        raise ValueError(f"an audit needs at least 4 runs of each kind, not {len(without)} and {len(present)}.")
+        raise ValueError(f"An audit needs at least 4 runs of each kind, not {len(without)} and {len(present)}.")
     half, other = len(without) // 2, len(present) // 2
     pooled = np.concatenate([without[:half], present[:other]])
     thresholds = np.unique(np.quantile(pooled, np.linspace(0.0, 1.0, _NUM_THRESHOLDS + 2)[1:-1]))
@@ -142,28 +144,28 @@ def judge(without: np.ndarray, present: np.ndarray, claim: TradeOff, delta: floa
 def power(
     law: StepLaw, num_steps: int, claim: TradeOff, runs: int, *, noise_factor: float, tail: float = TAIL, tries: int
 ) -> float:
-    """Return how often `judge` finds noise at `noise_factor` of the claimed, in `tries` simulated audits."""
-    generator = np.random.default_rng(0)  # a simulation: nothing private, and the same number each time
-    found = 0
+    """Return the share of `tries` simulated audits in which `judge` finds `noise_factor` of the claimed noise."""
+    generator = np.random.default_rng(0)  # a simulation without private data, the same in every audit
+    violations = 0
     for _ in range(tries):
         without, present = (
             law.simulate(generator, runs, num_steps, present=there, noise_factor=noise_factor)
             for there in (False, True)
         )
-        found += judge(without, present, claim, 0.0, tail).violation
-    return found / tries
+        violations += judge(without, present, claim, 0.0, tail).violation
+    return violations / tries
 
 
-def _distance(found: Rates, claim: TradeOff) -> np.ndarray:
-    """Return how far rates lie below the claim, in multiples of what their bounds take away: above 1 they still do."""
-    below = claim(found.fpr) - found.fnr
-    taken = claim(found.fpr) - claim(found.fpr_upper) + found.fnr_upper - found.fnr
-    return below / np.maximum(taken, 1e-12)
+def _distance(measured: Rates, claim: TradeOff) -> np.ndarray:
+    """Return how far the rates are below the claim, divided by the width of their bounds; a violation above 1."""
+    below = claim(measured.fpr) - measured.fnr
+    width = claim(measured.fpr) - claim(measured.fpr_upper) + measured.fnr_upper - measured.fnr
+    return below / np.maximum(width, 1e-12)
 
 
-def _epsilon_lower(found: Rates, delta: float) -> np.ndarray:
-    """Return the ε that (ε, δ)-DP must at least have, given upper bounds on both rates; 0 at least."""
+def _epsilon_lower(measured: Rates, delta: float) -> np.ndarray:
+    """Return the smallest ε of (ε, δ)-DP that the upper bounds on both rates allow, at least 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        adding = np.log((1.0 - delta - found.fpr_upper) / found.fnr_upper)
-        removing = np.log((1.0 - delta - found.fnr_upper) / found.fpr_upper)
+        adding = np.log((1.0 - delta - measured.fpr_upper) / measured.fnr_upper)
+        removing = np.log((1.0 - delta - measured.fnr_upper) / measured.fpr_upper)
     return np.fmax(np.fmax(adding, removing), 0.0)

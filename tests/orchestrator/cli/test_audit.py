@@ -167,7 +167,7 @@ def test_a_method_without_privacy_is_refused(settings, tmp_path):
     path.write_text(json.dumps(settings), encoding="utf-8")
     done = CliRunner().invoke(app, ["audit", str(path)])
     assert done.exit_code == 2
-    assert "MeZO has no privacy (ε = ∞) and claims nothing to be audited." in done.stderr
+    assert "MeZO has no privacy (ε = ∞), so that there is no claim to audit." in done.stderr
 
 
 def test_a_configuration_from_file_to_verdict(settings, tmp_path):

@@ -154,18 +154,18 @@ def no_noise_on_an_empty_batch(patch):
 FOUND = [
     (noise_times(0.8), "DP-ZO", "residuals", "scale × 0."),
     (noise_times(0.9), "DP-AggZO, K=2", "residuals", "scale × 0."),
-    (noise_times(0.5), "DP-ZO", "membership", "told too well"),
-    (clip_at_twice_the_norm, "DP-ZO", "replay", "C, not 1 C at most"),
-    (clip_at_twice_the_norm, "DP-AggZO, K=2", "membership", "told too well"),
+    (noise_times(0.5), "DP-ZO", "membership", "recognised too well"),
+    (clip_at_twice_the_norm, "DP-ZO", "replay", "C, not at most 1 C"),
+    (clip_at_twice_the_norm, "DP-AggZO, K=2", "membership", "recognised too well"),
     (no_clip, "DP-AggZO, K=2", "replay", "moved the sum by"),
     (clip_of_each_coordinate, "DP-AggZO, K=2", "replay", "moved the sum by"),
     (one_clip_for_the_batch, "DP-ZO", "replay", "clipping is not per example"),
     (a_large_number_for_infinity, "DP-ZO", "replay", "a canary (infinite difference) among 0 others"),
     (rounding_away_from_zero, "DP-AggZO, K=2", "replay", "moved the sum by 1.00000000"),
-    (twice_the_sampling_prob, "DP-ZO", "membership", "told too well"),
-    (noise_from_the_direction_key, "DP-ZO", "residuals", "share their noise"),
-    (noise_from_key_and_step, "DP-AggZO, K=2", "residuals", "share their noise"),
-    (no_noise_on_an_empty_batch, "DP-ZO", "residuals", "empty batches have other noise: scale × 0.000"),
+    (twice_the_sampling_prob, "DP-ZO", "membership", "recognised too well"),
+    (noise_from_the_direction_key, "DP-ZO", "residuals", "have the same noise"),
+    (noise_from_key_and_step, "DP-AggZO, K=2", "residuals", "have the same noise"),
+    (no_noise_on_an_empty_batch, "DP-ZO", "residuals", "empty batches get other noise: scale × 0.000"),
 ]
 
 

@@ -30,7 +30,7 @@ def test_the_declared_law_passes(kind):
 @pytest.mark.parametrize("kind", LAWS)
 @pytest.mark.parametrize("factor", [0.9, 1.1])
 def test_a_wrong_scale_is_found(kind, factor):
-    assert "not of the declared law" in findings(noise(kind, factor * SCALE), kind)
+    assert "does not follow the declared law" in findings(noise(kind, factor * SCALE), kind)
     assert check_law(noise(kind, factor * SCALE).ravel(), kind, SCALE).scale_ratio == pytest.approx(factor, rel=0.02)
 
 
@@ -54,18 +54,18 @@ def test_too_few_values_are_no_test():
 def test_a_bare_empty_batch_is_found():
     residuals = noise("gaussian")
     residuals[:, ::4] = 0
-    assert "empty batches have other noise: scale × 0.000" in findings(residuals)
+    assert "empty batches get other noise: scale × 0.000" in findings(residuals)
 
 
 def test_noise_of_the_seed_is_found():
     residuals = np.tile(noise("gaussian", shape=(1, *SHAPE[1:])), (4, 1, 1))
-    assert "runs with the same public seed share their noise in 15000 places" in findings(residuals)
+    assert "runs with the same public seed have the same noise in 15000 places" in findings(residuals)
 
 
 def test_noise_that_starts_again_is_found():
     residuals = noise("gaussian")
     residuals[:, 1250:] = residuals[:, :1250]
-    assert "noise was used again: 10000 of 20000 values" in findings(residuals)
+    assert "noise was used again: 10000 of 20000 values are repeats" in findings(residuals)
 
 
 def test_one_chance_repeat_is_no_finding():
@@ -82,12 +82,12 @@ def test_noise_that_follows_a_public_stream_is_found(share):
     assert "the noise follows the stream" in findings(residuals, references={"the stream": stream.ravel()})
 
 
-@pytest.mark.parametrize(("axis", "words"), [(0, "the run before"), (1, "the step before"), (2, "the value before")])
-def test_noise_that_undoes_itself_is_found(axis, words):
+@pytest.mark.parametrize(("axis", "word"), [(0, "run"), (1, "step"), (2, "value")])
+def test_noise_that_undoes_itself_is_found(axis, word):
     residuals = noise("gaussian")
     even, odd = (tuple([slice(None)] * axis + [slice(first, None, 2)]) for first in (0, 1))
     residuals[odd] = -residuals[even]
-    assert f"the noise follows {words}" in findings(residuals)
+    assert f"the noise follows the previous {word}" in findings(residuals)
 
 
 def test_no_noise_at_all_is_found():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from orchestrator.checks.audit.step_law import NOISE_LAWS, StepLaw
+from orchestrator.checks.audit.step_law import DISTRIBUTIONS, StepLaw
 
 
 def test_the_gaussian_score_is_the_formula():
@@ -54,7 +54,7 @@ def test_less_noise_is_simulated_as_asked():
 @pytest.mark.parametrize("noise", ["gaussian", "laplace"])
 def test_a_law_agrees_with_itself(noise):
     """Density, distribution function, spread and chance of a repeat are those of one law."""
-    law = NOISE_LAWS[noise]
+    law = DISTRIBUTIONS[noise]
     grid = np.linspace(-12, 12, 240_001)
     density = np.exp(law.log_density(grid))
     density /= np.trapezoid(density, grid)

@@ -47,7 +47,7 @@ def test_the_curve_bounds_every_test_of_sampled_gaussian_noise():
 
 
 def test_an_event_without_privacy_claims_nothing():
-    with pytest.raises(ValueError, match="claims nothing"):
+    with pytest.raises(ValueError, match="has no claim to audit"):
         claimed_trade_off(dp.NonPrivateDpEvent())
 
 
