@@ -1,9 +1,9 @@
-"""Ends the driver with one line when the cluster's head is gone.
+"""Ends the driver with one clear line when the head of the Ray cluster is gone.
 
-Ray ends a process by itself, in the middle of whatever it does, when the head has not answered for a minute, with a
-page of its own log and no word about what to do. Whoever waits on Ray meanwhile (Tune, Train, a task) hears nothing, or
-takes the loss for a failure of the trials. So the driver looks whether the head's port is open, and goes a little
-earlier. Nothing is lost with it: the ledger and the release logs are on disk, and `dpzo resume` goes on from them.
+Ray itself ends a process whose head has not answered for a minute, and prints a page of its own log and no advice.
+Until then, calls that wait on Ray (Tune, Train, a task) hear nothing, or take the loss for failed trials. So the driver
+tests whether the head's port is open, and ends a little before Ray would end it. Nothing is lost: the ledger and the
+release logs are on disk, and `dpzo resume` continues from them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rich.console import Console
 
 from trainers.mechanism.release_log import RAYS_PATIENCE
 
-SHARE = 0.75  # of Ray's patience, in which a head may come back
+SHARE = 0.75  # of Ray's own patience; the head may come back within it
 LOOK_S = 1.0
 CONNECT_S = 5.0
 EXIT_CODE = 1
@@ -27,7 +27,7 @@ EXIT_CODE = 1
 
 @contextmanager
 def head_watched(address: str, leave: Callable[[int], None] = os._exit) -> Iterator[None]:
-    """Watch the head at host:port while the body runs; end the process, by `leave`, where it is gone."""
+    """Watch the head at host:port while the body runs; when it is gone, print one line and call `leave`."""
     patience_s = SHARE * float(os.environ.get(RAYS_PATIENCE, "60"))
     done = Event()
 
@@ -38,7 +38,7 @@ def head_watched(address: str, leave: Callable[[int], None] = os._exit) -> Itera
         console.show_cursor()  # a live table hid it
         console.print(
             f"Stopped: the head of the Ray cluster at {address} is gone. Every release is in the logs and in the "
-            "ledger; start a cluster, and go on with `dpzo resume`."
+            "ledger. Start a cluster, and continue with `dpzo resume`."
         )
         leave(EXIT_CODE)
 
@@ -52,7 +52,7 @@ def head_watched(address: str, leave: Callable[[int], None] = os._exit) -> Itera
 
 
 def _lost(address: str, patience_s: float, done: Event) -> bool:
-    """Return True when nobody has answered for so long, False when the body is done."""
+    """Return True when the head has not answered for `patience_s`, False when the body is done."""
     silent_since: float | None = None
     while not done.wait(LOOK_S):
         if _answers(address):

@@ -1,7 +1,7 @@
-"""What is checked of a Ray cluster before anything is reserved, so that a sweep fails with a sentence and never hangs.
+"""Checks a Ray cluster before anything is reserved, so that a sweep is refused with a sentence and never hangs.
 
-Ray waits for ever for a resource that no node has, and for nodes that answer another token. Here the sums are done
-first, one task a node looks at the storage from there, and what does not fit is said with its arithmetic.
+Ray waits forever for a resource that no node has. So the resources are added up first, and one task per node tests the
+storage from there.
 """
 
 from __future__ import annotations
@@ -22,33 +22,30 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.storage.paths import Storage
 
-ANSWER_S = 120.0  # for a task on every node: a worker process has to start there
+ANSWER_S = 120.0  # for a task on every node, which has to start a worker process
+_UNITS = {"CPU": "CPUs", "GPU": "GPUs"}
 
 
 @dataclass(frozen=True)
 class Demand:
-    """What runs at once: `count` workers of the same size, each of which fits on one node or nowhere.
+    """The workers that run at once; all have the same size, and each fits on one node.
 
     Args:
         count: workers of all trials together.
-        cpus, gpus: of each.
-        others: custom resources of each, by name.
-        what: how the count came about, such as "2 trials at once × 4 workers".
-        mend: the settings to lower.
+        cpus: CPU cores of each.
+        gpus: GPUs of each.
+        what: how the count comes about, such as "2 trials at once × 4 workers".
     """
 
     count: int
     cpus: float
     gpus: float = 0.0
-    others: Mapping[str, float] | None = None
-    what: str = "workers"
-    mend: str = "search.concurrent_trials or performance.num_threads"
+    what: str = "1 trial at once"
 
     @property
-    def each(self) -> dict[str, float]:
-        """Resources of a worker, by Ray's names."""
-        every = {"CPU": self.cpus, "GPU": self.gpus, **(self.others or {})}
-        return {name: amount for name, amount in every.items() if amount}
+    def resources_per_worker(self) -> dict[str, float]:
+        """The resources of one worker, by Ray's names."""
+        return {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})
 
 
 def require_resources(demand: Demand, nodes: Sequence[Mapping[str, Any]]) -> None:
@@ -57,20 +54,20 @@ def require_resources(demand: Demand, nodes: Sequence[Mapping[str, Any]]) -> Non
     Raises:
         ValueError: with the arithmetic.
     """
+    each = demand.resources_per_worker
     alive = [node for node in nodes if node["Alive"]]
-    room = [_fitting(demand.each, node["Resources"]) for node in alive]
-    if sum(room) >= demand.count:
+    room = sum(_num_fitting(each, node["Resources"]) for node in alive)
+    if room >= demand.count:
         return
-    units = {"CPU": "CPUs", "GPU": "GPUs"}
-    each = " and ".join(f"{amount:g} {units.get(name, name)}" for name, amount in demand.each.items())
-    has = "; ".join(
+    wanted = " and ".join(f"{amount:g} {_UNITS[name]}" for name, amount in each.items())
+    present = "; ".join(
         f"{node['NodeManagerHostname']}: "
-        + ", ".join(f"{node['Resources'].get(name, 0):g} {units.get(name, name)}" for name in demand.each)
+        + ", ".join(f"{node['Resources'].get(name, 0):g} {_UNITS[name]}" for name in each)
         for node in alive
     )
     raise ValueError(
-        f"{demand.what} want {demand.count} × ({each}) at once; the Ray cluster has room for {sum(room)} ({has}). "
-        f"Lower {demand.mend}, or add nodes."
+        f"{demand.what} want {demand.count} × ({wanted}) at once; the Ray cluster has room for {room} ({present}). "
+        "Lower search.concurrent_trials, resources.workers or performance.num_threads, or add nodes."
     )
 
 
@@ -90,17 +87,17 @@ def require_state_api(dashboard_url: str | None) -> None:
         except RayStateApiException:
             pass
     raise ValueError(
-        "The Ray cluster has no dashboard, and with it no State API: Ray could then not clear away what a stopped "
-        "trial held, and the next one would wait for ever. Install ray[default] and start the head with "
+        "The Ray cluster has no dashboard and so no State API. Without it Ray does not free what a stopped trial "
+        "held, and the next trial would wait forever. Install ray[default] and start the head with "
         "--include-dashboard=true."
     )
 
 
 def require_shared(storage: Storage, nodes: Sequence[Mapping[str, Any]], inputs: Mapping[str, str]) -> None:
-    """Look at the storage and the inputs from every node.
+    """Test from every node that it shares the storage and has the inputs.
 
     Args:
-        storage: of the run; its root is there on this machine.
+        storage: of the run; its root exists on this machine.
         nodes: `ray.nodes()`.
         inputs: local files and folders that workers read, by the setting that names them.
 
@@ -113,56 +110,55 @@ def require_shared(storage: Storage, nodes: Sequence[Mapping[str, Any]], inputs:
     mark = storage.root / f".preflight-{secrets.token_hex(8)}"
     try:
         mark.mkdir()
-        held = open(mark / "driver", "w")  # noqa: SIM115 - held, and locked, while the nodes look
+        held = open(mark / "driver", "w")  # noqa: SIM115 - it stays open and locked while the nodes test it
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         shutil.rmtree(mark, ignore_errors=True)
         raise ValueError(f"storage_path: {storage.root} cannot be written and locked: {error.strerror}.") from None
     try:
-        look = ray.remote(num_cpus=0, max_retries=1)(_look)
+        test = ray.remote(num_cpus=0, max_retries=1)(_problem_on_node)
         asked = {
-            look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
+            test.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
                 str(mark), node["NodeID"], dict(inputs)
             ): f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
             for node in alive
         }
         for answer, name in asked.items():
-            if (problem := _answered(answer)) is not None:
+            if (problem := _answer_of(answer)) is not None:
                 raise ValueError(f"Node {name}: {problem}")
     finally:
         held.close()
-        for path in mark.iterdir():
-            path.unlink()
-        mark.rmdir()
+        shutil.rmtree(mark)
 
 
-def _fitting(each: Mapping[str, float], has: Mapping[str, float]) -> int:
+def _num_fitting(each: Mapping[str, float], has: Mapping[str, float]) -> int:
     """Return how many workers fit on a node."""
-    return min((math.floor(has.get(name, 0.0) / amount + 1e-9) for name, amount in each.items()), default=10**9)
+    return min(math.floor(has.get(name, 0.0) / amount + 1e-9) for name, amount in each.items())
 
 
 def _require_ledger_for(storage: Storage, hosts: Sequence[str]) -> None:
     if len(hosts) > 1 and storage.database_url.startswith("sqlite"):
         raise ValueError(
             f"budget.ledger: the Ray cluster has {len(hosts)} machines ({', '.join(hosts)}), and a SQLite ledger "
-            "counts right on one alone. Name a PostgreSQL database that all of them reach: postgresql+psycopg://user@host/name."
+            "counts correctly on one machine only. Name a PostgreSQL database that all of them reach: "
+            "postgresql+psycopg://user@host/name."
         )
 
 
-def _look(mark: str, node: str, inputs: dict[str, str]) -> str | None:
-    """Return what is wrong with storage and inputs as this node sees them."""
+def _problem_on_node(mark: str, node: str, inputs: dict[str, str]) -> str | None:
+    """Return what is wrong with the storage and the inputs as this node sees them."""
     here = Path(mark)
     if not (here / "driver").is_file():
         return (
-            f"storage_path {here.parent} is not there, or not the folder that the driver has. With several nodes, name "
-            "one that all of them share (NFS, a mounted volume)."
+            f"storage_path {here.parent} is missing, or is not the driver's folder. With several nodes, name a folder "
+            "that all of them share (NFS, a mounted volume)."
         )
     try:
         with open(here / "driver", "a") as of_driver:
             if _locks(of_driver):
                 return (
-                    f"storage_path {here.parent}: a lock that the driver holds does not hold here, so that two "
-                    "processes could write one release log. Use a file system whose locks hold on all machines (NFS 4)."
+                    f"storage_path {here.parent}: a lock of the driver has no effect here, so two processes could "
+                    "write one release log. Use a file system whose locks hold on all machines (NFS 4)."
                 )
         with open(here / node, "w") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -172,7 +168,7 @@ def _look(mark: str, node: str, inputs: dict[str, str]) -> str | None:
     except OSError as error:
         return f"storage_path {here.parent} cannot be written and locked: {error.strerror}."
     missing = [f"{setting} {path}" for setting, path in inputs.items() if not Path(path).exists()]
-    return f"{'; '.join(missing)}: not there. Put it under the same path on every node." if missing else None
+    return f"{'; '.join(missing)}: missing. Put it under the same path on every node." if missing else None
 
 
 def _locks(file: IO[str]) -> bool:
@@ -183,11 +179,10 @@ def _locks(file: IO[str]) -> bool:
     return True
 
 
-def _answered(answer: Any) -> str | None:
-    """Return what a node says, or that it says nothing."""
+def _answer_of(answer: Any) -> str | None:
+    """Return the problem that a node reports, or that it does not answer."""
     try:
-        problem: Any = ray.get(answer, timeout=ANSWER_S)
-        return problem
+        return ray.get(answer, timeout=ANSWER_S)
     except GetTimeoutError:
         return f"took no task for {ANSWER_S:g} s; it is lost, or too busy to start a process."
     except RayError as error:

@@ -1,7 +1,7 @@
-"""The Ray session of a sweep: a cluster that is there already, or this machine; with the arithmetic checked before.
+"""The Ray session of a sweep or run: on the cluster that RAY_ADDRESS names, or on this machine.
 
-On a cluster (RAY_ADDRESS) the driver may sit on a head without the model's hardware: what needs the model runs as a
-task with the resources of a worker (`run_on_worker_node`). On one machine it runs in this process.
+On a cluster the driver may run on a head without the model's hardware. What needs the model then runs as a task with
+the resources of a worker (`run_on_worker_node`); on one machine it runs in this process.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from orchestrator.storage.paths import Storage
 from trainers.config import RunConfig
 
 QUIET = {
-    "RAY_AIR_NEW_OUTPUT": "0",  # Tune prints nothing; the live table does
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # they lie in operator-only/; what ends the sweep is said in one line
+    "RAY_AIR_NEW_OUTPUT": "0",  # Tune prints nothing; the live table shows the trials
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # they are in operator-only/; an error that ends the sweep is printed once
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -37,7 +37,7 @@ Answer = TypeVar("Answer")
 
 
 def on_a_cluster() -> bool:
-    """Return whether RAY_ADDRESS names a cluster that is there already."""
+    """Return whether RAY_ADDRESS names a running cluster."""
     return ADDRESS in os.environ
 
 
@@ -45,7 +45,7 @@ def threads_per_trial(config: SweepConfig) -> int:
     """Return the CPU threads of one trial, or of one of its workers: as configured, or an even share of the cores.
 
     Raises:
-        ValueError: the trials at once want more cores than there are.
+        ValueError: the trials at once want more cores than this machine has.
     """
     cores = os.cpu_count() or 1
     concurrent, workers = config.search.concurrent_trials, config.resources.most_workers
@@ -63,14 +63,13 @@ def threads_per_trial(config: SweepConfig) -> int:
 
 
 def cpus_at_once(config: SweepConfig, threads: int) -> int:
-    """Return the CPU cores that all trials at once take, where each (or each of its workers) has so many threads."""
-    resources = config.resources
-    each = (resources.cpus_per_worker if resources.is_distributed else None) or threads
-    return math.ceil(config.search.concurrent_trials * resources.most_workers * each)
+    """Return the CPU cores of all trials at once, where each trial or each of its workers has `threads` threads."""
+    each = demand_of(config, threads).cpus
+    return math.ceil(config.search.concurrent_trials * config.resources.most_workers * each)
 
 
 def demand_of(config: RunConfig, threads: int | None = None) -> Demand:
-    """Return what a run, or the trials at once of a sweep, need of a cluster, where each has so many threads."""
+    """Return the workers of a run, or of a sweep's trials at once; each has `threads` threads."""
     resources = config.resources
     concurrent = config.search.concurrent_trials if isinstance(config, SweepConfig) else 1
     cpus = (resources.cpus_per_worker if resources.is_distributed else None) or threads
@@ -79,16 +78,15 @@ def demand_of(config: RunConfig, threads: int | None = None) -> Demand:
         cpus or config.performance.num_threads or 1,
         resources.gpus_per_worker,
         what=f"{concurrent} trials at once" + (f" × {resources.workers} workers" if resources.workers > 1 else ""),
-        mend="search.concurrent_trials, resources.workers or performance.num_threads",
     )
 
 
 @contextmanager
 def cluster_session(config: RunConfig, demand: Demand, storage: Storage) -> Iterator[None]:
-    """Connect to the cluster at RAY_ADDRESS for as long as the body runs, and check it; without one, do nothing.
+    """Connect to the cluster at RAY_ADDRESS while the body runs, and check it; without RAY_ADDRESS do nothing.
 
     Raises:
-        ValueError: it does not answer, is too small, has no dashboard, or does not see the storage and the inputs.
+        ValueError: it does not answer, is too small, has no dashboard, or does not share the storage and the inputs.
     """
     address = os.environ.get(ADDRESS)
     if address is None or ray.is_initialized():
@@ -104,9 +102,9 @@ def cluster_session(config: RunConfig, demand: Demand, storage: Storage) -> Iter
 
 @contextmanager
 def ray_session(num_cpus: int) -> Iterator[str | None]:
-    """Start Ray on this machine, or connect to RAY_ADDRESS, for as long as the body runs, unless that is done.
+    """Start Ray on this machine, or connect to RAY_ADDRESS, while the body runs; a session that is on is used.
 
-    Yields the dashboard's address: None where there is no dashboard, or the session was on already.
+    Yields the dashboard's address; None where there is no dashboard or the session was on already.
     """
     if ray.is_initialized():
         yield None
@@ -117,16 +115,15 @@ def ray_session(num_cpus: int) -> Iterator[str | None]:
 
 
 def run_on_worker_node(demand: Demand, function: Callable[..., Answer], *arguments: object) -> Answer:
-    """Call a function that loads the model: on a cluster as a task with a worker's resources, else right here.
+    """Call a function that loads the model: on a cluster as a task with a worker's resources, else in this process.
 
     Raises:
-        What the function raises; RuntimeError where its process died, for want of memory perhaps.
+        Exception: what the function raises.
+        RuntimeError: its process died, perhaps because memory ran out.
     """
     if not on_a_cluster():
         return function(*arguments)
-    task = ray.remote(num_cpus=demand.cpus, num_gpus=demand.gpus, resources=dict(demand.others or {}), max_retries=1)(
-        function
-    )
+    task = ray.remote(num_cpus=demand.cpus, num_gpus=demand.gpus, max_retries=1)(function)
     try:
         return ray.get(task.remote(*arguments))
     except RayTaskError as error:
@@ -137,24 +134,24 @@ def run_on_worker_node(demand: Demand, function: Callable[..., Answer], *argumen
 
 @contextmanager
 def _session(begin: Callable[[], str | None]) -> Iterator[str | None]:
-    """Hand out what `begin` returns, and end the session after the body.
+    """Yield what `begin` returns, and end the session after the body.
 
-    Ray prints on standard output when a node is lost; that belongs to the result alone.
+    Ray prints on standard output when a node is lost; standard output belongs to the result alone.
     """
-    _be_quiet()
+    os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
     with redirect_stdout(sys.stderr):
-        begun = begin()
+        dashboard_url = begin()
         watched = head_watched(ray.get_runtime_context().gcs_address) if on_a_cluster() else nullcontext()
         try:
             with watched:
-                yield begun
+                yield dashboard_url
         finally:
             ray.shutdown()
 
 
 def _start(num_cpus: int) -> str | None:
     return ray.init(
-        address="local",  # without it Ray joins whatever cluster somebody has started on this machine
+        address="local",  # otherwise Ray joins any cluster that runs on this machine
         num_cpus=num_cpus,
         log_to_driver=False,
         logging_level=logging.ERROR,
@@ -163,8 +160,8 @@ def _start(num_cpus: int) -> str | None:
 
 
 def _connect(address: str) -> str | None:
-    """Connect, and return where the dashboard is."""
-    _require_somebody(address)
+    """Connect, and return the dashboard's address."""
+    _require_listener(address)
     try:
         return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR).dashboard_url
     except (ConnectionError, AuthenticationError):
@@ -175,8 +172,8 @@ def _connect(address: str) -> str | None:
         ) from None
 
 
-def _require_somebody(address: str) -> None:
-    """Refuse an address where nothing listens: Ray would ask there again and again for minutes."""
+def _require_listener(address: str) -> None:
+    """Refuse an address where nothing listens; Ray would try it again for minutes."""
     host, _, port = address.rpartition(":")
     if "//" in address or (address != "auto" and not (host and port.isdigit())):
         raise ValueError(f"{ADDRESS}: got {address!r}; expected host:port of the head, or auto, on one of its nodes.")
@@ -188,17 +185,12 @@ def _require_somebody(address: str) -> None:
         raise ValueError(f"{ADDRESS}: no Ray cluster answers at {address}: {error.strerror or error}.") from None
 
 
-def _be_quiet() -> None:
-    os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
-
-
 def _inputs(config: RunConfig) -> dict[str, str]:
-    """Return the local files and folders that workers read; a path that is not here is a hub's name."""
-    tune_on = config.search.tune_on if isinstance(config, SweepConfig) else None
+    """Return the local files and folders that workers read, by setting; a path that is missing here is a hub's name."""
     named = {
         "data.train": config.data.train,
         "data.validation": config.data.validation,
         "model.path": config.model.path,
-        "search.tune_on": tune_on,
+        "search.tune_on": config.search.tune_on if isinstance(config, SweepConfig) else None,
     }
     return {setting: path for setting, path in named.items() if path is not None and os.path.exists(path)}

@@ -106,7 +106,7 @@ def test_a_cluster_without_dashboard_is_refused(settings, tmp_path):
     with RayCluster({"num_cpus": 2}, dashboard=False) as bare:
         done = sweep(write_config(tmp_path, settings), bare.env())
     assert done.returncode == 2, done.stderr
-    assert "no dashboard, and with it no State API" in done.stderr
+    assert "no dashboard and so no State API" in done.stderr
 
 
 def test_metrics_stand_on_the_port_of_the_node(cluster):

@@ -2,7 +2,13 @@ import fcntl
 
 import pytest
 
-from orchestrator.cluster.preflight import Demand, _look, require_resources, require_shared, require_state_api
+from orchestrator.cluster.preflight import (
+    Demand,
+    _problem_on_node,
+    require_resources,
+    require_shared,
+    require_state_api,
+)
 from orchestrator.storage.paths import Storage
 
 
@@ -23,7 +29,6 @@ def node(host: str, alive: bool = True, **resources: float) -> dict:
         (Demand(4, 2), [node("a", CPU=5), node("b", CPU=4)]),
         (Demand(4, 1, gpus=0.5), [node("head", CPU=8), node("a", CPU=8, GPU=2)]),
         (Demand(3, 0.1), [node("a", CPU=0.3)]),
-        (Demand(1, 1, others={"fast": 1}), [node("a", CPU=1, fast=1)]),
     ],
 )
 def test_what_fits_passes(demand, nodes):
@@ -37,7 +42,6 @@ def test_what_fits_passes(demand, nodes):
         (Demand(3, 2), [node("a", CPU=3), node("b", CPU=3)]),  # six in all, and no node has room for two
         (Demand(1, 1, gpus=1), [node("head", CPU=8)]),
         (Demand(2, 1), [node("a", CPU=1), node("b", alive=False, CPU=8)]),
-        (Demand(1, 1, others={"fast": 1}), [node("a", CPU=1)]),
     ],
 )
 def test_what_would_wait_for_ever_is_refused(demand, nodes):
@@ -46,18 +50,19 @@ def test_what_would_wait_for_ever_is_refused(demand, nodes):
 
 
 def test_the_refusal_shows_its_arithmetic():
-    demand = Demand(8, 2, gpus=1, what="2 trials at once × 4 workers", mend="resources.workers")
+    demand = Demand(8, 2, gpus=1, what="2 trials at once × 4 workers")
     with pytest.raises(ValueError, match="trials") as refusal:
         require_resources(demand, [node("head", CPU=4), node("big", CPU=16, GPU=6)])
     assert str(refusal.value) == (
         "2 trials at once × 4 workers want 8 × (2 CPUs and 1 GPUs) at once; the Ray cluster has room for 6 (head: 4 "
-        "CPUs, 0 GPUs; big: 16 CPUs, 6 GPUs). Lower resources.workers, or add nodes."
+        "CPUs, 0 GPUs; big: 16 CPUs, 6 GPUs). Lower search.concurrent_trials, resources.workers or "
+        "performance.num_threads, or add nodes."
     )
 
 
 @pytest.mark.parametrize("url", ["", None])
 def test_a_cluster_without_dashboard_is_refused(url):
-    with pytest.raises(ValueError, match=r"no dashboard, .* State API: .* the next one would wait for ever"):
+    with pytest.raises(ValueError, match=r"no dashboard and so no State API\..* the next trial would wait forever"):
         require_state_api(url)
 
 
@@ -75,8 +80,8 @@ def test_a_storage_that_cannot_be_written_is_refused(tmp_path):
 
 def test_a_disk_whose_locks_do_not_hold_for_others_is_refused(tmp_path):
     with open(tmp_path / "driver", "w") as held:
-        problem = _look(str(tmp_path), "node", {})
+        problem = _problem_on_node(str(tmp_path), "node", {})
         assert problem is not None
         assert "could write one release log" in problem
         fcntl.flock(held, fcntl.LOCK_EX)
-        assert _look(str(tmp_path), "node", {}) is None
+        assert _problem_on_node(str(tmp_path), "node", {}) is None
