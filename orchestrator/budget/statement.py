@@ -11,7 +11,7 @@ from orchestrator.planning.plan import Plan
 from orchestrator.privacy.display import round_up
 from orchestrator.privacy.rules.best_of import BestOf
 from orchestrator.privacy.rules.comparison import compare
-from orchestrator.privacy.statement.state import state
+from orchestrator.privacy.statement.facts import StatementFacts, make_statement
 from orchestrator.privacy.statement.statement import LossesFrom, PrivacyStatement
 from orchestrator.privacy.statement.wording import Order
 from trainers.config import RunConfig
@@ -30,20 +30,17 @@ def run_statement(plan: Plan, reserved: StandingReservation) -> PrivacyStatement
     config, ledger, budget = plan.config, reserved.ledger, reserved.budget
     order = METHODS[config.method.name].order
     own = {entry.kind: entry for entry in ledger.reservations() if entry.name == reserved.name}
-    return state(
-        plan.rule,
-        config.privacy.delta,
-        adjacency=config.privacy.adjacency,
-        unit=config.data.unit,
+    facts = StatementFacts(
         budget=budget,
         spent=ledger.spent(budget.name),
         num_reservations=len({entry.name for entry in ledger.reservations() if entry.budget == budget.name}),
-        tokens_drawn=None if plan.rule and plan.rule.is_secret else {kind: entry.drawn for kind, entry in own.items()},
+        delta=config.privacy.delta,
+        tokens_drawn={kind: entry.drawn for kind, entry in own.items()},
         ledger_digest=ledger.digest(),
         search=_search(config),
+        num_steps=plan.num_trials * config.method.num_steps,
         epsilon_per_trial=plan.trial_epsilon,
         epsilon_by_other_rules=other_rules(plan),
-        num_steps=plan.num_trials * config.method.num_steps,
         num_units=config.data.num_units,
         public_data=_held_public(config),
         also_not_covered=(*_selections(reserved), *_rows_apart(reserved), *_same_named(plan, reserved)),
@@ -51,6 +48,7 @@ def run_statement(plan: Plan, reserved: StandingReservation) -> PrivacyStatement
         versions={name: version(name) for name in _software(config, order)},
         losses=_losses(config),
     )
+    return make_statement(plan.rule, facts)
 
 
 def _software(config: RunConfig, order: Order) -> list[str]:

@@ -47,7 +47,7 @@ def test_a_run_says_what_computed_its_losses_and_is_rebuilt_by_the_other_evaluat
     assert found["steps"] == 4
     assert found["statement"]["losses"] == {"evaluator": "vllm", "batch_invariant": False}
     assert any(name.startswith("vllm") for name in found["statement"]["versions"])
-    assert "computed by vllm; a neighbour in a batch" in " ".join(
+    assert "computed by vllm; the other examples of a batch" in " ".join(
         (folder / "privacy_statement.txt").read_text().split()
     )
     require_rebuilt(folder, tmp_path / "model")

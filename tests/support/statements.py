@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.privacy.ledger.budget import BudgetTerms, Cost, spent_of
 from orchestrator.privacy.rules.base import CostRule
-from orchestrator.privacy.statement.state import state
+from orchestrator.privacy.statement.facts import StatementFacts, make_statement
 from orchestrator.privacy.statement.statement import PrivacyStatement
 
 DIGEST = "0" * 64
@@ -22,13 +22,12 @@ def stated(
     )
     own = Cost(rule.epsilon(delta, adjacency), delta) if rule else Cost(float("inf"), 0.0)
     given: dict[str, Any] = {
-        "adjacency": adjacency,
-        "unit": "example",
         "budget": budget,
+        "delta": delta,
         "spent": spent_of(budget, [*others, own]),
         "num_reservations": 1 + len(others),
         "tokens_drawn": {},
         "ledger_digest": DIGEST,
         "search": "none: one run",
     }
-    return state(rule, delta, **(given | changes))
+    return make_statement(rule, StatementFacts(**(given | changes)))

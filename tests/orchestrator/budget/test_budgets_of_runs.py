@@ -242,7 +242,8 @@ def test_a_delta_that_promises_nothing_is_warned_of_with_the_reason(plan, load):
     made = plan("privacy.delta=0.03", load=load)  # 40 examples: above 1/40
     (warning,) = stated(made).warnings
     assert warning == (
-        "δ = 0.03 is at least 1 / 40: publishing one record, chosen at random, would satisfy it. Take a δ well below."
+        "δ = 0.03 is at least 1 / 40. A mechanism that publishes one random record would satisfy it. Choose a much "
+        "smaller δ."
     )
     assert "δ = 0.03 is at least 1 / 40" in " ".join(stated(made).text().split())
 
