@@ -1,8 +1,8 @@
 """Processes of a sweep are killed, one after the other; it finishes, and every step is accounted for.
 
 DPZO_CHAOS_KILLS=30 python -m pytest tests/integration/test_chaos.py    # the long form; see benchmarks/chaos.py too
-DPZO_CHAOS_WORKERS=2: with so many workers a trial, through Ray Train
-DPZO_CHAOS_ELASTIC=3000: also a run of so many steps that goes from one worker to two and back; some five minutes
+DPZO_CHAOS_WORKERS=2: this many workers a trial, through Ray Train
+DPZO_CHAOS_ELASTIC=3000: also a run of this many steps that goes from one worker to two and back; about five minutes
 """
 
 import os

@@ -26,7 +26,7 @@ app(sys.argv[1:])
 """
 
 
-# a worker that shows metrics, and whoever looks at its node's metrics port, which has no password
+# a worker that shows metrics, and a reader of its node's metrics port, which has no password
 LOOK = """
 import time, urllib.request, ray
 from orchestrator.sweep.ray_metrics import Metrics

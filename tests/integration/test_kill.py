@@ -1,4 +1,4 @@
-"""Kill -9 in the middle of `dpzo train`, start again: it goes on, and every token is accounted for."""
+"""Kill -9 in the middle of `dpzo train`, start again: it continues, and every token is accounted for."""
 
 from __future__ import annotations
 

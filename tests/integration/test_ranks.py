@@ -144,7 +144,7 @@ def test_a_process_that_stops_is_given_up_and_writes_nothing_when_it_wakes(tmp_p
         assert answers == [(True, 3)]
         before = log.read_text()
         assert (before.count('"RESERVE"'), before.count('"RELEASE"')) == (4, 3)
-        if victim == 0:  # whoever is to replace it finds its lock, for as long as it may come back
+        if victim == 0:  # its successor finds the lock, for as long as it may come back
             with pytest.raises(ValueError, match="being written by another process"):
                 open_run(Ranks(), tmp_path, run_config(data__num_examples=40))
         processes.resume(victim)

@@ -155,7 +155,7 @@ def test_a_sweep_waits_for_its_database_and_stops_without_it(away):
     time.sleep(1)
     assert count(storage, "RELEASE") == before  # it pauses
     server.start()
-    wait_until(process, "further steps", lambda: count(storage, "RELEASE") > before + 10)  # and goes on
+    wait_until(process, "further steps", lambda: count(storage, "RELEASE") > before + 10)  # and continues
     server.stop()  # for good
     out, err = process.communicate(timeout=LIMIT_S)
     last = err.strip().splitlines()[-1]
@@ -274,7 +274,7 @@ def test_every_lane_and_every_start_sees_the_same_split(settings, tmp_path, no_w
 
 
 def number_rows(settings: dict, folder: Path) -> None:
-    """Make every row's prompt its own, so that rows can be told apart."""
+    """Make every row's prompt its own, so that rows differ."""
     rows = [json.loads(line) for line in Path(settings["data"]["train"]).read_text().splitlines()]
     path = folder / "numbered.jsonl"
     words = ["food", "service", "was", "very", "not", "good"]

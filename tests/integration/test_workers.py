@@ -1,4 +1,4 @@
-"""Ray Train's workers, killed or stopped in a step: the run goes on, and every token is accounted for."""
+"""Ray Train's workers, killed or stopped in a step: the run continues, and every token is accounted for."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A sweep on a Ray cluster of real processes that are killed again and again, and what must hold when it is done.
 
-Kills are SIGKILL by process id, each after so many more released steps, so that they fall all over the sweep: on a
-busy worker process (a lane, a rank, the loading of a model), on rank 0 (whoever writes a release log), on the driver
+Kills are SIGKILL by process id, each after some more released steps, so that they fall all over the sweep: on a
+busy worker process (a lane, a rank, the loading of a model), on rank 0 (which writes a release log), on the driver
 (which is then started again, by the same command or by `dpzo resume` in turns), and on a whole node (which is replaced
 by a new one).
 """
@@ -174,7 +174,7 @@ class Chaos:
 
 
 def require_all_accounted(chaos: Chaos, result: dict[str, Any]) -> None:
-    """Check what must hold of a sweep that is done, whatever was killed."""
+    """Check what must hold of a finished sweep, whichever process was killed."""
     storage, plan = chaos.storage, chaos.sweep.plan()
     assert find_existing(storage.folder).state() == "finished"
     assert [trial["number"] for trial in result["trials"]] == list(range(NUM_TRIALS))

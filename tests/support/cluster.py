@@ -20,7 +20,7 @@ import psutil
 
 
 class RayCluster:
-    """A head and further nodes; the head has the dashboard unless it is told not to."""
+    """A head and further nodes; the head has the dashboard unless `dashboard` is false."""
 
     def __init__(self, head: dict[str, Any], *nodes: dict[str, Any], dashboard: bool = True) -> None:
         from ray.cluster_utils import Cluster

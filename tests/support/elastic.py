@@ -1,6 +1,6 @@
-"""A run that begins with one worker, goes on with two when a node is added, and with one when a node is lost.
+"""A run that begins with one worker, continues with two when a node is added, and with one when a node is lost.
 
-On a Ray cluster of real processes. The node that is lost is the first one, with whatever stood there: Ray Train's
+On a Ray cluster of real processes. The node that is lost is the first one, with all that ran there: Ray Train's
 controller stays on the head, which has no CPUs for workers.
 """
 
@@ -88,7 +88,7 @@ class Elastic:
             return subprocess.Popen(command, stdout=out, stderr=err, env=cluster.env())
 
     def _until(self, phase: str, driver: subprocess.Popen[bytes], cluster: RayCluster, size: int) -> None:
-        """Wait until so many workers, started since, have taken some steps."""
+        """Wait until this many workers, started since, have taken some steps."""
         began, before = time.monotonic(), self._ranks(cluster)
         start: list[int] = []
 

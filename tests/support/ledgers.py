@@ -20,7 +20,7 @@ def budget(name: str = "data", epsilon: float | None = 3.0, delta: float = 1e-5,
 
 
 def reserve(ledger: Ledger, name: str, caps: Mapping[str, Cap] | int, cost: Cost = FREE, **terms: Any) -> None:
-    """Reserve caps, or so many train steps, on the budget `data`, which is created if it is missing."""
+    """Reserve caps, or this many train steps, on the budget `data`, which is created if it is missing."""
     on = terms.pop("budget", "data")
     if on == "data" and all(known.name != "data" for known in ledger.budgets()):
         ledger.create_budget(budget())

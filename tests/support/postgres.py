@@ -25,7 +25,7 @@ WAIT_S = 60.0
 
 
 class PostgresServer:
-    """A server on a Unix socket in a temporary folder; it trusts whoever can open the socket."""
+    """A server on a Unix socket in a temporary folder; it trusts anyone who can open the socket."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="dpzo-pg-"))  # short: a socket's path has 107 characters at most

@@ -93,7 +93,7 @@ def in_threads(size: int, job: Callable[[Ranks], Any], group_size: int = 1) -> l
 
 
 class Processes:
-    """Processes that live through several runs, of which each takes as many as it needs."""
+    """Processes that live through several runs; each run takes as many as it needs."""
 
     def __init__(self, count: int) -> None:
         context = multiprocessing.get_context("forkserver")
@@ -128,7 +128,7 @@ class Processes:
         return answer
 
     def resume(self, rank: int) -> None:
-        """Let a process that was stopped go on."""
+        """Let a stopped process continue."""
         os.kill(self._processes[rank].pid, signal.SIGCONT)
 
     def close(self) -> None:
@@ -156,5 +156,5 @@ def _meet(port: int, rank: int, size: int, group_size: int, patience: Patience |
 
 
 def only_lost(results: Sequence[Any]) -> bool:
-    """Return whether every rank was told that another one is gone."""
+    """Return whether every rank reported that another one is gone."""
     return all(isinstance(result, PeerLost) for result in results)
