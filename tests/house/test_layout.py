@@ -1,0 +1,34 @@
+"""The size and shape of the house: few entries a folder, no import circle."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import grimp
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PRODUCT = ("orchestrator", "search_spaces", "trainers")
+MOST_ENTRIES = {"orchestrator": 12, "trainers": 12, "orchestrator/privacy": 8}
+
+
+@pytest.mark.parametrize(("folder", "most"), MOST_ENTRIES.items())
+def test_a_folder_has_few_modules_and_packages(folder, most):
+    modules = {path.stem for path in (ROOT / folder).glob("*.py")} - {"__init__"}
+    packages = {path.parent.name for path in (ROOT / folder).glob("*/__init__.py")}
+    assert len(modules | packages) <= most
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    graph = grimp.build_graph(*PRODUCT, exclude_type_checking_imports=True)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    TopologicalSorter(imports).prepare()  # CycleError names the circle
+
+
+def test_a_program_imports_the_public_names():
+    code = "from orchestrator import Budget, Sweep, plan, train; print(Budget, Sweep, plan, train)"
+    found = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
