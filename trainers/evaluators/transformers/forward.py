@@ -22,7 +22,7 @@ from trainers.evaluators.base import Example
 from trainers.evaluators.rows import Row, rows_of
 from trainers.evaluators.transformers.packing import PackedBatch, can_pack, pack
 from trainers.evaluators.transformers.padding import Filling, PaddedBatch, pad, pad_to_fixed_shapes, padded
-from trainers.evaluators.transformers.readout import Readout, first_position, layers_of
+from trainers.evaluators.transformers.readout import Readout, first_position, last_places, layers_of
 
 
 class Forward:
@@ -83,7 +83,7 @@ class Forward:
             return self._model(**inputs).logits[: len(batch.rows)]
         most = batch.num_places
         if "logits_to_keep" in self.accepts:
-            inputs["logits_to_keep"] = most
+            inputs["logits_to_keep"] = last_places(most, self._model)
         logits_RTV = self._model(**inputs, use_cache=False).logits[: len(batch.rows), -most:]
         return torch.cat(
             [logits_TV[most - len(row.places) :] for logits_TV, row in zip(logits_RTV, batch.rows, strict=True)]

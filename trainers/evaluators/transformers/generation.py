@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from trainers.evaluators.answer_line import first_line, has_ended
 from trainers.evaluators.rows import Row
 from trainers.evaluators.transformers.padding import Filling, PaddedBatch, pad
+from trainers.evaluators.transformers.readout import last_places
 
 
 def generate(
@@ -62,7 +63,7 @@ def _continue(
     mask_RL, positions_R1 = batch.attention_mask_RL, batch.position_ids_RL[:, -1:]
     found: list[list[int]] = [[] for _ in batch.rows]
     read, cache = batch.inputs(accepts), None
-    last_only = {"logits_to_keep": 1} if "logits_to_keep" in accepts else {}
+    last_only = {"logits_to_keep": last_places(1, model)} if "logits_to_keep" in accepts else {}
     for _ in range(max_new):
         answer = model(**read, past_key_values=cache, use_cache=True, **last_only)
         cache, next_R = answer.past_key_values, answer.logits[:, -1].argmax(dim=-1)
