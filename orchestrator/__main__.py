@@ -1,4 +1,4 @@
-"""`python -m orchestrator` is `dpzo`."""
+"""`python -m orchestrator` runs `dpzo`."""
 
 from orchestrator.cli.app import main
 

@@ -1,1 +1,1 @@
-"""The command line: one function a verb, and how results look on a terminal."""
+"""The command line: one file a verb, and `views/` for what people see."""

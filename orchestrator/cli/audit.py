@@ -1,4 +1,4 @@
-"""What `dpzo audit` does, from a configuration (or none) to the files of its result."""
+"""`dpzo audit`: choose the cases, show a progress bar, and write the result into a folder."""
 
 from __future__ import annotations
 
@@ -6,21 +6,19 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
+from orchestrator.api import plan
 from orchestrator.checks.audit.cases import case_of, catalogue_cases
 from orchestrator.checks.audit.result import AuditResult
 from orchestrator.checks.audit.runner import MOST_JOBS, run_audit, total_steps
+from orchestrator.cli.output import as_json, progress_console
 from orchestrator.cli.views.live import steps_bar
 
 JSON_NAME, PLOT_NAMES = "audit.json", ("audit.png", "audit.svg")
 LEAST_RUNS = 20
 
 
-def audit(
-    config: Path | None, overrides: Sequence[str], runs: int, folder: Path | None, console: Console
-) -> AuditResult:
-    """Audit the catalogue's private methods, or the method of a configuration, and write the result into `folder`.
+def audit(config: Path | None, overrides: Sequence[str], runs: int, folder: Path | None) -> AuditResult:
+    """Audit the method of a configuration, or without one all private methods, and write the result into `folder`.
 
     Raises:
         ValueError: too few runs, a configuration that cannot be read, or a method without privacy.
@@ -28,14 +26,9 @@ def audit(
     if runs < LEAST_RUNS:
         raise ValueError(f"--runs must be at least {LEAST_RUNS}, not {runs}; 5000 find noise at 0.8 of the claimed.")
     if config is None and overrides:
-        raise ValueError("--set changes a configuration, and none is given: the catalogue has its own.")
-    if config is None:
-        cases = catalogue_cases()
-    else:
-        from orchestrator.api import plan
-
-        cases = [case_of(plan(config, overrides), runs)]
-    with steps_bar(console) as bar:
+        raise ValueError("--set changes a configuration, and none is given. Name its file, or leave --set out.")
+    cases = catalogue_cases() if config is None else [case_of(plan(config, overrides), runs)]
+    with steps_bar(progress_console()) as bar:
         task = bar.add_task("audit", total=total_steps(cases, runs))
 
         def show(label: str, steps: int) -> None:
@@ -47,15 +40,10 @@ def audit(
     return result
 
 
-def audit_json(result: AuditResult) -> str:
-    """Return the result as JSON."""
-    return result.model_dump_json(indent=2) + "\n"
-
-
 def _write(result: AuditResult, folder: Path) -> None:
     from orchestrator.cli.views.audit import save_plot
 
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / JSON_NAME).write_text(audit_json(result), encoding="utf-8")
+    (folder / JSON_NAME).write_text(as_json(result), encoding="utf-8")
     for name in PLOT_NAMES:
         save_plot(result, folder / name)

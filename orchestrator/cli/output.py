@@ -1,25 +1,23 @@
-"""What all verbs of the command line share: the form of their results, their exit codes, and errors in one line."""
+"""What all verbs share: how results are printed, and how errors become one line and an exit code."""
 
 from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from pydantic_core import to_json
+from rich.console import Console, RenderableType
 
 from orchestrator.privacy.errors import BudgetExceeded, LedgerCorruptError, LedgerUnreachable
 from trainers.mechanism.release_log import Stopped
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
 STOPPED, BAD_CONFIGURATION, BUDGET_REFUSED = 1, 2, 3
-FULL_OR_BROKEN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 class Format(StrEnum):
@@ -34,42 +32,48 @@ OutputFormat = Annotated[Format, typer.Option("--format", help="text for people,
 
 @contextmanager
 def clear_errors() -> Iterator[None]:
-    """Turn what a user can mend into one clear message and an exit code; anything else stays a traceback."""
+    """Turn an error that the user can fix into one line and an exit code; any other error stays a traceback."""
     try:
         yield
     except BudgetExceeded as refusal:
-        _say(f"Budget refused: {refusal}")
-        raise typer.Exit(BUDGET_REFUSED) from None
+        _fail(f"Budget refused: {refusal}", BUDGET_REFUSED)
     except (LedgerCorruptError, LedgerUnreachable) as refusal:
-        _say(f"Ledger refused: {refusal}")
-        raise typer.Exit(BUDGET_REFUSED) from None
-    except Stopped as word:
-        _say(f"Stopped: {word}")
-        raise typer.Exit(STOPPED) from None
+        _fail(f"Ledger refused: {refusal}", BUDGET_REFUSED)
+    except Stopped as stop:
+        _fail(f"Stopped: {stop}", STOPPED)
     except OSError as error:
-        if error.errno not in FULL_OR_BROKEN:
+        if error.errno not in DISK_ERRORS:
             raise
         what = error.filename or "the storage"
-        _say(f"Stopped: {what} cannot be written: {error.strerror}. Make room, and start the same command again.")
-        raise typer.Exit(STOPPED) from None
+        advice = "Make room, and start the same command again."
+        _fail(f"Stopped: {what} cannot be written: {error.strerror}. {advice}", STOPPED)
     except ValueError as error:
-        _say(f"Error: {error}")
-        raise typer.Exit(BAD_CONFIGURATION) from None
+        _fail(f"Error: {error}", BAD_CONFIGURATION)
 
 
-def print_result(output: Format, as_json: Callable[[], str], as_text: Callable[[int], RenderableType]) -> None:
-    """Print a result on standard output, which holds nothing else."""
+def print_result(output: Format, value: Any, view: RenderableType) -> None:
+    """Print a result on standard output, which holds nothing else: the value as JSON, or its view."""
     if output is Format.JSON:
-        sys.stdout.write(as_json())
+        sys.stdout.write(as_json(value))
     else:
-        console = Console()
-        console.print(as_text(console.width))
+        print_text(view)
+
+
+def print_text(view: RenderableType) -> None:
+    """Print a view on standard output."""
+    Console().print(view)
+
+
+def as_json(value: Any) -> str:
+    """Return a value as JSON; an infinite ε, or a score that is no number, is null."""
+    return to_json(value, indent=2, inf_nan_mode="null").decode() + "\n"
 
 
 def progress_console() -> Console:
-    """Return the error stream, for what is no result."""
+    """Return a console on the error stream, for everything but the result."""
     return Console(stderr=True)
 
 
-def _say(message: str) -> None:
+def _fail(message: str, code: int) -> None:
     Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(message)
+    raise typer.Exit(code) from None

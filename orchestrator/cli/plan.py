@@ -1,14 +1,16 @@
-"""What `dpzo plan` does: the facts at once, and then what takes the accountant longer."""
+"""`dpzo plan`: the plan at once, and then what its alternatives would cost, which takes the accountant longer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic_core import to_json
+from rich.console import Group
+from rich.text import Text
 
-from orchestrator.cli.output import Format, print_result, progress_console
+from orchestrator.api import plan
+from orchestrator.cli.output import Format, print_result, print_text, progress_console
 from orchestrator.cli.views.outlook import outlook_summary
 from orchestrator.cli.views.plan_plot import require_plottable, save_plot
 from orchestrator.cli.views.summary import plan_summary, warnings_of
@@ -16,8 +18,10 @@ from orchestrator.planning.alternatives import Outlook, compare_alternatives
 from orchestrator.planning.plan import Plan, finite_or_none
 
 
-def show_plan(make: Callable[[], Plan], output: Format, within: float | None, plot: Path | None, brief: bool) -> None:
-    """Make a plan and print it, alone or with its outlook; write the plot if a file is named.
+def show_plan(
+    config: Path, overrides: Sequence[str], output: Format, within: float | None, plot: Path | None, brief: bool
+) -> None:
+    """Print the plan of a configuration and, unless `brief`, its alternatives; write the plot if a file is named.
 
     Raises:
         ValueError: options that contradict each other or the configuration.
@@ -26,27 +30,25 @@ def show_plan(make: Callable[[], Plan], output: Format, within: float | None, pl
         raise ValueError("--brief leaves out what --within and --plot ask for: give one or the other")
     if plot is not None:
         require_plottable(plot)
-    made = make()
-    wanted = not brief and (made.rule is not None or within is not None or plot is not None)
+    made = plan(config, overrides)
+    compares = not brief and (made.rule is not None or within is not None or plot is not None)
     if output is Format.TEXT:
-        print_result(output, str, lambda _: plan_summary(made))
+        print_text(plan_summary(made))
     outlook = None
-    if wanted:
-        with progress_console().status("every rule side by side; --brief leaves this out"):
+    if compares:
+        with progress_console().status("computing the ε of every rule; --brief leaves this out"):
             outlook = compare_alternatives(made, within)
             if plot is not None:
                 save_plot(made, outlook, plot)
     if output is Format.JSON:
-        print_result(output, lambda: plan_json(made, outlook), lambda _: "")
+        print_result(output, plan_values(made, outlook), "")
     elif outlook is not None:
-        found = outlook
-        print_result(output, str, lambda _: "")
-        print_result(output, str, lambda _: outlook_summary(found, made))
+        print_text(Group(Text(), outlook_summary(outlook, made)))
 
 
-def plan_json(made: Plan, outlook: Outlook | None = None) -> str:
-    """Return a plan as JSON; an infinite epsilon is null."""
-    values: dict[str, Any] = {
+def plan_values(made: Plan, outlook: Outlook | None = None) -> dict[str, Any]:
+    """Return the values of a plan that its JSON holds."""
+    return {
         "name": made.config.name,
         "private": made.rule is not None,
         "epsilon": finite_or_none(made.epsilon),
@@ -61,4 +63,3 @@ def plan_json(made: Plan, outlook: Outlook | None = None) -> str:
         "warnings": warnings_of(made),
         "outlook": outlook,
     }
-    return to_json(values, indent=2, inf_nan_mode="null").decode() + "\n"

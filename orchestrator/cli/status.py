@@ -1,12 +1,10 @@
-"""What `dpzo status` prints: one run or sweep, or all of a storage folder; once, or until it ends."""
+"""`dpzo status`: one run or sweep, or all of a storage folder, printed once or until the work ends."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-from pydantic_core import to_json
 from rich.console import Console, RenderableType
 from rich.live import Live
 
@@ -19,35 +17,29 @@ REFRESH_S = 2.0
 
 
 def show_status(place: str, output: Format, watch: bool) -> None:
-    """Print the status of what is in a place.
+    """Print the status of a run or sweep, or of all in a storage folder.
 
     Raises:
-        ValueError: there is nothing.
+        ValueError: there is none, or JSON is to be watched.
     """
-    statuses, view = _looking_at(place)
-    if not watch:
-        found = statuses()
-        many = folder_of(place) is None
-        print_result(output, lambda: _json(found if many else found[0]), lambda _: view(found))
-        return
-    if output is Format.JSON:
-        raise ValueError("--watch is for people: leave it out, and ask again for JSON")
-    found = statuses()
-    with Live(view(found), console=Console(), auto_refresh=False) as live:
-        while any(one.state == "running" for one in found):
-            time.sleep(REFRESH_S)
-            found = statuses()
-            live.update(view(found), refresh=True)
-
-
-def _looking_at(place: str) -> tuple[Callable[[], list[RunStatus]], Callable[[list[RunStatus]], RenderableType]]:
-    """Return what looks, and what shows it."""
+    if watch and output is Format.JSON:
+        raise ValueError("--watch shows text: leave it out, and ask again for JSON")
     root = Path(place).expanduser()
-    if folder_of(place) is None and root.is_dir():
-        return lambda: [status_of(one) for one in existing_in(root)], overview
-    existing = find_existing(place)
-    return lambda: [status_of(existing)], lambda found: status_view(found[0], existing.config)
+    several = folder_of(place) is None and root.is_dir()
+    config = None if several else find_existing(place).config
 
+    def read() -> list[RunStatus]:
+        return [status_of(one) for one in (existing_in(root) if several else [find_existing(place)])]
 
-def _json(found: list[RunStatus] | RunStatus) -> str:
-    return to_json(found, indent=2, inf_nan_mode="null").decode() + "\n"
+    def view(statuses: list[RunStatus]) -> RenderableType:
+        return overview(statuses) if config is None else status_view(statuses[0], config)
+
+    statuses = read()
+    if not watch:
+        print_result(output, statuses if several else statuses[0], view(statuses))
+        return
+    with Live(view(statuses), console=Console(), auto_refresh=False) as live:
+        while any(one.state == "running" for one in statuses):
+            time.sleep(REFRESH_S)
+            statuses = read()
+            live.update(view(statuses), refresh=True)

@@ -1,1 +1,1 @@
-"""`dpzo doctor`: whether this machine can do what a run will ask of it."""
+"""`dpzo doctor`: checks whether this machine can do what a run needs."""

@@ -1,8 +1,7 @@
-"""`dpzo doctor`: whether this machine can do what a run will ask of it, before anything private is near.
+"""The checks of `dpzo doctor`: versions, devices, Ray, and the evaluators on generated examples.
 
-Versions and devices, what Ray can give, and then the evaluators themselves on made-up examples: whether their losses
-agree, whether a probe moves them, whether θ is afterwards what it was. With a configuration its model is looked at,
-without one a small random one. Nothing is reserved and no row of data is read.
+It checks the model of a configuration, or without one a small random model. It reads no row of data and reserves
+nothing.
 """
 
 from __future__ import annotations
@@ -21,31 +20,30 @@ from orchestrator.config.loading import load_run
 from trainers.config import RunConfig
 from trainers.evaluators.vllm.package import INSTALL_HINT, installed_vllm
 
-NAMED = ("torch", "transformers", "ray", "optuna", "dp-accounting")
+SHOWN_LIBRARIES = ("torch", "transformers", "ray", "optuna", "dp-accounting")
 UPGRADE = "pip install --constraint constraints.txt --upgrade --editable ."
-FAILED = 1  # exit code
 
 
 def diagnose(source: Path | None, overrides: Sequence[str] = ()) -> Diagnosis:
-    """Look at everything, at the model of a configuration where one is given.
+    """Run all checks, on the model of a configuration if one is given.
 
     Raises:
         ConfigError: the configuration cannot be read.
         ValueError: overrides without a configuration.
     """
     if source is None and overrides:
-        raise ValueError("--set changes a configuration, and none is given")
+        raise ValueError("--set changes a configuration, and none is given. Name its file, or leave --set out.")
     with tempfile.TemporaryDirectory(prefix="dpzo-doctor-") as folder:
-        config = _own_project(Path(folder)) if source is None else load_run(source, overrides)
+        config = _random_project(Path(folder)) if source is None else load_run(source, overrides)
         findings = [*_versions(), *_devices(config), *_ray()]
-        from orchestrator.checks.doctor.evaluators import look_at_evaluators  # loads torch
+        from orchestrator.checks.doctor.evaluators import check_evaluators  # loads torch
 
-        findings += look_at_evaluators(config)
+        findings += check_evaluators(config)
     return Diagnosis(findings=findings)
 
 
-def _own_project(folder: Path) -> RunConfig:
-    """Write a small random model, and return a configuration that evaluates it where vLLM would."""
+def _random_project(folder: Path) -> RunConfig:
+    """Write a small random model, and return a configuration that evaluates it on the device that vLLM supports."""
     from orchestrator.checks.audit.real_model import write_project
 
     config, package = write_project(folder), installed_vllm()
@@ -54,12 +52,12 @@ def _own_project(folder: Path) -> RunConfig:
 
 
 def _versions() -> Iterator[Finding]:
-    found = ", ".join(f"{name} {version(name)}" for name in ("dpzo", *NAMED))
+    installed = ", ".join(f"{name} {version(name)}" for name in ("dpzo", *SHOWN_LIBRARIES))
     wrong = list(_unmet(requires("dpzo") or []))
     if wrong:
         yield Finding(name="versions", state="failed", found="; ".join(wrong), hint=UPGRADE)
     else:
-        yield Finding(name="versions", state="ok", found=f"Python {platform.python_version()}, {found}")
+        yield Finding(name="versions", state="ok", found=f"Python {platform.python_version()}, {installed}")
     package = installed_vllm()
     if package is None:
         yield Finding(name="vllm", state="absent", found="not installed", hint=INSTALL_HINT)
@@ -68,17 +66,17 @@ def _versions() -> Iterator[Finding]:
 
 
 def _unmet(requirements: Sequence[str]) -> Iterator[str]:
-    """Yield what is wanted and not there, extras aside."""
-    for wanted in map(Requirement, requirements):
-        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+    """Yield one line for each requirement, without extras, that the installed packages do not meet."""
+    for required in map(Requirement, requirements):
+        if required.marker is not None and not required.marker.evaluate({"extra": ""}):
             continue
         try:
-            found = version(wanted.name)
+            installed = version(required.name)
         except PackageNotFoundError:
-            yield f"{wanted.name} is missing, {wanted.specifier} is wanted"
+            yield f"{required.name} is missing, {required.specifier} is required"
             continue
-        if not wanted.specifier.contains(found, prereleases=True):
-            yield f"{wanted.name} is {found}, {wanted.specifier} is wanted"
+        if not required.specifier.contains(installed, prereleases=True):
+            yield f"{required.name} is {installed}, {required.specifier} is required"
 
 
 def _devices(config: RunConfig) -> Iterator[Finding]:
@@ -92,29 +90,29 @@ def _devices(config: RunConfig) -> Iterator[Finding]:
         yield Finding(name="GPU", state="ok", found=shown)
         return
     if config.performance.device.startswith("cuda"):
-        hint = "Set performance.device: cpu, or install a torch that sees the GPU"
+        hint = "Set performance.device: cpu, or install a build of torch for this GPU"
         yield Finding(name="GPU", state="failed", found="none, and performance.device asks for one", hint=hint)
     else:
         yield Finding(name="GPU", state="absent", found="none: everything runs on the CPU")
 
 
 def _ray() -> Iterator[Finding]:
-    """Start Ray as a sweep would, or connect to the cluster, and look at what it offers."""
+    """Start Ray as a sweep would, or connect to the cluster, and report its resources."""
     import ray
 
     from orchestrator.cluster.session import ray_session
 
-    hint = "Look at RAY_ADDRESS, and at free space in /tmp; a cluster must run this Ray and this Python"
+    hint = "Check RAY_ADDRESS and the free space in /tmp; a cluster must run the same versions of Ray and Python"
     try:
         with ray_session(1) as dashboard:
-            given = ray.cluster_resources()
+            resources = ray.cluster_resources()
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         yield Finding(name="Ray", state="failed", found=first_line(error), hint=hint)
         return
-    nodes = sum(name.startswith("node:") for name in given) - ("node:__internal_head__" in given)
-    memory = given.get("memory", 0.0) / 2**30
-    found = f"{given.get('CPU', 0):g} CPUs, {given.get('GPU', 0):g} GPUs, {memory:.0f} GiB on {nodes} node(s)"
-    yield Finding(name="Ray", state="ok", found=found)
+    nodes = sum(name.startswith("node:") for name in resources) - ("node:__internal_head__" in resources)
+    cpus, gpus, memory = (resources.get(name, 0.0) for name in ("CPU", "GPU", "memory"))
+    shown = f"{cpus:g} CPUs, {gpus:g} GPUs, {memory / 2**30:.0f} GiB on {nodes} node(s)"
+    yield Finding(name="Ray", state="ok", found=shown)
     if dashboard:
         yield Finding(name="dashboard", state="ok", found=f"http://{dashboard} while a sweep runs")
     else:

@@ -1,4 +1,4 @@
-"""The doctor's look at the evaluators: on made-up examples, each alone and both beside each other."""
+"""The checks of the evaluators on generated examples: each one alone, and both against each other."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from trainers.workspace import load_evaluator
 
 NUM_EXAMPLES = 8
 TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
-"""Largest difference between two evaluators' losses of an example, nats."""
+"""Largest allowed difference between two evaluators' losses of an example, nats."""
 _HINTS = {
     "vllm": "Use performance.evaluator: transformers, and report this with the versions above",
     "transformers": "Check model.path, model.trainable and lora.target_modules; raise method.smoothing",
@@ -30,7 +30,7 @@ _HINTS = {
 
 @dataclass(frozen=True)
 class _Measured:
-    """Losses [examples] at θ and probed [probes, examples], whether θ came back, and θ after one update."""
+    """What an evaluator returned: losses at θ and at the probes, whether it restored θ, θ's digest after an update."""
 
     losses_B: np.ndarray
     probed_PB: np.ndarray
@@ -38,8 +38,8 @@ class _Measured:
     updated: str
 
 
-def look_at_evaluators(config: RunConfig) -> Iterator[Finding]:
-    """Yield what each evaluator shows on its own, and then whether they agree."""
+def check_evaluators(config: RunConfig) -> Iterator[Finding]:
+    """Yield the findings of each installed evaluator, and whether two evaluators agree."""
     try:
         tokenizer = load_tokenizer(config.model.path)
         examples = public_examples(config.task, tokenizer, NUM_EXAMPLES)
@@ -47,7 +47,7 @@ def look_at_evaluators(config: RunConfig) -> Iterator[Finding]:
         yield Finding(name="model", state="failed", found=first_line(error))
         return
     measured: dict[str, _Measured] = {}
-    for name in _to_look_at():
+    for name in _installed():
         speed = config.performance.model_copy(update={"evaluator": name})
         chosen = config.model_copy(update={"performance": speed})
         try:
@@ -63,14 +63,14 @@ def look_at_evaluators(config: RunConfig) -> Iterator[Finding]:
         yield from _together(measured["transformers"], measured["vllm"], TOLERANCE[config.model.dtype])
 
 
-def _to_look_at() -> list[EvaluatorName]:
+def _installed() -> list[EvaluatorName]:
     return ["transformers", "vllm"] if installed_vllm() else ["transformers"]
 
 
 def _probes(config: RunConfig) -> list[Probe]:
-    """Return a probe to each side along a direction that both evaluators draw alike, to the last bit.
+    """Return a probe to each side along a direction that both evaluators draw with the same bits.
 
-    A low-rank one where the run's are: an engine may be shown those in a way of their own.
+    It is a low-rank direction if the run's are, because an engine may evaluate those in another way.
     """
     method = config.method
     law = "low-rank" if method.direction == "low-rank" else "rademacher"
@@ -91,24 +91,24 @@ def _measure(evaluator: LossEvaluator, examples: Sequence[Example], probes: Sequ
 
 def _alone(name: str, measured: _Measured) -> Iterator[Finding]:
     moved = float(np.abs(measured.probed_PB - measured.losses_B).max())
-    found = f"by up to {moved:.2g} nats" if moved else "no loss moved: the model does not compute with what trains"
-    yield _finding(f"{name}: a probe moves it", moved > 0, found, _HINTS[name])
-    found = (
-        "to the last bit" if measured.restored else "weights or losses differ after a probe, or an update and a reset"
+    seen = f"by up to {moved:.2g} nats" if moved else "no loss moved: the model does not use the trained parameters"
+    yield _finding(f"{name}: a probe moves it", moved > 0, seen, _HINTS[name])
+    wrong = "weights or losses differ after a probe, or after an update and a reset"
+    yield _finding(
+        f"{name}: θ restored", measured.restored, "bit for bit" if measured.restored else wrong, _HINTS[name]
     )
-    yield _finding(f"{name}: θ restored", measured.restored, found, _HINTS[name])
 
 
 def _together(one: _Measured, other: _Measured, tolerance: float) -> Iterator[Finding]:
     worst = max(
         float(np.abs(one.losses_B - other.losses_B).max()), float(np.abs(one.probed_PB - other.probed_PB).max())
     )
-    found = f"within {worst:.1e} nats on {one.losses_B.size} examples, {tolerance:g} allowed"
-    yield _finding("evaluators agree", worst <= tolerance, found, _HINTS["vllm"])
+    seen = f"within {worst:.1e} nats on {one.losses_B.size} examples, {tolerance:g} allowed"
+    yield _finding("evaluators agree", worst <= tolerance, seen, _HINTS["vllm"])
     equal = one.updated == other.updated
-    found = "the same weights, bit for bit" if equal else "other weights: a replay would not rebuild the model"
-    yield _finding("the same update", equal, found, _HINTS["vllm"])
+    seen = "the same weights, bit for bit" if equal else "other weights: a replay would not rebuild the model"
+    yield _finding("the same update", equal, seen, _HINTS["vllm"])
 
 
-def _finding(name: str, good: bool, found: str, hint: str) -> Finding:
-    return Finding(name=name, state="ok" if good else "failed", found=found, hint=None if good else hint)
+def _finding(name: str, good: bool, seen: str, hint: str) -> Finding:
+    return Finding(name=name, state="ok" if good else "failed", found=seen, hint=None if good else hint)

@@ -1,4 +1,4 @@
-"""One finding of the doctor, and all of them."""
+"""The findings of `dpzo doctor`."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-State = Literal["ok", "failed", "absent"]
+FindingState = Literal["ok", "failed", "absent"]
 
 
 class Finding(BaseModel):
-    """One thing that was looked at. `absent` is what a run may do without; a hint says how to mend it."""
+    """The result of one check. A run does not need what is `absent`; a hint says how to fix what failed."""
 
     model_config = ConfigDict(frozen=True)
 
     name: str
-    state: State
+    state: FindingState
     found: str
     hint: str | None = None
 
 
 class Diagnosis(BaseModel):
-    """All that was looked at, in order."""
+    """All findings, in the order of the checks."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -34,5 +34,5 @@ class Diagnosis(BaseModel):
 
 
 def first_line(error: Exception) -> str:
-    """Return what an exception says, in one line."""
+    """Return the first line of an exception's message."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

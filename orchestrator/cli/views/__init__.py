@@ -1,1 +1,1 @@
-"""What people look at: live tables, final tables and the privacy statement on a terminal."""
+"""What people see on a terminal: tables, the live view, plots, and the privacy statement."""

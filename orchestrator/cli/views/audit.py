@@ -1,16 +1,15 @@
-"""An audit for the eye: a table of methods that fits 80 columns, and the measured rates against the claimed curve."""
+"""The result of an audit on a terminal, and the plot of the measured rates and the claimed curve."""
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.constrain import Constrain
 from rich.text import Text
 
-from orchestrator.cli.views.tables import duration, epsilon_text
+from orchestrator.cli.views.tables import duration, epsilon_text, plain_table, right
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,34 +17,32 @@ if TYPE_CHECKING:
     from orchestrator.checks.audit.result import AuditResult, CaseResult, Point
 
 LOW_POWER = 0.8
-_COLUMNS = 2
-_EVERY = 3  # of the measured points, so that their boxes stay apart
+_WIDTH = 100  # characters: longer lines are hard to read
+_COLUMNS = 2  # panels of the plot beside each other
+_EVERY = 3  # every third measured point is drawn, so that their boxes stay apart
 _CLAIM, _MEASURED, _DECISIVE, _FORBIDDEN = "#1b4f8f", "#d98b1f", "#7a1fa2", "#f6d6d6"
 
 
-def audit_summary(result: AuditResult, width: int) -> RenderableType:
-    """Return one row a method, then what was found, on which runs, and what an audit is worth."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("method", "claimed ε", "shift", "noise", "f-DP", "ε ≥", "power"):
-        table.add_column(title, justify="left" if title in ("method", "f-DP") else "right")
+def audit_summary(result: AuditResult) -> RenderableType:
+    """Return one row a case, the meaning of the columns, the runs that were made, warnings, and the verdict."""
+    table = plain_table("method", *right("claimed ε", "shift", "noise"), "f-DP", *right("ε ≥", "power"))
     for case in result.cases:
         table.add_row(*_cells(case))
     model = result.model
-    told = [
-        "shift: the most that one example moved a sum, in multiples of the bound. noise: its measured scale over the "
-        "declared. f-DP: the best guess whether a canary took part, against the claimed curve. ε ≥: lower bound "
-        "from the same guesses. power: how often these runs would find noise at 0.8 of the claimed.",
+    paragraphs = [
+        "shift: the most that one example moved a sum, divided by the bound. noise: the measured scale divided by the "
+        "declared one. f-DP: whether guesses that an example (the canary) took part break the claimed curve. ε ≥: the "
+        "lower bound on ε from the same guesses. power: how often such runs find noise at 0.8 of the claimed.",
         *dict.fromkeys(_setting(case) for case in result.cases),
-        f"Transformers evaluator, a random Llama of {model.parameters:,} parameters: one example moved a sum by at "
-        f"most {model.largest_shift:.4f} C (rounding in the model may add {model.rounding:.1g} C).",
+        f"On a random Llama of {model.parameters:,} parameters with the transformers evaluator, one example moved a "
+        f"sum by at most {model.largest_shift:.4f} C (rounding in the model may add {model.rounding:.1g} C).",
         *(_warning(case) for case in result.cases if case.membership.power < LOW_POWER),
     ]
-    words = "\n\n".join("\n".join(textwrap.wrap(line, min(width, 100))) for line in told)
-    return Group(table, Text(), Text(words), Text(), _verdict(result, width))
+    return Constrain(Group(table, Text(), Text("\n\n".join(paragraphs)), Text(), _verdict(result)), _WIDTH)
 
 
 def save_plot(result: AuditResult, path: Path) -> None:
-    """Write the trade-off curves, claimed and measured, one panel a method; the ending says PNG or SVG."""
+    """Write the claimed curve and the measured rates of each case, one panel each, into a PNG or SVG file."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # no window, no global state
     from matplotlib.figure import Figure
 
@@ -64,14 +61,14 @@ def save_plot(result: AuditResult, path: Path) -> None:
 
 
 def _draw(panel: Axes, case: CaseResult) -> None:
-    found = case.membership
-    claimed_fpr, claimed_fnr = zip(*found.claimed, strict=True)
+    membership = case.membership
+    claimed_fpr, claimed_fnr = zip(*membership.claimed, strict=True)
     panel.fill_between(claimed_fpr, claimed_fnr, color=_FORBIDDEN, label="breaks the claim")
-    panel.plot([0, 1], [1, 0], color="0.7", linewidth=0.8, linestyle=":", label="pure guessing")
-    panel.plot(claimed_fpr, claimed_fnr, color=_CLAIM, linewidth=1.8, label="the claim: nobody guesses better")
-    for number, point in enumerate(found.measured[1::_EVERY]):
+    panel.plot([0, 1], [1, 0], color="0.7", linewidth=0.8, linestyle=":", label="random guesses")
+    panel.plot(claimed_fpr, claimed_fnr, color=_CLAIM, linewidth=1.8, label="the claim: no guess is better")
+    for number, point in enumerate(membership.measured[1::_EVERY]):
         _box(panel, point, _MEASURED, "measured, with 95 % bounds" if number == 0 else None)
-    _box(panel, found.decided_at, _DECISIVE, "decisive: its upper right corner is compared")
+    _box(panel, membership.decided_at, _DECISIVE, "decisive: its upper right corner is compared")
     verdict = "VIOLATION" if case.violations else "no violation found"
     panel.set_title(
         f"{case.title}, {_promise(case)}\n{verdict}", fontsize=11, color="#a01818" if case.violations else "black"
@@ -82,7 +79,7 @@ def _draw(panel: Axes, case: CaseResult) -> None:
 
 
 def _box(panel: Axes, point: Point, color: str, label: str | None) -> None:
-    """Draw a measured pair of rates and the box that its bounds make."""
+    """Draw a measured pair of rates and the box of its bounds."""
     from matplotlib.patches import Rectangle
 
     width, height = point.fpr_upper - point.fpr_lower, point.fnr_upper - point.fnr_lower
@@ -92,16 +89,16 @@ def _box(panel: Axes, point: Point, color: str, label: str | None) -> None:
 
 
 def _cells(case: CaseResult) -> tuple[str | Text, ...]:
-    found = case.membership
-    verdict = Text("violation", style="bold red") if found.findings else Text("not broken", style="green")
+    membership = case.membership
+    verdict = Text("violation", style="bold red") if membership.findings else Text("not broken", style="green")
     return (
         case.title,
         epsilon_text(case.epsilon),
         _marked(f"{case.replay.largest_shift:.3f}", case.replay.findings),
         _marked(f"{case.residuals.scale_ratio:.3f}", case.residuals.findings),
         verdict,
-        f"{found.epsilon_lower:.2f}",
-        f"{found.power:.0%}",
+        f"{membership.epsilon_lower:.2f}",
+        f"{membership.power:.0%}",
     )
 
 
@@ -116,26 +113,25 @@ def _promise(case: CaseResult) -> str:
 def _setting(case: CaseResult) -> str:
     steps = f"{case.num_steps} steps"
     if case.num_steps < case.planned_steps:
-        steps += f" of the {case.planned_steps} that are planned (ε is that of {case.num_steps})"
+        steps += f" of the {case.planned_steps} planned (the claimed ε is that of {case.num_steps})"
     return (
         f"Runs: {case.membership.runs:,} without and {case.membership.runs:,} with the canary, q = "
         f"{case.sampling_prob:.4g}, σ = {case.noise_multiplier:.4g}, {steps}, δ = {case.delta:g}, {case.adjacency}; "
-        f"all by the real step, sampler, clip, noise and log, on a stub's losses; {case.residuals.values:,} residuals."
+        f"with the real step, sampler, clip, noise and log, on the losses of a stub; {case.residuals.values:,} "
+        "residuals of the noise."
     )
 
 
 def _warning(case: CaseResult) -> str:
     return (
-        f"{case.title}: weak. With {case.membership.runs:,} runs, noise at 0.8 of the claimed would be found "
+        f"{case.title}: weak. {case.membership.runs:,} runs find noise at 0.8 of the claimed only "
         f"{case.membership.power:.0%} of the time. Raise --runs, or audit a larger q and a smaller σ."
     )
 
 
-def _verdict(result: AuditResult, width: int) -> Text:
-    width = min(width, 100)
+def _verdict(result: AuditResult) -> Text:
     if not result.violations:
         lines = [f"No violation found in {duration(result.seconds)}."]
     else:
         lines = ["VIOLATION", *(f"- {finding}" for finding in result.violations)]
-    wrapped = [line for text in [*lines, result.honesty] for line in textwrap.wrap(text, width, subsequent_indent="  ")]
-    return Text("\n".join(wrapped), style="bold red" if result.violations else "")
+    return Text("\n".join([*lines, result.honesty]), style="bold red" if result.violations else "")

@@ -1,73 +1,57 @@
-"""Budgets on a terminal of 80 columns: what is left, what drew from them, what happened, and whether it adds up.
+"""Budgets on a terminal: what is left, their reservations, their history, and whether the ledger adds up.
 
-Amounts that were spent are rounded up and what is left is rounded down: no budget looks better than it is.
+Spent amounts are rounded up and what is left is rounded down: no budget looks better than it is.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from decimal import ROUND_FLOOR, Context, Decimal
 
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.table import Column
 from rich.text import Text
 
 from orchestrator.budget.verification import Recomputed
 from orchestrator.budget.view import BudgetView, Drawn
-from orchestrator.cli.views.tables import epsilon_text, facts_table
+from orchestrator.cli.views.tables import epsilon_text, facts_table, folded, plain_table, right, rounded_down
 from orchestrator.privacy.ledger.budget import BudgetTerms
 from orchestrator.privacy.ledger.history import HistoryRow
 from orchestrator.privacy.rules.renyi_filter import RENYI_UNITS, UNITS
 
-_DIGITS = 4
-
 
 def budgets_table(views: Sequence[BudgetView]) -> RenderableType:
-    """Return one row a budget, of two lines: numbers and what they are of."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("budget", overflow="fold", max_width=20)
-    table.add_column("counts", no_wrap=True)
-    for header in ("reserved", "limit", "left", "δ", "drawn"):
-        table.add_column(header, justify="right")
+    """Return one row of two lines for each budget: what it counts, what is reserved, its limit and what is left."""
+    numbers = right("reserved", "limit", "left", "δ", "drawn")
+    table = plain_table(folded("budget", 20), Column("counts", no_wrap=True), *numbers)
     for view in views:
         table.add_row(*_budget_row(view))
     return table
 
 
 def budget_summary(view: BudgetView) -> RenderableType:
-    """Return a budget and its reservations."""
+    """Return the row of a budget and the table of its reservations."""
     return Group(budgets_table([view]), Text(), reservations_table(view))
 
 
 def reservations_table(view: BudgetView) -> RenderableType:
-    """Return one row a reservation; what a search with a secret number of trials drew is not told."""
+    """Return one row a reservation; drawn tokens are secret where the number of trials is."""
     if not view.reservations:
         return Text("Nothing is reserved yet.")
     renyi = view.terms.order is not None
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("reservation", overflow="fold", max_width=24)
-    table.add_column("rule")
-    table.add_column("Rényi ε" if renyi else "ε", justify="right")
-    table.add_column("δ", justify="right")
-    table.add_column("state")
-    table.add_column("tokens drawn of cap")
+    numbers = right("Rényi ε" if renyi else "ε", "δ")
+    table = plain_table(folded("reservation", 24), "rule", *numbers, "state", "tokens drawn of cap")
     for one in view.reservations:
         amount = one.renyi if renyi else one.epsilon
         state = Text("closed") if one.closed else Text("reserved", style="cyan")
-        told = Text("\n".join(map(_tokens_line, one.tokens)))
-        table.add_row(Text(one.name), one.rule, _spent_text(amount), f"{one.delta:g}", state, told)
+        tokens = Text("\n".join(map(_drawn_text, one.tokens)))
+        table.add_row(Text(one.name), one.rule, _spent_text(amount), f"{one.delta:g}", state, tokens)
     return table
 
 
 def history_table(rows: Sequence[HistoryRow]) -> RenderableType:
-    """Return what happened to a budget, oldest first; closings are dated by the day."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("when (UTC)", no_wrap=True)
-    table.add_column("what")
-    table.add_column("reservation", overflow="fold", max_width=22)
-    table.add_column("ε", justify="right")
-    table.add_column("tokens")
+    """Return the entries of a budget's history, oldest first; a closing shows its day only."""
+    table = plain_table(Column("when (UTC)", no_wrap=True), "what", folded("reservation", 22), *right("ε"), "tokens")
     for row in rows:
         epsilon = "no limit" if row.entry == "created" and row.epsilon is None else _spent_text(row.epsilon)
         when = row.made_at[:16].replace("T", " ")
@@ -75,22 +59,19 @@ def history_table(rows: Sequence[HistoryRow]) -> RenderableType:
     return table
 
 
-def verified_table(found: Sequence[Recomputed]) -> RenderableType:
-    """Return one line a reservation: what was charged, and what that costs when it is computed anew."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for header in ("", "reservation", "rule"):
-        table.add_column(header, overflow="fold")
-    for header in ("ε charged", "recomputed"):
-        table.add_column(header, justify="right")
-    for one in found:
+def verified_table(verified: Sequence[Recomputed]) -> RenderableType:
+    """Return one row a reservation: the ε that was charged and the ε that was recomputed."""
+    texts = [Column(header, overflow="fold") for header in ("", "reservation", "rule")]
+    table = plain_table(*texts, *right("ε charged", "recomputed"))
+    for one in verified:
         mark = Text("✓", style="green") if one.problem is None else Text("✗", style="bold red")
         table.add_row(mark, Text(one.name), one.rule, _full_text(one.charged), _full_text(one.recomputed))
     return table
 
 
 def created_summary(terms: BudgetTerms, place: str, suggested: bool) -> RenderableType:
-    """Return the terms of a budget that was made."""
-    limit = "none: what is spent is counted only" if terms.epsilon is None else f"ε = {terms.epsilon:g}"
+    """Return the terms of a new budget."""
+    limit = "none: spending is only counted" if terms.epsilon is None else f"ε = {terms.epsilon:g}"
     facts = [
         ("budget", terms.name),
         ("limit", limit if terms.epsilon is None else f"{limit} at δ = {terms.delta:g}"),
@@ -101,11 +82,6 @@ def created_summary(terms: BudgetTerms, place: str, suggested: bool) -> Renderab
     if terms.delta * terms.num_units >= 1:
         facts.append(("warning", f"δ ≥ 1 / num_{terms.unit}s: publishing one {terms.unit} at random satisfies it"))
     return facts_table(facts)
-
-
-def rounded_down(value: float, digits: int = _DIGITS) -> str:
-    """Return what is left in so many significant digits, never more than it is."""
-    return f"{float(Decimal(repr(value)).normalize(Context(prec=digits, rounding=ROUND_FLOOR))):g}"
 
 
 def _budget_row(view: BudgetView) -> tuple[RenderableType, ...]:
@@ -133,7 +109,7 @@ def _composition(terms: BudgetTerms) -> str:
     return "sum of ε" if terms.order is None else f"Rényi, order {terms.order:g}"
 
 
-def _tokens_line(tokens: Drawn) -> str:
+def _drawn_text(tokens: Drawn) -> str:
     if tokens.kind == RENYI_UNITS:
         drawn = "secret" if tokens.drawn is None else f"{tokens.drawn / UNITS:.4g}"
         return f"Rényi ε {drawn} of {tokens.cap / UNITS:.4g}"
@@ -148,7 +124,7 @@ def _tokens(tokens: Mapping[str, int]) -> str:
 
 
 def _spent_text(amount: float | None) -> str:
-    return "" if amount is None else epsilon_text(amount, _DIGITS)
+    return "" if amount is None else epsilon_text(amount)
 
 
 def _full_text(epsilon: float | None) -> str:

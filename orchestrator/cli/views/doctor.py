@@ -1,10 +1,10 @@
-"""What the doctor found, as a table that fits a terminal of 80 columns, and how to mend what failed."""
+"""The findings of `dpzo doctor` on a terminal, and how to fix what failed."""
 
 from __future__ import annotations
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from orchestrator.checks.doctor.findings import Diagnosis
@@ -13,11 +13,9 @@ MARKS = {"ok": ("✓", "green"), "failed": ("✗", "bold red"), "absent": ("–"
 
 
 def doctor_summary(diagnosis: Diagnosis) -> RenderableType:
-    """Return one row for each finding, hints below it, and the verdict."""
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(width=1)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
+    """Return one row a finding with its hint, and the verdict."""
+    columns = Column(width=1), Column(style="bold", no_wrap=True), Column(overflow="fold")
+    table = Table(*columns, box=None, show_header=False, pad_edge=False)
     for finding in diagnosis.findings:
         mark, style = MARKS[finding.state]
         shown = Text(finding.found)

@@ -1,15 +1,14 @@
-"""The plan both ways on a terminal of 80 columns: every rule side by side, and what the budget has left."""
+"""The alternatives of a plan on a terminal: the ε of every rule, what fits the limit, and what the budget has left."""
 
 from __future__ import annotations
 
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from orchestrator.budget.forecast import BudgetOutlook
 from orchestrator.budget.view import Left
-from orchestrator.cli.views.budget import rounded_down
-from orchestrator.cli.views.tables import epsilon_text, facts_table
+from orchestrator.cli.views.tables import epsilon_text, facts_table, plain_table, right, rounded_down
 from orchestrator.planning.alternatives import Outlook
 from orchestrator.planning.menu_and_filter import FilterOutlook, MenuOutlook
 from orchestrator.planning.plan import Plan
@@ -19,7 +18,7 @@ _SCORES = "evaluations_per_trial"
 
 
 def outlook_summary(outlook: Outlook, plan: Plan) -> RenderableType:
-    """Return the tables that suit the plan's way of counting."""
+    """Return the tables for the rule that counts the plan, and the facts of its budget."""
     parts: list[RenderableType] = []
     if outlook.rules:
         parts += [Text(_rules_title(outlook, plan), style="italic"), rules_table(outlook, plan)]
@@ -33,16 +32,13 @@ def outlook_summary(outlook: Outlook, plan: Plan) -> RenderableType:
 
 
 def rules_table(outlook: Outlook, plan: Plan) -> Table:
-    """Return one row a rule: its ε, and what fits the limit; the rule that counts the plan is marked."""
+    """Return one row a rule: its ε and what fits the limit; an arrow marks the rule that counts the plan."""
     scored = plan.caps is not None and plan.caps.evaluations_per_trial > 0
     counted = [name for name in MOST if scored or name != _SCORES] if outlook.limit is not None else []
     titles = {"num_trials": "trials", "steps_per_trial": "steps", _SCORES: "scores"}
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("rule", no_wrap=True)
-    table.add_column("total ε", justify="right", no_wrap=True)
-    for name in counted:
-        table.add_column(titles[name], justify="right")
-    table.add_column("", style="dim", no_wrap=True)
+    epsilon_column = Column("total ε", justify="right", no_wrap=True)
+    numbers = right(*(titles[name] for name in counted))
+    table = plain_table(Column("rule", no_wrap=True), epsilon_column, *numbers, Column(style="dim", no_wrap=True))
     for row in outlook.rules:
         chosen = row.rule == outlook.chosen
         counts = [_count(row, name) for name in counted]
@@ -54,13 +50,13 @@ def rules_table(outlook: Outlook, plan: Plan) -> Table:
 
 
 def budget_facts(budget: BudgetOutlook) -> RenderableType:
-    """Return what the budget has left before and after the plan."""
+    """Return what the budget has left before the plan and after it."""
     if budget.terms is None:
-        what = "its ledger is not there yet; `dpzo budget create` makes both"
-        return facts_table([(f"budget {budget.name}", what)])
+        advice = "its ledger is not there yet; `dpzo budget create` makes both"
+        return facts_table([(f"budget {budget.name}", advice)])
     facts = [(f"budget {budget.name}", "without a limit" if budget.left is None else f"{_left(budget.left)} left")]
     if budget.reserved_already:
-        facts.append(("this plan", "is reserved already: nothing more is charged"))
+        facts.append(("this plan", "is reserved already; nothing more is charged"))
     elif budget.refusal is not None:
         facts.append(("does not fit", budget.refusal))
     elif budget.asked_epsilon is not None:
@@ -72,10 +68,10 @@ def budget_facts(budget: BudgetOutlook) -> RenderableType:
 
 
 def _rules_title(outlook: Outlook, plan: Plan) -> str:
-    what = f"These {plan.num_trials} trials" if plan.num_trials > 1 else "This run"
+    what = f"these {plan.num_trials} trials" if plan.num_trials > 1 else "this run"
     if outlook.limit is None:
-        return f"{what} (--within EPSILON tells what would fit)"
-    return f"{what}; at most so many trials, or steps of each, fit ε = {outlook.limit:g}"
+        return f"ε of {what} under every rule (--within EPSILON shows what would fit)"
+    return f"ε of {what} under every rule, and the most trials, or steps of each, within ε = {outlook.limit:g}"
 
 
 def _style(chosen: bool) -> str:
@@ -91,34 +87,28 @@ def _count(row: RuleCost, name: str) -> str:
 
 
 def _menu_parts(menu: MenuOutlook, plan: Plan, limit: float | None) -> list[RenderableType]:
-    entries = Table(box=None, pad_edge=False, header_style="bold")
-    for header in ("entry", "σ", "B", "T", "ε of one trial"):
-        entries.add_column(header, justify="right")
+    entries = plain_table(*right("entry", "σ", "B", "T", "ε of one trial"))
     for number, entry in enumerate(menu.entries):
         numbers = (f"{entry.noise_multiplier:.4g}", f"{entry.expected_batch_size:g}", f"{entry.num_steps:,}")
         entries.add_row(str(number), *numbers, epsilon_text(entry.epsilon))
-    totals = Table(box=None, pad_edge=False, header_style="bold")
-    totals.add_column("  trials", justify="right")
-    totals.add_column("total ε", justify="right")
+    totals = plain_table(*right("  trials", "total ε"))
     for number, total in menu.totals:
         chosen = number == plan.num_trials
         totals.add_row(f"{'→' if chosen else ' '} {number:,}", epsilon_text(total), style=_style(chosen))
     parts: list[RenderableType] = [entries, Text(), totals]
     if limit is not None:
-        found = "not even one" if menu.num_trials is None else f"{menu.num_trials:,}"
-        parts += [Text(), facts_table([("trials that fit", f"{found} within ε = {limit:g}")])]
+        fitting = "none" if menu.num_trials is None else f"{menu.num_trials:,}"
+        parts += [Text(), facts_table([("trials that fit", f"{fitting} within ε = {limit:g}")])]
     return parts
 
 
 def _filter_parts(filtered: FilterOutlook, limit: float | None) -> list[RenderableType]:
-    better = filtered.suggested_order
+    best = filtered.suggested_order
     facts = [
         ("Rényi budget", f"{rounded_down(filtered.capacity)} at order {filtered.order:g}, for ε = {limit:g}"),
-        ("order", f"{better:g} would suit these trials best" if better != filtered.order else "suits these trials"),
+        ("order", f"order {best:g} would fit the most trials" if best != filtered.order else "fits the most trials"),
     ]
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for header in ("σ", "B", "T", "a step", "a score", "steps that fit", "trials"):
-        table.add_column(header, justify="right")
+    table = plain_table(*right("σ", "B", "T", "a step", "a score", "steps that fit", "trials"))
     for price in filtered.prices:
         table.add_row(
             f"{price.noise_multiplier:.4g}",
@@ -129,7 +119,7 @@ def _filter_parts(filtered: FilterOutlook, limit: float | None) -> list[Renderab
             f"{price.steps_that_fit:,}",
             f"{price.trials_that_fit:,}",
         )
-    title = "Prices in Rényi ε" + (", of the dearest and the cheapest trial" if len(filtered.prices) > 1 else "")
+    title = "Rényi ε" + (" of the dearest and of the cheapest trial" if len(filtered.prices) > 1 else " of a trial")
     return [facts_table(facts), Text(), Text(title, style="italic"), table]
 
 

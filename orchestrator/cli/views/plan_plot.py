@@ -1,4 +1,4 @@
-"""The plot of a plan: total ε against the number of trials under every rule, the plan itself, and the limit."""
+"""The plot of a plan: total ε against the number of trials under every rule, with the plan and the limit marked."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
 ENDINGS = (".png", ".svg")
 _COLORS = ("#0072b2", "#009e73", "#d55e00", "#cc79a7", "#e69f00", "#56b4e9", "#4d4d4d", "#8c6d31")  # colour-blind safe
 _STYLES = ("-", "--", "-.", (0, (5, 1)), (0, (1, 1)), (0, (3, 1, 1, 1)), "-", "--")
-_BEHIND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}  # a label stays readable over curves
+_LABEL_BOX = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}  # keeps a label readable over curves
 _LEAST_GAP = 0.045  # between two labels, as a share of the axis
 
 
 @dataclass(frozen=True)
 class Curves:
-    """ε (None: no bound, or the rule does not apply) by rule, each at every number of trials."""
+    """The curve of each rule: ε at every number of trials, None where the rule gives no bound or does not apply."""
 
     num_trials: Sequence[int]
     epsilon: Mapping[str, Sequence[float | None]]
 
 
 def require_plottable(path: Path) -> None:
-    """Refuse another kind of file before anything is computed. ValueError names the kinds."""
+    """Raise ValueError for a file that is neither PNG nor SVG, before anything is computed."""
     if path.suffix.lower() not in ENDINGS:
         raise ValueError(f"--plot {path}: a plot is a {' or '.join(ENDINGS)} file")
 
 
 def curves_of(plan: Plan, outlook: Outlook) -> Curves:
-    """Return the curves of a plan; it takes some ten seconds for a sweep with caps."""
+    """Return the curves of a plan; this takes about ten seconds for a sweep with caps."""
     privacy = plan.config.privacy
     if outlook.menu is not None:
         numbers, totals = zip(*outlook.menu.totals, strict=True)
@@ -63,7 +63,7 @@ def curves_of(plan: Plan, outlook: Outlook) -> Curves:
 
 
 def _merged(found: Mapping[str, Sequence[float | None]]) -> dict[str, Sequence[float | None]]:
-    """Give one curve both names where two rules cost the same."""
+    """Return one curve, under all names, for rules that cost the same."""
     names: dict[Sequence[float | None], list[str]] = {}
     for name, values in found.items():
         names.setdefault(tuple(round(value, 6) if value else value for value in values), []).append(name)
@@ -120,32 +120,32 @@ def _scores(plan: Plan) -> int:
 
 
 def _top(curves: Curves, plan: Plan, outlook: Outlook) -> float:
-    """Return the end of the ε axis: three times what matters, or all of it where that is less."""
-    matters = [plan.epsilon, *([outlook.limit] if outlook.limit else [])]
+    """Return the end of the ε axis: three times the plan's ε or the limit, or the highest curve if that is less."""
+    marked = [plan.epsilon, *([outlook.limit] if outlook.limit else [])]
     finite = [value for values in curves.epsilon.values() for value in values if value is not None]
-    return 1.05 * max(min(max(finite), 3 * max(matters)), *matters)
+    return 1.05 * max(min(max(finite), 3 * max(marked)), *marked)
 
 
 def _mark(panel: Axes, plan: Plan, outlook: Outlook) -> None:
-    """Mark the planned point and draw the limit."""
+    """Mark the plan and draw the limit."""
     if outlook.limit is not None:
         panel.axhline(outlook.limit, color="0.35", linewidth=1, linestyle=":")
         panel.annotate(
             f"limit ε = {outlook.limit:g}", (0.01, outlook.limit), xycoords=("axes fraction", "data"),
             xytext=(0, 3), textcoords="offset points", color="0.35",
-            bbox=_BEHIND,
+            bbox=_LABEL_BOX,
         )  # fmt: skip
     if outlook.filter is None:
         panel.plot([plan.num_trials], [plan.epsilon], marker="o", markersize=8, color="black", zorder=5)
         panel.annotate(
             f"this plan: {plan.num_trials}, ε = {epsilon_text(plan.epsilon)}", (plan.num_trials, plan.epsilon),
             xytext=(-8, 10), textcoords="offset points", horizontalalignment="right", weight="bold", zorder=6,
-            bbox=_BEHIND,
+            bbox=_LABEL_BOX,
         )  # fmt: skip
 
 
 def _label_curves(panel: Axes, curves: Curves, top: float, chosen: str | None) -> None:
-    """Write each curve's name where it ends, on the right or at the top, with room between names."""
+    """Write each curve's name at its end, on the right or at the top, with room between names."""
     ends = []
     for number, (name, values) in enumerate(curves.epsilon.items()):
         last = next((value for value in reversed(values) if value is not None), 0.0)

@@ -1,7 +1,7 @@
-"""What a task makes of the first rows of its data: for the operator's eyes, on the terminal and nowhere else.
+"""The first prepared examples of a task, for the operator's terminal only.
 
-It reads private rows and shows them to whoever holds them anyway. Nothing is written, reserved or loaded but the
-tokenizer. How many prompts are cut is a number about private rows too: it must not leave with a report.
+It reads private rows and shows them to the operator, who holds them anyway. It writes and reserves nothing, and loads
+only the tokenizer. The share of prompts that are cut depends on private rows too: it must not be published.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-from orchestrator.cli.views.tables import facts_table
+from orchestrator.cli.views.tables import facts_table, folded, plain_table, right
 from trainers.config import RunConfig
 from trainers.data.prompts import PromptEncoder
 from trainers.data.sources import read_rows
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
     from trainers.evaluators.base import Example
 
-NOTICE = "Private rows, shown to you alone: nothing here is written to a file, and none of it may be published."
-_LONGEST_SHOWN = 600  # characters of a prompt, its end
+NOTICE = "These are private rows. Nothing here is written to a file, and nothing of it may be published."
+_LONGEST_SHOWN = 600  # characters: of a longer prompt the end is shown
 
 
 def preview(config: RunConfig, count: int) -> RenderableType:
-    """Return the first `count` prepared examples of data.train, and how long and how often cut all prompts are.
+    """Return the first `count` prepared examples of data.train, and the lengths of all prompts.
 
     Raises:
         ValueError: the data, the tokenizer or the task cannot be used.
@@ -48,17 +48,17 @@ def preview(config: RunConfig, count: int) -> RenderableType:
 
 
 def _first(encoder: PromptEncoder, rows: Sequence[dict[str, Any]], field: str, count: int) -> list[Example]:
-    """Return the first examples; rows that are skipped make room for the next."""
-    found: list[Example] = []
+    """Return the first `count` examples; a task may skip rows."""
+    examples: list[Example] = []
     start = 0
-    while len(found) < count and start < len(rows):
-        found += encoder.encode(rows[start : start + count], field)
+    while len(examples) < count and start < len(rows):
+        examples += encoder.encode(rows[start : start + count], field)
         start += count
-    return found[:count]
+    return examples[:count]
 
 
 def _lengths(tokens: Sequence[int], limit: int) -> str:
-    """Return in words how long prompts are, before they are cut."""
+    """Return the lengths of prompts before they are cut, in words."""
     ordered = sorted(tokens)
     cut = sum(number > limit for number in ordered)
     middle, high = ordered[len(ordered) // 2], ordered[int(0.95 * (len(ordered) - 1))]
@@ -69,11 +69,8 @@ def _lengths(tokens: Sequence[int], limit: int) -> str:
 
 
 def _examples_table(examples: Sequence[Example], config: RunConfig, tokenizer: Any) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("#", justify="right")
-    table.add_column("tokens", justify="right")
-    table.add_column("prompt, as the model reads it", overflow="fold", ratio=1)
-    table.add_column("right", overflow="fold", max_width=20)
+    prompt_column = Column("prompt, as the model reads it", overflow="fold", ratio=1)
+    table = plain_table(*right("#", "tokens"), prompt_column, folded("right answer", 20))
     for number, example in enumerate(examples, start=1):
         prompt = tokenizer.decode(example.prompt_ids)
         shown = prompt if len(prompt) <= _LONGEST_SHOWN else "…" + prompt[-_LONGEST_SHOWN:]
@@ -82,7 +79,7 @@ def _examples_table(examples: Sequence[Example], config: RunConfig, tokenizer: A
 
 
 def _answer(example: Example, config: RunConfig, tokenizer: Any) -> str:
-    """Return what the model is to say: an option's words among how many, a text, or a class."""
+    """Return the right answer: an option and the number of options, a text, or a class."""
     if not example.option_ids:
         return f"{config.task.label_names[example.label]} ({example.label})"
     words = repr(tokenizer.decode(example.option_ids[example.label]))

@@ -1,4 +1,4 @@
-"""The status of runs and sweeps on a terminal of 80 columns."""
+"""The status of runs and sweeps on a terminal."""
 
 from __future__ import annotations
 
@@ -7,11 +7,19 @@ from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-from orchestrator.cli.views.budget import rounded_down
-from orchestrator.cli.views.tables import duration, epsilon_text, facts_table, trials_table
+from orchestrator.cli.views.tables import (
+    duration,
+    epsilon_text,
+    facts_table,
+    folded,
+    plain_table,
+    right,
+    rounded_down,
+    trials_table,
+)
 from orchestrator.config.models import LedgeredConfig, SweepConfig
 from orchestrator.privacy.rules.caps import EVALUATION, TRAIN_STEP
 from orchestrator.storage.progress import PERIOD_S
@@ -19,15 +27,15 @@ from orchestrator.storage.trials import best_of
 from orchestrator.sweep.status import RunStatus, Spending
 
 STYLES = {"running": "cyan", "interrupted": "magenta", "finished": "green"}
-SECRET = "one winner is published: their number and how they do stay secret"
-KINDS = {TRAIN_STEP: "steps", EVALUATION: "scores"}
+SECRET = "only the winner is published: the number and the progress of trials stay secret"
+TOKEN_WORDS = {TRAIN_STEP: "steps", EVALUATION: "scores"}
 
 
 def status_view(status: RunStatus, config: LedgeredConfig) -> RenderableType:
     """Return the status of one run or sweep."""
     facts = [*_progress_facts(status), *_spending_facts(status.spending)]
     if status.state == "interrupted":
-        facts.append(("to go on", f"dpzo resume {status.folder}"))
+        facts.append(("to resume", f"dpzo resume {status.folder}"))
     elif status.state == "finished":
         facts.append(("results", status.folder))
     parts: list[RenderableType] = [_title(status), facts_table(facts)]
@@ -42,15 +50,10 @@ def status_view(status: RunStatus, config: LedgeredConfig) -> RenderableType:
 
 
 def overview(statuses: Sequence[RunStatus]) -> RenderableType:
-    """Return one line for each run and sweep of a storage folder."""
+    """Return one row for each run and sweep of a storage folder."""
     if not statuses:
         return Text("No run or sweep has been started here.")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("name", overflow="fold", max_width=28)
-    table.add_column("what")
-    table.add_column("state")
-    for header in ("steps", "left", "ε reserved"):
-        table.add_column(header, justify="right")
+    table = plain_table(folded("name", 28), "kind", "state", *right("steps", "time left", "ε reserved"))
     for status in statuses:
         table.add_row(
             Text(status.name),
@@ -78,10 +81,10 @@ def _progress_facts(status: RunStatus) -> list[tuple[str, str]]:
     facts = []
     if status.kind == "sweep":
         states = Counter(row.state for row in status.trials or ())
-        told = [f"{count} {state}" for state, count in states.items()]
+        counts = [f"{count} {state}" for state, count in states.items()]
         to_come = (status.num_trials or 0) - sum(states.values())
-        facts.append(("trials", ", ".join([*told, *([f"{to_come} to come"] if to_come > 0 else [])])))
-    rate = "" if status.steps_per_s is None else f" · {_rate(status.steps_per_s)} a second"
+        facts.append(("trials", ", ".join([*counts, *([f"{to_come} to come"] if to_come > 0 else [])])))
+    rate = "" if status.steps_per_s is None else f" · {_rate(status.steps_per_s)} steps/s"
     left = "" if status.seconds_left is None else f" · about {duration(status.seconds_left)} left"
     return [*facts, ("steps", _steps(status) + rate + left)]
 
@@ -89,11 +92,11 @@ def _progress_facts(status: RunStatus) -> list[tuple[str, str]]:
 def _spending_facts(spending: Spending | None) -> list[tuple[str, str]]:
     if spending is None:
         return [("ε", "nothing is reserved yet")]
-    reserved = f"{epsilon_text(spending.reserved)} reserved at δ = {spending.delta:g}, the number that is reported"
+    reserved = f"{epsilon_text(spending.reserved)} reserved at δ = {spending.delta:g}; this is the ε to report"
     facts = [("ε", reserved)]
     if spending.tokens_drawn is not None:
         counts = ", ".join(
-            f"{drawn:,} of {cap:,} {KINDS.get(k, k)}" for k, (drawn, cap) in spending.tokens_drawn.items()
+            f"{drawn:,} of {cap:,} {TOKEN_WORDS.get(k, k)}" for k, (drawn, cap) in spending.tokens_drawn.items()
         )
         epsilon = "" if spending.drawn is None else f" (ε of these alone {epsilon_text(spending.drawn)})"
         facts.append(("drawn", counts + epsilon))
@@ -104,18 +107,15 @@ def _spending_facts(spending: Spending | None) -> list[tuple[str, str]]:
 def _left(spending: Spending) -> str:
     left = spending.left
     if left is None:
-        return "no limit, costs are counted"
+        return "no limit; costs are only counted"
     if left.renyi is not None:
         return f"Rényi ε {rounded_down(left.renyi)} left (ε {spending.limit:g} in all)"
     return f"ε {rounded_down(left.epsilon or 0.0)} left of {spending.limit:g}"
 
 
 def _lanes_table(status: RunStatus) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("at work", no_wrap=True)
-    table.add_column("on", overflow="fold", max_width=30)
-    for header in ("steps", "a second", "last step"):
-        table.add_column(header, justify="right")
+    numbers = right("steps", "steps/s", "last step")
+    table = plain_table(Column("running", no_wrap=True), folded("on", 30), *numbers)
     for lane in status.lanes:
         silent = time.time() - lane.at
         table.add_row(

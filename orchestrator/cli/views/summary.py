@@ -1,10 +1,12 @@
-"""What a person reads before and after: the plan in a few lines, the trials in a table, the statement in full."""
+"""The plan before a run, and the result after it: the table of trials, the best trial, the privacy statement."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.text import Text
 
 from orchestrator.cli.views.tables import duration, epsilon_text, facts_table, score_text, short, trials_table
@@ -13,6 +15,7 @@ from orchestrator.planning.plan import Plan
 from orchestrator.privacy.rules.menu import Menu
 from orchestrator.privacy.rules.planned_sweep import PlannedSweep
 from orchestrator.privacy.rules.renyi_filter import RenyiFilter
+from orchestrator.privacy.statement.statement import PrivacyStatement
 from orchestrator.storage.results import RunResult, SweepResult
 from trainers.config import Metric, RunConfig
 from trainers.methods.catalogue import METHODS
@@ -21,7 +24,7 @@ STATEMENT_WIDTH = 88
 
 
 def plan_summary(plan: Plan) -> RenderableType:
-    """Return epsilon, caps, rates and work of a plan."""
+    """Return the ε, the noise, the sampling and the work of a plan."""
     config, work = plan.config, plan.estimate
     method = METHODS[config.method.name]
     trials = f"{plan.num_trials} trials × " if isinstance(config, SweepConfig) else ""
@@ -42,13 +45,11 @@ def plan_summary(plan: Plan) -> RenderableType:
 
 
 def warnings_of(plan: Plan) -> list[str]:
-    """Return what is allowed in a plan and hardly ever meant."""
+    """Return warnings about settings that are allowed and rarely meant."""
     data = plan.config.data
     if plan.rule is None or plan.config.privacy.delta * data.num_units < 1:
         return []
-    return [
-        f"δ ≥ 1 / num_{data.unit}s: publishing one {data.unit} at random, whole, would satisfy it; lower privacy.delta"
-    ]
+    return [f"δ ≥ 1 / num_{data.unit}s: publishing one {data.unit} at random would satisfy it; lower privacy.delta"]
 
 
 def _time(plan: Plan) -> str:
@@ -89,8 +90,8 @@ def _zeroth_order(config: RunConfig) -> str:
     return f"{METHODS[method.name].title}, K = {method.num_directions}, {method.direction} directions"
 
 
-def sweep_summary(result: SweepResult, config: SweepConfig, width: int) -> RenderableType:
-    """Return the table of trials, what the best one reached, and the privacy statement."""
+def sweep_summary(result: SweepResult, config: SweepConfig) -> RenderableType:
+    """Return the table of trials, the facts of the best one, and the privacy statement."""
     best = result.best
     table = trials_table(
         result.trials,
@@ -112,21 +113,27 @@ def sweep_summary(result: SweepResult, config: SweepConfig, width: int) -> Rende
     facts.append(("results", str(result.folder)))
     if result.seconds is not None:
         facts.append(("took", duration(result.seconds)))
-    return Group(table, Text(), facts_table(facts), Text(), Text(result.statement.text(min(width, STATEMENT_WIDTH))))
+    return Group(table, Text(), facts_table(facts), Text(), _Statement(result.statement))
 
 
-def run_summary(result: RunResult, width: int, metric: Metric = "accuracy") -> RenderableType:
-    """Return what a run reached and its privacy statement."""
+def run_summary(result: RunResult, metric: Metric = "accuracy") -> RenderableType:
+    """Return the facts of a finished run and its privacy statement."""
     interrupted = result.steps_charged - result.steps
-    facts = [
-        (
-            "steps",
-            f"{result.steps}" + (f" ({interrupted} more were interrupted and stay charged)" if interrupted else ""),
-        )
-    ]
+    charged = f" ({interrupted} more were interrupted and stay charged)" if interrupted else ""
+    facts = [("steps", f"{result.steps}{charged}")]
     if result.zero_shot is not None:
         facts.append(("zero-shot", score_text(result.zero_shot, metric)))
     if result.score is not None:
         facts.append(("score", score_text(result.score, metric)))
     facts += [("model", str(result.model_folder)), ("took", duration(result.seconds))]
-    return Group(facts_table(facts), Text(), Text(result.statement.text(min(width, STATEMENT_WIDTH))))
+    return Group(facts_table(facts), Text(), _Statement(result.statement))
+
+
+@dataclass(frozen=True)
+class _Statement:
+    """A privacy statement that is wrapped to the width of the terminal."""
+
+    statement: PrivacyStatement
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        yield Text(self.statement.text(min(options.max_width, STATEMENT_WIDTH)))

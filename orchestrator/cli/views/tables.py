@@ -1,12 +1,13 @@
-"""Tables of plans and trials that fit a terminal of 80 columns."""
+"""Tables and numbers for a terminal of 80 columns, in one style."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from decimal import ROUND_FLOOR, Context, Decimal
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from orchestrator.privacy.display import round_up
@@ -24,49 +25,68 @@ STATE_STYLES = {
 }
 
 
+def plain_table(*columns: str | Column) -> Table:
+    """Return an empty table without lines; a column is a header, which may say how the column is laid out."""
+    return Table(*columns, box=None, pad_edge=False, header_style="bold")
+
+
+def right(*headers: str) -> list[Column]:
+    """Return columns of numbers, aligned right."""
+    return [Column(header, justify="right") for header in headers]
+
+
+def folded(header: str, max_width: int) -> Column:
+    """Return a column of at most `max_width` characters; longer text continues on the next line."""
+    return Column(header, overflow="fold", max_width=max_width)
+
+
 def trials_table(
     rows: Sequence[TrialRow], names: Sequence[str], best: int | None, num_steps: int, metric: Metric = "accuracy"
 ) -> Table:
-    """Return one row a trial: settings under their short names, steps, score, its own epsilon and state."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("#", justify="right")
-    for name in names:
-        table.add_column(name.removeprefix("method."), justify="right")
-    table.add_column("steps", justify="right")
-    table.add_column("score", justify="right")
-    table.add_column("ε", justify="right")
-    table.add_column("state")
+    """Return one row a trial: searched settings, steps, score, ε of the trial by itself, and state.
+
+    Args:
+        rows: the trials.
+        names: keys of the searched settings; shown without "method.".
+        best: number of the trial that gets a star.
+        num_steps: steps of a trial that has no number of its own.
+        metric: what a score is.
+    """
+    settings = [name.removeprefix("method.") for name in names]
+    table = plain_table(*right("#", *settings, "steps", "score", "ε"), "state")
     for row in rows:
-        style = STATE_STYLES[row.state]
         table.add_row(
             str(row.number),
             *(short(row.values.get(name)) for name in names),
             f"{row.steps}/{row.num_steps or num_steps}",
             "" if row.score is None else score_text(row.score, metric),
             "" if row.epsilon is None else epsilon_text(row.epsilon, digits=3),
-            f"[{style}]{row.state}[/]" + (" ★" if row.number == best else ""),
+            Text(row.state + (" ★" if row.number == best else ""), style=STATE_STYLES[row.state]),
         )
     return table
 
 
 def facts_table(facts: Sequence[tuple[str, str]]) -> Table:
-    """Return two columns: what, and how much."""
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for name, value in facts:
-        table.add_row(name, Text(value))  # as it is: a path may hold brackets, which Rich reads as markup
+    """Return one row a fact: its label and its value."""
+    table = Table(Column(style="bold"), Column(overflow="fold"), box=None, show_header=False, pad_edge=False)
+    for label, value in facts:
+        table.add_row(label, Text(value))  # as Text: a path may hold brackets, which Rich reads as markup
     return table
 
 
 def score_text(score: float, metric: Metric) -> str:
-    """Return a score as people say it: a share as a percentage, minus a loss in nats as a number."""
+    """Return a score for people: a share as a percentage, a loss (negated, in nats) as a number."""
     return f"{score:.3f}" if metric == "loss" else f"{score:.1%}"
 
 
 def epsilon_text(epsilon: float, digits: int = 4) -> str:
-    """Return an epsilon in so many digits, rounded up: it is never shown smaller than it is."""
+    """Return an ε in `digits` significant digits, rounded up: it is never shown smaller than it is."""
     return "∞" if math.isinf(epsilon) else f"{round_up(epsilon, digits):.{digits}g}"
+
+
+def rounded_down(value: float, digits: int = 4) -> str:
+    """Return what is left of a budget in `digits` significant digits, never more than it is."""
+    return f"{float(Decimal(repr(value)).normalize(Context(prec=digits, rounding=ROUND_FLOOR))):g}"
 
 
 def short(value: Any) -> str:
@@ -75,7 +95,7 @@ def short(value: Any) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration as people say it: 48 s, 4 min 10 s, 3 h 5 min."""
+    """Return a duration for people: 48 s, 4 min 10 s, 3 h 5 min."""
     total = round(seconds)
     if total < 60:
         return f"{total} s"

@@ -96,7 +96,7 @@ def test_a_mistake_of_the_program_is_no_bad_configuration(dpzo, monkeypatch):
     def broken(config, overrides):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("orchestrator.api.plan", broken)
+    monkeypatch.setattr("orchestrator.cli.plan.plan", broken)
     result = dpzo("plan")
     assert (result.exit_code, type(result.exception)) == (1, ZeroDivisionError)
 

@@ -63,7 +63,7 @@ def a_result(*cases):
 def shown(result, width=80):
     console = Console(width=width)
     with console.capture() as captured:
-        console.print(audit_summary(result, width))
+        console.print(audit_summary(result))
     return captured.get()
 
 

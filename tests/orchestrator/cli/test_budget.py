@@ -10,7 +10,7 @@ from orchestrator import Budget
 from orchestrator.budget.budget import all_budgets
 from orchestrator.budget.ledger_location import open_ledger, url_of
 from orchestrator.cli.app import app
-from orchestrator.cli.views.budget import rounded_down
+from orchestrator.cli.views.tables import rounded_down
 from orchestrator.privacy.errors import LedgerCorruptError, LedgerUnreachable
 from orchestrator.privacy.ledger.budget import Cost
 from orchestrator.privacy.ledger.terms import Cap

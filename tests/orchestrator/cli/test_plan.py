@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from orchestrator.budget.budget import Budget
 from orchestrator.budget.reservation import reserve_plan
 from orchestrator.cli.app import app
-from orchestrator.cli.plan import plan_json
+from orchestrator.cli.output import as_json
+from orchestrator.cli.plan import plan_values
 from orchestrator.cli.views.plan_plot import curves_of, save_plot
 from orchestrator.config.loading import load_run, load_sweep
 from orchestrator.planning.alternatives import compare_alternatives, rule_name_of
@@ -181,7 +182,7 @@ def test_a_menu_and_a_filter_fit_a_terminal_and_are_private(dpzo, search):
 
 def test_json_holds_all_of_it(plan, dpzo):
     found = json.loads(dpzo("--format", "json", "--within", 0.5).stdout)
-    assert found == json.loads(plan_json(plan(), compare_alternatives(plan(), 0.5))) | {
+    assert found == json.loads(as_json(plan_values(plan(), compare_alternatives(plan(), 0.5)))) | {
         "estimated_seconds": found["estimated_seconds"]
     }
     assert [row["rule"] for row in found["outlook"]["rules"]] == list(RULE_NAMES)

@@ -150,7 +150,7 @@ def test_a_requirement_that_is_not_met_is_named():
     assert list(_unmet(["numpy>=1.0", "nothing-like-it>=3; extra == 'gpu'"])) == []
     wrong = list(_unmet(["numpy>=99", "nothing-like-it>=3"]))
     assert wrong[0].startswith("numpy is ")
-    assert wrong[1] == "nothing-like-it is missing, >=3 is wanted"
+    assert wrong[1] == "nothing-like-it is missing, >=3 is required"
 
 
 def test_a_gpu_that_is_asked_for_and_missing_fails(monkeypatch):

@@ -40,7 +40,7 @@ def test_examples_lengths_and_how_many_are_cut(tmp_path, config):
     before = sorted(path.name for path in tmp_path.rglob("*"))
     result = invoke(tmp_path, config, "--count", "3")
     assert result.exit_code == 0, result.output
-    assert "Private rows, shown to you alone" in result.output
+    assert "These are private rows" in result.output
     flat = " ".join(result.output.split())
     assert (
         "9 rows; prompts of 11 tokens (median), 41 (95 %), 41 (longest); 44.4% longer than task.max_tokens 20" in flat

@@ -85,7 +85,7 @@ def test_trials_fit_a_terminal(storage):
 def test_the_summary_of_a_sweep_names_the_best_trial(settings, storage):
     best = TrialRow(1, {"method.learning_rate": 0.000123456}, "complete", 4, 4, [0.9], 1.0)
     result = SweepResult("test", storage.folder, storage.model_folder, [best], best, 0.525, 61.0, STATEMENT)
-    text = shown(sweep_summary(result, load_sweep(settings), WIDTH))
+    text = shown(sweep_summary(result, load_sweep(settings)))
     assert "best trial  1: 90.0% (learning_rate 0.000123)" in text
     assert "zero-shot   52.5%" in text
     assert "took        1 min 1 s" in text
@@ -95,7 +95,7 @@ def test_the_summary_of_a_sweep_names_the_best_trial(settings, storage):
 def test_the_summary_of_a_sweep_without_a_complete_trial_names_none(settings, storage):
     failed = TrialRow(0, {"method.learning_rate": 1e-3}, "failed")
     result = SweepResult("test", storage.folder, None, [failed], None, None, 1.0, STATEMENT)
-    text = shown(sweep_summary(result, load_sweep(settings), WIDTH))
+    text = shown(sweep_summary(result, load_sweep(settings)))
     assert "best trial" not in text
     assert "zero-shot" not in text
     assert "★" not in text
@@ -104,7 +104,7 @@ def test_the_summary_of_a_sweep_without_a_complete_trial_names_none(settings, st
 def test_the_summary_of_a_run_tells_what_stays_charged(storage):
     def summary(charged, score):
         places = (storage.folder, storage.model_folder)
-        return facts(run_summary(RunResult("test", *places, 4, charged, None, score, [score], 1.0, STATEMENT), WIDTH))
+        return facts(run_summary(RunResult("test", *places, 4, charged, None, score, [score], 1.0, STATEMENT)))
 
     assert summary(4, None)["steps"] == "4"
     assert summary(6, 0.5)["steps"] == "4 (2 more were interrupted and stay charged)"
