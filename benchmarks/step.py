@@ -42,7 +42,7 @@ from trainers.mechanism.noise import ExactNoise
 from trainers.mechanism.plan import MechanismPlan
 from trainers.mechanism.release_log import ReleaseLog
 from trainers.mechanism.tokens import LocalTokens
-from trainers.mechanism.units import groups_of
+from trainers.mechanism.units import units_of
 from trainers.run.method import Method
 from trainers.run.step import StepContext, take_step
 from trainers.workers.ranks import Ranks
@@ -95,7 +95,7 @@ def our_context(
         plan=plan,
         method=Method(config, plan, evaluator, log),
         evaluator=evaluator,
-        groups=groups_of(examples, None),
+        units=units_of(examples, None),
         sampler=GivenBatches(itertools.repeat(range(len(examples)))),  # each timing sees the same tokens
         noise=ExactNoise(),
         tokens=LocalTokens(num_steps),
@@ -113,7 +113,7 @@ def floor_of(context: StepContext) -> Callable[[int], None]:
     """Return two label-only forward passes of the batch, prepared beforehand."""
     evaluator = context.evaluator
     assert isinstance(evaluator, TransformersEvaluator)
-    examples = [example for group in context.groups for example in group]
+    examples = [example for group in context.units for example in group]
     prepared = evaluator.prepare(examples)
 
     @torch.inference_mode()

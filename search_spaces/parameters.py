@@ -110,14 +110,14 @@ class Choices(Section):
         return self.choices[min(math.floor(uniform * len(self.choices)), len(self.choices) - 1)]
 
 
-KINDS = {"<range>": FloatRange, "<whole numbers>": IntRange, "<choices>": Choices}
+PARAMETER_KINDS = {"<range>": FloatRange, "<whole numbers>": IntRange, "<choices>": Choices}
 """Kinds by the tag that pydantic puts into the place of an error."""
 
 
 def _kind(value: Any) -> str | None:
     """Return the tag of what was given; whole numbers are whole only when both ends are written so."""
     if isinstance(value, Section):
-        return next((tag for tag, kind in KINDS.items() if isinstance(value, kind)), None)
+        return next((tag for tag, kind in PARAMETER_KINDS.items() if isinstance(value, kind)), None)
     if not isinstance(value, Mapping):
         return None
     if "choices" in value:

@@ -20,7 +20,8 @@ from orchestrator.privacy.rules.renyi_filter import RENYI_UNITS, RenyiFilter
 from orchestrator.storage.paths import Storage
 from trainers.config import RunConfig
 from trainers.config.mechanism import mechanism_plan
-from trainers.mechanism.release_log import LOG_NAME, Kind, num_reserved
+from trainers.mechanism.log_reading import num_reserved
+from trainers.mechanism.release_log import LOG_NAME, Kind
 from trainers.mechanism.tokens import LocalTokens, TokensExhausted
 from trainers.run.base_run import BaseRun
 from trainers.run.context import RunContext, Tokens, Workspace

@@ -17,7 +17,7 @@ from threading import Event, Thread
 
 from rich.console import Console
 
-from trainers.mechanism.release_log import RAYS_PATIENCE
+from trainers.workers.patience import RAY_PATIENCE
 
 SHARE = 0.75  # of Ray's own patience; the head may come back within it
 LOOK_S = 1.0
@@ -28,7 +28,7 @@ EXIT_CODE = 1
 @contextmanager
 def head_watched(address: str, leave: Callable[[int], None] = os._exit) -> Iterator[None]:
     """Watch the head at host:port while the body runs; when it is gone, print one line and call `leave`."""
-    patience_s = SHARE * float(os.environ.get(RAYS_PATIENCE, "60"))
+    patience_s = SHARE * float(os.environ.get(RAY_PATIENCE, "60"))
     done = Event()
 
     def watch() -> None:

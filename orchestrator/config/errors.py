@@ -13,13 +13,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from orchestrator.config.schema import Place, models_at
-from search_spaces.parameters import KINDS
+from search_spaces.parameters import PARAMETER_KINDS
 from search_spaces.searchable import dotted_names
-from trainers.config.schedules import KINDS as SCHEDULE_KINDS
-from trainers.config.schedules import NUMBER
+from trainers.config.schedules import NUMBER, SCHEDULE_KINDS
 from trainers.errors import DpzoError
 
-_MARKS = {"[key]", *KINDS, *SCHEDULE_KINDS, NUMBER}
+_MARKS = {"[key]", *PARAMETER_KINDS, *SCHEDULE_KINDS, NUMBER}
 _LONGEST_SHOWN = 60
 _PLAIN = {
     **dict.fromkeys(("model_type", "dict_type", "mapping_type"), "must be a mapping of keys to values"),

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, RootModel
 
-from search_spaces.parameters import KINDS
-from trainers.config.schedules import KINDS as SCHEDULE_KINDS
+from search_spaces.parameters import PARAMETER_KINDS
+from trainers.config.schedules import SCHEDULE_KINDS
 
-_KINDS = {**KINDS, **SCHEDULE_KINDS}
+_KINDS = {**PARAMETER_KINDS, **SCHEDULE_KINDS}
 Place = Sequence[str | int]
 """Keys from the outermost model inwards, as in pydantic's errors."""
 

@@ -11,7 +11,8 @@ from orchestrator.storage.paths import Storage
 from orchestrator.storage.trials import TrialRow
 from trainers.config import RunConfig
 from trainers.config.mechanism import mechanism_plan
-from trainers.mechanism.release_log import LOG_NAME, uninterrupted
+from trainers.mechanism.log_reading import uninterrupted
+from trainers.mechanism.release_log import LOG_NAME
 from trainers.mechanism.tokens import LocalTokens
 from trainers.methods.catalogue import METHODS
 from trainers.run.context import RunContext, Tokens, Workspace

@@ -21,7 +21,8 @@ from orchestrator.storage.results import RunResult, require_same_settings, write
 from orchestrator.storage.trials import TrialRow
 from orchestrator.sweep.monitor import SILENT, Monitor, WorkFacts, monitored
 from trainers.config import RunConfig
-from trainers.mechanism.release_log import LOG_NAME, ReleasedSteps
+from trainers.mechanism.log_reading import ReleasedSteps
+from trainers.mechanism.release_log import LOG_NAME
 from trainers.run.base_run import public_score
 from trainers.run.context import Workspace
 from trainers.run.replay_state import remove_states

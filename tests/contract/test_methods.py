@@ -25,7 +25,7 @@ from tests.support.runs import open_run, plan_of, run_config
 from trainers.config import LoraConfig, ModelConfig, PerformanceConfig, RunConfig
 from trainers.evaluators.base import Example, LossEvaluator
 from trainers.evaluators.transformers.evaluator import TransformersEvaluator
-from trainers.mechanism.plan import UNITS_PER_CLIP, WORD_RANGE
+from trainers.mechanism.plan import GRID_UNITS_PER_CLIP, WORD_RANGE
 from trainers.mechanism.tokens import LocalTokens
 from trainers.methods.catalogue import METHODS
 from trainers.run.context import RunContext, Tokens, Workspace
@@ -139,7 +139,7 @@ def test_one_example_moves_a_release_by_at_most_one_clip(case, canary_loss, tmp_
             batches = [[*range(5), *canary]] if step == 0 else [range(5)] * step + [[*range(5), *canary]]
             sums.append(_sum_at(tmp_path / f"{step}-{len(canary)}", config, evaluator, batches, step, once))
         difference = sums[1] - sums[0]
-        assert sum(int(value) ** 2 for value in difference) <= UNITS_PER_CLIP**2
+        assert sum(int(value) ** 2 for value in difference) <= GRID_UNITS_PER_CLIP**2
 
 
 def _sum_at(
@@ -167,14 +167,14 @@ def test_what_is_claimed_is_what_is_drawn_at_every_step(case, tmp_path):
     for step in range(config.method.num_steps):
         in_force = run._context.method.plan_at(step)
         assert dataclasses.replace(in_force, clip_norm=plan.clip_norm) == plan
-        assert in_force.noise_scale_units == plan.noise_scale_units
+        assert in_force.noise_scale_grid_units == plan.noise_scale_grid_units
         assert in_force.sampling_threshold == plan.sampling_threshold
     if config.method.name == "mezo":
         assert not plan.is_private
         return
-    assert plan.noise_scale_units == 2 * UNITS_PER_CLIP
+    assert plan.noise_scale_grid_units == 2 * GRID_UNITS_PER_CLIP
     claimed = planned_sweep(config, 2.0).trial_caps().event()
-    drawn = Release("gaussian", plan.sampling_threshold / WORD_RANGE, plan.noise_scale_units / UNITS_PER_CLIP)
+    drawn = Release("gaussian", plan.sampling_threshold / WORD_RANGE, plan.noise_scale_grid_units / GRID_UNITS_PER_CLIP)
     assert read(claimed).counts == ((drawn, config.method.num_steps),)
 
 
@@ -351,9 +351,9 @@ def test_on_models_an_example_is_bounded_theta_moves_and_the_log_replays(case, h
     assert not nobody.any()
     if config.method.name != "mezo":
         # a model rounds an example's loss differently beside other mates: `proof` measures and bounds that
-        assert 0 < squared(with_canary - without) <= (1 + 1e-3) * UNITS_PER_CLIP**2
-        assert squared(nan - without) <= 1e-6 * UNITS_PER_CLIP**2
-        assert squared(inf - without) <= 1e-6 * UNITS_PER_CLIP**2
+        assert 0 < squared(with_canary - without) <= (1 + 1e-3) * GRID_UNITS_PER_CLIP**2
+        assert squared(nan - without) <= 1e-6 * GRID_UNITS_PER_CLIP**2
+        assert squared(inf - without) <= 1e-6 * GRID_UNITS_PER_CLIP**2
     replayed = model_run(tmp_path / "with", config, evaluator, [], [], none())
     with replayed.log:
         replayed.replay()

@@ -19,11 +19,11 @@ from tests.support.ranks import Processes, ShardSampler, open_run
 from tests.support.runs import run_config
 from trainers.config import RunConfig
 from trainers.config.mechanism import mechanism_plan
-from trainers.mechanism import release_log
 from trainers.mechanism.release_log import LOG_NAME
 from trainers.mechanism.tokens import LocalTokens
 from trainers.run.context import RunContext, Tokens
 from trainers.run.zeroth_order import ZerothOrderRun
+from trainers.workers import shared_log
 from trainers.workers.exchange import PeerLost
 from trainers.workers.ranks import Ranks
 from trainers.workspace import open_workspace
@@ -136,7 +136,7 @@ def go_on(ranks: Ranks, folder: Path) -> tuple[int, int]:
 
 @pytest.mark.parametrize(("victim", "where"), [(0, "probe"), (1, "probe"), (1, "apply")])
 def test_a_process_that_stops_is_given_up_and_writes_nothing_when_it_wakes(tmp_path, monkeypatch, victim, where):
-    monkeypatch.setattr(release_log, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(shared_log, "LOCK_PATIENCE_S", 0.1)
     log, processes = tmp_path / LOG_NAME, Processes(2)
     try:
         hit = (hit_in_a_step, tmp_path, victim, signal.SIGSTOP, where)

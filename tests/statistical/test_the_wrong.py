@@ -21,7 +21,7 @@ from tests.support.frozen import FrozenNoise, FrozenSampler
 from tests.support.quadratic import Quadratic
 from tests.support.runs import open_run, run_config, step_sum
 from trainers.mechanism.noise import ExactNoise
-from trainers.mechanism.plan import UNITS_PER_CLIP, MechanismPlan
+from trainers.mechanism.plan import GRID_UNITS_PER_CLIP, MechanismPlan
 from trainers.mechanism.tokens import LocalTokens
 
 LAPLACE = {"privacy__noise": "laplace"}
@@ -43,14 +43,14 @@ def check_noise_is_secret(folder: Path) -> None:
 
 def check_empty_batch_has_the_noise(folder: Path) -> None:
     changes = {"method__num_steps": 100, "method__num_directions": 50}
-    residuals = releases(folder, FrozenSampler([[]] * 100), **changes).ravel() / (2.0 * UNITS_PER_CLIP)
+    residuals = releases(folder, FrozenSampler([[]] * 100), **changes).ravel() / (2.0 * GRID_UNITS_PER_CLIP)
     assert stats.kstest(residuals, "norm").pvalue > 1e-6
     assert abs(residuals.var() - 1) < 4.5 * np.sqrt(2 / residuals.size)
 
 
 def check_empty_batch_has_the_laplace_noise(folder: Path) -> None:
     changes = {"method__num_steps": 100, "method__num_directions": 50, **LAPLACE}
-    residuals = releases(folder, FrozenSampler([[]] * 100), **changes).ravel() / (2.0 * UNITS_PER_CLIP)
+    residuals = releases(folder, FrozenSampler([[]] * 100), **changes).ravel() / (2.0 * GRID_UNITS_PER_CLIP)
     assert stats.kstest(residuals, "laplace").pvalue > 1e-6
     assert abs(np.abs(residuals).mean() - 1) < 4.5 / np.sqrt(residuals.size)
 
@@ -61,7 +61,7 @@ def check_one_example_moves_a_laplace_release_by_at_most_the_clip_in_l1(folder: 
             step_sum(folder / f"{number}-{name}", batch, Quadratic({99: canary_loss}), **LAPLACE)
             for name, batch in (("without", [*range(5)]), ("with", [*range(5), 99]))
         )
-        assert sum(abs(int(value)) for value in with_canary - without) <= UNITS_PER_CLIP
+        assert sum(abs(int(value)) for value in with_canary - without) <= GRID_UNITS_PER_CLIP
 
 
 def check_divisor_is_public(folder: Path) -> None:
@@ -70,7 +70,7 @@ def check_divisor_is_public(folder: Path) -> None:
     run = open_run(folder, evaluator=evaluator, sampler=FrozenSampler([[1], [1, 2, 3, 4], []] * 4))
     with run.log:
         list(run.segments())
-    unit, config = 1.5 / UNITS_PER_CLIP, run.config
+    unit, config = 1.5 / GRID_UNITS_PER_CLIP, run.config
     for units_K, update in zip(run.log.releases["step"], evaluator.updates, strict=True):
         expected_K = -config.method.learning_rate * units_K * unit / config.privacy.expected_batch_size
         np.testing.assert_allclose([coefficient for _, coefficient in update], expected_K)
@@ -87,7 +87,7 @@ def check_clip_is_per_example(folder: Path) -> None:
     )
     with with_ten.log:
         list(with_ten.segments())
-    assert abs(int(with_ten.log.releases["step"][0][0])) == 10 * UNITS_PER_CLIP
+    assert abs(int(with_ten.log.releases["step"][0][0])) == 10 * GRID_UNITS_PER_CLIP
 
 
 def check_one_example_moves_a_release_by_at_most_the_clip(folder: Path) -> None:
@@ -106,7 +106,7 @@ def check_one_example_moves_a_release_by_at_most_the_clip(folder: Path) -> None:
                 list(run.segments())
             sums.append(run.log.releases["step"][0])
         difference = sums[1] - sums[0]
-        assert sum(int(value) ** 2 for value in difference) <= UNITS_PER_CLIP**2
+        assert sum(int(value) ** 2 for value in difference) <= GRID_UNITS_PER_CLIP**2
 
 
 def check_no_step_beyond_the_plan(folder: Path) -> None:
@@ -127,7 +127,7 @@ def noise_from_the_direction_key(patch: pytest.MonkeyPatch) -> None:
             self._generator = np.random.default_rng(0)
 
         def draw(self, plan: MechanismPlan) -> np.ndarray:
-            return (self._generator.standard_normal(plan.num_directions) * plan.noise_scale_units).astype(np.int64)
+            return (self._generator.standard_normal(plan.num_directions) * plan.noise_scale_grid_units).astype(np.int64)
 
     patch.setattr(trainers.run.zeroth_order, "ExactNoise", PublicNoise)
 
@@ -181,7 +181,7 @@ def clip_of_each_coordinate(patch: pytest.MonkeyPatch) -> None:
     def clip(values_BK: np.ndarray, plan: MechanismPlan) -> np.ndarray:
         assert plan.clip_norm is not None
         finite = np.nan_to_num(values_BK, nan=0.0, posinf=0.0, neginf=0.0)
-        return (np.clip(finite, -plan.clip_norm, plan.clip_norm) / plan.unit).astype(np.int64)
+        return (np.clip(finite, -plan.clip_norm, plan.clip_norm) / plan.grid_unit).astype(np.int64)
 
     patch.setattr(trainers.mechanism.clipping, "clip_to_grid", clip)
 

@@ -27,10 +27,10 @@ from trainers.config.mechanism import score_plan
 from trainers.data.split import identity_of_record, validates
 from trainers.evaluators.base import Example
 from trainers.mechanism.noise import ExactNoise, Noise
-from trainers.mechanism.plan import UNITS_PER_CLIP, MechanismPlan
+from trainers.mechanism.plan import GRID_UNITS_PER_CLIP, MechanismPlan
 from trainers.mechanism.release_log import ReleaseLog
 from trainers.mechanism.tokens import LocalTokens
-from trainers.mechanism.units import Group, groups_of
+from trainers.mechanism.units import Unit, units_of
 from trainers.run.scoring import PrivateScore
 
 USERS = {"data__user_column": "user", "data__max_examples_per_user": 4, "data__num_users": 50}
@@ -45,7 +45,7 @@ def check_one_user_moves_a_release_by_at_most_the_clip(folder: Path) -> None:
             step_sum(folder / f"{number}-{name}", batch, canary, users=users, **USERS)
             for name, batch in (("without", [0, 1]), ("with", [0, 1, 94]))
         )
-        assert sum(int(value) ** 2 for value in with_canary - without) <= UNITS_PER_CLIP**2
+        assert sum(int(value) ** 2 for value in with_canary - without) <= GRID_UNITS_PER_CLIP**2
 
 
 def check_a_users_examples_count_as_their_mean(folder: Path) -> None:
@@ -56,7 +56,7 @@ def check_a_users_examples_count_as_their_mean(folder: Path) -> None:
     differences = [3, 1, 0, 0, 1, 1, 1, 1, 1]
     evaluator = Quadratic({number: difference * small for number, difference in enumerate(differences)})
     sums = [int(step_sum(folder / str(row), [row], evaluator, users=users, **single)[0]) for row in range(3)]
-    assert sums == [pytest.approx(UNITS_PER_CLIP / 1.5, abs=2)] * 3
+    assert sums == [pytest.approx(GRID_UNITS_PER_CLIP / 1.5, abs=2)] * 3
 
 
 def check_the_confusion_matrix_moves_by_at_most_what_its_noise_is_for(folder: Path) -> None:
@@ -64,7 +64,7 @@ def check_the_confusion_matrix_moves_by_at_most_what_its_noise_is_for(folder: Pa
     private = {"data__validation": "v.jsonl", "score__on": "private", "score__num_examples": 10}
     labels = {"task__labels": list("abcdef"), "score__metric": "f1", "score__noise_multiplier": 3.0}
     config = run_config(**private, **labels)
-    unit = trainers.run.scoring.score_plan(config).unit
+    unit = trainers.run.scoring.score_plan(config).grid_unit
     without, with_one = (
         scores(folder / str(count), config, count, FrozenNoise(scale=0.0), times=1)[0] for count in (1, 2)
     )
@@ -93,40 +93,40 @@ def check_the_coin_depends_on_record_and_key_alone(folder: Path) -> None:
 
 def scores(folder: Path, config: RunConfig, num_examples: int, noise: Noise, times: int) -> np.ndarray:
     """Return the released integers of private scores, int64 [times, K]."""
-    groups = groups_of([example(1)] * num_examples, None)
+    units = units_of([example(1)] * num_examples, None)
     with ReleaseLog(folder, {}) as log:
-        score = PrivateScore(config, groups, LocalTokens(times), log, noise)
+        score = PrivateScore(config, units, LocalTokens(times), log, noise)
         for index in range(times):
             score(Quadratic(), index)
         return np.array(log.releases["score"])
 
 
 def users_summed(patch: pytest.MonkeyPatch) -> None:
-    true_means = trainers.mechanism.units.group_means
+    true_means = trainers.mechanism.units.unit_means
 
     def sums(values_BK: np.ndarray, sizes: list[int]) -> np.ndarray:
         return true_means(values_BK, sizes) * np.reshape(sizes, (-1, 1))
 
-    patch.setattr(trainers.run.step, "group_means", sums)
+    patch.setattr(trainers.run.step, "unit_means", sums)
 
 
 def users_clipped_per_example(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(trainers.run.step, "group_means", lambda values_BK, sizes: values_BK)
+    patch.setattr(trainers.run.step, "unit_means", lambda values_BK, sizes: values_BK)
 
 
 def users_clipped_before_the_mean(patch: pytest.MonkeyPatch) -> None:
-    true_means = trainers.mechanism.units.group_means
+    true_means = trainers.mechanism.units.unit_means
     patch.setattr(
-        trainers.run.step, "group_means", lambda values_BK, sizes: true_means(np.clip(values_BK, -1.5, 1.5), sizes)
+        trainers.run.step, "unit_means", lambda values_BK, sizes: true_means(np.clip(values_BK, -1.5, 1.5), sizes)
     )
 
 
 def users_not_grouped(patch: pytest.MonkeyPatch) -> None:
-    def ungrouped(examples: list[Example], users: list[str] | None) -> list[Group]:
+    def ungrouped(examples: list[Example], users: list[str] | None) -> list[Unit]:
         del users
-        return groups_of(examples, None)
+        return units_of(examples, None)
 
-    patch.setattr(trainers.run.zeroth_order, "groups_of", ungrouped)
+    patch.setattr(trainers.run.zeroth_order, "units_of", ungrouped)
 
 
 def confusion_matrix_of_sensitivity_one_half(patch: pytest.MonkeyPatch) -> None:
@@ -147,7 +147,7 @@ def confusion_matrix_with_two_cells_an_example(patch: pytest.MonkeyPatch) -> Non
 
     patch.setattr(trainers.run.scoring, "confusion_cells", doubled)
     patch.setattr(
-        trainers.run.scoring, "clipped_sum", lambda values, plan: (values.sum(0) / plan.unit).astype(np.int64)
+        trainers.run.scoring, "clipped_sum", lambda values, plan: (values.sum(0) / plan.grid_unit).astype(np.int64)
     )
 
 

@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 
 from orchestrator import Sweep
 from orchestrator.budget.accounted_run import holder_of
-from orchestrator.cluster.head_watch import EXIT_CODE, RAYS_PATIENCE
+from orchestrator.cluster.head_watch import EXIT_CODE
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.rules.caps import TRAIN_STEP
 from orchestrator.storage.existing import find_existing
@@ -33,7 +33,9 @@ from orchestrator.sweep.rebuild import rebuild_from
 from tests.support.cluster import RayCluster
 from tests.support.processes import holder_of_file, kill, wait_for
 from tests.support.project import write_config, write_project
-from trainers.mechanism.release_log import LOG_NAME, num_reserved
+from trainers.mechanism.log_reading import num_reserved
+from trainers.mechanism.release_log import LOG_NAME
+from trainers.workers.patience import RAY_PATIENCE
 
 NUM_TRIALS = 6
 DEADLINE_S = 60.0  # for the sweep itself, and as much again for each kill
@@ -118,7 +120,7 @@ class Chaos:
         """Run the sweep on a cluster whose head is killed, then to its end on another one; return its result."""
         cpus = {"num_cpus": 2 * self.workers}
         with RayCluster({"num_cpus": 0}, cpus) as cluster:
-            driver = self._start(cluster, **{RAYS_PATIENCE: "12"})
+            driver = self._start(cluster, **{RAY_PATIENCE: "12"})
             wait_for(lambda: self.released() > self.num_steps or driver.poll() is not None, 300, "it never began", 0.1)
             self._note_logs()
             cluster.lose_head()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trainers.config import RunConfig
 from trainers.config.run import CONFUSION_METRICS
-from trainers.config.schedules import bound, stage_starts
+from trainers.config.schedules import as_function, stage_starts
 from trainers.mechanism.plan import MechanismPlan
 from trainers.methods.catalogue import METHODS
 
@@ -13,7 +13,7 @@ def mechanism_plan(config: RunConfig, noise_multiplier: float | None) -> Mechani
     """Return the run's mechanism; `noise_multiplier` is σ, given or calibrated, None for a method without privacy."""
     method = config.method
     private = METHODS[method.name].private
-    clip_norm = bound(method.clip_norm, method.num_steps, stage_starts(method.num_steps, method.stage_steps))
+    clip_norm = as_function(method.clip_norm, method.num_steps, stage_starts(method.num_steps, method.stage_steps))
     return MechanismPlan(
         sampling_prob=config.sampling_prob,
         expected_batch_size=config.privacy.expected_batch_size,

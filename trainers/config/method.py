@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from trainers.config.mask import MaskConfig
-from trainers.config.schedules import Schedule, bound, stage_starts, uses_stages
+from trainers.config.schedules import Schedule, as_function, stage_starts, uses_stages
 from trainers.config.sections import Count, Decay, Section
 from trainers.methods.catalogue import METHODS
 from trainers.methods.presets import preset_of
@@ -156,7 +156,7 @@ def require_kept(method: MethodConfig, parameter_count: int) -> None:
     if method.mask is None:
         return
     starts = stage_starts(method.num_steps, method.stage_steps)
-    keep = bound(method.mask.keep, method.num_steps, starts)
+    keep = as_function(method.mask.keep, method.num_steps, starts)
     smallest = min(keep(start) for start in starts)
     if int(smallest * parameter_count) < 1:
         raise ValueError(
@@ -197,7 +197,7 @@ def _check_stages(method: MethodConfig, staged: bool, title: str) -> None:
 def _check_keep(method: MethodConfig) -> None:
     assert method.mask is not None
     starts = stage_starts(method.num_steps, method.stage_steps)
-    keep = bound(method.mask.keep, method.num_steps, starts)
+    keep = as_function(method.mask.keep, method.num_steps, starts)
     largest = max(keep(start) for start in starts)
     if largest > 1:
         raise ValueError(f"mask.keep is a share, at most 1, and reaches {largest:g}")

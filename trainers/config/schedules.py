@@ -80,7 +80,7 @@ class Joined(Section):
     parts: tuple[Part, ...] = Field(min_length=1, description="The parts, in order.")
 
 
-KINDS: dict[str, type[Section]] = {
+SCHEDULE_KINDS: dict[str, type[Section]] = {
     f"<{name}>": kind
     for name, kind in {
         "constant": Constant,
@@ -99,11 +99,11 @@ NUMBER = "<number>"
 def _tag(value: Any) -> str | None:
     """Return the tag of what was given; what is no mapping is taken for a number, and refused as one."""
     if isinstance(value, Section):
-        return next((tag for tag, kind in KINDS.items() if type(value) is kind), None)
+        return next((tag for tag, kind in SCHEDULE_KINDS.items() if type(value) is kind), None)
     if not isinstance(value, Mapping):
         return NUMBER
     tag = f"<{value.get('kind')}>"
-    return tag if tag in KINDS else None
+    return tag if tag in SCHEDULE_KINDS else None
 
 
 Schedule = Annotated[
@@ -139,7 +139,7 @@ def stage_starts(num_steps: int, first_stage_steps: int | None) -> tuple[int, ..
     return tuple(starts)
 
 
-def bound(schedule: Schedule, num_steps: int, starts: Sequence[int] = (0,)) -> Callable[[int], float]:
+def as_function(schedule: Schedule, num_steps: int, starts: Sequence[int] = (0,)) -> Callable[[int], float]:
     """Return the function step → value of a schedule over `num_steps` steps with stages that begin at `starts`.
 
     Steps beyond the last one keep its value.
@@ -155,7 +155,7 @@ def points(
     schedule: Schedule, num_steps: int, starts: Sequence[int] = (0,), most: int = 500
 ) -> list[tuple[int, float]]:
     """Return (step, value) of a schedule at up to `most` evenly spaced steps, the first and the last among them."""
-    value, last = bound(schedule, num_steps, starts), num_steps - 1
+    value, last = as_function(schedule, num_steps, starts), num_steps - 1
     spaced = min(most, num_steps)
     steps = sorted({round(last * index / max(1, spaced - 1)) for index in range(spaced)})
     return [(step, value(step)) for step in steps]
@@ -195,7 +195,7 @@ def _joined(schedule: Joined, num_steps: int, starts: Sequence[int]) -> Callable
         length = max(1, num_steps - begin) if is_last else part.num_steps
         own_starts = tuple(start - begin for start in starts)
         begins.append(begin)
-        functions.append(bound(part.schedule, length, own_starts))
+        functions.append(as_function(part.schedule, length, own_starts))
         begin += length
 
     def value(step: int) -> float:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
-from trainers.config.schedules import bound
+from trainers.config.schedules import as_function
 from trainers.evaluators.transformers.evaluator import TransformersEvaluator
 from trainers.first_order.clipping import add_clipped
 from trainers.first_order.gradients import Unit
@@ -23,7 +23,7 @@ from trainers.first_order.optimizer import Optimizer
 from trainers.first_order.snapshot import Snapshot, read_snapshot, write_snapshot
 from trainers.mechanism.plan import MechanismPlan
 from trainers.mechanism.sampling import PoissonSampler, Sampler
-from trainers.mechanism.units import choose, groups_of
+from trainers.mechanism.units import choose, units_of
 from trainers.methods.catalogue import METHODS
 from trainers.run.base_run import BaseRun
 from trainers.run.context import RunContext
@@ -60,8 +60,8 @@ class FirstOrderRun(BaseRun):
         self._evaluator = workspace.evaluator
         super().__init__(context)
         self._plan = plan
-        self._learning_rate = bound(config.method.learning_rate, config.method.num_steps, ())
-        self._units: Sequence[Unit] = groups_of(workspace.examples, workspace.users)
+        self._learning_rate = as_function(config.method.learning_rate, config.method.num_steps, ())
+        self._units: Sequence[Unit] = units_of(workspace.examples, workspace.users)
         self._sampler = sampler or PoissonSampler(plan, len(self._units))
         self._noise = noise or GaussianNoise()
         self._saved_steps = -1

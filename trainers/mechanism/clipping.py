@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from trainers.mechanism.plan import UNITS_PER_CLIP, MechanismPlan, NoiseLaw
+from trainers.mechanism.plan import GRID_UNITS_PER_CLIP, MechanismPlan, NoiseLaw
 
 _SATURATION = 2**48  # units of a coordinate without a clip: a batch of 2**14 examples cannot overflow int64
 _SHRINK = 1.0 - 2.0**-40
@@ -35,10 +35,10 @@ def clip_to_grid(values_BK: np.ndarray, plan: MechanismPlan) -> np.ndarray:
     """
     finite_BK = np.where(np.isfinite(values_BK), values_BK, 0.0).astype(np.float64)
     if plan.clip_norm is None:
-        bound = _SATURATION * plan.unit
-        return np.rint(np.clip(finite_BK, -bound, bound) / plan.unit).astype(np.int64)
+        bound = _SATURATION * plan.grid_unit
+        return np.rint(np.clip(finite_BK, -bound, bound) / plan.grid_unit).astype(np.int64)
     scaled_BK = _clip_rows(finite_BK, plan.clip_norm, plan.noise)
-    units_BK = np.trunc(scaled_BK * UNITS_PER_CLIP).astype(np.int64)
+    units_BK = np.trunc(scaled_BK * GRID_UNITS_PER_CLIP).astype(np.int64)
     for _ in range(_MOST_REPAIRS):
         if not (outside_B := _outside(units_BK, plan.noise)).any():
             return units_BK
@@ -75,7 +75,7 @@ def _clip_rows(values_BK: np.ndarray, clip_norm: float, noise: NoiseLaw) -> np.n
 
 def _outside(units_BK: np.ndarray, noise: NoiseLaw) -> np.ndarray:
     """Return which rows exceed the bound: in floats where they are far out and would overflow, else exact in int64."""
-    sizes_BK, bound = np.abs(units_BK), UNITS_PER_CLIP
+    sizes_BK, bound = np.abs(units_BK), GRID_UNITS_PER_CLIP
     if noise == "gaussian":
         far_B = (sizes_BK.astype(np.float64) ** 2).sum(axis=1) > 2.0 * bound**2
         sizes_BK, bound = np.where(far_B[:, None], 0, sizes_BK) ** 2, bound**2

@@ -28,7 +28,7 @@ class ExactNoise:
     """Noise of the plan's law and scale on each coordinate.
 
     Formal guarantees:
-        Coordinates and steps are independent, and with s = `plan.noise_scale_units` exactly
+        Coordinates and steps are independent, and with s = `plan.noise_scale_grid_units` exactly
         P(n) ∝ exp(−n² / (2 s²)) for Gaussian, P(n) ∝ exp(−|n| / s) for Laplace noise.
     """
 
@@ -37,7 +37,7 @@ class ExactNoise:
         if not plan.is_private:
             return np.zeros(plan.num_directions, dtype=np.int64)
         law = discrete_laplace if plan.noise == "laplace" else discrete_gaussian
-        return np.array([law(plan.noise_scale_units) for _ in range(plan.num_directions)], dtype=np.int64)
+        return np.array([law(plan.noise_scale_grid_units) for _ in range(plan.num_directions)], dtype=np.int64)
 
 
 def discrete_gaussian(std: int) -> int:

@@ -4,10 +4,10 @@ Everything that the privacy analysis depends on is read from here, by the sample
 counts the run, so that they cannot disagree. The plan is public; the data, its size and the noise are arguments of
 other functions.
 
-The grid. Clipping norm C is divided into 2**30 units. An example (a user, where users are the unit of privacy)
-contributes an integer vector of norm at most 2**30, L2 under Gaussian noise and L1 under Laplace noise; sums are exact
-integers, and the noise is an integer of the discrete Gaussian or Laplace law with a whole number of units as its
-scale. No floating point stands between the clip and the release.
+The grid. The clip norm C is divided into 2**30 grid units. An example (a user, where users are the unit of privacy)
+contributes an integer vector of norm at most 2**30, L2 under Gaussian noise and L1 under Laplace noise. Sums are exact
+integers. The noise is an integer of the discrete Gaussian or Laplace law, whose scale is a whole number of grid units.
+There is no floating point between the clip and the release.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-UNITS_PER_CLIP = 2**30
+GRID_UNITS_PER_CLIP = 2**30
 WORD_RANGE = 2**32
 
 NoiseLaw = Literal["gaussian", "laplace"]
@@ -38,7 +38,7 @@ class MechanismPlan:
         clip_norm: C, bound on an example's K-vector, in loss per parameter unit: L2 for Gaussian noise, L1 for Laplace
             noise; None for a run without privacy.
         noise_multiplier: σ, in multiples of C: the standard deviation of Gaussian noise, the scale b of Laplace noise;
-            rounded up to whole units. None without privacy.
+            rounded up to whole grid units. None without privacy.
         noise: law of the noise, "gaussian" or "laplace".
         adjacency: the relation that the run's ε is for. The sum moves by at most C when one example is added
             or removed, and by 2C when one is replaced: an accountant takes the doubling from here (PLD only).
@@ -47,7 +47,7 @@ class MechanismPlan:
         With `clip_norm` and `noise_multiplier` given, one step is this mechanism:
 
         * Gaussian: the Poisson-subsampled Gaussian mechanism with rate `sampling_prob` and multiplier
-          `noise_multiplier`. The discrete law on a grid of 2**30 units differs from the continuous one by about
+          `noise_multiplier`. The discrete law on a grid of 2**30 units a clip differs from the continuous one by about
           K · 2**-65 / σ² a step in total variation (Canonne, Kamath & Steinke, 2020): far below any δ that is allowed.
         * Laplace: on the sampled batch exactly ε₀-DP, ε₀ = 1/σ, under add-or-remove-one. The sum is an integer vector
           that moves by at most 2**30 in L1, and discrete Laplace noise of whole scale b changes its probabilities by
@@ -92,14 +92,14 @@ class MechanismPlan:
         if self.clip_norm is not None and self.noise_multiplier is not None:
             _positive("clip_norm", self.clip_norm)
             _positive("noise_multiplier", self.noise_multiplier)
-            if self.unit < sys.float_info.min:
-                raise ValueError(f"clip_norm {self.clip_norm} has no unit of C / 2**30 in floating point; raise it.")
+            if self.grid_unit < sys.float_info.min:
+                raise ValueError(f"clip_norm {self.clip_norm} is too small: C / 2**30 has no float; raise it.")
             if self.noise_multiplier > _MOST_NOISE:
                 raise ValueError(
-                    f"noise_multiplier must be at most 2**28, so that noise in units fits 64 bits, not "
+                    f"noise_multiplier must be at most 2**28, so that noise in grid units fits 64 bits, not "
                     f"{self.noise_multiplier}."
                 )
-            object.__setattr__(self, "noise_multiplier", self.noise_scale_units / UNITS_PER_CLIP)
+            object.__setattr__(self, "noise_multiplier", self.noise_scale_grid_units / GRID_UNITS_PER_CLIP)
 
     @property
     def is_private(self) -> bool:
@@ -108,18 +108,18 @@ class MechanismPlan:
 
     @property
     def sampling_threshold(self) -> int:
-        """Examples whose 32-bit word falls below this join the batch."""
+        """An example joins the batch if its 32-bit word is below this number."""
         return math.ceil(self.sampling_prob * WORD_RANGE)
 
     @property
-    def unit(self) -> float:
-        """What one integer unit of a release is worth: C / 2**30, or 2**-30 without privacy."""
-        return (1.0 if self.clip_norm is None else self.clip_norm) / UNITS_PER_CLIP
+    def grid_unit(self) -> float:
+        """Value of one grid unit of a release: C / 2**30, or 2**-30 without privacy."""
+        return (1.0 if self.clip_norm is None else self.clip_norm) / GRID_UNITS_PER_CLIP
 
     @property
-    def noise_scale_units(self) -> int:
-        """Scale of the noise in units: standard deviation (Gaussian) or b (Laplace); 0 without privacy."""
-        return 0 if self.noise_multiplier is None else math.ceil(self.noise_multiplier * UNITS_PER_CLIP)
+    def noise_scale_grid_units(self) -> int:
+        """Scale of the noise in grid units: standard deviation (Gaussian) or b (Laplace); 0 without privacy."""
+        return 0 if self.noise_multiplier is None else math.ceil(self.noise_multiplier * GRID_UNITS_PER_CLIP)
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -28,7 +28,7 @@ import hashlib
 import json
 import os
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -40,9 +40,8 @@ FORMAT = "dpzo.release-log.v1"
 LOG_NAME = "release_log.jsonl"  # in the folder of a run
 
 Kind = Literal["step", "score"]
-KINDS: tuple[Kind, ...] = ("step", "score")
-RAYS_PATIENCE = "RAY_gcs_rpc_server_reconnect_timeout_s"  # until Ray ends a process whose cluster is gone
-PATIENCE_S = 1.5 * max(60.0, float(os.environ.get(RAYS_PATIENCE, "60")))  # such a process holds its log
+LOG_KINDS: tuple[Kind, ...] = ("step", "score")
+LOCK_PATIENCE_S = 90.0
 
 
 class LogInUseError(DpzoError, ValueError):
@@ -58,8 +57,8 @@ class Transcript:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.releases: dict[Kind, list[np.ndarray]] = {kind: [] for kind in KINDS}
-        self.num_reserved: dict[Kind, int] = dict.fromkeys(KINDS, 0)
+        self.releases: dict[Kind, list[np.ndarray]] = {kind: [] for kind in LOG_KINDS}
+        self.num_reserved: dict[Kind, int] = dict.fromkeys(LOG_KINDS, 0)
         self.snapshots: list[str] = []
         self.public_values: list[list[float]] = []
         self.mask_digests: list[str | None] = []  # None in logs of before they were written
@@ -116,14 +115,22 @@ class ReleaseLog(Transcript):
     Args:
         path: file of the log; it is created with its folder, or opened and verified.
         header: what identifies the run (JSON values). A log with another header is refused.
-        defaults: what a header of an earlier version, which does not have a key, is taken to say there.
+        defaults: values of the keys that a header lacks, one of an earlier version or this one.
+        lock_patience_s: how long to wait for another process that has the log open and may be about to end.
 
     Raises:
         ValueError: the file belongs to another run, is open in another process, or has been changed.
         LogUnwritable: here and when something is recorded, where the disk is full or broken; the log is closed then.
     """
 
-    def __init__(self, path: Path, header: dict[str, Any], defaults: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        header: dict[str, Any],
+        defaults: dict[str, Any] | None = None,
+        *,
+        lock_patience_s: float = LOCK_PATIENCE_S,
+    ) -> None:
         super().__init__(path)
         self._defaults = defaults or {}
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +138,7 @@ class ReleaseLog(Transcript):
         self._chain = b""
         with ExitStack() as close_on_error:
             close_on_error.callback(self._file.close)
-            self._lock()
+            self._lock(lock_patience_s)
             lines = self._complete_lines()
             if lines:
                 self._read(lines, header)
@@ -144,8 +151,8 @@ class ReleaseLog(Transcript):
         """Close the file and give up the lock."""
         self._file.close()
 
-    def _lock(self) -> None:
-        last_try = time.monotonic() + PATIENCE_S
+    def _lock(self, patience_s: float) -> None:
+        last_try = time.monotonic() + patience_s
         while not self._locked():
             if time.monotonic() < last_try:
                 time.sleep(0.2)
@@ -178,7 +185,8 @@ class ReleaseLog(Transcript):
             raise ValueError(
                 f"{self.path} is not a release log of format {FORMAT}: its first line says {first.get('format')!r}."
             )
-        _require_same_run(self.path, _filled(first["run"], self._defaults), json.loads(_canonical(header)))
+        logged, expected = (_filled(one, self._defaults) for one in (first["run"], json.loads(canonical(header))))
+        _require_same_run(self.path, logged, expected)
         for number, line in enumerate(lines[1:], start=2):
             entry = self._verify(line, number)
             if entry["type"] == "RESERVE":
@@ -195,7 +203,7 @@ class ReleaseLog(Transcript):
         """Parse a line and check its place in the chain."""
         entry = json.loads(line)
         claimed = entry.pop("chain", None)
-        self._chain = _next_link(self._chain, entry)
+        self._chain = next_link(self._chain, entry)
         if claimed != self._chain.hex():
             raise ValueError(
                 f"{self.path} line {number} does not follow from the lines before it: the log was changed or damaged. "
@@ -204,8 +212,8 @@ class ReleaseLog(Transcript):
         return entry
 
     def _append(self, entry: dict[str, Any]) -> None:
-        chain = _next_link(self._chain, entry)
-        line = _canonical({**entry, "chain": chain.hex()}) + b"\n"
+        chain = next_link(self._chain, entry)
+        line = canonical({**entry, "chain": chain.hex()}) + b"\n"
         try:
             if self._file.write(line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -219,57 +227,13 @@ class ReleaseLog(Transcript):
         self._chain = chain
 
 
-def num_reserved(path: Path, kind: Kind) -> int:
-    """Return how many reservations of a kind a log holds, without opening it for writing; torn lines do not count."""
-    lines = path.read_bytes().splitlines(keepends=True)
-    entries = [json.loads(line) for line in lines if line.endswith(b"\n")]
-    return sum(entry.get("type") == "RESERVE" and entry["kind"] == kind for entry in entries)
+def next_link(chain: bytes, entry: dict[str, Any]) -> bytes:
+    """Return the hash of an entry, chained to that of the entry before it."""
+    return hashlib.blake2b(chain + canonical(entry), digest_size=16).digest()
 
 
-class ReleasedSteps:
-    """Counts the steps in a log that another process writes, from call to call, reading what is new alone."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._place, self._steps = path, 0, 0
-
-    def __call__(self) -> int:
-        """Return the number of steps whose release is on disk; 0 where there is no log yet."""
-        with suppress(OSError), open(self._path, "rb") as file:
-            file.seek(self._place)
-            new = file.read()
-            whole = new[: new.rfind(b"\n") + 1]
-            self._place += len(whole)
-            entries = [json.loads(line) for line in whole.splitlines()]
-            self._steps += sum(entry.get("type") == "RELEASE" and entry["kind"] == "step" for entry in entries)
-        return self._steps
-
-
-def uninterrupted(path: Path) -> str:
-    """Return a log as its run would have written it if nothing had interrupted it: the same releases, and no more."""
-    header, *entries = (
-        json.loads(line) for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")
-    )
-    lines, chain, tokens = [{"format": FORMAT, "run": header["run"]}], b"", dict.fromkeys(KINDS, 0)
-    for entry in entries:
-        if entry["type"] == "PUBLIC":
-            lines.append({key: value for key, value in entry.items() if key != "chain"})
-        elif entry["type"] == "RELEASE":
-            place = {"kind": entry["kind"], "index": entry["index"]}
-            lines.append({"type": "RESERVE", **place, "token": tokens[entry["kind"]]})
-            lines.append({"type": "RELEASE", **place, "units": entry["units"]})
-            tokens[entry["kind"]] += 1
-    text = []
-    for line in lines:
-        chain = _next_link(chain, line)
-        text.append(_canonical({**line, "chain": chain.hex()}).decode() + "\n")
-    return "".join(text)
-
-
-def _next_link(chain: bytes, entry: dict[str, Any]) -> bytes:
-    return hashlib.blake2b(chain + _canonical(entry), digest_size=16).digest()
-
-
-def _canonical(entry: dict[str, Any]) -> bytes:
+def canonical(entry: dict[str, Any]) -> bytes:
+    """Return the bytes of an entry: the same for equal entries."""
     return json.dumps(entry, sort_keys=True, separators=(",", ":")).encode()
 
 

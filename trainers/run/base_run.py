@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from trainers.config import RunConfig
 from trainers.mechanism.release_log import LOG_NAME, Transcript
 from trainers.mechanism.tokens import TokensExhausted
-from trainers.mechanism.units import groups_of
+from trainers.mechanism.units import units_of
 from trainers.run.context import RunContext, Workspace
 from trainers.run.header import header_defaults, header_of
 from trainers.run.scoring import PrivateScore, public_metrics
@@ -106,9 +106,9 @@ class BaseRun(ABC):
         if self.config.score.on == "public":
             self.metrics = public_metrics(self.config, evaluator, validation)
             return self.metrics[self.config.metric]
-        groups = groups_of(validation, self._workspace.validation_users)
+        units = units_of(validation, self._workspace.validation_users)
         try:
-            self.metrics = PrivateScore(self.config, groups, self._tokens.scores, self.log)(evaluator, index)
+            self.metrics = PrivateScore(self.config, units, self._tokens.scores, self.log)(evaluator, index)
         except TokensExhausted as refusal:
             LOGGER.warning("%s: no score after %d steps. %s", self.config.name, self.steps_taken, refusal)
             return None

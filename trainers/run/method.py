@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from trainers.config import MethodConfig
-from trainers.config.schedules import bound, stage_starts
+from trainers.config.schedules import as_function, stage_starts
 from trainers.directions.frames import Terms, combined, drawn, weighted
 from trainers.evaluators.base import LossEvaluator, Probe
 from trainers.mechanism.plan import MechanismPlan
@@ -50,7 +50,7 @@ class Method:
     ) -> None:
         self._config, self._plan, self._evaluator = config, plan, evaluator
         self._starts = stage_starts(config.num_steps, config.stage_steps)
-        schedule = partial(bound, num_steps=config.num_steps, starts=self._starts)
+        schedule = partial(as_function, num_steps=config.num_steps, starts=self._starts)
         self._clip_norm, self._learning_rate = schedule(config.clip_norm), schedule(config.learning_rate)
         self._estimator = Estimator(
             config.num_directions, config.difference, schedule(config.smoothing), self._combinations
@@ -118,7 +118,7 @@ class Method:
 def smallest_resolution(config: MethodConfig) -> tuple[float, float]:
     """Return (λ, C) of the step where rounding matters most: where λ · C is smallest."""
     starts = stage_starts(config.num_steps, config.stage_steps)
-    smoothing = bound(config.smoothing, config.num_steps, starts)
-    clip_norm = bound(config.clip_norm, config.num_steps, starts)
+    smoothing = as_function(config.smoothing, config.num_steps, starts)
+    clip_norm = as_function(config.clip_norm, config.num_steps, starts)
     pairs = ((smoothing(step), clip_norm(step)) for step in range(config.num_steps))
     return min(pairs, key=lambda pair: pair[0] * pair[1])

@@ -63,7 +63,7 @@ class ReleasedValues:
 
     def mean(self, noisy_K: np.ndarray, plan: MechanismPlan) -> np.ndarray:
         """Return g of a release, float64 [K]: the sum over B in loss per parameter unit, then shrunk and scaled."""
-        mean_K = noisy_K * plan.unit / plan.expected_batch_size
+        mean_K = noisy_K * plan.grid_unit / plan.expected_batch_size
         if self._energy is not None and plan.clip_norm is not None:
             energy = self._energy.add(math.fsum((mean_K / plan.clip_norm) ** 2))
             noise = plan.num_directions * noise_variance(plan)

@@ -29,7 +29,7 @@ from trainers.mechanism.noise import ExactNoise, Noise
 from trainers.mechanism.plan import MechanismPlan
 from trainers.mechanism.release_log import Transcript
 from trainers.mechanism.tokens import StepTokens
-from trainers.mechanism.units import Group, group_means
+from trainers.mechanism.units import Unit, unit_means
 from trainers.run.answers import TEXT_METRICS, mean_score
 from trainers.run.metrics import confusion_cells, confusion_scores, right_answers
 
@@ -49,7 +49,7 @@ def public_metrics(config: RunConfig, evaluator: LossEvaluator, examples: Sequen
 class PrivateScore:
     """Noisy scores of a run on private examples, drawn from tokens of its own.
 
-    `groups` are the units of privacy. Of a user the first `data.max_examples_per_user` examples count, in their order:
+    `units` are the units of privacy. Of a user the first `data.max_examples_per_user` examples count, in their order:
     the same each time.
 
     Formal guarantees:
@@ -59,7 +59,7 @@ class PrivateScore:
     """
 
     config: RunConfig
-    groups: Sequence[Group]
+    units: Sequence[Unit[Example]]
     tokens: StepTokens
     log: Transcript
     noise: Noise = field(default_factory=ExactNoise)
@@ -72,15 +72,15 @@ class PrivateScore:
             self.log.reserve("score", index)
             noisy_K = self._private_sum(evaluator, plan) + self.noise.draw(plan)
             self.log.release("score", index, noisy_K)
-        sums_K = self.log.releases["score"][index] * plan.unit
+        sums_K = self.log.releases["score"][index] * plan.grid_unit
         return _metrics(self.config, sums_K, plan.expected_batch_size)
 
     def _private_sum(self, evaluator: LossEvaluator, plan: MechanismPlan) -> np.ndarray:
         """Return the exact sum over units, int64 [K] in units of the grid. Private."""
-        counted = [group[: self.config.data.max_examples_per_user] for group in self.groups]
+        counted = [group[: self.config.data.max_examples_per_user] for group in self.units]
         examples = [example for group in counted for example in group]
         values_BK = _contributions(self.config, evaluator, examples)
-        return clipped_sum(group_means(values_BK, [len(group) for group in counted]), plan)
+        return clipped_sum(unit_means(values_BK, [len(group) for group in counted]), plan)
 
 
 def _contributions(config: RunConfig, evaluator: LossEvaluator, examples: Sequence[Example]) -> np.ndarray:

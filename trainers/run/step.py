@@ -21,7 +21,7 @@ from trainers.mechanism.plan import MechanismPlan
 from trainers.mechanism.release_log import Transcript
 from trainers.mechanism.sampling import Sampler
 from trainers.mechanism.tokens import StepTokens
-from trainers.mechanism.units import Group, choose, group_means
+from trainers.mechanism.units import Unit, choose, unit_means
 from trainers.run.method import Method
 from trainers.workers.ranks import Ranks
 
@@ -30,14 +30,14 @@ from trainers.workers.ranks import Ranks
 class StepContext:
     """The parts that a step is made of.
 
-    `groups` are this rank's units of privacy: groups of one example, or all examples of a user, of which a step looks
+    `units` are this rank's units of privacy: units of one example, or all examples of a user, of which a step looks
     at `max_examples` at most (None: at all). `ranks` says who else takes the step.
     """
 
     plan: MechanismPlan
     method: Method
     evaluator: LossEvaluator
-    groups: Sequence[Group]
+    units: Sequence[Unit[Example]]
     sampler: Sampler
     noise: Noise
     tokens: StepTokens
@@ -85,14 +85,14 @@ def _release(context: StepContext, step: int, total_K: np.ndarray) -> np.ndarray
 def _private_sum(context: StepContext, step: int) -> np.ndarray:
     """Return this rank's exact sum of the clipped differences of a fresh batch, int64 [K] in units. Private."""
     entropy, most = context.ranks.entropy, context.max_examples
-    drawn = [choose(context.groups[row], most, entropy) for row in context.sampler.draw()]
+    drawn = [choose(context.units[row], most, entropy) for row in context.sampler.draw()]
     batch = [example for group in drawn for example in group]
     measure = partial(_losses, context.evaluator, batch)
     losses_PB = context.ranks.gather_losses(context.method.propose(step), len(batch), measure)
     if losses_PB is None:  # another rank of this batch has them all
         return np.zeros(context.plan.num_directions, dtype=np.int64)
     values_BK = context.method.values(step, losses_PB)
-    return clipped_sum(group_means(values_BK, [len(group) for group in drawn]), context.method.plan_at(step))
+    return clipped_sum(unit_means(values_BK, [len(group) for group in drawn]), context.method.plan_at(step))
 
 
 def _losses(evaluator: LossEvaluator, batch: Sequence[Example], probes: Sequence[Probe]) -> np.ndarray:

@@ -11,7 +11,7 @@ from trainers.evaluators.self_test import require_above_rounding
 from trainers.mechanism.noise import ExactNoise, Noise
 from trainers.mechanism.plan import MechanismPlan
 from trainers.mechanism.sampling import PoissonSampler, Sampler
-from trainers.mechanism.units import groups_of
+from trainers.mechanism.units import units_of
 from trainers.run.base_run import BaseRun
 from trainers.run.context import RunContext
 from trainers.run.divergence import require_finite
@@ -40,18 +40,18 @@ class ZerothOrderRun(BaseRun):
     def __init__(self, context: RunContext, *, sampler: Sampler | None = None, noise: Noise | None = None) -> None:
         workspace, config, plan, ranks = context.workspace, context.config, context.plan, context.ranks
         require_resolution(workspace.rounding, plan, config)
-        groups = groups_of(workspace.examples, workspace.users)
+        units = units_of(workspace.examples, workspace.users)
         ranks.begin_run()
         ranks.require_same("examples, in the same order", lambda: workspace.content)
         super().__init__(context)
-        own = ranks.shard_of(groups)
+        own = ranks.shard_of(units)
         self._rebuilt: set[int] = set()
         self._is_warned = False
         self._context = StepContext(
             plan=plan,
             method=Method(config.method, plan, workspace.evaluator, self.log, ranks),
             evaluator=workspace.evaluator,
-            groups=own,
+            units=own,
             sampler=sampler or PoissonSampler(plan, len(own), ranks.entropy),
             noise=noise or ExactNoise(),
             tokens=context.tokens.steps,

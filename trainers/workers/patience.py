@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
+RAY_PATIENCE = "RAY_gcs_rpc_server_reconnect_timeout_s"  # Ray's setting: how long a process outlives its cluster
 FIRST_S = 7200.0  # for the first step of a run, and for ranks that load at different speeds
 FLOOR_S = 600.0
 MULTIPLE = 8.0  # of the longest step so far

@@ -6,6 +6,7 @@ Nothing is assumed of a shared disk: what was released before travels from rank 
 from __future__ import annotations
 
 import json
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ from typing import Any
 import numpy as np
 
 from trainers.mechanism.release_log import ReleaseLog, Transcript
+from trainers.workers.patience import RAY_PATIENCE
 from trainers.workers.ranks import Ranks
+
+LOCK_PATIENCE_S = 1.5 * max(60.0, float(os.environ.get(RAY_PATIENCE, "60")))  # a process without cluster holds its log
 
 
 def open_log(ranks: Ranks, path: Path, header: dict[str, Any], defaults: dict[str, Any]) -> Transcript:
@@ -22,7 +26,9 @@ def open_log(ranks: Ranks, path: Path, header: dict[str, Any], defaults: dict[st
     Raises:
         ValueError: the log is another run's or was changed (rank 0), or the ranks do not agree on what run this is.
     """
-    log: Transcript = ReleaseLog(path, header, defaults) if ranks.is_rank_0 else Transcript(path)
+    log: Transcript = Transcript(path)
+    if ranks.is_rank_0:
+        log = ReleaseLog(path, header, defaults, lock_patience_s=LOCK_PATIENCE_S)
     with ExitStack() as if_refused:
         if_refused.callback(log.close)
         if ranks.size > 1:

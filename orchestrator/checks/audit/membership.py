@@ -16,7 +16,7 @@ from orchestrator.checks.audit.residuals import exact_sums
 from orchestrator.checks.audit.result import MembershipResult, Point
 from orchestrator.checks.audit.stub import LinearLosses, quiet_slopes, row_example
 from orchestrator.checks.audit.trade_off import TAIL, Rates, judge, power
-from trainers.mechanism.plan import UNITS_PER_CLIP
+from trainers.mechanism.plan import GRID_UNITS_PER_CLIP
 from trainers.mechanism.tokens import LocalTokens
 from trainers.run.context import RunContext, Tokens, Workspace
 from trainers.run.zeroth_order import ZerothOrderRun
@@ -79,7 +79,7 @@ def _one_run(
         list(run.segments())
     run.log.path.unlink()
     released_TK = np.stack(run.log.releases["step"])
-    return (released_TK - exact_sums(evaluator.batches, known_NK, len(released_TK))) / UNITS_PER_CLIP
+    return (released_TK - exact_sums(evaluator.batches, known_NK, len(released_TK))) / GRID_UNITS_PER_CLIP
 
 
 def _points(rates: Rates) -> list[Point]:

@@ -17,7 +17,7 @@ from orchestrator.checks.audit.result import ModelResult
 from orchestrator.checks.audit.stub import GivenBatches, NoNoise
 from trainers.config import RunConfig
 from trainers.config.mechanism import mechanism_plan
-from trainers.mechanism.plan import UNITS_PER_CLIP
+from trainers.mechanism.plan import GRID_UNITS_PER_CLIP
 from trainers.mechanism.tokens import LocalTokens
 from trainers.run.context import RunContext, Tokens, Workspace
 from trainers.run.zeroth_order import ZerothOrderRun
@@ -49,7 +49,7 @@ def _replay(workspace: Workspace, config: RunConfig, folder: Path) -> ModelResul
         (copy / first.log.path.name).write_bytes(b"".join(lines[: 1 + 2 * step]))
         present_K = _one_more(_open(workspace, config, copy, [[*batch, _CANARY]]), step)
         units_K = (present_K - first.log.releases["step"][step]).astype(object)
-        shifts.append(float(sum(unit * unit for unit in units_K)) ** 0.5 / UNITS_PER_CLIP)
+        shifts.append(float(sum(unit * unit for unit in units_K)) ** 0.5 / GRID_UNITS_PER_CLIP)
     most, norm = max(map(len, _BATCHES)) + 1, config.method.clip_norm * plan.num_directions**0.5
     rounding = most * workspace.rounding / (config.method.smoothing * norm)
     findings = [

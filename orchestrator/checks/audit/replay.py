@@ -17,7 +17,7 @@ import numpy as np
 from orchestrator.checks.audit.cases import AuditCase
 from orchestrator.checks.audit.result import ReplayResult
 from orchestrator.checks.audit.stub import HUGE, GivenBatches, LinearLosses, NoNoise, quiet_slopes, row_example
-from trainers.mechanism.plan import UNITS_PER_CLIP
+from trainers.mechanism.plan import GRID_UNITS_PER_CLIP
 from trainers.mechanism.tokens import LocalTokens
 from trainers.methods.catalogue import METHODS
 from trainers.run import step as real_step
@@ -60,10 +60,10 @@ def length(case: AuditCase, difference_K: np.ndarray) -> float:
     """Return the norm of a difference of sums in multiples of C; it is above 1 exactly if the integers exceed C."""
     units = [int(value) for value in difference_K]
     if case.noise == "laplace":
-        return sum(map(abs, units)) / UNITS_PER_CLIP
+        return sum(map(abs, units)) / GRID_UNITS_PER_CLIP
     squared = sum(unit * unit for unit in units)
-    exact = math.sqrt(squared) / UNITS_PER_CLIP
-    return exact if squared <= UNITS_PER_CLIP**2 else max(exact, math.nextafter(1.0, 2.0))
+    exact = math.sqrt(squared) / GRID_UNITS_PER_CLIP
+    return exact if squared <= GRID_UNITS_PER_CLIP**2 else max(exact, math.nextafter(1.0, 2.0))
 
 
 def _rows(num_directions: int) -> tuple[list[str], np.ndarray, np.ndarray]:

@@ -18,7 +18,7 @@ from orchestrator.checks.audit.residual_tests import residual_findings
 from orchestrator.checks.audit.result import ResidualResult
 from orchestrator.checks.audit.stub import Killed, LinearLosses, quiet_slopes, row_example
 from trainers.directions import Direction, direction_values
-from trainers.mechanism.plan import UNITS_PER_CLIP
+from trainers.mechanism.plan import GRID_UNITS_PER_CLIP
 from trainers.mechanism.tokens import LocalTokens
 from trainers.run.context import RunContext, Tokens, Workspace
 from trainers.run.zeroth_order import ZerothOrderRun
@@ -49,7 +49,7 @@ def audit_residuals(
         advance(steps)
     residuals_RTK = np.stack([residuals_TK for residuals_TK, _ in played])
     empty_RT = np.stack([empty_T for _, empty_T in played])
-    scale = case.law.noise_multiplier * UNITS_PER_CLIP
+    scale = case.law.noise_multiplier * GRID_UNITS_PER_CLIP
     law, findings = residual_findings(residuals_RTK, empty_RT, _public_streams(case), case.noise, scale)
     return ResidualResult(
         values=law.num_values,
@@ -62,7 +62,7 @@ def audit_residuals(
 
 def exact_sums(batches: dict[int, list[int]], slopes_NK: np.ndarray, num_steps: int) -> np.ndarray:
     """Return the sum of the quiet rows in each step's batch, int64 [T, K] in units, without the code of the step."""
-    units_NK = np.rint(slopes_NK * UNITS_PER_CLIP).astype(np.int64)
+    units_NK = np.rint(slopes_NK * GRID_UNITS_PER_CLIP).astype(np.int64)
     return np.stack([units_NK[batches.get(step, [])].sum(axis=0) for step in range(num_steps)])
 
 

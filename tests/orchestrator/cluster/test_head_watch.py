@@ -12,7 +12,7 @@ from orchestrator.cluster.head_watch import EXIT_CODE, head_watched
 @pytest.fixture(autouse=True)
 def _hurried(monkeypatch):
     monkeypatch.setattr(head_watch, "LOOK_S", 0.01)
-    monkeypatch.setenv(head_watch.RAYS_PATIENCE, "0.4")
+    monkeypatch.setenv(head_watch.RAY_PATIENCE, "0.4")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from orchestrator.planning.plan import make_plan
 from orchestrator.privacy.errors import BudgetExceeded
 from search_spaces.space import apply, sample
 from trainers.config.mechanism import mechanism_plan, score_plan
-from trainers.mechanism.plan import UNITS_PER_CLIP, WORD_RANGE
+from trainers.mechanism.plan import GRID_UNITS_PER_CLIP, WORD_RANGE
 
 PRIVATE_SCORES = ("score.on=private", "score.num_examples=100", "score.noise_multiplier=20")
 EVERYONE = ("privacy.expected_batch_size=40", "privacy.noise_multiplier=null")  # q = 1: calibrated in no time
@@ -139,7 +139,7 @@ def test_the_mechanism_that_a_lane_draws_is_the_planned_one_bit_for_bit(project,
     assert mechanism.sampling_prob == caps.sampling_prob >= min(1.0, config.sampling_prob)
     assert mechanism.num_steps == caps.steps_per_trial
     (steps,) = caps.caps().event().events
-    noise = dp.GaussianDpEvent(mechanism.noise_scale_units / UNITS_PER_CLIP)
+    noise = dp.GaussianDpEvent(mechanism.noise_scale_grid_units / GRID_UNITS_PER_CLIP)
     step = dp.PoissonSampledDpEvent(mechanism.sampling_threshold / WORD_RANGE, noise)
     assert steps == dp.SelfComposedDpEvent(step, 3 * mechanism.num_steps)
 

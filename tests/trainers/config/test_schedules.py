@@ -4,13 +4,13 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from trainers.config import MethodConfig
-from trainers.config.schedules import Schedule, bound, points, stage_starts, uses_stages
+from trainers.config.schedules import Schedule, as_function, points, stage_starts, uses_stages
 
 ADAPTER = TypeAdapter(Schedule)
 
 
 def values(form, num_steps, starts=(0,)) -> list[float]:
-    schedule = bound(ADAPTER.validate_python(form), num_steps, starts)
+    schedule = as_function(ADAPTER.validate_python(form), num_steps, starts)
     return [schedule(step) for step in range(num_steps)]
 
 
@@ -51,7 +51,7 @@ def test_each_kind_has_its_values(form, expected):
 
 
 def test_a_schedule_keeps_its_last_value_beyond_the_end_and_lasts_one_step():
-    schedule = bound(ADAPTER.validate_python({"kind": "cosine", "start": 3, "end": 1}), 5)
+    schedule = as_function(ADAPTER.validate_python({"kind": "cosine", "start": 3, "end": 1}), 5)
     assert schedule(5) == schedule(100) == pytest.approx(1.0)
     assert values({"kind": "geometric", "start": 16, "end": 1}, 1) == [16]
 

@@ -6,8 +6,8 @@ from hypothesis.extra.numpy import arrays
 
 import trainers.mechanism.clipping
 from trainers.mechanism.clipping import clip_to_grid, clipped_sum
-from trainers.mechanism.plan import UNITS_PER_CLIP, MechanismPlan, NoiseLaw
-from trainers.mechanism.units import group_means
+from trainers.mechanism.plan import GRID_UNITS_PER_CLIP, MechanismPlan, NoiseLaw
+from trainers.mechanism.units import unit_means
 
 
 def plan(num_directions: int, clip_norm: float | None = 1.5, noise: NoiseLaw = "gaussian") -> MechanismPlan:
@@ -17,8 +17,8 @@ def plan(num_directions: int, clip_norm: float | None = 1.5, noise: NoiseLaw = "
 def within_the_clip(units_K: np.ndarray, noise: NoiseLaw) -> bool:
     """Whether a vector is inside the ball of 2**30 units, in Python's integers."""
     if noise == "laplace":
-        return sum(abs(int(value)) for value in units_K) <= UNITS_PER_CLIP
-    return sum(int(value) ** 2 for value in units_K) <= UNITS_PER_CLIP**2
+        return sum(abs(int(value)) for value in units_K) <= GRID_UNITS_PER_CLIP
+    return sum(int(value) ** 2 for value in units_K) <= GRID_UNITS_PER_CLIP**2
 
 
 both_laws = st.sampled_from(["gaussian", "laplace"])
@@ -57,7 +57,7 @@ def test_one_user_moves_the_sum_by_at_most_the_clip(num_directions, sizes, canar
 
     def total(of: list[np.ndarray]) -> np.ndarray:
         values_BK = np.concatenate([*of, np.empty((0, num_directions))])
-        return clipped_sum(group_means(values_BK, [len(group) for group in of]), mechanism)
+        return clipped_sum(unit_means(values_BK, [len(group) for group in of]), mechanism)
 
     moved = total([*without[:where], groups[-1], *without[where:]]) - total(without)
     assert within_the_clip(moved, noise)
@@ -65,7 +65,7 @@ def test_one_user_moves_the_sum_by_at_most_the_clip(num_directions, sizes, canar
 
 def test_laplace_clips_in_the_norm_that_its_guarantee_is_for():
     values_BK = np.array([[3.0, -3.0, 0.0, 0.0], [0.5, 0.0, 0.25, -0.25]])
-    quarter, half = UNITS_PER_CLIP // 4, UNITS_PER_CLIP // 2
+    quarter, half = GRID_UNITS_PER_CLIP // 4, GRID_UNITS_PER_CLIP // 2
     expected = [[half, -half, 0, 0], [half, 0, quarter, -quarter]]
     assert clip_to_grid(values_BK, plan(4, 1.0, "laplace")).tolist() == expected
 
@@ -83,15 +83,17 @@ def test_edge_cases():
     values_BK = np.array(
         [[np.nan, 1.0], [np.inf, 0.0], [1e300, 0.0], [1e308, 1e308], [0.0, 0.0], [1.0, 0.0], [5e-324, 5e-324]]
     )
-    half, diagonal = UNITS_PER_CLIP // 2, int(UNITS_PER_CLIP / np.sqrt(2))
-    expected = [[0, half], [0, 0], [UNITS_PER_CLIP, 0], [diagonal, diagonal], [0, 0], [half, 0], [0, 0]]
+    half, diagonal = GRID_UNITS_PER_CLIP // 2, int(GRID_UNITS_PER_CLIP / np.sqrt(2))
+    expected = [[0, half], [0, 0], [GRID_UNITS_PER_CLIP, 0], [diagonal, diagonal], [0, 0], [half, 0], [0, 0]]
     assert clip_to_grid(values_BK, mechanism).tolist() == expected
 
 
 def test_rows_inside_the_ball_are_kept():
     values_BK = np.random.default_rng(0).uniform(-0.5, 0.5, (50, 3))
     mechanism = plan(3, clip_norm=1.0)
-    np.testing.assert_allclose(clip_to_grid(values_BK, mechanism) * mechanism.unit, values_BK, atol=mechanism.unit)
+    np.testing.assert_allclose(
+        clip_to_grid(values_BK, mechanism) * mechanism.grid_unit, values_BK, atol=mechanism.grid_unit
+    )
 
 
 def test_empty_batch_sums_to_zero():
@@ -100,7 +102,7 @@ def test_empty_batch_sums_to_zero():
 
 def test_without_a_clip_values_are_only_rounded():
     assert clip_to_grid(np.array([[1234.5], [np.nan], [-1e300]]), plan(1, None)).tolist() == [
-        [int(1234.5 * UNITS_PER_CLIP)],
+        [int(1234.5 * GRID_UNITS_PER_CLIP)],
         [0],
         [-(2**48)],
     ]

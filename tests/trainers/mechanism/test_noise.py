@@ -58,7 +58,7 @@ def test_large_laplace_has_that_scale_and_no_other(claimed, accepted):
 def test_the_plan_says_which_law_is_drawn():
     def law(noise):
         plan = MechanismPlan(0.5, 4.0, 100, 1, 1.0, 1.5, noise)
-        return np.concatenate([ExactNoise().draw(plan) for _ in range(100)]) / plan.noise_scale_units
+        return np.concatenate([ExactNoise().draw(plan) for _ in range(100)]) / plan.noise_scale_grid_units
 
     gaussian, laplace = law("gaussian"), law("laplace")
     assert stats.kstest(gaussian, "norm").pvalue > 1e-6

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from trainers.mechanism.plan import UNITS_PER_CLIP, MechanismPlan
+from trainers.mechanism.plan import GRID_UNITS_PER_CLIP, MechanismPlan
 
 GOOD = {
     "sampling_prob": 0.016,
@@ -19,7 +19,7 @@ def test_rates_are_rounded_to_the_private_side():
     plan = MechanismPlan(**GOOD)
     assert 0.016 <= plan.sampling_prob < 0.016 + 2**-32
     assert plan.noise_multiplier is not None
-    assert 1.3 <= plan.noise_multiplier < 1.3 + 2 / UNITS_PER_CLIP
+    assert 1.3 <= plan.noise_multiplier < 1.3 + 2 / GRID_UNITS_PER_CLIP
     again = MechanismPlan(**{**GOOD, "sampling_prob": plan.sampling_prob, "noise_multiplier": plan.noise_multiplier})
     assert again == plan
 
@@ -71,11 +71,11 @@ def test_replace_one_is_refused_for_laplace():
 def test_without_clip_and_noise_a_plan_is_not_private():
     plan = MechanismPlan(**{**GOOD, "clip_norm": None, "noise_multiplier": None})
     assert not plan.is_private
-    assert plan.noise_scale_units == 0
+    assert plan.noise_scale_grid_units == 0
 
 
 def test_extremes_that_floats_or_64_bits_do_not_hold_are_refused():
-    with pytest.raises(ValueError, match="clip_norm 5e-324 has no unit"):  # C / sqrt(3) rounds to C: no clip at all
+    with pytest.raises(ValueError, match="clip_norm 5e-324 is too small"):  # C / sqrt(3) rounds to C: no clip at all
         MechanismPlan(**{**GOOD, "clip_norm": 5e-324})
     with pytest.raises(ValueError, match=r"noise_multiplier must be at most 2\*\*28"):
         MechanismPlan(**{**GOOD, "noise_multiplier": 1e10})

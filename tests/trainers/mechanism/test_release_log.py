@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from trainers.mechanism import release_log
-from trainers.mechanism.release_log import LogInUseError, ReleasedSteps, ReleaseLog
+from trainers.mechanism.log_reading import ReleasedSteps
+from trainers.mechanism.release_log import LogInUseError, ReleaseLog
 
 HEADER = {"name": "test", "mechanism.noise_multiplier": 2.0}
 
@@ -65,10 +65,9 @@ def test_a_log_of_before_a_setting_existed_says_its_default(tmp_path):
         ReleaseLog(path, now)
 
 
-def test_one_writer(tmp_path, monkeypatch):
-    monkeypatch.setattr(release_log, "PATIENCE_S", 0.1)
+def test_one_writer(tmp_path):
     with ReleaseLog(tmp_path / "log.jsonl", HEADER), pytest.raises(LogInUseError, match="another process"):
-        ReleaseLog(tmp_path / "log.jsonl", HEADER)
+        ReleaseLog(tmp_path / "log.jsonl", HEADER, lock_patience_s=0.1)
 
 
 def test_a_release_needs_its_reservation(tmp_path):

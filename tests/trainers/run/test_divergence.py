@@ -9,7 +9,8 @@ import pytest
 
 from tests.support.quadratic import Quadratic
 from tests.support.runs import open_run, run_config
-from trainers.mechanism.release_log import LOG_NAME, LogUnwritable, Stopped, num_reserved
+from trainers.mechanism.log_reading import num_reserved
+from trainers.mechanism.release_log import LOG_NAME, LogUnwritable, Stopped
 from trainers.mechanism.tokens import LocalTokens
 from trainers.run.divergence import Diverged, require_finite
 from trainers.workers.ranks import Ranks

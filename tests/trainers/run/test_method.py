@@ -17,7 +17,7 @@ from trainers.config.mechanism import mechanism_plan
 from trainers.config.method import require_kept
 from trainers.directions import Direction, direction_values
 from trainers.directions.masks import choose
-from trainers.mechanism.plan import UNITS_PER_CLIP
+from trainers.mechanism.plan import GRID_UNITS_PER_CLIP
 from trainers.mechanism.release_log import ReleaseLog
 from trainers.mechanism.sampling import PoissonSampler
 from trainers.mechanism.tokens import LocalTokens
@@ -67,7 +67,7 @@ def test_a_step_is_the_gradient_and_the_pull_to_the_first_iterate_of_its_stage(t
     run = opened(tmp_path, config, evaluator)
     theta = thetas(run, evaluator)
     for step, start in enumerate([0, 0, 2, 2, 2, 2]):
-        g = float(run.log.releases["step"][step][0]) * 1.5 / UNITS_PER_CLIP / 20
+        g = float(run.log.releases["step"][step][0]) * 1.5 / GRID_UNITS_PER_CLIP / 20
         expected = theta[step] - 0.1 * (g * z_of(config, step) + 0.5 * (theta[step] - theta[start]))
         np.testing.assert_allclose(theta[step + 1], expected, atol=1e-6)
 
@@ -96,7 +96,7 @@ def test_a_stage_halves_the_learning_rate(tmp_path):
     config, evaluator = config_of(name="dp-zoso", stage_steps=2, proximal=0.0, learning_rate=0.1), quadratic()
     run = opened(tmp_path, config, evaluator)
     thetas(run, evaluator)
-    sums = [float(values[0]) * 1.5 / UNITS_PER_CLIP / 20 for values in run.log.releases["step"]]
+    sums = [float(values[0]) * 1.5 / GRID_UNITS_PER_CLIP / 20 for values in run.log.releases["step"]]
     rates = [-update[0][1] / g for update, g in zip(evaluator.updates, sums, strict=True)]
     np.testing.assert_allclose(rates, [0.1, 0.1, 0.05, 0.05, 0.05, 0.05])
 
@@ -157,7 +157,7 @@ def test_no_private_row_is_read_for_a_mask_and_nothing_is_reserved(strategy, tmp
     workspace = Workspace([example(0)], [], evaluator)
     context = RunContext(workspace, config, plan, Tokens(tokens, tokens), tmp_path)
     run = ZerothOrderRun(context, sampler=FrozenSampler([]))
-    run._context = dataclasses.replace(run._context, groups=Untouchable(run._context.groups))
+    run._context = dataclasses.replace(run._context, units=Untouchable(run._context.units))
     for step in range(6):
         run._context.method.enter(step)
     assert run.steps_charged == 0
@@ -286,7 +286,7 @@ def test_a_schedule_of_the_clip_clips_at_the_one_in_force_with_the_same_integers
     run = opened(tmp_path, config, evaluator, [[1]] * 6, FrozenNoise(scale=0.0))
     thetas(run, evaluator)
     units = [int(values[0]) for values in run.log.releases["step"]]
-    assert {abs(value) for value in units} == {UNITS_PER_CLIP}
+    assert {abs(value) for value in units} == {GRID_UNITS_PER_CLIP}
     steps = [abs(update[0][1]) for update in evaluator.updates]
     np.testing.assert_allclose(steps, [0.05 * 4.0 * 0.5**step / 20 for step in range(6)])
 
@@ -379,7 +379,7 @@ def test_momentum_is_a_running_mean_of_updates(tmp_path):
     run = opened(tmp_path, config, evaluator)
     theta, velocity = thetas(run, evaluator), np.zeros(58)
     for step in range(6):
-        g = float(run.log.releases["step"][step][0]) * 1.5 / UNITS_PER_CLIP / 20
+        g = float(run.log.releases["step"][step][0]) * 1.5 / GRID_UNITS_PER_CLIP / 20
         velocity = 0.75 * velocity - 0.25 * 0.05 * g * z_of(config, step)
         np.testing.assert_allclose(theta[step + 1] - theta[step], velocity, atol=1e-6)
 

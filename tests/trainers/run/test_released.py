@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from trainers.mechanism.plan import UNITS_PER_CLIP, MechanismPlan
+from trainers.mechanism.plan import GRID_UNITS_PER_CLIP, MechanismPlan
 from trainers.run.released import ReleasedValues, RunningMean
 
 PLAN = MechanismPlan(0.5, 10.0, 4, 100, 3.0, 2.0)
@@ -9,7 +9,7 @@ PLAN = MechanismPlan(0.5, 10.0, 4, 100, 3.0, 2.0)
 
 def units(*values: float) -> np.ndarray:
     """Return integers whose mean, over B = 10 and at C = 3, has these values."""
-    return np.array([round(value * 10 / 3 * UNITS_PER_CLIP) for value in values])
+    return np.array([round(value * 10 / 3 * GRID_UNITS_PER_CLIP) for value in values])
 
 
 def test_without_options_a_release_is_its_sum_over_the_public_batch_size():

@@ -11,10 +11,10 @@ from tests.support.runs import run_config
 from trainers.config import RunConfig
 from trainers.config.mechanism import score_plan
 from trainers.evaluators.base import Example
-from trainers.mechanism.plan import UNITS_PER_CLIP
+from trainers.mechanism.plan import GRID_UNITS_PER_CLIP
 from trainers.mechanism.release_log import ReleaseLog
 from trainers.mechanism.tokens import LocalTokens, TokensExhausted
-from trainers.mechanism.units import Group, groups_of
+from trainers.mechanism.units import Unit, units_of
 from trainers.run.scoring import PrivateScore, public_metrics
 
 LABELS = ["a", "b", "c"]
@@ -42,10 +42,10 @@ class Guesser(Quadratic):
         return np.array([self._special.get(number, float(number)) for number in numbers])
 
 
-def released(folder, config: RunConfig, groups: list[Group], evaluator=None, noise=None) -> np.ndarray:
+def released(folder, config: RunConfig, units: list[Unit], evaluator=None, noise=None) -> np.ndarray:
     """Return the integers of one score without noise, or with that given."""
     with ReleaseLog(folder / "log.jsonl", {}) as log:
-        score = PrivateScore(config, groups, LocalTokens(1), log, noise or FrozenNoise(scale=0.0))
+        score = PrivateScore(config, units, LocalTokens(1), log, noise or FrozenNoise(scale=0.0))
         score(evaluator or Guesser(), 0)
         return log.releases["score"][0]
 
@@ -65,36 +65,36 @@ def test_one_example_or_user_moves_a_score_by_at_most_the_clip(
     tmp_path_factory, others, canary, metric, users, canary_loss
 ):
     config = config_of(metric, **(USERS if users else {}))
-    groups = groups_of([one(*example) for example in others], None)
+    units = units_of([one(*example) for example in others], None)
     added = tuple(one(number + 100, label) for number, label in (canary if users else canary[:1]))
     evaluator = Guesser({example.prompt_ids[0]: canary_loss for example in added})
     folder = tmp_path_factory.mktemp("scores")
     without, with_canary = (
         released(folder / name, config, list(of), evaluator)
-        for name, of in (("without", groups), ("with", [*groups, added]))
+        for name, of in (("without", units), ("with", [*units, added]))
     )
     moved = [int(value) for value in with_canary - without]
-    assert sum(abs(value) for value in moved) <= UNITS_PER_CLIP  # in L1, and so in L2
+    assert sum(abs(value) for value in moved) <= GRID_UNITS_PER_CLIP  # in L1, and so in L2
     assert score_plan(config).num_directions == len(moved) == (9 if metric == "f1" else 1)
 
 
 def test_an_example_adds_one_to_its_own_cell(tmp_path):
-    groups = groups_of([one(4, label=2), one(4, label=2), one(0, label=1)], None)
-    cells = released(tmp_path, config_of("recall"), groups).reshape(3, 3)
-    assert (cells // UNITS_PER_CLIP).tolist() == [[0, 0, 0], [1, 0, 0], [0, 2, 0]]
+    units = units_of([one(4, label=2), one(4, label=2), one(0, label=1)], None)
+    cells = released(tmp_path, config_of("recall"), units).reshape(3, 3)
+    assert (cells // GRID_UNITS_PER_CLIP).tolist() == [[0, 0, 0], [1, 0, 0], [0, 2, 0]]
 
 
 def test_of_a_user_the_first_examples_count_as_their_mean(tmp_path):
-    groups = [(one(0, label=0), one(1, label=0), one(2, label=0)), (one(1, label=1),)]  # right, wrong, not looked at
+    units = [(one(0, label=0), one(1, label=0), one(2, label=0)), (one(1, label=1),)]  # right, wrong, not looked at
     config = config_of(**USERS)
-    assert released(tmp_path, config, groups).tolist() == [UNITS_PER_CLIP // 2 + UNITS_PER_CLIP]
+    assert released(tmp_path, config, units).tolist() == [GRID_UNITS_PER_CLIP // 2 + GRID_UNITS_PER_CLIP]
 
 
 def test_a_loss_that_is_no_number_counts_as_the_worst(tmp_path):
     evaluator = Guesser({1: np.nan, 2: np.inf, 3: -np.inf, 4: -1.0, 5: 1.0, 6: 5.0})
-    groups = groups_of([one(number) for number in range(1, 7)], None)
-    units = released(tmp_path, config_of("loss"), groups, evaluator)
-    assert units.tolist() == [int(3.5 * UNITS_PER_CLIP)]  # bound, bound, 0, 0, half, bound
+    units = units_of([one(number) for number in range(1, 7)], None)
+    noisy = released(tmp_path, config_of("loss"), units, evaluator)
+    assert noisy.tolist() == [int(3.5 * GRID_UNITS_PER_CLIP)]  # bound, bound, 0, 0, half, bound
 
 
 @pytest.mark.parametrize("noise", ["gaussian", "laplace"])
@@ -110,9 +110,9 @@ def test_private_scores_without_noise_are_the_public_ones(tmp_path, metric):
     examples = [one(number % 7, label) for number, label in zip(range(10), [0, 1, 2, 1, 1, 0, 2, 2, 0, 1], strict=True)]
     private = config_of(metric, score__loss_bound=9.0 if metric == "loss" else None)
     public = config_of(metric, score__on="public", score__num_examples=None, score__loss_bound=None)
-    groups = groups_of(examples, None)
+    units = units_of(examples, None)
     with ReleaseLog(tmp_path / "log.jsonl", {}) as log:
-        found = PrivateScore(private, groups, LocalTokens(1), log, FrozenNoise(scale=0.0))(Guesser(), 0)
+        found = PrivateScore(private, units, LocalTokens(1), log, FrozenNoise(scale=0.0))(Guesser(), 0)
     assert found == pytest.approx(public_metrics(public, Guesser(), examples))
     if metric == "loss":
         mean = np.mean([example.prompt_ids[0] for example in examples])
@@ -129,9 +129,9 @@ def test_nobody_to_score_on_is_noise_and_no_error(tmp_path, metric, noise):
 
 
 def test_a_score_in_the_log_is_not_drawn_again(tmp_path):
-    config, groups = config_of("f1"), groups_of([one(1), one(2)], None)
+    config, units = config_of("f1"), units_of([one(1), one(2)], None)
     with ReleaseLog(tmp_path / "log.jsonl", {}) as log:
-        score = PrivateScore(config, groups, LocalTokens(1), log)
+        score = PrivateScore(config, units, LocalTokens(1), log)
         assert score(Guesser(), 0) == score(Guesser({1: 9.0}), 0)
         with pytest.raises(TokensExhausted):
             score(Guesser(), 1)
@@ -145,5 +145,5 @@ def test_a_target_text_is_scored_by_likelihood_in_public_and_by_loss_in_private(
     assert public_metrics(public, Guesser(), examples) == {"likelihood": pytest.approx(np.exp(-1.5))}
     private = config_of("loss", score__num_examples=2, **target)
     with ReleaseLog(tmp_path / "log.jsonl", {}) as log:
-        score = PrivateScore(private, groups_of(examples, None), LocalTokens(1), log, FrozenNoise(scale=0.0))
+        score = PrivateScore(private, units_of(examples, None), LocalTokens(1), log, FrozenNoise(scale=0.0))
         assert score(Guesser(), 0) == {"loss": -1.5}

@@ -19,7 +19,7 @@ from orchestrator.checks.audit.replay import audit_replay
 from orchestrator.checks.audit.residuals import audit_residuals
 from orchestrator.checks.audit.runner import scratch_folder
 from trainers.mechanism.noise import ExactNoise
-from trainers.mechanism.plan import UNITS_PER_CLIP
+from trainers.mechanism.plan import GRID_UNITS_PER_CLIP
 from trainers.mechanism.sampling import PoissonSampler
 
 RUNS = 300
@@ -64,7 +64,7 @@ def clip_at_twice_the_norm(patch):
 def no_clip(patch):
     def bare(values_BK, plan):
         finite_BK = np.clip(np.nan_to_num(values_BK), -1000.0, 1000.0)
-        return np.rint(finite_BK / plan.unit).astype(np.int64).sum(axis=0)
+        return np.rint(finite_BK / plan.grid_unit).astype(np.int64).sum(axis=0)
 
     patch.setattr(trainers.run.step, "clipped_sum", bare)
 
@@ -72,7 +72,7 @@ def no_clip(patch):
 def clip_of_each_coordinate(patch):
     def clip(values_BK, plan):
         finite = np.nan_to_num(values_BK, nan=0.0, posinf=0.0, neginf=0.0)
-        return (np.clip(finite, -plan.clip_norm, plan.clip_norm) / plan.unit).astype(np.int64)
+        return (np.clip(finite, -plan.clip_norm, plan.clip_norm) / plan.grid_unit).astype(np.int64)
 
     patch.setattr(trainers.mechanism.clipping, "clip_to_grid", clip)
 
@@ -90,7 +90,7 @@ def a_large_number_for_infinity(patch):
     true_clip = trainers.mechanism.clipping.clip_to_grid
 
     def careless(values_BK, plan):
-        return true_clip(values_BK, plan) + 2 * UNITS_PER_CLIP * np.isinf(values_BK)
+        return true_clip(values_BK, plan) + 2 * GRID_UNITS_PER_CLIP * np.isinf(values_BK)
 
     patch.setattr(trainers.mechanism.clipping, "clip_to_grid", careless)
 
@@ -119,7 +119,7 @@ def noise_from_the_direction_key(patch):
             self._generator = np.random.default_rng(20_000)
 
         def draw(self, plan):
-            return (self._generator.standard_normal(plan.num_directions) * plan.noise_scale_units).astype(np.int64)
+            return (self._generator.standard_normal(plan.num_directions) * plan.noise_scale_grid_units).astype(np.int64)
 
     patch.setattr(trainers.run.zeroth_order, "ExactNoise", PublicNoise)
 
@@ -132,7 +132,7 @@ def noise_from_key_and_step(patch):
         class OfStep:
             def draw(self, plan):
                 generator = np.random.default_rng((context.method._config.seed, step))
-                return (generator.standard_normal(plan.num_directions) * plan.noise_scale_units).astype(np.int64)
+                return (generator.standard_normal(plan.num_directions) * plan.noise_scale_grid_units).astype(np.int64)
 
         true_take(dataclasses.replace(context, noise=OfStep()), step)
 

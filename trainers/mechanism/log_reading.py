@@ -1,0 +1,55 @@
+"""What can be read from a release log without writing it: counts, and the log that an uninterrupted run would have."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+
+from trainers.mechanism.release_log import FORMAT, LOG_KINDS, Kind, canonical, next_link
+
+
+def num_reserved(path: Path, kind: Kind) -> int:
+    """Return how many reservations of a kind a log holds, without opening it for writing; torn lines do not count."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    entries = [json.loads(line) for line in lines if line.endswith(b"\n")]
+    return sum(entry.get("type") == "RESERVE" and entry["kind"] == kind for entry in entries)
+
+
+class ReleasedSteps:
+    """Counts the steps in a log that another process writes, from call to call, reading what is new alone."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._place, self._steps = path, 0, 0
+
+    def __call__(self) -> int:
+        """Return the number of steps whose release is on disk; 0 where there is no log yet."""
+        with suppress(OSError), open(self._path, "rb") as file:
+            file.seek(self._place)
+            new = file.read()
+            whole = new[: new.rfind(b"\n") + 1]
+            self._place += len(whole)
+            entries = [json.loads(line) for line in whole.splitlines()]
+            self._steps += sum(entry.get("type") == "RELEASE" and entry["kind"] == "step" for entry in entries)
+        return self._steps
+
+
+def uninterrupted(path: Path) -> str:
+    """Return a log as its run would have written it if nothing had interrupted it: the same releases, and no more."""
+    header, *entries = (
+        json.loads(line) for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")
+    )
+    lines, chain, tokens = [{"format": FORMAT, "run": header["run"]}], b"", dict.fromkeys(LOG_KINDS, 0)
+    for entry in entries:
+        if entry["type"] == "PUBLIC":
+            lines.append({key: value for key, value in entry.items() if key != "chain"})
+        elif entry["type"] == "RELEASE":
+            place = {"kind": entry["kind"], "index": entry["index"]}
+            lines.append({"type": "RESERVE", **place, "token": tokens[entry["kind"]]})
+            lines.append({"type": "RELEASE", **place, "units": entry["units"]})
+            tokens[entry["kind"]] += 1
+    text = []
+    for line in lines:
+        chain = next_link(chain, line)
+        text.append(canonical({**line, "chain": chain.hex()}).decode() + "\n")
+    return "".join(text)
