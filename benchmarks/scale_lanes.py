@@ -72,7 +72,8 @@ def naive_starts(folder: Path, num_trials: int) -> list[float]:
     job = SweepContext(plan, config.performance, storage)
 
     def trainable(values: dict[str, Any]) -> dict[str, float]:
-        from trainers.workers.ray_worker import Mailbox, run_workers
+        from trainers.workers.mailbox import Mailbox
+        from trainers.workers.ray_worker import run_workers
 
         asked = time.time()
         opened = run_workers(

@@ -18,8 +18,9 @@ from ray.exceptions import RayTaskError
 
 from orchestrator.sweep.trial import SweepContext, Trial
 from trainers.run.context import Workspace
+from trainers.workers.mailbox import Mailbox
 from trainers.workers.ranks import Ranks
-from trainers.workers.ray_worker import Mailbox, run_workers
+from trainers.workers.ray_worker import run_workers
 
 _LOOK_S = 1.0  # how often a lane that waits looks whether its workers still live
 _GOODBYE_S = 20.0

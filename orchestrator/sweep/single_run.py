@@ -173,7 +173,8 @@ class PrivateTraining:
 
 def train_on_workers(training: PrivateTraining) -> Trained:
     """Take a private run on workers of Ray Train; it goes on when some are lost."""
-    from trainers.workers.ray_worker import Mailbox, run_workers, worker_resources
+    from trainers.workers.mailbox import Mailbox
+    from trainers.workers.ray_worker import run_workers, worker_resources
 
     config, storage = training.plan.config, training.storage
     with ray_session(math.ceil(config.resources.most_workers * worker_resources(config)["CPU"])):

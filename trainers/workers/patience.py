@@ -1,11 +1,11 @@
-"""How long a rank waits for the others in a step before it takes them for lost.
+"""How long a rank waits for the others in a step before it counts them as lost.
 
-A rank that dies hangs up, and is missed at once. One that hangs (a stopped process, a stuck device, a machine that
-thrashes) keeps its connections, and only time tells it from a slow one. So much time as no step has needed so far, by
-far, is enough; the first step of a run compiles and loads, and is waited for as long as it takes, within reason.
+A rank that dies closes its connections, so the others notice at once. A rank that hangs (a stopped process, a stuck
+device, a machine that swaps) keeps them, and only time tells it from a slow rank. The others therefore wait several
+times as long as the longest step so far. The first step of a run compiles and loads, so they wait for it much longer.
 
-How long steps take hints at the sizes of secret batches. What is learned here stays in the memory of the rank that
-learned it; what shows, when a rank is given up, is one of a few lengths that double.
+How long steps take hints at the sizes of secret batches. The measured times stay in the memory of each rank. An
+outsider who sees when a rank is given up learns one of a few lengths, each twice the one before.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ MULTIPLE = 8.0  # of the longest step so far
 
 
 class Patience:
-    """What one rank waits for the others, step after step.
+    """How long one rank waits for the others.
 
     Args:
-        floor_s: seconds that are waited at least.
-        clock: replaced in tests.
+        floor_s: shortest wait, in seconds.
+        clock: seconds of a monotonic clock; replaced in tests.
     """
 
     def __init__(self, floor_s: float = FLOOR_S, clock: Callable[[], float] = time.monotonic) -> None:
@@ -38,8 +38,9 @@ class Patience:
         """How long to wait from now on.
 
         Formal guarantees:
-            It is `FIRST_S` or the floor before a step was taken, then floor · 2**n for a whole n ≥ 0, and no step that
-            takes less than `MULTIPLE` times the longest one before it is given up: which steps are, stands in the log.
+            Before the first step of a run this is the larger of `FIRST_S` and the floor, later floor · 2**n for a whole
+            number n ≥ 0. No step is given up that takes less than `MULTIPLE` times the longest step before it: a step
+            that was given up shows in the log.
         """
         if self._longest_s is None:
             return timedelta(seconds=max(FIRST_S, self._floor_s))
@@ -53,9 +54,9 @@ class Patience:
         self._began_s = self._clock()
 
     def end(self) -> None:
-        """Note that it ended, on all ranks."""
+        """Note that all ranks have finished the step."""
         self._longest_s = max(self._longest_s or 0.0, self._clock() - self._began_s)
 
     def begin_run(self) -> None:
-        """Note that another run begins: its first step may take longer than all of the last one's."""
+        """Note that another run begins: its first step may take longer than any step of the last run."""
         self._longest_s = None

@@ -1,17 +1,18 @@
-"""The ranks of a run: which units and which probes are this one's, and what it hears from the others.
+"""The ranks of a run: which units and which probes are this rank's, and what it exchanges with the others.
 
-Data parallel: every rank draws and measures its own shard of the units, with randomness of its own. Direction parallel:
-the ranks of a group see one batch and measure some of its probes each. Both together: D shards × P ranks a shard.
+Data parallel: every rank draws and measures its own shard of the units, with its own randomness. Direction parallel:
+the ranks of a group see the same batch, and each measures some of its probes. Both together: D shards × P ranks a
+shard.
 
-| a step                    | who                    | bytes that a rank sends or receives                        |
-|---------------------------|------------------------|------------------------------------------------------------|
-| token, reservation, "go"  | rank 0 to all          | 8, or 40 with the key of the batch where P > 1             |
-| losses of the batch       | of a group, to its first | 8 · B · (its share of the probes), where P > 1           |
-| sum of clipped vectors    | all to rank 0          | 8 · K                                                      |
-| noise, release, broadcast | rank 0 to all          | 8 · K                                                      |
+| in a step                      | from, to                         | bytes that a rank sends or receives           |
+|--------------------------------|----------------------------------|-----------------------------------------------|
+| token, reservation, then "go"  | rank 0 to all                    | 8, or 40 with the key of the batch if P > 1   |
+| losses of the batch            | all of a group to its first rank | 8 · B · (the rank's probes), only if P > 1    |
+| sum of the clipped vectors     | all to rank 0                    | 8 · K                                         |
+| noise, then the release        | rank 0 to all                    | 8 · K                                         |
 
-Overflow: a unit adds at most 2**30 to a coordinate, so fewer than 2**33 units sampled, over all ranks together, cannot
-leave int64; more units than that fit in no machine's memory.
+int64 cannot overflow: a unit adds at most 2**30 to a coordinate, and no machine holds the 2**33 units that would have
+to be sampled.
 """
 
 from __future__ import annotations
@@ -39,12 +40,12 @@ Item = TypeVar("Item")
 
 
 class Ranks:
-    """One process among the ranks of a run; alone unless told otherwise.
+    """One process among the ranks of a run; by default the only one.
 
     Args:
         exchange: all ranks. Rank 0 holds the release log and the tokens, and adds the noise.
-        group: those that share this one's shard and divide its probes; consecutive ranks of `exchange`.
-        patience: with which both wait for a rank in a step.
+        group: the ranks that share this rank's shard and divide its probes; consecutive ranks of `exchange`.
+        patience: how long `exchange` and `group` wait for a rank in a step.
     """
 
     def __init__(
@@ -65,12 +66,12 @@ class Ranks:
         """Return the ranks that meet at a store (of torch.distributed) and divide probes in groups of `group_size`.
 
         Raises:
-            PeerLost: one of them does not come.
+            PeerLost: a rank does not come.
         """
         patience = patience or Patience()
         everyone = GlooGroup(store, "all", rank, size, address, patience)
         first = rank - rank % group_size
-        group = everyone.part(f"group-{first}", range(first, first + group_size)) if group_size > 1 else None
+        group = everyone.subgroup(f"group-{first}", range(first, first + group_size)) if group_size > 1 else None
         return cls(everyone, group, patience)
 
     @property
@@ -79,42 +80,44 @@ class Ranks:
         return self.rank == 0
 
     def begin_run(self) -> None:
-        """Begin a run: what the last one's steps took says nothing of its first."""
+        """Forget how long the steps of the last run took."""
         self._patience.begin_run()
 
     def shard_of(self, units: Sequence[Item]) -> Sequence[Item]:
-        """Return the units of this rank's shard. Every unit is in exactly one."""
+        """Return the units of this rank's shard. Every unit is in exactly one shard."""
         return units[self._shard :: self._num_shards]
 
     def reserve_step(self, reserve: Callable[[], None]) -> None:
-        """Reserve a step, on rank 0; return when the reservation is durable, on every rank.
+        """Call `reserve` on rank 0; return on every rank when the reservation is durable.
 
         Raises:
-            TokensExhausted: on every rank, where it was refused.
+            TokensExhausted: on every rank, if `reserve` raised it on rank 0.
         """
-        word = np.full(1 if self._shared is None else 1 + KEY_BYTES // 8, _REFUSED)
+        message = np.full(1 if self._shared is None else 1 + KEY_BYTES // 8, _REFUSED)
         if self.is_rank_0:
             try:
                 reserve()
             except TokensExhausted:
-                self._exchange.broadcast(word)
+                self._exchange.broadcast(message)
                 raise
-            word[0] = _GO
-            word[1:] = np.frombuffer(secrets.token_bytes(8 * len(word[1:])), dtype=np.int64)
-        word = self._exchange.broadcast(word, timeout=LONG_TIMEOUT)
-        if word[0] == _REFUSED:
+            message[0] = _GO
+            message[1:] = np.frombuffer(secrets.token_bytes(8 * len(message[1:])), dtype=np.int64)
+        message = self._exchange.broadcast(message, timeout=LONG_TIMEOUT)
+        if message[0] == _REFUSED:
             raise TokensExhausted("rank 0 was refused a token")
         if self._shared is not None:
-            self._shared.renew(word[1:].tobytes())
+            self._shared.renew(message[1:].tobytes())
         self._patience.begin()
 
     def gather_losses(
         self, probes: Sequence[Probe], batch_size: int, measure: Callable[[Sequence[Probe]], np.ndarray]
     ) -> np.ndarray | None:
-        """Return the losses [P, B] of all probes at the first rank of a group, None elsewhere. Private.
+        """Return the losses, float64 [P, B], of all probes at the first rank of a group, None elsewhere. Private.
+
+        measure: returns the losses [p, B] of some of the probes.
 
         Formal guarantees:
-            Losses travel as their 64 bits: the matrix is the one that a single process would have measured.
+            The matrix has the bits of the one that a single process would have measured.
         """
         if self._group.size == 1:
             return measure(probes)
@@ -135,24 +138,25 @@ class Ranks:
         return self._exchange.sum_to_rank_0(sum_K)
 
     def broadcast_release(self, count: int, release: Callable[[], np.ndarray]) -> np.ndarray:
-        """Return what rank 0 released, int64 [count], on every rank; `release` is called there alone."""
+        """Return rank 0's release, int64 [count], on every rank; only rank 0 calls `release`."""
         noisy_K = self._exchange.broadcast(release() if self.is_rank_0 else np.zeros(count, dtype=np.int64))
         self._patience.end()
         return noisy_K
 
     def broadcast(self, make: Callable[[], Any]) -> Any:
-        """Return a JSON value that rank 0 makes, on every rank."""
+        """Return the JSON value that `make` returns on rank 0, on every rank."""
         if self.size == 1:
             return make()
         text = json.dumps(make()).encode() if self.is_rank_0 else b""
         (length,) = self._exchange.broadcast(np.array([len(text)]), timeout=LONG_TIMEOUT)
-        return json.loads(_bytes(self._exchange.broadcast(_words(text.ljust(length))), length))
+        padded = text.ljust(-(-length // 8) * 8)
+        return json.loads(self._exchange.broadcast(np.frombuffer(padded, dtype=np.int64)).tobytes()[:length])
 
     def require_same(self, what: str, content: Callable[[], bytes]) -> None:
-        """Check that all ranks hold the same content; only digests travel.
+        """Check that all ranks hold the same content. Only digests are sent.
 
         Raises:
-            ValueError: on every rank, where they do not.
+            ValueError: on every rank, if the content differs.
         """
         if self.size > 1 and len(set(self._digests(content()))) > 1:
             raise ValueError(
@@ -160,7 +164,7 @@ class Ranks:
             )
 
     def divergent_ranks(self, content: Callable[[], bytes], *, timeout: timedelta | None = None) -> list[int]:
-        """Return the ranks whose content is not that of more than half of them; all, where nothing is."""
+        """Return the ranks whose content is not that of the majority; all ranks if there is no majority."""
         if self.size == 1:
             return []
         digests = self._digests(content(), timeout)
@@ -168,20 +172,11 @@ class Ranks:
         return [rank for rank in range(self.size) if digests[rank] != common or 2 * count <= self.size]
 
     def close(self) -> None:
-        """Leave the others."""
+        """Leave both groups."""
         self._group.close()
         self._exchange.close()
 
     def _digests(self, content: bytes, timeout: timedelta | None = None) -> list[str]:
         digest = hashlib.blake2b(content, digest_size=_DIGEST_BYTES).digest()
-        found = self._exchange.gather(np.frombuffer(digest, dtype=np.int64), timeout=timeout)
-        return self.broadcast(lambda: [one.tobytes().hex() for one in found])
-
-
-def _words(text: bytes) -> np.ndarray:
-    """Return text as int64, filled up with blanks."""
-    return np.frombuffer(text.ljust(-(-len(text) // 8) * 8), dtype=np.int64)
-
-
-def _bytes(words: np.ndarray, length: int) -> bytes:
-    return words.tobytes()[:length]
+        digests = self._exchange.gather(np.frombuffer(digest, dtype=np.int64), timeout=timeout)
+        return self.broadcast(lambda: [one.tobytes().hex() for one in digests])

@@ -1,16 +1,14 @@
-"""The workers of a run under Ray Train: they meet over gloo, do one task together, and are replaced when they die.
+"""The workers of a run under Ray Train: they meet over gloo, do a task together, and are replaced when one dies.
 
-Ray starts them, watches them and starts all of them again when one is lost; that is all it does. No Ray object and no
-report stands on the path of a step. What lasts is the release log: a group that was started again finds it, and its
-number of workers may be another one.
+Ray Train starts the workers, watches them, and starts all of them again when one is lost. A step uses no Ray object and
+no report of Ray Train. A new group of workers resumes from the release log; it may have another number of workers.
 
-An task that fails by itself (and not because a worker is gone) is not tried again: its error is left on the mailbox, an
-actor of whoever started the workers, and raised there.
+A task that fails for a reason of its own is not repeated: its error goes into the mailbox, and is raised in the process
+that started the workers.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 import uuid
@@ -26,100 +24,48 @@ from trainers.workers.exchange import MEETING, PeerLost
 from trainers.workers.patience import Patience
 from trainers.workers.ranks import Ranks
 
-MAX_RESTARTS = 20  # of a group of workers, each after one of them was lost
-MAX_CONTROLLERS = 5  # more of them than one: Ray Train gives up where a worker dies in certain moments of its start
+MAX_RESTARTS = 20  # of the group, each after a worker was lost
+MAX_RETRIES = 5  # of the controller: Ray Train gives up if a worker dies at certain moments of its start
 
 
 class WorkerTask(Protocol):
-    """What all workers do together. It travels to them by pickle; what rank 0 returns must be releasable."""
+    """What all workers do together. It is pickled; rank 0 must return nothing that may not be released."""
 
     def __call__(self, ranks: Ranks, mailbox: Any) -> Any:
-        """Do it, as one of the ranks."""
+        """Do the task as one of the ranks."""
         ...
 
 
-@ray.remote(num_cpus=0)
-class Mailbox:
-    """Where the workers and whoever started them leave word for each other. It outlives groups of workers."""
-
-    def __init__(self) -> None:
-        self._error: Exception | None = None
-        self._order: tuple[int, Any] = (0, None)
-        self._answer: tuple[int, Any] = (0, None)
-        self._news = asyncio.Condition()
-
-    async def fail(self, error: Exception) -> None:
-        """Leave word that the task failed; the first one counts."""
-        async with self._news:
-            self._error = self._error or error
-            self._news.notify_all()
-
-    async def error(self) -> Exception | None:
-        """Return why the task failed, None if it did not."""
-        return self._error
-
-    async def order(self, order: Any) -> int:
-        """Leave the next order, and return its number."""
-        async with self._news:
-            self._order = self._order[0] + 1, order
-            self._news.notify_all()
-            return self._order[0]
-
-    async def next_order(self, done: int) -> tuple[int, Any]:
-        """Return the latest order, when there is one after number `done`."""
-        async with self._news:
-            await self._news.wait_for(lambda: self._order[0] > done)
-            return self._order
-
-    async def answer(self, number: int, answer: Any) -> None:
-        """Leave the answer to an order."""
-        async with self._news:
-            self._answer = number, answer
-            self._news.notify_all()
-
-    async def answer_to(self, number: int) -> Any:
-        """Return the answer to an order when it is there.
-
-        Raises:
-            Exception: what the task failed of.
-        """
-        async with self._news:
-            await self._news.wait_for(lambda: self._error is not None or self._answer[0] == number)
-            if self._error is not None:
-                raise self._error
-            return self._answer[1]
-
-
 def run_workers(task: WorkerTask, config: RunConfig, name: str, storage_path: Path, mailbox: Any) -> Any:
-    """Start the workers that `config.resources` asks for, and return what rank 0's task returned.
+    """Start the workers that `config.resources` asks for, and return what rank 0's task returns.
 
     Args:
-        task: what they do; when a worker is lost all are started again, and do it again.
-        config: of the run; workers and what each needs are read here.
-        name: of the run; made unique here, since Ray Train takes up what it knows by name.
+        task: run by every worker; when a worker is lost, all workers are started again and repeat it.
+        config: of the run, with the number of workers and the resources of each.
+        name: of the run; this function makes it unique, since Ray Train resumes a run that has the same name.
         storage_path: folder for Ray Train's own files.
         mailbox: a `Mailbox` of the caller.
 
     Raises:
-        Exception: what the task failed of.
+        Exception: why the task failed.
         TrainingFailedError: workers were lost too often.
     """
     from ray.train import ControllerError
 
     environment = {
         **{name: value for name, value in os.environ.items() if name.startswith("RAY_TRAIN_")},
-        # whatever asks Ray's State API without an address asks the newest cluster of this machine, be it another one:
-        # Ray Train's own cleaner would not find its run there, and end the workers
+        # without an address Ray's State API asks the newest cluster of this machine, which may be another one: Ray
+        # Train's cleaner would not find its run there, and would end the workers
         "RAY_API_SERVER_ADDRESS": ray.get_runtime_context().gcs_address,
-        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process more: a run that loses its workers needs no warning
+        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # it costs a process, and we handle lost workers ourselves
     }
-    fit: Any = ray.remote(max_calls=1)(_fit)  # with its process all goes that a controller which gave up left alive
+    fit: Any = ray.remote(max_calls=1)(_fit)  # the end of its process ends all that a failed controller left alive
     fit = fit.options(
         num_cpus=0,
         resources={"node:__internal_head__": 0.001},
-        scheduling_strategy="DEFAULT",  # not in the place of a lane, which is as large as the lane
+        scheduling_strategy="DEFAULT",  # outside the placement group of a lane, which has room for the workers only
         runtime_env={"env_vars": environment},
-        max_retries=MAX_CONTROLLERS,
+        max_retries=MAX_RETRIES,
         retry_exceptions=[ControllerError],
     )
     try:
@@ -131,7 +77,7 @@ def run_workers(task: WorkerTask, config: RunConfig, name: str, storage_path: Pa
 
 
 def _fit(task: WorkerTask, config: RunConfig, name: str, storage_path: Path, mailbox: Any) -> Any:
-    """Be the driver of Ray Train; return what rank 0's task returned."""
+    """Run Ray Train's driver, and return what rank 0's task returns."""
     from ray.train import FailureConfig, ScalingConfig
     from ray.train import RunConfig as TrainConfig
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
@@ -159,14 +105,14 @@ def _fit(task: WorkerTask, config: RunConfig, name: str, storage_path: Path, mai
 
 
 def worker_resources(config: RunConfig) -> dict[str, float]:
-    """Return what Ray sets aside for one worker."""
+    """Return the resources that Ray reserves for one worker."""
     resources = config.resources
     cpus = resources.cpus_per_worker or config.performance.num_threads or 1
     return {"CPU": cpus} | ({"GPU": resources.gpus_per_worker} if resources.gpus_per_worker else {})
 
 
 def with_worker_threads(config: RunConfig) -> RunConfig:
-    """Return the configuration with the threads that one worker has."""
+    """Return the configuration with `num_threads` set to the CPUs of one worker."""
     threads = max(1, int(worker_resources(config)["CPU"]))
     return config.model_copy(update={"performance": config.performance.model_copy(update={"num_threads": threads})})
 
@@ -175,10 +121,10 @@ def _live(task: WorkerTask, config: RunConfig, mailbox: Any) -> Any:
     ranks = _meet(config)
     try:
         if ranks.broadcast(lambda: ray.get(mailbox.error.remote()) is not None):
-            return None  # an earlier group failed: whoever started it is told, and nothing is tried again
+            return None  # an earlier group failed: its error is in the mailbox, and the task is not repeated
         return task(ranks, mailbox)
     except (PeerLost, LogInUseError, RayError):
-        raise  # what an earlier group leaves behind: Ray Train starts all workers again
+        raise  # not the task's own failure: Ray Train starts all workers again
     except Exception as error:
         ray.get(mailbox.fail.remote(error))
         raise
@@ -187,7 +133,7 @@ def _live(task: WorkerTask, config: RunConfig, mailbox: Any) -> Any:
 
 
 def _meet(config: RunConfig) -> Ranks:
-    """Find the other workers: rank 0 opens a store, and tells its address through Ray Train, once."""
+    """Meet the other workers: rank 0 opens a store, and Ray Train broadcasts its address."""
     from ray.train import get_context
     from ray.train.collective import broadcast_from_rank_zero
     from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
@@ -197,7 +143,7 @@ def _meet(config: RunConfig) -> Ranks:
         return Ranks()
     address = ray.util.get_node_ip_address()
     store = TCPStore(address, 0, is_master=True, wait_for_workers=False) if rank == 0 else None
-    place: Any = broadcast_from_rank_zero(None if store is None else (address, store.port))
-    store = store or TCPStore(*place, is_master=False, timeout=MEETING)
+    host_and_port: Any = broadcast_from_rank_zero(None if store is None else (address, store.port))
+    store = store or TCPStore(*host_and_port, is_master=False, timeout=MEETING)
     group_size, patience = config.resources.group_size(size), Patience(config.resources.step_patience_s)
     return Ranks.meet(store, rank, size, group_size=group_size, address=address, patience=patience)

@@ -1,8 +1,9 @@
-"""Randomness that several ranks draw alike, from a secret key that is fresh in every step.
+"""Randomness that several ranks draw alike, from a secret key that is new in every step.
 
 Ranks that divide the directions of a step must see the same secret batch. Rank 0 draws 32 bytes from the operating
-system and sends them; each rank expands them with SHAKE-256 and so draws the same mask and the same examples of a user.
-To whoever does not hold the key the draws cannot be told from the operating system's own, which are such a stream too.
+system and sends them. Each rank expands them with SHAKE-256, and so draws the same mask and the same examples of a
+user. Without the key the draws cannot be told from random bytes of the operating system, which come from a keyed
+generator as well.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ KEY_BYTES = 32
 
 
 class SharedEntropy(random.Random):
-    """Stands where `secrets.SystemRandom` stands in a run of one process.
+    """A generator in the place of `secrets.SystemRandom`, which a run in one process uses.
 
     Args:
-        shard: number of the shard that the ranks share; shards draw independently from one key.
+        shard: number of the shard that the ranks share; the draws of different shards are independent.
 
     Formal guarantees:
-        Each call reads its own block of SHAKE-256(key ‖ shard ‖ number of the call), so that no two calls of a step,
-        on any shards, share a bit. Without a key nothing can be drawn, and `forget` takes it away.
+        Each call reads its own block of SHAKE-256(key ‖ shard ‖ number of the call). No two calls of a step, on any
+        shards, share a bit. Nothing can be drawn without a key: before `renew` and after `forget`.
     """
 
     def __init__(self, shard: int) -> None:
@@ -42,9 +43,9 @@ class SharedEntropy(random.Random):
         """Return the next n bytes."""
         if not self._key:
             raise RuntimeError("a batch was drawn outside a step: the shared entropy has no key.")
-        place = self._shard.to_bytes(8, "big") + self._calls.to_bytes(8, "big")
+        block = self._shard.to_bytes(8, "big") + self._calls.to_bytes(8, "big")
         self._calls += 1
-        return hashlib.shake_256(self._key + place).digest(n)
+        return hashlib.shake_256(self._key + block).digest(n)
 
     def getrandbits(self, k: int) -> int:
         """Return k random bits as a whole number."""
@@ -56,4 +57,4 @@ class SharedEntropy(random.Random):
         return self.getrandbits(53) * 2.0**-53
 
     def seed(self, *_: Any) -> None:
-        """Take no seed: `renew` gives the key."""
+        """Ignore a seed: `renew` sets the key."""

@@ -1,6 +1,6 @@
-"""A run's release log as all of its ranks know it: rank 0 has the file, the others what it holds, in memory.
+"""The release log on all ranks of a run: rank 0 has the file, the others have its steps in memory.
 
-Nothing is assumed of a shared disk: what was released before travels from rank 0 when a run is opened.
+The ranks need no shared disk: when a run is opened, rank 0 sends what was released before.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ LOCK_PATIENCE_S = 1.5 * max(60.0, float(os.environ.get(RAY_PATIENCE, "60")))  # 
 
 
 def open_log(ranks: Ranks, path: Path, header: dict[str, Any], defaults: dict[str, Any]) -> Transcript:
-    """Open or reopen the log on rank 0, and return it; on the other ranks return what it holds of the steps.
+    """Return the log file, opened or reopened, on rank 0, and a copy of its steps on the other ranks.
 
     Raises:
-        ValueError: the log is another run's or was changed (rank 0), or the ranks do not agree on what run this is.
+        ValueError: the log belongs to another run or was changed (rank 0), or the ranks have different headers.
     """
     log: Transcript = Transcript(path)
     if ranks.is_rank_0:
