@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import dp_accounting as dp
 from opacus.accountants.utils import get_noise_multiplier
 from rich import box
 from rich.console import Console
@@ -25,7 +24,9 @@ from rich.progress import track
 from rich.table import Table
 
 from orchestrator.privacy.accountant.adjacency import Adjacency
-from orchestrator.privacy.accountant.calibration import calibrate_noise_multiplier
+from orchestrator.privacy.rules.caps import SweepCaps
+from orchestrator.privacy.rules.fitting import calibrate
+from orchestrator.privacy.rules.laws import StepCap
 
 
 @dataclass(frozen=True)
@@ -89,11 +90,11 @@ def opacus_noise(setting: Setting, epsilon: float, delta: float) -> float:
 def our_noise(setting: Setting, epsilon: float, delta: float, adjacency: Adjacency) -> float:
     """Return σ by privacy loss distributions."""
 
-    def event(noise_multiplier: float) -> dp.DpEvent:
-        step = dp.PoissonSampledDpEvent(setting.sampling_prob, dp.GaussianDpEvent(noise_multiplier))
-        return dp.SelfComposedDpEvent(step, setting.num_steps)
+    def caps(noise_multiplier: float) -> SweepCaps:
+        size = {"sampling_prob": setting.sampling_prob, "num_steps": setting.num_steps}
+        return SweepCaps(train_step=StepCap.model_validate(size | {"noise_multiplier": noise_multiplier}))
 
-    return calibrate_noise_multiplier(event, epsilon, delta, adjacency)
+    return calibrate(caps, epsilon, delta, adjacency)
 
 
 def compare(setting: Setting, epsilon: float, delta: float) -> Row:

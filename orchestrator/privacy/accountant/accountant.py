@@ -1,8 +1,8 @@
-"""The accountant: from a `DpEvent` to the ε that may be said.
+"""The accountant: from a `DpEvent`, or the releases in it, to an ε that may be reported.
 
-Privacy loss distributions (PLD) certify: pessimistic, on a grid fine enough for the smallest step, the same grid for
-everything that is composed. Rényi DP brackets and cross-checks. Where a distribution would not fit into memory (far too
-little noise, or steps too faint for the grid), a closed-form bound certifies instead and the certificate says so.
+Privacy loss distributions (PLD) certify: they are pessimistic, and everything that is composed lies on one grid that is
+fine enough for the smallest step. Where a distribution would not fit into memory (far too little noise, or steps too
+faint for the grid), a bound by Rényi DP or in closed form certifies instead, and the certificate names it.
 """
 
 from __future__ import annotations
@@ -17,25 +17,13 @@ import dp_accounting as dp
 from orchestrator.privacy.accountant import bounds
 from orchestrator.privacy.accountant.adjacency import Adjacency, require_adjacency
 from orchestrator.privacy.accountant.distribution import discretisation, loss_distribution
-from orchestrator.privacy.accountant.events import Releases, read, validate
-
-__all__ = [
-    "Certificate",
-    "certificate",
-    "certify",
-    "check_delta",
-    "delta",
-    "epsilon",
-    "largest",
-    "rdp_epsilon",
-    "validate",
-]
+from orchestrator.privacy.accountant.events import Releases, read
 
 _SMALLEST_DELTA = 1e-12  # each self-composition moves 1e-15 of mass to infinity; stay well above
 
 
 class Certificate(NamedTuple):
-    """An ε and what vouches for it: the method's name and the grid of the loss (None where no grid was used)."""
+    """An ε, the method that certified it, and the width of the method's grid (None: no grid)."""
 
     epsilon: float
     method: str
@@ -43,34 +31,31 @@ class Certificate(NamedTuple):
 
 
 def epsilon(event: dp.DpEvent, delta: float, adjacency: Adjacency = "add-or-remove-one") -> float:
-    """Return the smallest certified ε of an event at `delta`.
+    """Return the smallest certified ε of an event at `delta`; see `certify`.
+
+    Raises:
+        ValueError: as for `certify`, or for an event that is not understood (see `events.read`).
+    """
+    return certify(read(event), delta, adjacency).epsilon
+
+
+def certify(releases: Releases, delta: float, adjacency: Adjacency = "add-or-remove-one") -> Certificate:
+    """Return the smallest certified ε of a composition at `delta`; inf where something is released without noise.
 
     Args:
-        event: a composition of steps; see `validate` for what is understood.
+        releases: what `events.read` returned.
         delta: 0 (pure ε, Laplace noise only) or in [1e-12, 1).
         adjacency: which pairs of data sets must be indistinguishable.
 
     Raises:
-        ValueError: for an event that is not understood, a `delta` out of range, or replace-one where only
-            add-or-remove-one is proven.
+        ValueError: a `delta` out of range, or replace-one where only add-or-remove-one is proven.
 
     Formal guarantees:
-        The adaptive composition that the event describes is (ε, delta)-DP for every pair of adjacent data sets. A
-        Laplace event stands for one coordinate; K > 1 coordinates (L1 clip) are two-bucket randomised response, of
-        which every ε₀-DP step is a post-processing.
+        The adaptive composition of the releases is (ε, delta)-DP for every pair of adjacent data sets. Laplace noise
+        on one coordinate is accounted exactly; on K > 1 coordinates (L1 clip) as a pure step, see `events.pure_step`.
     """
-    return certificate(event, delta, adjacency).epsilon
-
-
-def certificate(event: dp.DpEvent, delta: float, adjacency: Adjacency = "add-or-remove-one") -> Certificate:
-    """Return the certified ε with the method behind it; arguments, errors and guarantee as for `epsilon`."""
-    return certify(read(event), delta, adjacency)
-
-
-def certify(releases: Releases, delta: float, adjacency: Adjacency = "add-or-remove-one") -> Certificate:
-    """Return the certificate of what `events.read` found; errors and guarantee as for `epsilon`."""
     require_adjacency(adjacency)
-    check_delta(delta)
+    require_delta(delta)
     if not releases.private:
         return Certificate(math.inf, "none", None)
     if delta == 0:
@@ -85,49 +70,9 @@ def largest(certificates: Iterable[Certificate]) -> Certificate:
     return max(certificates, key=lambda certificate: certificate.epsilon)
 
 
-def delta(event: dp.DpEvent, epsilon: float, adjacency: Adjacency = "add-or-remove-one") -> float:
-    """Return the smallest certified δ at `epsilon` (≥ 0), never below the accountant's own floor of 1e-12.
-
-    Raises:
-        ValueError: for an event that is not understood, or one that no grid fits (see `certificate`).
-
-    Formal guarantees:
-        As for `epsilon`.
-    """
-    require_adjacency(adjacency)
-    if not epsilon >= 0:
-        raise ValueError(f"epsilon must be at least 0; got {epsilon!r}.")
-    releases = read(event)
-    if not releases.private:
-        return 1.0
-    if not releases.counts:
-        return 0.0
-    losses = loss_distribution(releases, discretisation(releases), adjacency)
-    if losses is None:
-        raise ValueError("delta needs a privacy loss distribution: too little noise, or steps too faint, for one here.")
-    found = float(losses.get_delta_for_epsilon(float(epsilon)))
-    return min(1.0, max(found, _SMALLEST_DELTA))
-
-
-def rdp_epsilon(event: dp.DpEvent, delta: float, adjacency: Adjacency = "add-or-remove-one") -> float:
-    """Return ε at `delta` by Rényi DP: a cross-check, looser than `epsilon` by some 8 %.
-
-    Raises:
-        ValueError: for replace-one (dp-accounting's RDP forgets the doubled sensitivity), for `delta` = 0, and for
-            events that are not understood.
-    """
-    require_adjacency(adjacency)
-    check_delta(delta)
-    if adjacency != "add-or-remove-one":
-        raise ValueError("RDP is computed for add-or-remove-one only; replace-one goes through PLD: use epsilon().")
-    if delta == 0:
-        raise ValueError("RDP needs a delta above 0; got 0.")
-    return bounds.renyi_epsilon(read(event), delta)
-
-
 @lru_cache(maxsize=512)
 def _certify(releases: Releases, delta: float, adjacency: Adjacency) -> Certificate:
-    """Certify 0 < delta < 1; cached because a search and its report ask for the same compositions again."""
+    """Certify at 0 < delta < 1; cached because a search and its report ask for the same compositions again."""
     if not releases.counts:
         return Certificate(0.0, "nothing is released", None)
     grid = discretisation(releases)
@@ -141,7 +86,7 @@ def _certify(releases: Releases, delta: float, adjacency: Adjacency) -> Certific
     return Certificate(bounds.quick_epsilon(releases, delta), "RDP, off the PLD grid", None)
 
 
-def check_delta(delta: float) -> None:
+def require_delta(delta: float) -> None:
     """Refuse a δ out of range with a ValueError."""
     if not (delta == 0 or _SMALLEST_DELTA <= delta < 1):
         raise ValueError(f"delta must be 0 (pure ε) or in [{_SMALLEST_DELTA:g}, 1); got {delta!r}.")

@@ -1,7 +1,7 @@
-"""Privacy loss distributions of what a `DpEvent` releases: pessimistic, on one grid for everything that is composed.
+"""Privacy loss distributions of a composition: pessimistic, on one grid that is fine enough for the smallest step.
 
-The grid is fine enough for the smallest step. Where a distribution would not fit into memory or patience, there is none
-(`loss_distribution` returns None), and closed-form bounds have to do.
+Where a distribution would take too much memory or time, `loss_distribution` returns None, and the bounds of `bounds.py`
+take its place.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ _RELATIONS = {
 }
 _COARSEST_GRID = 1e-4
 _FINEST_GRID = 1e-7  # below, rounding in the library's second differences shows
-_MAX_STEP_POINTS = 5e5  # two seconds: dp-accounting builds one step through a dict
-_MAX_COMPOSED_POINTS = 1e7  # five seconds and 1 GB, by FFT
+_MAX_STEP_POINTS = 5e5  # takes two seconds: dp-accounting builds one step in a dict
+_MAX_COMPOSED_POINTS = 1e7  # takes five seconds and 1 GB, by FFT
 
 
 def discretisation(releases: Releases) -> float:
-    """Return the one grid width that everything is composed on: min(1e-4, 0.1·q/σ) over the releases."""
+    """Return the width of the grid for a composition: min(1e-4, 0.1·q/σ) over its releases."""
     finest = [0.1 * release.sampling_prob / release.noise_multiplier for release, _ in releases.counts]
     return min([_COARSEST_GRID, *finest])
 
 
 @lru_cache(maxsize=2)
 def loss_distribution(releases: Releases, grid: float, adjacency: Adjacency) -> PrivacyLossDistribution | None:
-    """Return the pessimistic loss distribution of a composition on a grid, both directions; None where it cannot fit.
+    """Return the pessimistic loss distribution of a composition, in both directions; None where it cannot fit.
 
     Raises:
         ValueError: for Laplace noise under replace-one.
@@ -49,7 +49,6 @@ def loss_distribution(releases: Releases, grid: float, adjacency: Adjacency) -> 
 
 
 def _compose(releases: Releases, grid: float, adjacency: Adjacency) -> PrivacyLossDistribution:
-    """Return the loss distribution of the composition, in the order of the (sorted) releases."""
     composed = privacy_loss_distribution.identity(value_discretization_interval=grid)
     for release, count in releases.counts:
         if release.noise == "gaussian" and release.sampling_prob == 1.0:  # n Gaussians are one with σ/√n, exactly
@@ -62,7 +61,7 @@ def _compose(releases: Releases, grid: float, adjacency: Adjacency) -> PrivacyLo
 
 @lru_cache(maxsize=8)
 def _step(release: Release, grid: float, adjacency: Adjacency) -> PrivacyLossDistribution:
-    """Return one release's loss distribution: the slow part, and the same for every number of steps."""
+    """Return the loss distribution of one release; cached, because it is slow and the same for any number of steps."""
     if release.noise == "gaussian":
         return privacy_loss_distribution.from_gaussian_mechanism(
             release.noise_multiplier,
@@ -80,23 +79,23 @@ def _step(release: Release, grid: float, adjacency: Adjacency) -> PrivacyLossDis
 
 
 def _fits(releases: Releases, grid: float, adjacency: Adjacency) -> bool:
-    """Whether one step, and the composition, stay within the numbers of grid points that memory and patience allow."""
+    """Return whether one step and the composition stay within the allowed numbers of grid points."""
     if grid < _FINEST_GRID or not releases.private:
         return False
     sensitivity = 2.0 if adjacency == "replace-one" else 1.0
     if max(_step_range(release, sensitivity) for release, _ in releases.counts) > _MAX_STEP_POINTS * grid:
         return False
-    # The loss stays, but for 1e-15, within about ± the ε at that delta; replace-one is felt as half the noise.
-    felt = tuple((Release(r.noise, r.sampling_prob, r.noise_multiplier / sensitivity), n) for r, n in releases.counts)
-    return 2 * bounds.quick_epsilon(Releases(felt, True), 1e-15) <= _MAX_COMPOSED_POINTS * grid
+    # But for a mass of 1e-15, the loss stays within about ± the ε at that δ; under replace-one, with half the noise.
+    scaled = tuple((Release(r.noise, r.sampling_prob, r.noise_multiplier / sensitivity), n) for r, n in releases.counts)
+    return 2 * bounds.quick_epsilon(Releases(scaled, True), 1e-15) <= _MAX_COMPOSED_POINTS * grid
 
 
 def _step_range(release: Release, sensitivity: float) -> float:
-    """Return a bound on the width of one step's privacy loss, Gaussian noise cut at 10 standard deviations."""
+    """Return a bound on the range of one step's privacy loss; Gaussian noise counts up to 10 standard deviations."""
     scale = sensitivity / release.noise_multiplier
     largest = scale * scale / 2 + 10 * scale if release.noise == "gaussian" else scale
     if release.sampling_prob == 1.0 or largest > 500.0:  # e^largest would overflow, and sampling hardly helps there
         return 2 * largest
     amplified = math.log1p(release.sampling_prob * math.expm1(largest))
-    least = -math.log1p(-release.sampling_prob)  # an example that was probably not drawn hides the rest of the tail
+    least = -math.log1p(-release.sampling_prob)  # the loss is at least ln(1 − q): the example may not be drawn
     return 2 * amplified if sensitivity > 1 else amplified + min(amplified, least)

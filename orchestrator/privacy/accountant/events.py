@@ -1,13 +1,9 @@
 """What a `DpEvent` tree releases, checked before any accountant sees it.
 
-dp-accounting answers some malformed events with a number that is far too small: a noise multiplier that is an int or a
-float32 makes RDP forget a composition inside Poisson sampling, and NaN costs nothing at all. So the tree is read here
-first, into a flat and sorted list of releases; what is not understood is refused with the path of the offending part.
-Flattening also merges equal releases, so that the order in which a sweep was written down cannot change its ε.
-
-Randomised response between two answers stands for any step that is ε₀-DP and nothing more (Laplace noise on a vector of
-bounded L1 norm): every pair of ε₀-indistinguishable laws is a post-processing of it (Kairouz, Oh & Viswanath (2015),
-Thm 3.1, arXiv:1311.0776). Here it is called a "pure" release.
+dp-accounting answers some malformed events with an ε that is far too small: a noise multiplier that is an int or a
+float32 makes RDP forget a composition inside Poisson sampling, and NaN costs nothing at all. So the tree is first read
+into a flat, sorted list of releases. A part that is not understood is refused with its path. Equal releases are merged,
+so that the order in which a sweep was written down cannot change its ε.
 """
 
 from __future__ import annotations
@@ -20,9 +16,9 @@ from typing import Any, Literal
 
 import dp_accounting as dp
 
-Noise = Literal["gaussian", "laplace", "pure"]
+NoiseLaw = Literal["gaussian", "laplace", "pure"]
 
-_NOISE: dict[type, Noise] = {dp.GaussianDpEvent: "gaussian", dp.LaplaceDpEvent: "laplace"}
+_NOISE: dict[type, NoiseLaw] = {dp.GaussianDpEvent: "gaussian", dp.LaplaceDpEvent: "laplace"}
 _RELEASES = (*_NOISE, dp.RandomizedResponseDpEvent)
 _NOISE_MULTIPLIER_RANGE = (1e-6, 1e9)
 _ROUNDING = 8 * 2.0**-53  # of the noise parameter, when it was computed from ε₀
@@ -30,33 +26,35 @@ _ROUNDING = 8 * 2.0**-53  # of the noise parameter, when it was computed from ε
 
 @dataclass(frozen=True, order=True)
 class Release:
-    """One noisy sum over a Poisson sample (`sampling_prob` 1: over everyone), sensitivity 1, noise in the same unit.
+    """One noisy sum of sensitivity 1 over a Poisson sample (`sampling_prob` 1: over everyone), noise in the same unit.
 
-    Laplace noise is on one number; a pure release is any step that is (1 / `noise_multiplier`)-DP on its sample.
+    Laplace noise is on one number. A "pure" release is any step that is (1 / `noise_multiplier`)-DP on its sample.
     """
 
-    noise: Noise
+    noise: NoiseLaw
     sampling_prob: float
     noise_multiplier: float
 
 
 @dataclass(frozen=True)
 class Releases:
-    """A composition: (release, count) pairs, each release once, sorted; `private` is False if anything leaves bare."""
+    """A composition: sorted (release, count) pairs; `private` is False if anything is released without noise."""
 
     counts: tuple[tuple[Release, int], ...]
     private: bool
 
 
 def read(event: dp.DpEvent) -> Releases:
-    """Flatten an event into its releases.
+    """Flatten an event into its releases; refuse an event that would not be accounted for exactly as it is meant.
 
     Args:
         event: a tree of NoOp, NonPrivate, Gaussian, Laplace, RandomizedResponse (of two buckets), PoissonSampled (over
             one of these three), Composed and SelfComposed events.
 
     Raises:
-        ValueError: naming the path of the first part that is not understood; see `validate`.
+        ValueError: naming the path of the first part that is refused: an unknown class (subclasses too), a parameter
+            that is not a float or not finite and positive, a sampling probability outside (0, 1], a count that is not a
+            positive int, an empty composition, or anything but one release inside Poisson sampling.
 
     Formal guarantees:
         Two events with equal results describe the same adaptive composition (composition does not depend on order).
@@ -72,15 +70,25 @@ def read(event: dp.DpEvent) -> Releases:
     return Releases(tuple(sorted(counts.items())), private)
 
 
-def validate(event: dp.DpEvent) -> None:
-    """Refuse every event that the accountants here would not account for exactly as it is meant.
+def pure_step(noise_multiplier: float) -> dp.DpEvent:
+    """Return the event of any step that is ε₀-DP, ε₀ = 1 / noise_multiplier: binary randomised response.
+
+    This is how Laplace noise on a vector of bounded L1 norm is accounted, of which nothing but ε₀-DP is used.
+
+    Formal guarantees:
+        Every ε₀-DP step is a post-processing of randomised response (Kairouz, Oh & Viswanath (2015), Thm 3.1,
+        arXiv:1311.0776). Proof: let P and Q be the step's laws on two adjacent data sets, r = exp(ε₀), and
+        H₁ = (r·P − Q)/(r − 1), H₀ = (r·Q − P)/(r − 1). Both are probability laws: by ε₀-DP they are nowhere negative,
+        and their mass is 1. Draw from H₁ where randomised response answers 1, and from H₀ where it answers 0. Answer 1
+        has probability r/(1 + r) on the one data set and 1/(1 + r) on the other, so the results have the laws
+        (r·H₁ + H₀)/(1 + r) = P and (H₁ + r·H₀)/(1 + r) = Q.
 
     Raises:
-        ValueError: for an unknown class (subclasses too), a parameter that is not a float or not finite and positive,
-            a sampling probability outside (0, 1], a count that is not a positive int, an empty composition, or anything
-            but one Gaussian, Laplace or two-bucket randomised response release inside Poisson sampling.
+        ValueError: a noise multiplier outside [1/500, 1e9]: the parameter would leave the floating-point range.
     """
-    read(event)
+    if not 1 / 500 <= noise_multiplier <= 1e9:
+        raise ValueError(f"noise_multiplier must be in [0.002, 1e9] for an ε₀-DP step; got {noise_multiplier!r}.")
+    return dp.RandomizedResponseDpEvent(noise_parameter=2 / (1 + math.exp(1 / noise_multiplier)), num_buckets=2)
 
 
 def _walk(event: Any, path: str) -> Iterator[tuple[Release | None, int]]:
@@ -118,17 +126,6 @@ def _sampled(event: Any, path: str) -> Release:
             "Poisson sampling draws one batch for one release: compose outside the sampling."
         )
     return _release(event.event, prob, f"{path}.event")
-
-
-def pure_step(noise_multiplier: float) -> dp.DpEvent:
-    """Return the event of a step that is (1 / noise_multiplier)-DP: randomised response between two answers.
-
-    Raises:
-        ValueError: for a noise multiplier outside [1/500, 1e9]: the parameter would leave the floating-point range.
-    """
-    if not 1 / 500 <= noise_multiplier <= 1e9:
-        raise ValueError(f"noise_multiplier must be in [0.002, 1e9] for an ε₀-DP step; got {noise_multiplier!r}.")
-    return dp.RandomizedResponseDpEvent(noise_parameter=2 / (1 + math.exp(1 / noise_multiplier)), num_buckets=2)
 
 
 def _release(event: Any, sampling_prob: float, path: str) -> Release:

@@ -1,8 +1,8 @@
 """Privacy profiles: δ as a function of ε from −∞ to ∞, and the loss distribution that dominates a profile.
 
-A mechanism's profile in one direction is convex and falling in e^ε and never below 1 − e^ε; every such function is the
+A mechanism's profile in one direction is convex and falling in e^ε, and never below 1 − e^ε. Every such function is the
 profile of some pair of laws (Zhu, Dong & Wang (2022), Lemma 9, arXiv:2106.08567), which stands for the mechanism in
-compositions. Chords between points of a profile lie above it, so that a finite grid of points is on the safe side
+compositions. Chords between points of a profile lie above it, so a finite grid of points gives an upper bound
 (Doroshenko et al. (2022), Alg. 1, arXiv:2207.04380).
 """
 
@@ -18,7 +18,7 @@ from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 from numpy.typing import NDArray
 
 Floats = NDArray[np.floating]
-_NEGLIGIBLE = 1e-16  # so little δ beyond the end of the grid is left to an infinite loss
+_NEGLIGIBLE = 1e-16  # δ beyond the end of the grid that is counted as an infinite loss
 
 
 def of_two_losses(losses: Sequence[tuple[float, float]], grid: float) -> PrivacyLossDistribution:
@@ -29,8 +29,8 @@ def of_two_losses(losses: Sequence[tuple[float, float]], grid: float) -> Privacy
         grid: width of the grid.
 
     Formal guarantees:
-        Pessimistic in both directions: the profile is straight in e^ε between losses, and each is enclosed by two
-        grid points where the distribution has exactly the pair's profile.
+        Pessimistic in both directions: the pair's profile is straight in e^ε between its losses. Each loss lies between
+        two grid points, at which the distribution has exactly the pair's profile.
     """
     mirrored = [(-loss, probability * math.exp(loss)) for loss, probability in losses]
     return PrivacyLossDistribution(_of_outcomes(losses, grid), _of_outcomes(mirrored, grid))
@@ -40,7 +40,7 @@ def profiles(losses: PrivacyLossDistribution, epsilons: Floats) -> tuple[Floats,
     """Return δ at rising ε (any sign) in the two directions (removing a record, adding one), one value each.
 
     Formal guarantees:
-        Exact for the distribution, hence an upper bound for what it stands for.
+        Exact for the distribution, and so an upper bound for the mechanism that it stands for.
     """
     return _profile(losses._pmf_remove, epsilons), _profile(losses._pmf_add, epsilons)
 
@@ -68,7 +68,7 @@ def _of_outcomes(losses: Sequence[tuple[float, float]], grid: float) -> pld_pmf.
 
 
 def _excess(loss: float, probability: float, epsilon: float) -> float:
-    """Return what one outcome adds to δ at ε: the first law's probability above e^ε times the second's."""
+    """Return what one outcome adds to δ at ε: how far the first law's probability exceeds e^ε times the second's."""
     return probability * math.exp(epsilon) * math.expm1(loss - epsilon) if loss > epsilon else 0.0
 
 
@@ -87,6 +87,6 @@ def _dots(deltas: Floats, lowest: int, grid: float) -> pld_pmf.PLDPmf:
 
 
 def _arrays(pmf: Any) -> tuple[Floats, Floats, float]:
-    """Return (losses, probabilities, probability of an infinite loss): dp-accounting shows them nowhere in public."""
+    """Return (losses, probabilities, probability of an infinite loss); dp-accounting has no public names for them."""
     dense = pmf.to_dense_pmf()
     return (dense._lower_loss + np.arange(dense.size)) * dense._discretization, dense._probs, dense._infinity_mass

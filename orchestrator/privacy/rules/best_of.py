@@ -29,7 +29,7 @@ from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 from dp_accounting.rdp import rdp_privacy_accountant
 
 from orchestrator.privacy.accountant import bounds
-from orchestrator.privacy.accountant.accountant import Certificate, check_delta
+from orchestrator.privacy.accountant.accountant import Certificate, require_delta
 from orchestrator.privacy.accountant.adjacency import Adjacency
 from orchestrator.privacy.accountant.distribution import discretisation, loss_distribution
 from orchestrator.privacy.accountant.profile import Floats
@@ -105,7 +105,7 @@ class BestOf(CostRule):
         Raises:
             ValueError: under replace-one where the base run has no privacy loss distribution.
         """
-        check_delta(delta)
+        require_delta(delta)
         if delta == 0:
             base = self.trial.epsilon(0.0, adjacency)
             return Certificate(_pure(base, self.number), "pure ε of private selection", None)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.privacy.accountant import bounds
-from orchestrator.privacy.accountant.accountant import Certificate, check_delta
+from orchestrator.privacy.accountant.accountant import Certificate, require_delta
 from orchestrator.privacy.accountant.adjacency import Adjacency, require_adjacency
 from orchestrator.privacy.rules.base import CostRule
 from orchestrator.privacy.rules.best_of import BestOf
@@ -144,7 +144,7 @@ def compare(
     Formal guarantees:
         Each ε, and the ε of each count that is said to fit, is certified for the rule as it stands; see the rules.
     """
-    check_delta(delta)
+    require_delta(delta)
     require_adjacency(adjacency)
     return tuple(_row(name, plan, delta, epsilon, adjacency, own_spare=name == own) for name in rules)
 

@@ -69,7 +69,7 @@ class Menu(CostRule):
 
     def certificate(self, delta: float, adjacency: Adjacency = "add-or-remove-one") -> Certificate:
         """Return the ε of `num_trials` worst trials."""
-        accountant.check_delta(delta)
+        accountant.require_delta(delta)
         sides = self._sides(adjacency)
         return accountant.largest(self._side_certificate(side, delta, adjacency) for side in sides)
 

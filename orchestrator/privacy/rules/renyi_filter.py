@@ -97,7 +97,7 @@ class RenyiFilter(CostRule):
         Raises:
             ValueError: under replace-one, for which no Rényi ε is proven here.
         """
-        accountant.check_delta(delta)
+        accountant.require_delta(delta)
         if adjacency != "add-or-remove-one":
             raise ValueError("A Rényi filter is proven for add-or-remove-one only: take caps or a menu.")
         epsilon = self.converted(self.capacity() / UNITS, delta) if delta else math.inf

@@ -8,7 +8,7 @@ import dp_accounting as dp
 import numpy as np
 import pytest
 
-from orchestrator.privacy.accountant.events import Release, pure_step, read, validate
+from orchestrator.privacy.accountant.events import Release, pure_step, read
 
 GAUSSIAN = dp.GaussianDpEvent(1.0)
 
@@ -23,19 +23,19 @@ class _FancyGaussian(dp.GaussianDpEvent):
 @pytest.mark.parametrize("kind", [dp.GaussianDpEvent, dp.LaplaceDpEvent])
 def test_noise_multipliers_that_are_no_positive_finite_floats_are_refused(kind, value):
     with pytest.raises(ValueError, match=r"event\.noise_multiplier"):
-        validate(kind(value))
+        read(kind(value))
 
 
 @pytest.mark.parametrize("value", [1, np.float32(0.5), math.nan, math.inf, 0.0, -0.1, 1.0000001], ids=repr)
 def test_sampling_probabilities_outside_0_1_are_refused(value):
     with pytest.raises(ValueError, match=r"event\.sampling_probability"):
-        validate(dp.PoissonSampledDpEvent(value, GAUSSIAN))
+        read(dp.PoissonSampledDpEvent(value, GAUSSIAN))
 
 
 @pytest.mark.parametrize("value", [0, -1, 2.0, True, np.int64(3), math.nan], ids=repr)
 def test_counts_that_are_no_positive_ints_are_refused(value):
     with pytest.raises(ValueError, match=r"event\.count"):
-        validate(dp.SelfComposedDpEvent(GAUSSIAN, value))
+        read(dp.SelfComposedDpEvent(GAUSSIAN, value))
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_counts_that_are_no_positive_ints_are_refused(value):
 )
 def test_anything_but_one_release_inside_poisson_sampling_is_refused(inside):
     with pytest.raises(ValueError, match="compose outside the sampling"):
-        validate(dp.PoissonSampledDpEvent(0.1, inside))
+        read(dp.PoissonSampledDpEvent(0.1, inside))
 
 
 @pytest.mark.parametrize(
@@ -70,15 +70,15 @@ def test_anything_but_one_release_inside_poisson_sampling_is_refused(inside):
 )
 def test_unknown_events_are_refused_wherever_they_hide(event):
     with pytest.raises(ValueError, match="does not understand"):
-        validate(event)
+        read(event)
     with pytest.raises(ValueError, match=r"event\.events\[1\]\.event is .*does not understand"):
-        validate(dp.ComposedDpEvent([GAUSSIAN, dp.SelfComposedDpEvent(event, 2)]))
+        read(dp.ComposedDpEvent([GAUSSIAN, dp.SelfComposedDpEvent(event, 2)]))
 
 
 @pytest.mark.parametrize("events", [[], (), None, iter([GAUSSIAN])], ids=["list", "tuple", "None", "iterator"])
 def test_a_composition_of_nothing_is_refused(events):
     with pytest.raises(ValueError, match=r"event\.events must be a list"):
-        validate(dp.ComposedDpEvent(events))
+        read(dp.ComposedDpEvent(events))
 
 
 def test_reading_merges_equal_releases_and_multiplies_nested_counts():
@@ -127,7 +127,7 @@ def test_a_pure_step_is_read_back_with_hardly_more_than_its_epsilon(sigma):
 )
 def test_randomised_response_that_is_no_pure_step_is_refused(parameter, buckets, match):
     with pytest.raises(ValueError, match=match):
-        validate(dp.RandomizedResponseDpEvent(parameter, buckets))
+        read(dp.RandomizedResponseDpEvent(parameter, buckets))
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.0019, 2e9, math.nan])

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from orchestrator.privacy.accountant import accountant
 from orchestrator.privacy.rules import best_of
 from orchestrator.privacy.rules.best_of import BestOf
 from orchestrator.privacy.rules.caps import SweepCaps
 from orchestrator.privacy.rules.laws import EvaluationCap, StepCap
 from orchestrator.privacy.rules.repetitions import Repetitions
+from tests.support.accounting import delta
 
 DELTA = 1e-5
 BASE = SweepCaps(train_step=StepCap(sampling_prob=0.064, noise_multiplier=20.0, num_steps=10_000))
@@ -142,7 +142,7 @@ def test_every_choice_of_the_penalty_is_valid_and_the_search_finds_the_least(num
     event = BASE.sides()[0]
 
     def profile(epsilon):
-        return accountant.delta(event, epsilon)
+        return delta(event, epsilon)
 
     found = best_of._penalty(number, profile, 1.7)
     if number.law == "poisson":

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from orchestrator.privacy.accountant import accountant
+from orchestrator.privacy.accountant.accountant import epsilon
 from orchestrator.privacy.accountant.bounds import from_renyi
 from orchestrator.privacy.accountant.events import Release, read
 from orchestrator.privacy.rules.caps import EVALUATION, TRAIN_STEP, SweepCaps
 from orchestrator.privacy.rules.fitting import fitting_plans
 from orchestrator.privacy.rules.laws import EvaluationCap, StepCap
 from orchestrator.privacy.rules.planned_sweep import PlannedSweep
+from tests.support.accounting import delta, rdp_epsilon
 
 
 def plan(**changes):
@@ -156,7 +157,7 @@ def test_the_pure_steps_distribution_is_that_of_sampled_randomised_response():
 
     p, r = product(with_record), product(without)
     exact = max(np.maximum(0, a - math.exp(epsilon) * b).sum() for a, b in ((p, r), (r, p)))
-    found = accountant.delta(caps.event(), epsilon)
+    found = delta(caps.event(), epsilon)
     assert exact * (1 - 1e-12) <= found <= exact * (1 + 1e-4)
 
 
@@ -164,7 +165,7 @@ def test_disjoint_records_cost_the_larger_of_the_two_sides():
     both = plan(evaluations_per_trial=3, evaluation_noise_multiplier=6.0).caps()
     split = both.model_copy(update={"disjoint": True})
     steps = SweepCaps(train_step=both.train_step).epsilon(1e-5)
-    scores = accountant.epsilon(both.event().events[1], 1e-5)
+    scores = epsilon(both.event().events[1], 1e-5)
     assert scores > steps  # so that the test would notice if only one side were looked at
     assert split.epsilon(1e-5) == max(steps, scores) < both.epsilon(1e-5) < steps + scores
     assert split.renyi(8.0) < both.renyi(8.0)
@@ -192,7 +193,7 @@ def test_renyi_costs_add_up_and_convert_to_what_rdp_says():
     caps = plan(evaluations_per_trial=1, evaluation_noise_multiplier=9.0).caps()
     orders = (2.0, 8.0, 30.0)
     converted = from_renyi(orders, [caps.renyi(order) for order in orders], 1e-5)
-    assert converted >= accountant.rdp_epsilon(caps.event(), 1e-5) >= caps.epsilon(1e-5)
+    assert converted >= rdp_epsilon(caps.event(), 1e-5) >= caps.epsilon(1e-5)
     assert caps.renyi(8.0, "replace-one") == math.inf
     for order in (1.0, 0.5, math.inf, math.nan):
         with pytest.raises(ValueError, match="finite and above 1"):
