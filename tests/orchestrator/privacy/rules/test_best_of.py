@@ -56,7 +56,7 @@ def test_golden_rule_four(law, profile, rdp):
 @pytest.mark.parametrize("number", LAWS, ids=name)
 def test_the_renyi_form_is_the_librarys(number):
     library = RdpAccountant()
-    library.compose(dp_event.RepeatAndSelectDpEvent(BASE.sides()[0], number.mean, number.eta))
+    library.compose(dp_event.RepeatAndSelectDpEvent(BASE.event(), number.mean, number.eta))
     assert BestOf(trial=BASE, number=number)._by_renyi(DELTA).epsilon == pytest.approx(
         library.get_epsilon(DELTA), rel=1e-3
     )
@@ -139,7 +139,7 @@ def test_charging_what_was_realised_gives_another_number():
 
 @pytest.mark.parametrize("number", LAWS, ids=name)
 def test_every_choice_of_the_penalty_is_valid_and_the_search_finds_the_least(number):
-    event = BASE.sides()[0]
+    event = BASE.event()
 
     def profile(epsilon):
         return delta(event, epsilon)
