@@ -49,11 +49,11 @@ def warm_starts(folder: Path, num_trials: int) -> list[float]:
 class OneTrial:
     """The task of workers that take one trial only; it returns the time at which the trial's log was there."""
 
-    job: SweepContext
+    context: SweepContext
     values: dict[str, Any]
 
     def __call__(self, ranks: Ranks, mailbox: Any) -> float:
-        trial = Trial(self.job, self.job.workspace(ranks), self.values, ranks)
+        trial = Trial(self.context, self.context.workspace(ranks), self.values, ranks)
         opened = time.time()
         trial.report()
         return opened
@@ -69,7 +69,7 @@ def naive_starts(folder: Path, num_trials: int) -> list[float]:
     config = with_absolute_paths(plan.config)
     storage = storage_of(config)
     reserve_plan(plan, storage)
-    job = SweepContext(plan, config.performance, storage)
+    context = SweepContext(plan, storage, threads=1)
 
     def trainable(values: dict[str, Any]) -> dict[str, float]:
         from trainers.workers.mailbox import Mailbox
@@ -77,7 +77,7 @@ def naive_starts(folder: Path, num_trials: int) -> list[float]:
 
         asked = time.time()
         opened = run_workers(
-            OneTrial(job, values), config, "naive", storage.operator_folder / "train", Mailbox.remote()
+            OneTrial(context, values), config, "naive", storage.operator_folder / "train", Mailbox.remote()
         )
         return {"seconds": opened - asked}
 

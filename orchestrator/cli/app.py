@@ -185,10 +185,10 @@ def export(
     ] = None,
 ) -> None:
     """Rebuild the model of a finished run or trial from its release log, without private data."""
-    from orchestrator.sweep.export import export as rebuild
+    from orchestrator.sweep.export import export_model
 
     with progress_console().status("replaying the release log"):
-        rebuild(folder, to, trial, evaluator)
+        export_model(folder, to, trial, evaluator)
     progress_console().print(f"The model is in {to}.", highlight=False, markup=False, soft_wrap=True)
 
 

@@ -1,6 +1,6 @@
-"""What is known of every trial of a sweep while it runs: the state behind the live table and the result file.
+"""The state of every trial while a sweep runs, collected from the events of Ray Tune.
 
-Only releasable values stand here: settings, scores (public, or noisy and paid for) and step counts.
+It holds only releasable values: settings, scores (public, or noisy and paid for) and step counts.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from trainers.mechanism.release_log import LogUnwritable
 
 
 def fatal_cause(error: BaseException | None) -> LedgerUnreachable | LedgerCorruptError | LogUnwritable | None:
-    """Return what the ledger or a release log said, if an error came of that: to try again would not help."""
+    """Return the error of the ledger or of a release log that is behind an error; None where a retry may help."""
     while error is not None:
-        said = getattr(error, "cause", None) or error  # Ray wraps it, and Tune once more
-        if isinstance(said, LedgerUnreachable | LedgerCorruptError | LogUnwritable):
-            return said
+        cause = getattr(error, "cause", None) or error  # Ray wraps errors, and Tune wraps them again
+        if isinstance(cause, LedgerUnreachable | LedgerCorruptError | LogUnwritable):
+            return cause
         error = error.__cause__ or error.__context__
     return None
 
 
 def error_of(trial: Any) -> BaseException | None:
-    """Return what a trial failed of, as Tune wrote it down; on a full disk it wrote a part of it."""
+    """Return the error of a failed trial from Tune's file, which is cut where the disk was full."""
     try:
         return trial.get_pickled_error()
     except (EOFError, OSError, UnpicklingError):
@@ -42,12 +42,17 @@ def error_of(trial: Any) -> BaseException | None:
         )
 
 
-MAX_RESTARTS = 3  # of a trial that failed by itself; each goes on from the release log, and costs a token
-MAX_LOSSES = 20  # of a trial's lane, with its process or its node
+MAX_RESTARTS = 3  # of a trial that raised an error; each restart continues from the release log and costs a token
+MAX_LOSSES = 20  # of a trial's process or node
 
 
 class TrialBoard(tune.Callback):
-    """Collects trials from Tune's events; `rows` is in the order of trial numbers, after those that ended earlier."""
+    """Collects the trials from Tune's events, and tells a monitor of them.
+
+    Args:
+        ended: trials that an earlier process ended.
+        monitor: is told of each event, with a copy of the trial.
+    """
 
     def __init__(self, ended: Sequence[TrialRow] = (), monitor: Monitor = SILENT) -> None:
         self._rows = {row.number: row for row in ended}
@@ -55,20 +60,16 @@ class TrialBoard(tune.Callback):
         self._own_failures: Counter[int] = Counter()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what Tune pickles with its own state: a monitor holds a terminal, and stays in this process."""
+        """Return the state that Tune pickles; a monitor holds a terminal and stays in this process."""
         return {**self.__dict__, "_monitor": SILENT}
 
     @property
     def rows(self) -> list[TrialRow]:
-        """All trials that have started."""
+        """All trials that have started, by number."""
         return [self._rows[number] for number in sorted(self._rows)]
 
-    def copies(self) -> list[TrialRow]:
-        """Return copies of all rows, for a monitor."""
-        return [copy_of(row) for row in self.rows]
-
     def best(self) -> TrialRow | None:
-        """Return the complete trial with the highest last score (the first of equals), or None."""
+        """Return the complete trial with the highest last score (of equals the first), or None."""
         return best_of(self.rows)
 
     def steps(self) -> int:
@@ -76,7 +77,7 @@ class TrialBoard(tune.Callback):
         return sum(row.steps for row in self.rows)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Enter a trial that starts or starts again."""
+        """Add a trial that starts, or mark one that starts again."""
         row = self._row(trial)
         row.state = "running"
         self._monitor.on_trial_start(copy_of(row))
@@ -84,7 +85,7 @@ class TrialBoard(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """Note a score; a restarted trial repeats its earlier ones, which are kept once."""
+        """Store a score; a restarted trial repeats its earlier scores, which are stored once."""
         row = self._row(trial)
         row.steps = result["steps"]
         row.steps_charged = result["steps_charged"]
@@ -98,30 +99,31 @@ class TrialBoard(tune.Callback):
         self._monitor.on_score(copy_of(row))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Note the end of a trial; one that had not finished was stopped by the scheduler."""
+        """Mark the end of a trial; the scheduler stopped a trial that had not finished."""
         row = self._row(trial)
         if row.state == "running":
             row.state = "stopped early"
         self._monitor.on_trial_end(copy_of(row))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """End the sweep where the ledger (away for all its patience, or set back) or a full disk ended a trial.
+        """Let Tune start a failed trial again, or end the sweep where that cannot help.
 
-        A trial that fails by itself is tried again `MAX_RESTARTS` times; one whose lane was lost, `MAX_LOSSES` times.
+        A trial that raised an error is started again `MAX_RESTARTS` times; a trial whose process was lost, `MAX_LOSSES`
+        times.
 
         Raises:
-            LedgerUnreachable, LedgerCorruptError, LogUnwritable: as in the trial.
+            LedgerUnreachable, LedgerCorruptError, LogUnwritable: the error that ended the trial.
         """
         error = error_of(trial)
-        if (word := fatal_cause(error)) is not None:
-            raise word
+        if (cause := fatal_cause(error)) is not None:
+            raise cause
         number = trial.config["number"]
         self._own_failures[number] += isinstance(error, RayTaskError)
         if self._own_failures[number] >= MAX_RESTARTS:
-            trial.max_failures = 0  # this time it is tried again, and then no more
+            trial.max_failures = 0  # last retry
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Note a trial that failed for good."""
+        """Mark a trial that failed and is not started again."""
         row = self._row(trial)
         row.state = "failed"
         self._monitor.on_trial_end(copy_of(row))

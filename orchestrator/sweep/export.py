@@ -1,7 +1,7 @@
-"""`dpzo export`: the model of any released trial, rebuilt from its release log, whenever it is wanted.
+"""`dpzo export`: rebuilds the model of any released trial from its release log.
 
-A release log with the base model is the model; a sweep keeps the logs of all trials that it releases, and exports the
-best one alone. The folder may have been moved; the base model must lie where the configuration says.
+A release log and the base model together are the model. A sweep keeps the logs of all trials that it releases, and
+exports only the best one itself. The folder may have been moved; the base model must lie where the configuration says.
 """
 
 from __future__ import annotations
@@ -15,45 +15,47 @@ from orchestrator.config.models import SweepConfig
 from orchestrator.planning.plan import make_plan
 from orchestrator.storage.paths import Storage
 from orchestrator.sweep.public_tuning import PublicRows
-from orchestrator.sweep.rebuild import rebuild_from
+from orchestrator.sweep.rebuild import rebuild_from_log
 from trainers.config import EvaluatorName, RunConfig
 from trainers.mechanism.release_log import LOG_NAME
 
 
 class Replay(NamedTuple):
-    """The settings of a run, the folder of its release log, and the steps that must be in it."""
+    """The settings of a run, the folder of its release log, and the number of steps that the log must hold."""
 
     config: RunConfig
     folder: Path
     steps: int
 
 
-def export(source: Path, to: Path, trial: int | None = None, evaluator: EvaluatorName | None = None) -> Path:
+def export_model(source: Path, to: Path, trial: int | None = None, evaluator: EvaluatorName | None = None) -> Path:
     """Export the model of a finished run, or of one trial of a finished sweep, and return its folder.
 
     Args:
         source: folder of the run or sweep, with its config.json and result.json.
         to: a new or empty folder.
         trial: number of a trial of a sweep; when None the best one (after public tuning, the private run).
-        evaluator: what replays the log, to the same bits; that of the run when None.
+        evaluator: replays the log, to the same bits with each of them; that of the run when None.
 
     Raises:
         ValueError: nothing is finished there, the trial is not released or took no step, or `to` holds files.
     """
-    storage = Storage(source.expanduser().resolve().parent, source.expanduser().resolve().name)
+    folder = source.expanduser().resolve()
+    storage = Storage(folder.parent, folder.name)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise ValueError(f"--to {to}: holds something already; name a new or empty folder")
+        raise ValueError(f"--to {to}: the folder is not empty; name a new or empty folder")
     config, result = _finished(storage)
     if isinstance(config, SweepConfig):
-        settings, folder, steps = _released_trial(storage, config, result, trial)
+        replay = _released_trial(storage, config, result, trial)
     else:
-        settings, folder, steps = _released_run(storage, config, result, trial)
-    if not (folder / LOG_NAME).is_file():
-        raise ValueError(f"{folder / LOG_NAME}: there is no release log, from which the model could be rebuilt")
+        replay = _released_run(storage, config, result, trial)
+    if not (replay.folder / LOG_NAME).is_file():
+        raise ValueError(f"{replay.folder / LOG_NAME}: there is no release log, so the model cannot be rebuilt")
+    settings = replay.config
     if evaluator is not None:
-        speed = settings.performance.model_copy(update={"evaluator": evaluator})
-        settings = settings.model_copy(update={"performance": speed})
-    rebuild_from(settings, folder, steps, to, storage.name if trial is None else f"trial {trial}")
+        performance = settings.performance.model_copy(update={"evaluator": evaluator})
+        settings = settings.model_copy(update={"performance": performance})
+    rebuild_from_log(settings, replay.folder, replay.steps, to, storage.name if trial is None else f"trial {trial}")
     return to
 
 
@@ -70,7 +72,7 @@ def _finished(storage: Storage) -> tuple[RunConfig, dict[str, Any]]:
 
 def _released_run(storage: Storage, config: RunConfig, result: dict[str, Any], trial: int | None) -> Replay:
     if trial is not None:
-        raise ValueError(f"--trial {trial}: {storage.name!r} is one run, without trials; leave it out")
+        raise ValueError(f"--trial {trial}: {storage.name!r} is one run, without trials; leave --trial out")
     return Replay(make_plan(config).trial({}), storage.folder, result["steps"])
 
 
@@ -80,25 +82,25 @@ def _released_trial(storage: Storage, config: SweepConfig, result: dict[str, Any
         raise ValueError(f"{storage.folder}: no trial of this sweep finished; name one that took steps by --trial")
     settings = make_plan(config).trial(row["values"])
     if config.search.tune_on is None:
-        alone = config.search.release == "best"
-        return Replay(settings, storage.folder if alone else storage.trial_folder(row["number"]), row["steps"])
-    if trial is None:  # the private run with the best settings, of which only the log knows how far it came
+        only_winner = config.search.release == "best"
+        return Replay(settings, storage.folder if only_winner else storage.trial_folder(row["number"]), row["steps"])
+    if trial is None:  # the private run with the best settings; only its log knows how many steps it took
         return Replay(settings, storage.folder, 1)
     public = PublicRows.count(config.search.tune_on, config.data.train).replace_training_rows(settings)
     return Replay(public, storage.trial_folder(row["number"]), row["steps"])
 
 
 def _row(storage: Storage, config: SweepConfig, result: dict[str, Any], number: int) -> dict[str, Any]:
-    """Return what is known of a trial that is released."""
+    """Return the row of a released trial that took steps."""
     best = result["best"]
     if config.search.release == "best" and (best is None or number != best["number"]):
         raise ValueError(
             f"--trial {number}: Release 'best' publishes the winner alone; with another trial its ε would not hold. Of "
             f"the winner: take its model in {storage.model_folder}, or run a sweep with release 'all'."
         )
-    found = {row["number"]: row for row in result["trials"]}
-    if number not in found:
-        raise ValueError(f"--trial {number}: {storage.name!r} has the trials {', '.join(map(str, sorted(found)))}")
-    if not found[number]["steps"]:
-        raise ValueError(f"--trial {number}: it took no step ({found[number]['state']}): its model is the base model")
-    return found[number]
+    rows = {row["number"]: row for row in result["trials"]}
+    if number not in rows:
+        raise ValueError(f"--trial {number}: {storage.name!r} has the trials {', '.join(map(str, sorted(rows)))}")
+    if not rows[number]["steps"]:
+        raise ValueError(f"--trial {number}: it took no step ({rows[number]['state']}): its model is the base model")
+    return rows[number]

@@ -1,9 +1,9 @@
-"""A lane: one Tune actor that keeps its model loaded and takes one trial after the other.
+"""A lane: one Tune actor that keeps its model loaded and runs one trial after the other.
 
-Loading dominates a short trial, so with `reuse_actors` the workspace (data, tokenizer, model) is made once; a trial
-starts by setting θ to the base weights. A trial that dies is started again by Tune, finds its release log and goes on:
-no step is released twice, and an interrupted one stays charged. Where `resources` gives a trial several workers, the
-lane keeps them instead of a model (lane_workers.py).
+Loading takes longer than a short trial, so data, tokenizer and model are loaded once (`reuse_actors`), and a trial
+starts by setting θ to the base weights. Tune starts a trial that died again; the trial finds its release log and
+continues: no step is released twice, and a step that was interrupted stays charged. Where `resources` gives a trial
+several workers, the lane keeps a group of workers instead of a model (lane_workers.py).
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from trainers.config import RunConfig
 
 
 class TrialRunner(Protocol):
-    """Whoever takes the trials of a lane."""
+    """Runs the trials of a lane."""
 
     def begin(self, values: dict[str, Any]) -> None:
-        """Take the next trial, and no more of the one before."""
+        """End the trial before, and begin the next one."""
         ...
 
     def report(self) -> dict[str, Any]:
-        """Train to the next score and return what `Trial.report` says."""
+        """Train to the next score and return what `Trial.report` returns."""
         ...
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Release the model or the workers."""
         ...
 
 
 class InProcessRunner:
-    """The lane itself, with the model in its own process."""
+    """Runs trials in the lane's own process."""
 
     def __init__(self, context: SweepContext) -> None:
         self._context = context
@@ -41,7 +41,7 @@ class InProcessRunner:
         self.trial: Trial | None = None
 
     def begin(self, values: dict[str, Any]) -> None:
-        """Take the next trial with the model that is loaded."""
+        """Begin the next trial with the loaded model."""
         self._end()
         self.trial = Trial(self._context, self.workspace, values)
 
@@ -51,7 +51,7 @@ class InProcessRunner:
         return self.trial.report()
 
     def close(self) -> None:
-        """Close the trial's log, and give back what the evaluator holds."""
+        """Close the trial's log and the evaluator."""
         self._end()
         self.workspace.close()
 
@@ -61,7 +61,7 @@ class InProcessRunner:
 
 
 def trial_runner(context: SweepContext) -> TrialRunner:
-    """Return who takes the trials: the lane itself, or workers of its own."""
+    """Return what runs the trials of a lane: its own process, or a group of workers."""
     if not context.config.resources.is_distributed:
         return InProcessRunner(context)
     from orchestrator.sweep.lane_workers import WorkerGroupRunner
@@ -70,7 +70,7 @@ def trial_runner(context: SweepContext) -> TrialRunner:
 
 
 class Lane(tune.Trainable):
-    """Runs trials segment by segment; every result is a score."""
+    """Runs trials segment by segment; each result is a score."""
 
     def setup(self, config: dict[str, Any], context: SweepContext) -> None:
         """Load what trials share and begin the first one."""
@@ -78,11 +78,11 @@ class Lane(tune.Trainable):
         self._runner.begin(config)
 
     def step(self) -> dict[str, Any]:
-        """Train to the next score and report it; `finished` says that it was the last."""
+        """Train to the next score and report it; `finished` marks the last one."""
         return self._runner.report()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next trial with what is loaded."""
+        """Begin the next trial with what is loaded."""
         self._runner.begin(new_config)
         return True
 
@@ -93,13 +93,13 @@ class Lane(tune.Trainable):
         """Load nothing: `setup` and `reset_config` replay the release log."""
 
     def cleanup(self) -> None:
-        """Close the last trial's log, and dismiss the workers."""
+        """Close the last trial's log and release the model or the workers."""
         self._runner.close()
 
 
 def lane_resources(config: RunConfig, threads: int) -> dict[str, float]:
-    """Return what Tune sets aside for a lane: its threads, or next to nothing where its workers have their own."""
-    if not config.resources.is_distributed:
-        gpus = config.resources.gpus_per_worker
-        return {"CPU": threads} | ({"GPU": gpus} if gpus else {})
-    return {"node:__internal_head__": 0.001}  # every head has it, and it takes no CPU from the workers
+    """Return what Tune reserves for a lane: its threads and GPUs, or almost nothing where workers have their own."""
+    if config.resources.is_distributed:
+        return {"node:__internal_head__": 0.001}  # every head has it, and it takes no CPU from the workers
+    gpus = config.resources.gpus_per_worker
+    return {"CPU": threads} | ({"GPU": gpus} if gpus else {})

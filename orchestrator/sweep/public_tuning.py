@@ -1,4 +1,4 @@
-"""Rule 6: trials on public or synthetic examples, which cost nothing, before one private run with the best settings."""
+"""Trials on public or synthetic examples, which cost no privacy, before one private run with the best settings."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ Config = TypeVar("Config", bound=RunConfig)
 
 
 class FreeTokens:
-    """Tokens of a run on public rows: there is nothing to count."""
+    """Tokens of a run on public rows, where nothing is counted."""
 
     def draw(self, step: int) -> None:
-        """Let the step pass."""
+        """Allow the step."""
 
 
 @dataclass(frozen=True)
 class PublicRows:
-    """Rows that were declared public, in place of the private ones."""
+    """Rows that were declared public, used instead of the private ones."""
 
     source: str
     num_rows: int
@@ -71,10 +71,10 @@ class PublicRows:
 
 
 def require_public(rows: PublicRows, config: RunConfig, key: bytes) -> None:
-    """Refuse to tune for nothing on the private rows themselves, and on those that trials are scored on.
+    """Refuse rows that are the private ones under another name, and rows that trials are scored on.
 
     Args:
-        rows: what was declared public.
+        rows: declared public.
         config: of the sweep.
         key: of the ledger, for the fingerprints.
 
@@ -92,7 +92,7 @@ def require_public(rows: PublicRows, config: RunConfig, key: bytes) -> None:
 
 
 def open_public_run(workspace: Workspace, config: RunConfig, folder: Path, ranks: Ranks | None = None) -> BaseRun:
-    """Open a trial on public rows: the same method and noise, and no ledger."""
+    """Open a trial on public rows, with the same method and noise and without the ledger."""
     free = FreeTokens()
     mechanism = mechanism_plan(config, config.privacy.noise_multiplier)
     return open_run(RunContext(workspace, config, mechanism, Tokens(free, free), folder, ranks or Ranks()))

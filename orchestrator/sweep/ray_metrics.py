@@ -1,15 +1,18 @@
-"""What a lane tells Ray's metrics port, which has no password: releasable values alone.
+"""The gauges of a trial on Ray's metrics port, which has no password; so they hold only releasable values.
 
-Steps, the score and ε of each trial, tagged with sweep and trial, when a score is reported and not before: whoever
-watches a count of steps learns how long each took, which hints at the size of a secret batch (`dpzo status` shows the
-operator more; `score.times` says how often it is). Of a search of one winner nothing is told: its trials, and how many
-there are, stay secret.
+A gauge changes when a score is reported and not before: the time of each step hints at the size of its secret batch.
+`score.times` says how often a trial is scored; `dpzo status` shows the operator more. A search of one winner has no
+gauges: its trials, and their number, stay secret.
 """
 
 from __future__ import annotations
 
 import math
 from functools import cache
+
+import ray
+
+from orchestrator.storage.paths import Storage
 
 TAGS = ("sweep", "trial")
 DESCRIPTIONS = {
@@ -26,14 +29,15 @@ class Metrics:
         self._tags = {"sweep": sweep, "trial": trial}
 
     def scored(self, steps: int, score: float | None, epsilon: float | None) -> None:
-        """Show how far the trial is, what it reached there, and what it has cost."""
-        self._set("dpzo_steps", steps)
-        self._set("dpzo_score", score)
-        self._set("dpzo_epsilon", epsilon)
+        """Show the steps of the trial, its score there, and its epsilon so far."""
+        for name, value in (("dpzo_steps", steps), ("dpzo_score", score), ("dpzo_epsilon", epsilon)):
+            if value is not None and math.isfinite(value):
+                _gauge(name).set(value, tags=self._tags)
 
-    def _set(self, name: str, value: float | None) -> None:
-        if value is not None and math.isfinite(value):
-            _gauge(name).set(value, tags=self._tags)
+
+def metrics_of(storage: Storage, holder: str) -> Metrics | None:
+    """Return the gauges of a trial; None where trials stay secret, and outside a Ray session."""
+    return Metrics(storage.name, holder) if storage.releases_trials and ray.is_initialized() else None
 
 
 @cache

@@ -1,4 +1,4 @@
-"""A trial's model, rebuilt from its release log and exported: the best one of a sweep, or any that may be released."""
+"""Rebuilds a trial's model from its release log, and exports it."""
 
 from __future__ import annotations
 
@@ -20,24 +20,26 @@ from trainers.workspace import open_run, open_workspace
 
 
 def publish_best(plan: Plan, storage: Storage, best: TrialRow) -> None:
-    """Export the best trial's model into the run's folder; where trials stay secret, what its log released too."""
-    log = rebuild(plan, storage, best, storage.model_folder)
-    if not storage.releases_trials and METHODS[plan.config.method.name].order == "zeroth":  # else digests alone
-        write_whole(storage.folder / LOG_NAME, uninterrupted(log))
-
-
-def rebuild(plan: Plan, storage: Storage, trial: TrialRow, folder: Path) -> Path:
-    """Replay a trial's releases on the base model, export it, and return the path of its log.
+    """Export the best trial's model into the run's folder; where trials stay secret, also its releases.
 
     Raises:
         ValueError: the log holds fewer steps than the trial has taken.
     """
-    what, config = f"trial {trial.number}", plan.trial(trial.values)
-    return rebuild_from(config, storage.trial_folder(trial.number), trial.steps, folder, what)
+    config, what = plan.trial(best.values), f"trial {best.number}"
+    log = rebuild_from_log(config, storage.trial_folder(best.number), best.steps, storage.model_folder, what)
+    if not storage.releases_trials and METHODS[config.method.name].order == "zeroth":  # others log only digests
+        write_whole(storage.folder / LOG_NAME, uninterrupted(log))
 
 
-def rebuild_from(config: RunConfig, log_folder: Path, steps: int, folder: Path, what: str) -> Path:
-    """Replay the releases of the log of `what` on the base model, export it, and return the path of the log.
+def rebuild_from_log(config: RunConfig, log_folder: Path, steps: int, to: Path, what: str) -> Path:
+    """Replay a release log on the base model, export the model to `to`, and return the path of the log.
+
+    Args:
+        config: of the run that wrote the log.
+        log_folder: folder of the log.
+        steps: number of steps that the log must hold.
+        to: folder for the model.
+        what: name of the run, for the error.
 
     Raises:
         ValueError: the log is of another run, or holds fewer than `steps` steps.
@@ -52,7 +54,7 @@ def rebuild_from(config: RunConfig, log_folder: Path, steps: int, folder: Path, 
         if replayed.steps_taken < steps:
             raise ValueError(
                 f"{replayed.log.path} holds {replayed.steps_taken} of the {steps} steps that {what} "
-                "released: the log was lost or cut. Bring it back, and start again."
+                "released: the log was lost or cut. Restore it, and start again."
             )
-        opened.evaluator.export(folder)
+        opened.evaluator.export(to)
     return replayed.log.path

@@ -1,7 +1,7 @@
-"""What a run or sweep is doing, or was when it was killed, from its folder and the ledger; no Ray is needed.
+"""The status of a run or sweep, read from its folder and the ledger without Ray: running, killed or finished.
 
-Of a search of one winner (`release: best`) only what its statement says is told until it is done: how many trials there
-are, how far they are and how long they take would each say something of the secret number.
+Of a search of one winner (`release: best`) the status shows only what its statement says. The number of trials, their
+steps and their times would each say something of the secret number.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from trainers.config import Metric
 
 @dataclass(frozen=True)
 class Spending:
-    """ε at δ: what is reserved under this name (the number to report), what its budget has left, and what was drawn.
+    """What a run or sweep has reserved and drawn; ε at δ.
 
-    `drawn` is ε of the tokens drawn so far, None where that is a secret or has no ε of its own; `left` is None where
-    the budget has no limit.
+    `reserved` is the ε to report. `drawn` is ε of the tokens drawn so far, None where it is secret or no rule counts
+    it. `left` is None where the budget has no limit.
     """
 
     budget: str
@@ -44,9 +44,9 @@ class Spending:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """A run or sweep as it stands.
+    """The status of a run or sweep.
 
-    `trials` is empty for a run, and None where trials are secret; so are `steps`, `num_steps`, the rate and the lanes.
+    `trials` is empty for a run. Where trials are secret, `trials` and everything below it but `spending` is unset.
     `seconds_left` is None where nothing runs or the rate is not known yet.
     """
 
@@ -67,55 +67,58 @@ class RunStatus:
 
     @property
     def is_secret(self) -> bool:
-        """Whether what the trials do is not told."""
+        """Whether the trials are secret."""
         return self.trials is None
 
 
 def status_of(existing: Existing) -> RunStatus:
-    """Return how a run or sweep stands.
+    """Return the status of a run or sweep.
 
     Raises:
         LedgerUnreachable: the database does not answer.
         LedgerCorruptError: its chain is broken.
     """
-    config, storage = existing.config, existing.storage
+    storage = existing.storage
     status = RunStatus(
         name=storage.name,
         kind="sweep" if existing.is_sweep else "run",
         state=existing.state(),
         folder=str(storage.folder),
-        metric=config.metric,
+        metric=existing.config.metric,
         spending=_spending(existing),
     )
-    if not storage.releases_trials:
-        return status
-    rows = _rows(existing, status.state)
-    lanes = read_progress(storage.progress_folder)
-    rows = [_caught_up(row, lanes.get(holder_of(row.number))) for row in rows]
-    at_work = [holder_of(row.number) for row in rows if row.state == "running"] + [RUN_HOLDER]
-    running = [lanes[name] for name in at_work if name in lanes] if status.state == "running" else []
-    rates = [lane.steps_per_s for lane in running if lane.steps_per_s]
-    single = lanes.get(RUN_HOLDER)
-    taken = sum(max(row.steps, row.steps_charged) for row in rows) + (single.steps if single else 0)
-    status = replace(status, trials=rows, lanes=running, steps=taken, steps_per_s=sum(rates) if rates else None)
+    return _with_progress(status, existing) if storage.releases_trials else status
+
+
+def _with_progress(status: RunStatus, existing: Existing) -> RunStatus:
+    """Return the status with trials, lanes, steps and the time left."""
+    config, progress = existing.config, read_progress(existing.storage.progress_folder)
+    rows = [_with_steps(row, progress.get(holder_of(row.number))) for row in _rows(existing, status.state)]
+    single = progress.get(RUN_HOLDER)
+    holders = [holder_of(row.number) for row in rows if row.state == "running"] + [RUN_HOLDER]
+    lanes = [progress[name] for name in holders if name in progress] if status.state == "running" else []
+    rate = sum(lane.steps_per_s or 0.0 for lane in lanes) or None
+    steps = sum(max(row.steps, row.steps_charged) for row in rows) + (single.steps if single else 0)
+    num_trials, num_lanes, num_steps = None, 1, config.method.num_steps
     if isinstance(config, SweepConfig):
-        search = config.search
-        total = steps_to_come(rows, search.num_trials, config.method.num_steps)
-        total += config.method.num_steps if search.tune_on is not None else 0
-        status = replace(status, num_trials=search.num_trials, num_lanes=search.concurrent_trials, num_steps=total)
-    else:
-        status = replace(status, num_lanes=1, num_steps=config.method.num_steps)
-    return replace(status, seconds_left=_seconds_left(status))
-
-
-def _seconds_left(status: RunStatus) -> float | None:
-    if status.state != "running" or not status.steps_per_s or status.steps is None or status.num_steps is None:
-        return None
-    return max(0, status.num_steps - status.steps) / status.steps_per_s
+        num_trials, num_lanes = config.search.num_trials, config.search.concurrent_trials
+        total = steps_to_come(rows, num_trials, num_steps)
+        num_steps = total + (num_steps if config.search.tune_on is not None else 0)
+    return replace(
+        status,
+        num_trials=num_trials,
+        trials=rows,
+        lanes=lanes,
+        num_lanes=num_lanes,
+        steps=steps,
+        num_steps=num_steps,
+        steps_per_s=rate,
+        seconds_left=max(0, num_steps - steps) / rate if rate else None,
+    )
 
 
 def _rows(existing: Existing, state: RunState) -> list[TrialRow]:
-    """Return the trials that the study knows; those that a dead process was at are interrupted."""
+    """Return the trials of the study; a trial that no live process runs is interrupted."""
     storage = existing.storage
     if not existing.is_sweep or not _ledger_is_there(storage):
         return []
@@ -126,8 +129,8 @@ def _rows(existing: Existing, state: RunState) -> list[TrialRow]:
     return [row if row.state != "running" or state == "running" else replace(row, state="interrupted") for row in rows]
 
 
-def _caught_up(row: TrialRow, progress: Progress | None) -> TrialRow:
-    """Return the row of a trial that has not ended with the steps that its lane told of."""
+def _with_steps(row: TrialRow, progress: Progress | None) -> TrialRow:
+    """Return the row of a trial that has not ended with the steps in its progress file."""
     if progress is None or row.state not in ("running", "interrupted"):
         return row
     return replace(row, steps=max(row.steps, progress.steps), num_steps=progress.num_steps)
@@ -138,7 +141,7 @@ def _ledger_is_there(storage: Storage) -> bool:
 
 
 def _spending(existing: Existing) -> Spending | None:
-    """Return what the ledger says of a run or sweep; None where nothing is reserved yet."""
+    """Return what the ledger holds of a run or sweep; None where nothing is reserved yet."""
     storage = existing.storage
     if not _ledger_is_there(storage):
         return None
@@ -162,7 +165,7 @@ def _spending(existing: Existing) -> Spending | None:
 
 
 def _epsilon_of(terms: Terms, tokens: Mapping[str, tuple[int, int]], adjacency: Adjacency) -> float | None:
-    """Return ε of the tokens drawn so far, where they have one and none was taken over."""
+    """Return ε of the tokens drawn so far; None where the rule has none, or tokens of another run were reused."""
     if terms.cost.rule.get("rule") == NOT_PRIVATE_RULE or terms.reused:
         return None
     drawn = {kind: number for kind, (number, _) in tokens.items()}

@@ -1,8 +1,8 @@
-"""The Optuna search of a sweep, as Ray Tune drives it, telling the truth about every trial.
+"""The Optuna search of a sweep, driven by Ray Tune, with the true state of every trial.
 
-Ray's `OptunaSearch` stores a trial that a scheduler stopped as COMPLETE, leaves one with a NaN score RUNNING, and
-ties no Optuna trial to its Tune trial. Samplers learn from these states and people read them in dashboards, so they
-are mended here.
+Ray's `OptunaSearch` stores a trial that a scheduler stopped as COMPLETE, leaves a trial with a NaN score RUNNING, and
+does not connect an Optuna trial with its Tune trial. Samplers learn from these states and people read them in
+dashboards, so they are corrected here.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ def open_search(
     Args:
         search: the sweep's settings.
         study_name: the sweep's name.
-        database_url: with its driver, as `Ledger.url` tells it.
+        database_url: with its driver, as `Ledger.url` returns it.
         patience_s: how long to wait for a database that does not answer.
 
     Raises:
         LedgerUnreachable: the database did not answer for `patience_s`.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # the live table tells what its messages would
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # the live table shows the trials
     samplers = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
     waits = {"timeout": 60} if make_url(database_url).get_backend_name() == "sqlite" else {"connect_timeout": 10}
     engine = {"connect_args": waits, "pool_pre_ping": True}
@@ -65,7 +65,7 @@ def open_search(
 
 
 def _answered(ask: Callable[[], Answer]) -> Answer:
-    """Return what a call on the study returns; LedgerUnreachable if the database, which is the ledger's, is away."""
+    """Return what a call on the study returns; raise LedgerUnreachable where its database does not answer."""
     try:
         return ask()
     except (StorageInternalError, DBAPIError) as error:
@@ -78,24 +78,24 @@ def _answered(ask: Callable[[], Answer]) -> Answer:
 class TruthfulSearch(OptunaSearch):
     """`OptunaSearch` whose trials end as COMPLETE, PRUNED or FAIL, as they did, and carry their Tune trial's id.
 
-    A trial's configuration gets its Optuna number under `number`: the durable name of its folder and ledger entries.
-    A result with `finished` true is a complete one; a trial that ends without was stopped by the scheduler. Trials that
-    an earlier, killed process of the same sweep left unfinished are suggested first, as they were. One that failed is
-    told to the study by `fail_the_failed` only: who knows that its database was away leaves it unfinished.
+    A trial's configuration gets its Optuna number under `number`: the durable name of its folder and ledger entries. A
+    result with `finished` true completes the trial; the scheduler stopped a trial that ends without one. Trials that a
+    killed process of the same sweep left unfinished are suggested first, with their settings. A failed trial is stored
+    as FAIL only by `fail_the_failed`, because a trial that failed while the database was away must stay unfinished.
 
-    Every method waits for a database that does not answer, and raises `LedgerUnreachable` after its patience.
+    Every method waits for a database that does not answer, and raises `LedgerUnreachable` after `patience_s`.
     """
 
     def __init__(self, patience_s: float = PATIENCE_S, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._patience_s = patience_s
         self._failed: list[str] = []
-        assert self._ot_study is not None  # made above, because a space is given
+        assert self._ot_study is not None  # super().__init__ made it, because a space is given
         self._study: optuna.Study = self._ot_study
         unfinished = self._study.get_trials(states=(TrialState.RUNNING,))
         if self._study.trials:
-            self._study.sampler.reseed_rng()  # a search that goes on must not repeat its first draws
-        self._to_take_up = [optuna.trial.Trial(self._study, trial._trial_id) for trial in unfinished]
+            self._study.sampler.reseed_rng()  # a resumed search must not repeat its first draws
+        self._to_resume = [optuna.trial.Trial(self._study, trial._trial_id) for trial in unfinished]
 
     def ended_trials(self) -> list[TrialRow]:
         """Return the trials that had ended before this process began."""
@@ -104,8 +104,8 @@ class TruthfulSearch(OptunaSearch):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the next trial's values, flat, with its number."""
-        if trial_id not in self._ot_trials and self._to_take_up:
-            self._ot_trials[trial_id] = self._to_take_up.pop(0)
+        if trial_id not in self._ot_trials and self._to_resume:
+            self._ot_trials[trial_id] = self._to_resume.pop(0)
         ask = super().suggest
 
         def suggested() -> dict[str, Any] | None:
@@ -133,7 +133,7 @@ class TruthfulSearch(OptunaSearch):
         self._completed_trials.add(trial_id)
 
     def fail_the_failed(self) -> None:
-        """Tell the study of the trials that failed for good."""
+        """Store the trials that failed and are not started again as FAIL."""
         for trial_id in self._failed:
             self._wait_for(lambda trial=self._ot_trials[trial_id]: self._tell(trial, None))
         self._failed.clear()
@@ -145,7 +145,7 @@ class TruthfulSearch(OptunaSearch):
         self._storage.engine.dispose()
 
     def _tell(self, trial: optuna.trial.Trial, result: dict[str, Any] | None) -> None:
-        """Store how a trial ended; again, after an answer that was lost, changes nothing."""
+        """Store how a trial ended; idempotent, because an answer may be lost."""
         if self._study._storage.get_trial(trial._trial_id).state.is_finished():
             return
         if result is not None:
@@ -161,7 +161,7 @@ class TruthfulSearch(OptunaSearch):
         return patiently(partial(_answered, ask), self._patience_s, "The search waited")
 
     def _note(self, trial: optuna.trial.Trial, result: dict[str, Any]) -> None:
-        """Store a score under its number, once: a trial that is taken up again repeats its earlier ones."""
+        """Store a score under its number, once; a resumed trial repeats its earlier scores."""
         for name in ("steps", "steps_charged", "num_steps", "epsilon"):
             trial.set_user_attr(name, result[name])
         known = self._study._storage.get_trial(trial._trial_id).intermediate_values

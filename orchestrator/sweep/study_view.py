@@ -1,4 +1,4 @@
-"""The trials of a sweep as its Optuna study knows them, for whoever only looks; `study` is for who drives them."""
+"""Reads the trials of a sweep from its Optuna study, without Ray; `study` drives the search."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from orchestrator.storage.trials import TrialRow, row_of_study
 
 
 def trials_of(database_url: str, study_name: str) -> list[TrialRow]:
-    """Return all trials of a study, by number; none where it was not begun. Nothing is written."""
+    """Return all trials of a study, by number; none where there is no study. Nothing is written."""
     engine = create_engine(database_url)
     try:
         if not inspect(engine).has_table("studies"):

@@ -1,4 +1,4 @@
-"""What all trials of a sweep share, and one trial at work."""
+"""What all trials of a sweep share, and one trial that trains from score to score."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import ray
-
 from orchestrator.budget.accounted_run import holder_of, open_accounted_run
+from orchestrator.config.models import SweepConfig
 from orchestrator.planning.plan import Plan, finite_or_none
 from orchestrator.privacy.ledger.drawer import patiently
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.storage.paths import Storage
 from orchestrator.storage.progress import ProgressFile
 from orchestrator.sweep.public_tuning import PublicRows, open_public_run
-from orchestrator.sweep.ray_metrics import Metrics
+from orchestrator.sweep.ray_metrics import metrics_of
 from search_spaces.config import MENU
-from trainers.config import PerformanceConfig, RunConfig
+from trainers.config import RunConfig
 from trainers.run.base_run import BaseRun
 from trainers.run.context import Workspace
 from trainers.run.divergence import Diverged
@@ -31,72 +30,71 @@ LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SweepContext:
-    """What every trial of a sweep shares; it travels to the lanes.
+    """What every trial of a sweep shares; it is sent to the lanes.
 
     Args:
-        plan: the sweep's.
-        performance: that of one lane, or of one of its workers.
-        storage: where logs and ledger are.
-        tune_on: rows to train on instead of the private ones, for nothing.
+        plan: of the sweep.
+        storage: where logs and ledger lie.
+        threads: CPU threads of one trial, or of one of its workers.
+        tune_on: public rows to train on instead of the private ones, at no cost.
     """
 
     plan: Plan
-    performance: PerformanceConfig
     storage: Storage
+    threads: int
     tune_on: PublicRows | None = None
 
     @property
-    def config(self) -> RunConfig:
-        """The sweep's configuration, as a lane loads it."""
-        config = self.plan.config.model_copy(update={"performance": self.performance})
+    def config(self) -> SweepConfig:
+        """The configuration of the sweep."""
+        assert isinstance(self.plan.config, SweepConfig)
+        return self.plan.config
+
+    @property
+    def lane_config(self) -> RunConfig:
+        """The configuration that a lane loads: with its threads, and with the public rows where there are some."""
+        performance = self.config.performance.model_copy(update={"num_threads": self.threads})
+        config = self.config.model_copy(update={"performance": performance})
         return config if self.tune_on is None else self.tune_on.replace_training_rows(config)
 
     def workspace(self, ranks: Ranks | None = None) -> Workspace:
-        """Load what all trials of a lane share; of several ranks the first asks the ledger for its key."""
-        key = None
-        if self.config.data.validation_share is not None:
-            key = bytes.fromhex((ranks or Ranks()).broadcast(self._key))
-        return open_workspace(self.config, coin_key=key)
+        """Load the data and the model that all trials of a lane share."""
+        return open_keyed_workspace(self.lane_config, self.storage, ranks or Ranks(), create_ledger=False)
 
-    def open(self, workspace: Workspace, values: dict[str, Any], number: int, ranks: Ranks | None = None) -> BaseRun:
-        """Open trial `number`: with tokens from the ledger, or on public rows with none."""
-        trial = self.plan.trial(values)
-        folder = self.storage.trial_folder(number)
-        if self.tune_on is not None:
-            return open_public_run(workspace, self.tune_on.replace_training_rows(trial), folder, ranks)
-        holder = holder_of(number)
-        return open_accounted_run(workspace, self.plan, trial, self.storage, holder, folder, values.get(MENU), ranks)
 
-    def metrics(self, number: int) -> Metrics | None:
-        """Return what tells Ray of trial `number`; None where trials stay secret, and outside a cluster."""
-        if not self.storage.releases_trials or not ray.is_initialized():
-            return None
-        return Metrics(self.storage.name, holder_of(number))
+def open_keyed_workspace(config: RunConfig, storage: Storage, ranks: Ranks, *, create_ledger: bool) -> Workspace:
+    """Load data and model; where data.validation_share splits the rows, rank 0 asks the ledger for the key.
 
-    def progress(self, run: BaseRun, number: int) -> Callable[[int], None]:
-        """Return what takes note of each step of trial `number`, on rank 0: nothing where trials stay secret."""
-        if not self.storage.releases_trials or not run.ranks.is_rank_0:
-            return lambda step: None
-        num_steps = run.config.method.num_steps
-        return ProgressFile(self.storage.progress_folder, holder_of(number), num_steps, run.steps_released)
+    Args:
+        config: of the run, with the threads of this process.
+        storage: names the ledger.
+        ranks: that load it together.
+        create_ledger: whether the ledger may be missing; a new one has a new key, and so another split.
+    """
+    if config.data.validation_share is None:
+        return open_workspace(config)
 
-    def epsilon_after(self, run: BaseRun) -> float:
-        """Return what a trial has cost so far by itself: nothing on public rows."""
-        return 0.0 if self.tune_on is not None else self.plan.epsilon_after(run.config, run.steps_charged)
+    def key() -> str:
+        return patiently(lambda: Ledger(storage.database_url, create=create_ledger).key(), storage.patience_s).hex()
 
-    def _key(self) -> str:
-        url, patience_s = self.storage.database_url, self.storage.patience_s
-        return patiently(lambda: Ledger(url, create=False).key(), patience_s).hex()
+    return open_workspace(config, coin_key=bytes.fromhex(ranks.broadcast(key)))
+
+
+def on_step(run: BaseRun, storage: Storage, holder: str) -> Callable[[int], None]:
+    """Return what a run calls after each step: the progress file on rank 0, nothing where trials stay secret."""
+    if not storage.releases_trials or not run.ranks.is_rank_0:
+        return lambda steps: None
+    return ProgressFile(storage.progress_folder, holder, run.config.method.num_steps, run.steps_released)
 
 
 class Trial:
-    """A trial at work, from score to score.
+    """One trial that trains from score to score.
 
     Args:
-        context: the sweep's.
-        workspace: loaded.
-        values: of the search, with the trial's `number`.
-        ranks: who takes it, where several do.
+        context: of the sweep.
+        workspace: data and model.
+        values: chosen by the search, with the trial's `number`.
+        ranks: that take the steps together; one process when None.
     """
 
     def __init__(
@@ -105,21 +103,21 @@ class Trial:
         values = dict(values)
         number = values.pop("number")
         self._context = context
-        self.run = context.open(workspace, values, number, ranks)
+        self.run = self._open(workspace, values, number, ranks)
         self._points = self.run.score_points()
         self._num_segments = 0
-        self._metrics = context.metrics(number)
-        self._segments = self.run.segments(context.progress(self.run, number))
+        self._metrics = metrics_of(context.storage, holder_of(number))
+        self._segments = self.run.segments(on_step(self.run, context.storage, holder_of(number)))
 
     def report(self) -> dict[str, Any]:
-        """Train to the next score and return it; `finished` says that it was the last. Rank 0 alone has a score."""
+        """Train to the next score and return it for Tune; `finished` marks the last one. Only rank 0 has a score."""
         steps, score, finished = self._segment()
         self._num_segments += 1
         if finished:
-            self.close()  # whoever exports the best model opens the log
+            self.close()  # the process that exports the best model opens the log
         if not self.run.ranks.is_rank_0:
             return {}
-        epsilon = finite_or_none(self._context.epsilon_after(self.run))
+        epsilon = finite_or_none(self._epsilon())
         if self._metrics is not None:
             self._metrics.scored(steps, score, epsilon)
         return {
@@ -133,15 +131,29 @@ class Trial:
             "done": finished,
         }
 
-    def _segment(self) -> tuple[int, float | None, bool]:
-        """Train to the next score; a trial that diverged ends there without one, and is not tried again."""
-        try:
-            steps, score = next(self._segments)
-        except Diverged as word:
-            LOGGER.warning("%s", word)
-            return self.run.steps_taken, None, True
-        return steps, score, steps == self._points[-1] or steps < self._points[self._num_segments]
-
     def close(self) -> None:
         """Close the log."""
         self.run.close()
+
+    def _open(self, workspace: Workspace, values: dict[str, Any], number: int, ranks: Ranks | None) -> BaseRun:
+        """Open the run with tokens from the ledger, or without any on public rows."""
+        plan, storage, tune_on = self._context.plan, self._context.storage, self._context.tune_on
+        trial, folder = plan.trial(values), storage.trial_folder(number)
+        if tune_on is not None:
+            return open_public_run(workspace, tune_on.replace_training_rows(trial), folder, ranks)
+        return open_accounted_run(workspace, plan, trial, storage, holder_of(number), folder, values.get(MENU), ranks)
+
+    def _segment(self) -> tuple[int, float | None, bool]:
+        """Train to the next score; a trial that diverged ends there without a score, and is not started again."""
+        try:
+            steps, score = next(self._segments)
+        except Diverged as divergence:
+            LOGGER.warning("%s", divergence)
+            return self.run.steps_taken, None, True
+        return steps, score, steps == self._points[-1] or steps < self._points[self._num_segments]
+
+    def _epsilon(self) -> float:
+        """Return epsilon of this trial's tokens so far; 0 on public rows."""
+        if self._context.tune_on is not None:
+            return 0.0
+        return self._context.plan.epsilon_after(self.run.config, self.run.steps_charged)

@@ -23,11 +23,11 @@ from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.rules.caps import TRAIN_STEP
 from orchestrator.privacy.rules.repetitions import Repetitions
 from orchestrator.storage.paths import Storage, storage_of
-from orchestrator.sweep.single_run import private_workspace
-from orchestrator.sweep.trial import SweepContext
+from orchestrator.sweep.trial import SweepContext, open_keyed_workspace
 from tests.support.project import write_config, write_project
 from trainers.data.sources import read_rows
 from trainers.mechanism.release_log import LOG_NAME
+from trainers.workers.ranks import Ranks
 
 NUM_STEPS, NUM_CANDIDATES = 60, 4
 LIMIT_S = 240
@@ -253,8 +253,9 @@ def test_every_lane_and_every_start_sees_the_same_split(settings, tmp_path, no_w
     sweep = Sweep(settings)
     storage = storage_of(sweep.config)
     reserve_plan(sweep.plan(), storage)
-    lanes = [SweepContext(sweep.plan(), sweep.config.performance, storage).workspace() for _ in range(2)]
-    run = private_workspace(load_run({k: v for k, v in settings.items() if k != "search"}), storage)
+    lanes = [SweepContext(sweep.plan(), storage, threads=1).workspace() for _ in range(2)]
+    alone = load_run({k: v for k, v in settings.items() if k != "search"})
+    run = open_keyed_workspace(alone, storage, Ranks(), create_ledger=True)
     training, validation = sides(lanes[0])
     assert sides(lanes[1]) == sides(run) == (training, validation)
     if not users:  # of ten users, all may fall on one side
@@ -267,7 +268,7 @@ def test_every_lane_and_every_start_sees_the_same_split(settings, tmp_path, no_w
     elsewhere = Sweep(settings | {"storage_path": str(tmp_path / "elsewhere")})  # another ledger, another key
     other = storage_of(elsewhere.config)
     reserve_plan(elsewhere.plan(), other)
-    assert sides(SweepContext(elsewhere.plan(), elsewhere.config.performance, other).workspace()) != (
+    assert sides(SweepContext(elsewhere.plan(), other, threads=1).workspace()) != (
         training,
         validation,
     )

@@ -21,7 +21,7 @@ from orchestrator.planning.plan import make_plan
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.rules.caps import TRAIN_STEP
 from orchestrator.storage.paths import storage_of, with_absolute_paths
-from orchestrator.sweep.rebuild import rebuild_from
+from orchestrator.sweep.rebuild import rebuild_from_log
 from tests.support.cluster import RayCluster
 from tests.support.processes import holder_of_file, train_workers, wait_for
 from tests.support.project import write_config, write_project
@@ -109,7 +109,7 @@ def test_a_run_whose_workers_are_killed_or_stopped_goes_on(tmp_path, config):
 
     # the weights that rank 0 exported are those of the log's replay in one process
     plan = make_plan(settings)
-    rebuild_from(plan.trial({}), storage.folder, NUM_STEPS, tmp_path / "replayed", "the run")
+    rebuild_from_log(plan.trial({}), storage.folder, NUM_STEPS, tmp_path / "replayed", "the run")
     trained, replayed = (
         load_file(folder / "model.safetensors") for folder in (storage.model_folder, tmp_path / "replayed")
     )

@@ -29,7 +29,7 @@ from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.rules.caps import TRAIN_STEP
 from orchestrator.storage.existing import find_existing
 from orchestrator.storage.paths import Storage, storage_of
-from orchestrator.sweep.rebuild import rebuild_from
+from orchestrator.sweep.rebuild import rebuild_from_log
 from tests.support.cluster import RayCluster
 from tests.support.processes import holder_of_file, kill, wait_for
 from tests.support.project import write_config, write_project
@@ -210,7 +210,7 @@ def require_all_accounted(chaos: Chaos, result: dict[str, Any]) -> None:
     copy = chaos.folder / "replayed-log"
     copy.mkdir()
     shutil.copy(storage.trial_folder(best["number"]) / LOG_NAME, copy)
-    rebuild_from(plan.trial(best["values"]), copy, best["steps"], chaos.folder / "replayed", "the best")
+    rebuild_from_log(plan.trial(best["values"]), copy, best["steps"], chaos.folder / "replayed", "the best")
     trained, replayed = (
         load_file(folder / "model.safetensors") for folder in (storage.model_folder, chaos.folder / "replayed")
     )

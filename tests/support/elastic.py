@@ -23,7 +23,7 @@ from orchestrator.planning.plan import make_plan
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.rules.caps import TRAIN_STEP
 from orchestrator.storage.paths import storage_of, with_absolute_paths
-from orchestrator.sweep.rebuild import rebuild_from
+from orchestrator.sweep.rebuild import rebuild_from_log
 from tests.support.cluster import RayCluster
 from tests.support.processes import wait_for
 from tests.support.project import write_config, write_project
@@ -131,7 +131,7 @@ def require_elastic(elastic: Elastic, result: dict[str, Any]) -> None:
     assert len(tokens) <= ledger.drawn(config.name, TRAIN_STEP) <= elastic.num_steps + SPARE
     assert (result["steps"], result["steps_charged"]) == (elastic.num_steps, len(tokens))
     assert result["statement"]["epsilon_total"] == plan.epsilon
-    rebuild_from(plan.trial({}), elastic.storage.folder, elastic.num_steps, elastic.folder / "replayed", "the run")
+    rebuild_from_log(plan.trial({}), elastic.storage.folder, elastic.num_steps, elastic.folder / "replayed", "the run")
     trained, replayed = (
         load_file(folder / "model.safetensors")
         for folder in (elastic.storage.model_folder, elastic.folder / "replayed")

@@ -17,9 +17,8 @@ from trainers.run.context import Workspace
 
 PLACES = (
     "orchestrator.sweep.trial",
-    "orchestrator.sweep.driver",
+    "orchestrator.sweep.preparation",
     "orchestrator.sweep.rebuild",
-    "orchestrator.sweep.single_run",
 )
 
 

@@ -33,7 +33,7 @@ def evaluator():
 def plan(settings, evaluator, monkeypatch, tmp_path):
     """A plan whose sweep runs on the quadratic model, and starts no cluster."""
     workspace = Workspace([example(n) for n in range(40)], [example(n) for n in range(10)], evaluator)
-    for place in ("orchestrator.sweep.trial", "orchestrator.sweep.driver", "orchestrator.sweep.rebuild"):
+    for place in ("orchestrator.sweep.trial", "orchestrator.sweep.preparation", "orchestrator.sweep.rebuild"):
         monkeypatch.setattr(f"{place}.open_workspace", lambda config, private=True, coin_key=None: workspace)
     monkeypatch.setattr(module, "ray_session", lambda num_cpus: contextlib.nullcontext())
     made = make_plan(load_sweep(settings))
@@ -52,7 +52,7 @@ def take_trials(plan, scores) -> list[np.ndarray]:
     for number, score in enumerate(scores):
         values = search.suggest(f"tune-{number}")
         if number == 0:
-            lane.setup(values, SweepContext(plan, config.performance, storage))
+            lane.setup(values, SweepContext(plan, storage, threads=1))
         else:
             lane.reset_config(values)
         for iteration in (1, 2):

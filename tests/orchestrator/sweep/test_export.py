@@ -150,4 +150,4 @@ def test_a_log_that_was_cut_gives_no_model(sweep, export):
 def test_a_folder_that_holds_something_is_refused(sweep, export, tmp_path):
     folder, _ = sweep()
     (tmp_path / "to" / "precious.txt").write_text("")
-    assert "holds something already" in refused(export(folder)[0])
+    assert "the folder is not empty" in refused(export(folder)[0])

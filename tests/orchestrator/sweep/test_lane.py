@@ -25,7 +25,7 @@ def evaluator():
 def begin(settings, evaluator, monkeypatch):
     """Reserve the small sweep and begin a trial on a lane whose model is the quadratic one, without Tune."""
     workspace = Workspace([example(n) for n in range(40)], [example(n) for n in range(10)], evaluator)
-    monkeypatch.setattr(module, "open_workspace", lambda config, coin_key: workspace)
+    monkeypatch.setattr(module, "open_workspace", lambda config: workspace)
     begun = []
 
     def begin(number, *overrides):
@@ -33,7 +33,7 @@ def begin(settings, evaluator, monkeypatch):
         storage = storage_of(plan.config)
         ledger = reserve_plan(plan, storage).ledger
         lane = Lane.__new__(Lane)  # Tune's own __init__ asks for a cluster
-        lane.setup(trial(number), SweepContext(plan, plan.config.performance, storage))
+        lane.setup(trial(number), SweepContext(plan, storage, threads=1))
         begun.append(lane)
         return lane, storage, ledger
 

@@ -38,7 +38,7 @@ def take(settings, monkeypatch):
     """Let two ranks take the ordered trials; returns storage, ledger, and what was answered to each order."""
     monkeypatch.setattr(lane_workers.ray, "get", lambda value: value)
 
-    def open_workspace(config, coin_key):
+    def open_workspace(config):
         return Workspace([example(n) for n in range(40)], [example(n) for n in range(10)], Quadratic())
 
     monkeypatch.setattr("orchestrator.sweep.trial.open_workspace", open_workspace)
@@ -48,7 +48,7 @@ def take(settings, monkeypatch):
 
     def take(orders):
         mailbox = OpenMailbox([*orders, None])
-        task = TrialLoop(SweepContext(plan, plan.config.performance, storage))
+        task = TrialLoop(SweepContext(plan, storage, threads=1))
         results = in_threads(2, lambda ranks: task(ranks, mailbox))
         assert results == [None, None]
         return storage, ledger, mailbox.answers

@@ -9,7 +9,7 @@ from orchestrator.planning.plan import make_plan
 from orchestrator.storage.paths import storage_of
 from orchestrator.storage.progress import ProgressFile
 from orchestrator.sweep import ray_metrics as module
-from orchestrator.sweep.ray_metrics import Metrics
+from orchestrator.sweep.ray_metrics import Metrics, metrics_of
 from orchestrator.sweep.trial import SweepContext, Trial
 
 BEST = ("search.release=best", "search.sampler=random", "search.seed=null")
@@ -39,7 +39,7 @@ def shown(monkeypatch):
 def context(settings):
     def make(*overrides):
         plan = make_plan(load_sweep(settings, overrides))
-        return SweepContext(plan, plan.config.performance, storage_of(plan.config))
+        return SweepContext(plan, storage_of(plan.config), threads=1)
 
     return make
 
@@ -55,7 +55,7 @@ def test_steps_score_and_epsilon_are_shown_by_sweep_and_trial(shown):
 
 def test_nothing_moves_between_two_scores(shown, context, monkeypatch):
     """How long a step took hints at the size of its batch."""
-    monkeypatch.setattr("orchestrator.sweep.trial.ray.is_initialized", lambda: True)
+    monkeypatch.setattr(module.ray, "is_initialized", lambda: True)
     shared = context("score.times=2")
     reserve_plan(shared.plan, shared.storage)
     with closing(shared.workspace()) as workspace:
@@ -76,11 +76,11 @@ def test_what_is_no_number_is_not_shown(shown, value):
 
 
 def test_of_one_winner_nothing_is_shown(context, monkeypatch):
-    monkeypatch.setattr("orchestrator.sweep.trial.ray.is_initialized", lambda: True)
-    assert context().metrics(0) is not None
-    assert context(*BEST).metrics(0) is None
+    monkeypatch.setattr(module.ray, "is_initialized", lambda: True)
+    assert metrics_of(context().storage, "trial-000") is not None
+    assert metrics_of(context(*BEST).storage, "trial-000") is None
 
 
 def test_outside_a_cluster_nothing_is_shown(context, monkeypatch):
-    monkeypatch.setattr("orchestrator.sweep.trial.ray.is_initialized", lambda: False)
-    assert context().metrics(0) is None
+    monkeypatch.setattr(module.ray, "is_initialized", lambda: False)
+    assert metrics_of(context().storage, "trial-000") is None

@@ -1,0 +1,76 @@
+"""The checks of a sweep before anything is reserved: of its inputs without a model, and of its base model."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+from orchestrator.cluster.session import threads_per_trial
+from orchestrator.config.models import SweepConfig
+from orchestrator.planning.plan import Plan
+from orchestrator.privacy.ledger.ledger import Ledger
+from orchestrator.storage.paths import storage_of, with_absolute_paths
+from orchestrator.storage.results import read_result
+from orchestrator.sweep.public_tuning import PublicRows, require_public
+from orchestrator.sweep.trial import SweepContext
+from search_spaces.config import MENU, SearchConfig
+from trainers.config.mechanism import mechanism_plan
+from trainers.run.base_run import public_score
+from trainers.run.zeroth_order import require_resolution
+from trainers.workspace import check_inputs, open_workspace
+
+# settings that decide whether a probe is lost in rounding, by the end that is worse (σ plays no part, but a mechanism
+# must have one)
+SMALLEST = ("method.smoothing", "method.clip_norm", "method.num_directions", "privacy.noise_multiplier")
+LARGEST = ("privacy.expected_batch_size",)
+
+
+def prepare_sweep(plan: Plan) -> SweepContext:
+    """Check everything that needs no model, and return what the trials share.
+
+    Raises:
+        ValueError: the inputs are unusable, the machine too small, or the sweep is finished.
+    """
+    config = with_absolute_paths(plan.config)
+    assert isinstance(config, SweepConfig)
+    threads = threads_per_trial(config)
+    storage = storage_of(config)
+    if read_result(storage) is not None:
+        raise ValueError(
+            f"name: the sweep {config.name!r} is finished, its results are in {storage.folder}. Give a new sweep "
+            f"another name, such as --set name={config.name}-2."
+        )
+    check_inputs(config)
+    tune_on = None
+    if config.search.tune_on is not None:
+        tune_on = PublicRows.count(config.search.tune_on, config.data.train)
+        require_public(tune_on, config, Ledger(storage.database_url).key())
+        check_inputs(tune_on.replace_training_rows(config))
+    return SweepContext(replace(plan, config=config), storage, threads, tune_on)
+
+
+def zero_shot_score(context: SweepContext) -> float | None:
+    """Return the score of the base model on the public validation set, None where that set is private.
+
+    Raises:
+        ValueError: the model does not load, or a probe of the smallest radius that may be tried is lost in rounding.
+    """
+    config = context.config
+    with closing(open_workspace(config, private=False)) as workspace:  # closed before lanes load models of their own
+        worst = context.plan.trial(_worst_ends(config.search))
+        require_resolution(workspace.rounding, mechanism_plan(worst, worst.privacy.noise_multiplier), worst)
+        return public_score(config, workspace)
+
+
+def _worst_ends(search: SearchConfig) -> dict[str, Any]:
+    """Return the settings of the trial in which rounding matters most."""
+    parameters = search.parameters
+    worst: dict[str, Any] = {
+        name: min(parameter.ends) for name, parameter in parameters.items() if name.startswith(SMALLEST)
+    }
+    worst |= {name: max(parameters[name].ends) for name in LARGEST if name in parameters}
+    if search.menu is not None:
+        sizes = [entry.expected_batch_size for entry in search.menu]
+        worst[MENU] = sizes.index(max(sizes))
+    return worst
