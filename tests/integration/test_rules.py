@@ -234,7 +234,7 @@ def test_users_as_the_unit_from_a_configuration_to_a_statement(settings, tmp_pat
 def no_weights(monkeypatch):
     """Leave out the model, which plays no part in a split."""
     monkeypatch.setattr("trainers.workspace.open_evaluator", lambda config, tokenizer: (None, 0.0))
-    monkeypatch.setattr("trainers.workspace.require_room", lambda evaluator, examples: None)
+    monkeypatch.setattr("trainers.workspace.require_positions", lambda evaluator, examples: None)
     monkeypatch.setattr("trainers.workspace._gradients", lambda config, evaluator, tokenizer: None)
 
 
