@@ -143,7 +143,8 @@ def take_private_run(run: PrivateRun, monitor: Monitor) -> Trained:
 
 def _take_on_workers(run: PrivateRun) -> Trained:
     """Take a private run on workers of Ray Train; it continues when some are lost."""
-    from trainers.workers.ray_worker import Mailbox, run_workers, worker_resources
+    from trainers.workers.mailbox import Mailbox
+    from trainers.workers.ray_worker import run_workers, worker_resources
 
     config, storage = run.plan.config, run.storage
     with ray_session(math.ceil(config.resources.most_workers * worker_resources(config)["CPU"])):
