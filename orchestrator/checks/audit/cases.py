@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,11 @@ from trainers.config.mechanism import mechanism_plan
 from trainers.directions import Direction
 from trainers.directions.frames import Terms
 from trainers.mechanism.plan import MechanismPlan, NoiseLaw
+from trainers.mechanism.tokens import LocalTokens
 from trainers.methods.catalogue import METHODS
+from trainers.run.context import RunContext, Tokens, Workspace
 from trainers.run.estimator import Estimator
+from trainers.run.zeroth_order import ZerothOrderRun
 
 SAMPLING_PROB, NOISE_MULTIPLIER, NUM_STEPS, DELTA = 0.5, 1.0, 10, 1e-5
 REPLACE_NOISE_MULTIPLIER = 2.0  # replacing an example moves the sum by up to 2C
@@ -122,6 +126,19 @@ class AuditCase:
             return [((Direction(method.seed, step, k, DIRECTION), 1.0),) for k in range(method.num_directions)]
 
         return Estimator(method.num_directions, method.difference, lambda step: SMOOTHING, combinations)
+
+    def releases(
+        self, workspace: Workspace, folder: Path, tokens: LocalTokens | None = None, **stubs: Any
+    ) -> np.ndarray:
+        """Start or resume a real run, take it to its end, and return its releases, int64 [T, K] in grid units.
+
+        `stubs` replace the run's own sampler and noise; without `tokens` the run gets one for each step.
+        """
+        tokens = tokens or LocalTokens(self.plan.num_steps)
+        run = ZerothOrderRun(RunContext(workspace, self.config, self.plan, Tokens(tokens, tokens), folder), **stubs)
+        with run.log:
+            list(run.segments())
+        return np.stack(run.log.releases["step"])
 
     def with_method(self, **changes: Any) -> AuditCase:
         """Return the case with other settings of the method, validated like a configuration."""

@@ -14,12 +14,11 @@ import numpy as np
 from orchestrator.checks.audit.cases import AuditCase
 from orchestrator.checks.audit.residuals import exact_sums
 from orchestrator.checks.audit.result import MembershipResult, Point
-from orchestrator.checks.audit.stub import LinearLosses, quiet_slopes, row_example
+from orchestrator.checks.audit.stub import LinearLosses, quiet_slopes, stub_workspace
 from orchestrator.checks.audit.trade_off import TAIL, Rates, judge, power
 from trainers.mechanism.plan import GRID_UNITS_PER_CLIP
-from trainers.mechanism.tokens import LocalTokens
-from trainers.run.context import RunContext, Tokens, Workspace
-from trainers.run.zeroth_order import ZerothOrderRun
+from trainers.mechanism.release_log import LOG_NAME
+from trainers.run.context import Workspace
 
 POWER_AT = 0.8  # the power is that of finding this share of the claimed noise
 _POWER_TRIES = 40  # simulated audits
@@ -31,14 +30,13 @@ def play_runs(case: AuditCase, runs: int, folder: Path) -> tuple[np.ndarray, np.
     """Return the scores of `runs` runs without the canary and of as many with it, float64 [runs] each."""
     canary_K, clipped_K = case.canary()
     slopes_NK = np.vstack([quiet_slopes(_NUM_OTHERS, len(canary_K)), canary_K, -canary_K])
-    rows = [row_example(row) for row in range(_NUM_OTHERS + 2)]
-    others, canary, opposite = rows[:_NUM_OTHERS], rows[_NUM_OTHERS], rows[_NUM_OTHERS + 1]
+    others, canary, opposite = list(range(_NUM_OTHERS)), _NUM_OTHERS, _NUM_OTHERS + 1
     absent = [*others, opposite] if case.adjacency == "replace-one" else others
     known_NK = np.vstack([slopes_NK[:_NUM_OTHERS], np.zeros((2, len(canary_K)))])
     worlds = []
-    for examples in (absent, [*others, canary]):
+    for rows in (absent, [*others, canary]):
         evaluator = LinearLosses(slopes_NK)
-        workspace = Workspace(examples, [], evaluator)
+        workspace = stub_workspace(rows, evaluator)
         sums_RTK = np.stack([_one_run(case, workspace, evaluator, known_NK, folder) for _ in range(runs)])
         worlds.append(case.law.score(sums_RTK, clipped_K))
     return worlds[0], worlds[1]
@@ -73,18 +71,11 @@ def _one_run(
     case: AuditCase, workspace: Workspace, evaluator: LinearLosses, known_NK: np.ndarray, folder: Path
 ) -> np.ndarray:
     """Take a run to its end and return its releases minus the known rows' sums, float64 [T, K] in multiples of C."""
-    tokens = LocalTokens(case.config.method.num_steps)
-    run = ZerothOrderRun(RunContext(workspace, case.config, case.plan, Tokens(tokens, tokens), folder))
-    with run.log:
-        list(run.segments())
-    run.log.path.unlink()
-    released_TK = np.stack(run.log.releases["step"])
+    released_TK = case.releases(workspace, folder)
+    (folder / LOG_NAME).unlink()
     return (released_TK - exact_sums(evaluator.batches, known_NK, len(released_TK))) / GRID_UNITS_PER_CLIP
 
 
 def _points(rates: Rates) -> list[Point]:
-    columns = zip(rates.fpr, rates.fnr, rates.fpr_lower, rates.fpr_upper, rates.fnr_lower, rates.fnr_upper, strict=True)
-    return [
-        Point(fpr=a, fnr=b, fpr_lower=c, fpr_upper=d, fnr_lower=e, fnr_upper=f)
-        for a, b, c, d, e, f in (map(float, column) for column in columns)
-    ]
+    columns = np.column_stack([getattr(rates, name) for name in Point.model_fields])
+    return [Point(**dict(zip(Point.model_fields, column, strict=True))) for column in columns.tolist()]

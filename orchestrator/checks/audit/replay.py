@@ -16,13 +16,18 @@ import numpy as np
 
 from orchestrator.checks.audit.cases import AuditCase
 from orchestrator.checks.audit.result import ReplayResult
-from orchestrator.checks.audit.stub import HUGE, GivenBatches, LinearLosses, NoNoise, quiet_slopes, row_example
+from orchestrator.checks.audit.stub import (
+    HUGE,
+    GivenBatches,
+    LinearLosses,
+    NoNoise,
+    quiet_slopes,
+    row_example,
+    stub_workspace,
+)
 from trainers.mechanism.plan import GRID_UNITS_PER_CLIP
-from trainers.mechanism.tokens import LocalTokens
 from trainers.methods.catalogue import METHODS
 from trainers.run import step as real_step
-from trainers.run.context import RunContext, Tokens, Workspace
-from trainers.run.zeroth_order import ZerothOrderRun
 
 _NUM_QUIET = 6
 _NUM_DIRECTIONS = 8
@@ -100,20 +105,15 @@ def _batches() -> list[list[int]]:
     return [[], [1], quiet, [*quiet, _NUM_QUIET, _NUM_QUIET + 1], quiet * 50]
 
 
-def _sums(case: AuditCase, evaluator: LinearLosses, batches: list[list[int]], folder: Path) -> list[np.ndarray]:
-    """Return the sum of each batch, int64 [K] in units, as the real step releases it without noise."""
+def _sums(case: AuditCase, evaluator: LinearLosses, batches: list[list[int]], folder: Path) -> np.ndarray:
+    """Return the sum of each batch, int64 [T, K] in units, as the real step releases it without noise."""
     most = max(itertools.chain.from_iterable(batches), default=0)
-    workspace = Workspace([row_example(row) for row in range(most + 1)], [], evaluator)
-    tokens = LocalTokens(len(batches))
-    context = RunContext(workspace, case.config, case.plan, Tokens(tokens, tokens), folder)
-    run = ZerothOrderRun(context, sampler=GivenBatches(batches), noise=NoNoise())
-    with run.log:
-        list(run.segments())
-    return run.log.releases["step"]
+    workspace = stub_workspace(range(most + 1), evaluator)
+    return case.releases(workspace, folder, sampler=GivenBatches(batches), noise=NoNoise())
 
 
 def _swaps(
-    case: AuditCase, present: list[np.ndarray], canaries: list[str], batches: list[list[int]]
+    case: AuditCase, present: np.ndarray, canaries: list[str], batches: list[list[int]]
 ) -> Iterator[tuple[float, int, str]]:
     """Yield the shift, its bound in C and its name for every two canaries in the same batch."""
     for b, batch in enumerate(batches):

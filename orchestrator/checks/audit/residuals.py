@@ -16,12 +16,10 @@ import numpy as np
 from orchestrator.checks.audit.cases import DIRECTION, AuditCase
 from orchestrator.checks.audit.residual_tests import residual_findings
 from orchestrator.checks.audit.result import ResidualResult
-from orchestrator.checks.audit.stub import Killed, LinearLosses, quiet_slopes, row_example
+from orchestrator.checks.audit.stub import Killed, LinearLosses, quiet_slopes, stub_workspace
 from trainers.directions import Direction, direction_values
 from trainers.mechanism.plan import GRID_UNITS_PER_CLIP
 from trainers.mechanism.tokens import LocalTokens
-from trainers.run.context import RunContext, Tokens, Workspace
-from trainers.run.zeroth_order import ZerothOrderRun
 
 NUM_VALUES = 24_000
 NUM_RUNS = 8
@@ -71,22 +69,14 @@ def _play(case: AuditCase, folder: Path) -> tuple[np.ndarray, np.ndarray]:
     steps = case.config.method.num_steps
     slopes_NK = quiet_slopes(_NUM_ROWS, case.plan.num_directions)
     evaluator = LinearLosses(slopes_NK, killed_at=steps // 2)
-    workspace = Workspace([row_example(row) for row in range(_NUM_ROWS)], [], evaluator)
+    workspace = stub_workspace(range(_NUM_ROWS), evaluator)
     tokens = LocalTokens(steps + 1)  # the interrupted step costs one
     try:
-        released = _finish(workspace, case, tokens, folder)
+        released_TK = case.releases(workspace, folder, tokens)
     except Killed:
-        released = _finish(workspace, case, tokens, folder)
+        released_TK = case.releases(workspace, folder, tokens)
     empty_T = np.array([not evaluator.batches.get(step) for step in range(steps)])
-    return released - exact_sums(evaluator.batches, slopes_NK, steps), empty_T
-
-
-def _finish(workspace: Workspace, case: AuditCase, tokens: LocalTokens, folder: Path) -> np.ndarray:
-    """Start or resume the run, take it to its end, and return its releases, int64 [T, K]."""
-    run = ZerothOrderRun(RunContext(workspace, case.config, case.plan, Tokens(tokens, tokens), folder))
-    with run.log:
-        list(run.segments())
-    return np.stack(run.log.releases["step"])
+    return released_TK - exact_sums(evaluator.batches, slopes_NK, steps), empty_T
 
 
 def _public_streams(case: AuditCase) -> dict[str, np.ndarray]:

@@ -8,8 +8,7 @@ under test.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -17,8 +16,10 @@ from trainers.directions import WeightedDirections
 from trainers.errors import DpzoError
 from trainers.evaluators.base import Example, OutputPoint, Probe
 from trainers.mechanism.plan import MechanismPlan
+from trainers.run.context import Workspace
 
 if TYPE_CHECKING:
+    from trainers.evaluators.base import LossEvaluator
     from trainers.evaluators.parameters import Parameters
 
 SMOOTHING = 2.0**-7
@@ -42,7 +43,7 @@ def quiet_slopes(num_rows: int, num_directions: int) -> np.ndarray:
 
 
 class LinearLosses:
-    """A `LossEvaluator` with a linear loss for each row; `batches` holds the rows of every step.
+    """The part of a `LossEvaluator` that a run without scores uses; `batches` holds the rows of every step.
 
     Args:
         slopes_NK: the estimate of each row, in multiples of C; may be infinite or NaN.
@@ -62,11 +63,6 @@ class LinearLosses:
         """Number of trainable parameters."""
         return 1
 
-    @property
-    def model_size(self) -> int:
-        """Number of parameters of the whole model."""
-        return 1
-
     def probe(self, batch: Sequence[Example], probes: Sequence[Probe]) -> np.ndarray:
         """Return the loss of every example at every probe, float64 [len(probes), len(batch)]."""
         step = probes[0].direction.step
@@ -77,18 +73,6 @@ class LinearLosses:
         directions, scales = [probe.direction.index for probe in probes], np.array([probe.scale for probe in probes])
         with np.errstate(invalid="ignore", over="ignore"):
             return self._bases_N[rows] + scales[:, None] * self._slopes_NK[rows][:, directions].T
-
-    def losses(self, batch: Sequence[Example]) -> np.ndarray:
-        """Return the loss of every example at θ, float64 [len(batch)]."""
-        return self._bases_N[[example.prompt_ids[0] for example in batch]]
-
-    def predict(self, batch: Sequence[Example]) -> np.ndarray:
-        """Return class 0 for every example."""
-        return np.zeros(len(batch), dtype=np.int64)
-
-    def generate(self, batch: Sequence[Example], max_new_tokens: int) -> list[str]:
-        """Return no text."""
-        return [""] * len(batch)
 
     @property
     def parameters(self) -> Parameters:
@@ -115,12 +99,10 @@ class LinearLosses:
         """Return a constant."""
         return "linear"
 
-    def export(self, folder: Path) -> None:
-        """Write the slopes."""
-        np.save(folder / "slopes.npy", self._slopes_NK)
 
-    def close(self) -> None:
-        """Do nothing."""
+def stub_workspace(rows: Iterable[int], evaluator: LinearLosses) -> Workspace:
+    """Return a workspace whose training examples are the given rows of the evaluator."""
+    return Workspace([row_example(row) for row in rows], [], cast("LossEvaluator", evaluator))
 
 
 class GivenBatches:

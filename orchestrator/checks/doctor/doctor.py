@@ -44,7 +44,7 @@ def diagnose(source: Path | None, overrides: Sequence[str] = ()) -> Diagnosis:
 
 def _random_project(folder: Path) -> RunConfig:
     """Write a small random model, and return a configuration that evaluates it on the device that vLLM supports."""
-    from orchestrator.checks.audit.real_model import write_project
+    from orchestrator.checks.random_project import write_project
 
     config, package = write_project(folder), installed_vllm()
     speed = config.performance.model_copy(update={"device": package.device if package else "cpu"})
