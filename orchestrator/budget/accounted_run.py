@@ -6,17 +6,13 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
 
-from orchestrator.budget.reservation import NOT_PRIVATE_LAW
-from orchestrator.planning.cost_rules import planned_sweep
 from orchestrator.planning.plan import Plan
+from orchestrator.planning.rules.base import KINDS_OF_LOG, TokenDraw
 from orchestrator.privacy.errors import BudgetExceeded
 from orchestrator.privacy.ledger.drawer import TokenDrawer, patiently
 from orchestrator.privacy.ledger.ledger import Ledger
-from orchestrator.privacy.rules.caps import EVALUATION, TRAIN_STEP
-from orchestrator.privacy.rules.menu import Menu, kind_of_entry
-from orchestrator.privacy.rules.renyi_filter import RENYI_UNITS, RenyiFilter
+from orchestrator.privacy.rules.renyi_filter import RENYI_UNITS
 from orchestrator.storage.paths import Storage
 from trainers.config import RunConfig
 from trainers.config.mechanism import mechanism_plan
@@ -29,7 +25,6 @@ from trainers.workers.ranks import Ranks
 from trainers.workspace import open_run
 
 RUN_HOLDER = "run"  # who draws the tokens of a single run
-KINDS_OF_LOG: dict[Kind, str] = {"step": TRAIN_STEP, "score": EVALUATION}
 
 
 class LedgerTokens:
@@ -44,36 +39,6 @@ class LedgerTokens:
             self._drawer.draw(step)
         except BudgetExceeded as refusal:
             raise TokensExhausted(str(refusal)) from refusal
-
-
-class TokenDraw(NamedTuple):
-    """What one release takes from the ledger, and the law that its token must stand for (None: paid by its price)."""
-
-    kind: str
-    price: int
-    law: dict[str, str | float | int] | None
-
-
-def trial_draws(plan: Plan, trial: RunConfig, entry: int | None = None) -> dict[Kind, TokenDraw]:
-    """Return what each kind of a trial's releases draws, from the mechanism that the trial will really use."""
-    if plan.rule is None:
-        return {"step": TokenDraw(TRAIN_STEP, 1, dict(NOT_PRIVATE_LAW))}
-    assert trial.privacy.noise_multiplier is not None  # Plan.trial fills it in
-    caps = planned_sweep(trial, trial.privacy.noise_multiplier).trial_caps()
-    tokens, laws = caps.tokens(), {TRAIN_STEP: caps.train_step, EVALUATION: caps.evaluation}
-    draws: dict[Kind, TokenDraw] = {}
-    for log_kind, kind in KINDS_OF_LOG.items():
-        release = laws[kind]
-        if release is None:
-            continue
-        if isinstance(plan.rule, RenyiFilter):
-            draws[log_kind] = TokenDraw(RENYI_UNITS, plan.rule.price(release), None)
-        elif isinstance(plan.rule, Menu):
-            assert entry is not None
-            draws[log_kind] = TokenDraw(kind_of_entry(kind, entry), 1, dict(tokens[kind].parameters))
-        else:
-            draws[log_kind] = TokenDraw(kind, 1, dict(tokens[kind].parameters))
-    return draws
 
 
 def open_accounted_run(
@@ -99,7 +64,7 @@ def open_accounted_run(
         nothing = LocalTokens(0)
         return open_run(RunContext(workspace, trial, mechanism, Tokens(nothing, nothing), folder, ranks))
     url, name = storage.database_url, storage.name
-    draws = trial_draws(plan, trial, entry)
+    draws = plan.trial_draws(trial, entry)
     ledger = patiently(lambda: Ledger(url, create=False), storage.patience_s)
     patiently(lambda: _require_reserved_laws(ledger, name, draws), storage.patience_s)
     drawers = {

@@ -1,15 +1,16 @@
-"""A data set's budget, for programs and for `dpzo budget`: made, looked at, checked and exported.
+"""The budget of a data set, for programs and for `dpzo budget`: create, view, verify and export it.
 
 from orchestrator import Budget
 
 budget = Budget.create("reviews", data="private.jsonl", num_examples=4000, epsilon=3, delta=1e-5)
 print(budget.view().left)        # what later sweeps may still take
-budget.verify()                  # the chain, and ε of every reservation computed anew
+budget.verify()                  # checks the chain, and computes ε of every reservation anew
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,22 +19,10 @@ from orchestrator.budget.verification import Recomputed, overspending, recompute
 from orchestrator.budget.view import BudgetView, view_of
 from orchestrator.privacy.accountant.adjacency import Adjacency
 from orchestrator.privacy.errors import LedgerCorruptError
-from orchestrator.privacy.ledger import budget as budgets
-from orchestrator.privacy.ledger.budget import BudgetUnit, Composition
+from orchestrator.privacy.ledger.budget import BudgetTerms, Composition
 from orchestrator.privacy.ledger.history import HistoryRow
 from orchestrator.privacy.ledger.ledger import Ledger
-from orchestrator.privacy.rules.laws import EvaluationCap, StepCap
-from orchestrator.privacy.rules.renyi_filter import UNITS, RenyiFilter, best_order, renyi_limit
-
-_SMALLEST_DELTA = 1e-12  # of a Rényi filter
-
-# What fine-tuning by DP zeroth-order steps looks like: long runs of fainter and of stronger steps, and a few scores.
-TYPICAL = (
-    StepCap(sampling_prob=0.016, noise_multiplier=1.2, num_steps=1000),
-    StepCap(sampling_prob=0.0416, noise_multiplier=2.767, num_steps=1000),
-    StepCap(sampling_prob=0.064, noise_multiplier=4.0, num_steps=1000),
-    EvaluationCap(noise_multiplier=20.0, count=30),
-)
+from orchestrator.privacy.rules.renyi_filter import renyi_budget
 
 
 class Budget:
@@ -67,7 +56,7 @@ class Budget:
         order: float | None = None,
         ledger: str | Path | None = None,
     ) -> Self:
-        """Declare the budget of a data set, in a ledger that is made if it is missing. Again changes nothing.
+        """Declare the budget of a data set. Creates the ledger if it is missing; idempotent.
 
         Args:
             name: of the budget.
@@ -76,27 +65,27 @@ class Budget:
             num_users: of users, where they are the unit.
             epsilon: the limit; None counts without one.
             delta: the limit of δ; 0 for pure ε.
-            adjacency: the relation that every cost will be for.
-            composition: 'sum' adds ε and δ up; 'rdp' adds Rényi divergences up, at one order that is fixed now.
+            adjacency: the relation of all costs.
+            composition: 'sum' adds up ε and δ; 'rdp' adds up Rényi divergences, at one order that is fixed now.
             order: Rényi order for 'rdp'; when None, one that suits DP fine-tuning.
             ledger: as for the class.
 
         Raises:
             ValueError: terms out of range, other terms or other data under this name, or data that has a budget.
         """
-        counted: dict[BudgetUnit, int | None] = {"example": num_examples, "user": num_users}
-        given: list[tuple[BudgetUnit, int]] = [(unit, number) for unit, number in counted.items() if number is not None]
-        if len(given) != 1:
+        num_units = num_examples if num_users is None else num_users
+        if num_units is None or (num_examples is not None and num_users is not None):
             raise ValueError("A budget counts examples or users: give num_examples or num_users, one of them.")
-        ((unit, num_units),) = given
-        order, limit = _filter_of(epsilon, delta, adjacency, composition, order)
-        terms = budgets.BudgetTerms(
+        limit = None
+        if composition == "rdp":
+            order, limit = renyi_budget(epsilon, delta, adjacency, order)
+        terms = BudgetTerms(
             name=name,
             epsilon=epsilon,
             delta=delta,
             num_units=num_units,
             adjacency=adjacency,
-            unit=unit,
+            unit="example" if num_users is None else "user",
             composition=composition,
             order=order,
             renyi_limit=limit,
@@ -106,8 +95,7 @@ class Budget:
 
         check_source(data, [], "--data")  # before a ledger is made for a file that is not there
         opened = open_ledger(ledger, create=True)
-        terms = budgets.BudgetTerms.from_json(terms.to_json(), fingerprint(data, opened.key()))
-        opened.create_budget(terms)
+        opened.create_budget(replace(terms, fingerprint=fingerprint(data, opened.key())))
         return cls(name, opened)
 
     def view(self) -> BudgetView:
@@ -128,17 +116,15 @@ class Budget:
         Raises:
             LedgerCorruptError: saying what does not fit.
         """
-        found = list(recomputed([self]))
-        require_fitting(found)
-        return found
+        checked = list(recomputed([self]))
+        require_fitting(checked)
+        return checked
 
 
-def recomputed(chosen: Sequence[Budget], told: Callable[[str], object] = lambda _: None) -> Iterator[Recomputed]:
+def recomputed(chosen: Sequence[Budget], report: Callable[[str], object] = lambda _: None) -> Iterator[Recomputed]:
     """Check the chains of a ledger, and compute ε of every reservation of some of its budgets anew.
 
-    Args:
-        chosen: the budgets, of one ledger.
-        told: called with the name of each reservation before its ε is computed, which takes some seconds.
+    Each ε takes some seconds; `report` is called before, with the name of the reservation.
 
     Raises:
         LedgerCorruptError: a chain is broken.
@@ -147,42 +133,21 @@ def recomputed(chosen: Sequence[Budget], told: Callable[[str], object] = lambda 
         chosen[0].ledger.verify_all()
     for budget in chosen:
         for reservation in budget.view().reservations:
-            told(reservation.name)
+            report(reservation.name)
             yield recompute(budget.ledger, budget.terms, reservation.name)
         yield from overspending(budget.ledger, budget.terms)
 
 
-def require_fitting(found: list[Recomputed]) -> None:
+def require_fitting(checked: list[Recomputed]) -> None:
     """Raise LedgerCorruptError if something that was recomputed is not what the ledger says."""
-    wrong = [one for one in found if one.problem is not None]
+    wrong = [one for one in checked if one.problem is not None]
     if wrong:
         raise LedgerCorruptError(
-            f"{len(wrong)} of {len(found)} checked do not fit. {wrong[0].name!r}: {wrong[0].problem}. Its ε is not "
-            "vouched for: do not spend from this budget before that is understood."
+            f"{len(wrong)} of {len(checked)} checked do not fit. {wrong[0].name!r}: {wrong[0].problem}. Its ε is not "
+            "verified: do not spend from this budget before you know why."
         )
 
 
 def all_budgets(ledger: Ledger) -> list[Budget]:
     """Return the budgets of a ledger, by name."""
     return [Budget(terms.name, ledger) for terms in ledger.budgets()]
-
-
-def _filter_of(
-    epsilon: float | None, delta: float, adjacency: Adjacency, composition: Composition, order: float | None
-) -> tuple[float | None, float | None]:
-    """Return the order and the limit of a Rényi budget; None for a budget that adds ε up."""
-    if composition == "sum":
-        if order is not None:
-            raise ValueError("A Rényi order belongs to composition 'rdp'; a budget of composition 'sum' has none.")
-        return None, None
-    if not epsilon or not _SMALLEST_DELTA <= delta < 1:
-        raise ValueError(f"Composition 'rdp' needs epsilon above 0 and delta in [{_SMALLEST_DELTA:g}, 1).")
-    if adjacency != "add-or-remove-one":
-        raise ValueError("Composition 'rdp' is proven for add-or-remove-one only: take composition 'sum'.")
-    suggested = best_order(TYPICAL, epsilon, delta)
-    order = suggested if order is None else order
-    if renyi_limit(epsilon, delta, order) <= 1 / UNITS:
-        raise ValueError(
-            f"At order {order:g} the conversion to (ε, δ) leaves nothing of ε = {epsilon:g}; order {suggested:g} suits."
-        )
-    return order, RenyiFilter(order=order, epsilon_limit=epsilon, delta=delta).capacity() / UNITS

@@ -1,4 +1,4 @@
-"""What the budget that a configuration names has left, and what would be left after the plan; reads no private row."""
+"""What the named budget of a configuration has left, before and after the plan. Reads no private row."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from orchestrator.planning.plan import Plan
 from orchestrator.privacy.errors import BudgetExceeded
 from orchestrator.privacy.ledger.budget import BudgetTerms, require_room, spent_of
 from orchestrator.privacy.ledger.ledger import Ledger
-from orchestrator.storage.paths import LEDGER_FILE
+from orchestrator.storage.paths import storage_in
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,11 @@ class BudgetOutlook:
         name: of the budget.
         terms: None where the ledger does not exist yet; then nothing else is known.
         left: before; None without a limit.
-        asked_epsilon: what the plan would be charged: less than its ε where tokens are left over from before, and 0
-            where it is reserved already.
-        reused: tokens that are left over from closed reservations of the same law.
+        asked_epsilon: what the plan would be charged: less than its ε where it reuses tokens, 0 where it is reserved.
+        reused: tokens that it would take over from closed reservations.
         after: what would be left; None without a limit, or where the plan does not fit.
         refusal: why the budget has no room for the plan, None where it has.
-        reserved_already: whether a reservation stands under the plan's name.
+        reserved_already: whether the plan's name is reserved.
     """
 
     name: str
@@ -56,7 +55,7 @@ def budget_outlook(plan: Plan) -> BudgetOutlook | None:
     if ledger is None:
         return BudgetOutlook(name)
     terms = ledger.budget(name)
-    require_same_units(config, terms)
+    require_same_units(config, ledger, terms)
     return _after(plan, ledger, terms)
 
 
@@ -82,9 +81,7 @@ def _names(ledger: Ledger, budget: str) -> list[str]:
 
 
 def _existing_ledger(config: LedgeredConfig) -> Ledger | None:
-    """Open the configuration's ledger where there is one: a plan makes no file."""
-    if config.budget.ledger is not None and not config.budget.ledger.startswith("sqlite"):
-        return Ledger(config.budget.ledger, create=False)
-    file = Path(config.storage_path).expanduser().resolve() / LEDGER_FILE
-    url = config.budget.ledger or f"sqlite:///{file}"
-    return Ledger(url, create=False) if Path(url.removeprefix("sqlite:///")).is_file() else None
+    """Open the configuration's ledger if it exists: a plan creates no file."""
+    url = storage_in(Path(config.storage_path).expanduser().resolve(), config, config.name).database_url
+    file = url.removeprefix("sqlite:///")
+    return Ledger(url, create=False) if file == url or Path(file).is_file() else None

@@ -1,7 +1,7 @@
-"""From a plan to its place in the ledger: a budget for its data, and a reservation in it, before anything is released.
+"""From a plan to its reservation in the ledger, before anything is released.
 
-A configuration that names no budget is counted all the same: on the budget that this data already has in the ledger, or
-on a new one without a limit. So nothing is ever released about a data set that its ledger does not know.
+A configuration that names no budget is counted too: on the budget that this data already has in the ledger, or on a new
+one without a limit. So nothing is ever released about a data set that its ledger does not know.
 """
 
 from __future__ import annotations
@@ -13,25 +13,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.config.models import BudgetConfig, LedgeredConfig, SweepConfig
-from orchestrator.planning.cost_rules import num_private_trials, units_of
 from orchestrator.planning.plan import Plan
+from orchestrator.planning.planned_sweep import units_of
 from orchestrator.privacy.ledger.budget import BudgetTerms, Cost
 from orchestrator.privacy.ledger.ledger import Ledger
-from orchestrator.privacy.ledger.terms import Cap
 from orchestrator.privacy.rules.best_of import SECRET_NUM_TRIALS
-from orchestrator.privacy.rules.caps import EVALUATION, TRAIN_STEP
+from orchestrator.privacy.rules.caps import EVALUATION
 from orchestrator.storage.paths import Storage
 from trainers.config import RunConfig
 from trainers.data.fingerprint import fingerprint
 
-NOT_PRIVATE_LAW = {"law": "not private"}
 SECRET_FOLDER = "folder"
 SCORES_SUFFIX = "/scores"  # after the name of a run, whose own name has no slash
 
 
 @dataclass(frozen=True)
 class StandingReservation:
-    """A reservation that stands: the ledger that holds it, and the budget that pays."""
+    """A reservation in a ledger, and the budget that pays for it."""
 
     ledger: Ledger
     budget: BudgetTerms
@@ -49,12 +47,11 @@ class StandingReservation:
 
 
 def reserve_plan(plan: Plan, storage: Storage) -> StandingReservation:
-    """Enter the plan's caps under its name; the same plan again is the same reservation.
+    """Reserve the plan's caps under its name; idempotent.
 
     Raises:
-        ValueError: the name is taken by a plan with other caps, or by a search of one winner in another folder; or the
-            budget belongs to other data.
-        ValueError: rows that were declared public have a budget that protects them.
+        ValueError: the name is taken by a plan with other caps, or by a search of one winner in another folder; the
+            budget belongs to other data; or rows that were declared public have a budget that protects them.
         BudgetExceeded: the budget has no room for it.
         LedgerCorruptError: what was drawn under this name earlier is not what the ledger wrote.
     """
@@ -68,7 +65,7 @@ def reserve_plan(plan: Plan, storage: Storage) -> StandingReservation:
         secret[SECRET_FOLDER] = storage.identity()
     ledger.reserve(
         storage.name,
-        token_caps(plan),
+        plan.token_caps(),
         budget=budget.name,
         cost=reservation_cost(plan, budget, reused),
         max_holders=plan.rule.max_holders if plan.rule else None,
@@ -86,7 +83,7 @@ def reserve_plan(plan: Plan, storage: Storage) -> StandingReservation:
 
 
 def budget_of(config: RunConfig, ledger: Ledger, field: str = "data.train") -> BudgetTerms:
-    """Return the budget of a configuration's data, made without a limit where there is none.
+    """Return the budget of a configuration's data; without one, create one without a limit.
 
     `field` is the place of data.train in the configuration that people wrote.
 
@@ -95,13 +92,7 @@ def budget_of(config: RunConfig, ledger: Ledger, field: str = "data.train") -> B
     """
     found = fingerprint(config.data.train, ledger.key(), field)
     name = config.budget.name if isinstance(config, LedgeredConfig) else None
-    if name is not None:
-        budget = ledger.budget(name)
-        require_same_units(config, budget)
-        _require_same_users(config, ledger, budget)
-        ledger.require_fingerprint(name, found)
-        return budget
-    budget = ledger.budget_of(found)
+    budget = ledger.budget_of(found) if name is None else ledger.budget(name)
     if budget is None:
         budget = BudgetTerms(
             name=_free_name(config.data.train, ledger),
@@ -113,13 +104,14 @@ def budget_of(config: RunConfig, ledger: Ledger, field: str = "data.train") -> B
             fingerprint=found,
         )
         ledger.create_budget(budget)
-    require_same_units(config, budget)
-    _require_same_users(config, ledger, budget)
+    require_same_units(config, ledger, budget)
+    if name is not None:
+        ledger.require_fingerprint(name, found)
     return budget
 
 
 def reservation_cost(plan: Plan, budget: BudgetTerms, reused: Mapping[str, int]) -> Cost:
-    """Return what a plan takes from its budget: the certified epsilon of what is not left over from before."""
+    """Return what a plan takes from its budget: the certified ε of all but the reused tokens."""
     if plan.rule is None:
         return Cost(math.inf, 0.0, None, {"rule": "not private"})
     delta, adjacency = plan.config.privacy.delta, plan.config.privacy.adjacency
@@ -135,31 +127,21 @@ def reservation_cost(plan: Plan, budget: BudgetTerms, reused: Mapping[str, int])
     return Cost(rule.epsilon(delta, adjacency), delta, renyi, rule.to_json())
 
 
-def token_caps(plan: Plan) -> Mapping[str, Cap]:
-    """Return the caps by kind of release; without privacy, steps are counted all the same."""
-    if plan.rule is not None:
-        limits = plan.rule.per_holder()
-        return {kind: replace(cap, per_holder=limits.get(kind)) for kind, cap in plan.rule.tokens().items()}
-    config = plan.config
-    num_steps = num_private_trials(config) * config.method.num_steps + config.privacy.spare_steps
-    return {TRAIN_STEP: Cap(NOT_PRIVATE_LAW, num_steps)}
-
-
 def reusable_tokens(plan: Plan, ledger: Ledger, budget: BudgetTerms, name: str) -> Mapping[str, int]:
-    """Return tokens of the same laws that closed reservations of the budget left: charged then, free now."""
+    """Return, by kind, the undrawn tokens of the same laws in closed reservations of the budget: they are charged."""
     known = ledger.terms_of(name)
     if known is not None:
         return known.reused
     if plan.rule is None or not plan.rule.reuses_tokens:
         return {}
     left = {
-        kind: min(cap.count, ledger.leftover(budget.name, cap.parameters)) for kind, cap in token_caps(plan).items()
+        kind: min(cap.count, ledger.leftover(budget.name, cap.parameters)) for kind, cap in plan.token_caps().items()
     }
     return {kind: count for kind, count in left.items() if count}
 
 
-def require_same_units(config: RunConfig, budget: BudgetTerms) -> None:
-    """Refuse a budget that counts another unit, relation, or fewer units. ValueError says which."""
+def require_same_units(config: RunConfig, ledger: Ledger, budget: BudgetTerms) -> None:
+    """Refuse a budget that counts another unit, relation, or fewer units, or other users. ValueError says which."""
     for what, wanted, known in (
         ("privacy.adjacency", config.privacy.adjacency, budget.adjacency),
         ("the unit of privacy", config.data.unit, budget.unit),
@@ -174,27 +156,24 @@ def require_same_units(config: RunConfig, budget: BudgetTerms) -> None:
             f"data.num_{config.data.unit}s {config.data.num_units} exceeds the {budget.num_units} that budget "
             f"{budget.name!r} declares: a number that is too large makes q, and epsilon, too small"
         )
-
-
-def units_counted(ledger: Ledger, budget: BudgetTerms) -> set[str]:
-    """Return what records were to those who reserved from a budget, where they were not rows of the file."""
-    caps = (entry.cap for entry in ledger.reservations() if entry.budget == budget.name)
-    return {str(cap.parameters["record"]) for cap in caps if "record" in cap.parameters}
-
-
-def _require_same_users(config: RunConfig, ledger: Ledger, budget: BudgetTerms) -> None:
-    known = units_counted(ledger, budget) - {units_of(config)}
-    if config.data.unit == "user" and known:
+    others = units_counted(ledger, budget) - {units_of(config)}
+    if config.data.unit == "user" and others:
         raise ValueError(
-            f"data.user_column: budget {budget.name!r} of this data counts {known.pop()}, now it would count "
+            f"data.user_column: budget {budget.name!r} of this data counts {others.pop()}, now it would count "
             f"{units_of(config)}; costs of the two do not add up. Use the budget's."
         )
 
 
-def same_named_budgets(ledger: Ledger, budget: BudgetTerms, source: str) -> list[BudgetTerms]:
-    """Return the other budgets that were named after a file of this name, and are spent from: an earlier state of it?
+def units_counted(ledger: Ledger, budget: BudgetTerms) -> set[str]:
+    """Return what the records of a budget's reservations are, where they are not rows of the file."""
+    caps = (entry.cap for entry in ledger.reservations() if entry.budget == budget.name)
+    return {str(cap.parameters["record"]) for cap in caps if "record" in cap.parameters}
 
-    One row more or less is another data set to a fingerprint, and to most people who are in it the same one.
+
+def same_named_budgets(ledger: Ledger, budget: BudgetTerms, source: str) -> list[BudgetTerms]:
+    """Return the other budgets that are named after a file of this name and are spent from.
+
+    They may be of an earlier state of the file: with one row more or less, a fingerprint takes it for other data.
     """
     named = re.compile(re.escape(_stem(source)) + r"(-\d+)?")
     others = [other for other in ledger.budgets() if other.name != budget.name and named.fullmatch(other.name)]
@@ -214,9 +193,9 @@ def _free_name(source: str, ledger: Ledger) -> str:
 
 
 def _reserve_scores(plan: Plan, ledger: Ledger, budget: BudgetTerms, name: str) -> None:
-    """Charge private rows that are scored on, where they are not those that train, to the budget of their own.
+    """Charge private rows that are scored on and not trained on to a budget of their own.
 
-    Its tokens are never drawn (the run's own are), and it is never closed, so that nobody takes them over.
+    The run draws its own tokens, none of these; this reservation is never closed, so that nobody takes them over.
     """
     assert plan.rule is not None  # only a private method has private scores
     own = budget_of(_scored_rows(plan.config), ledger, "data.validation")
@@ -226,7 +205,7 @@ def _reserve_scores(plan: Plan, ledger: Ledger, budget: BudgetTerms, name: str) 
     assert scores.rule is not None  # there are scores
     ledger.reserve(
         name + SCORES_SUFFIX,
-        token_caps(scores),
+        scores.token_caps(),
         budget=own.name,
         cost=reservation_cost(scores, own, {}),
         max_holders=scores.rule.max_holders,
@@ -241,13 +220,13 @@ def _scored_rows(config: RunConfig) -> RunConfig:
 
 
 def _require_public(config: RunConfig, ledger: Ledger) -> None:
-    """Refuse to use rows for nothing that this ledger protects, whatever their file is called."""
+    """Refuse the free use of rows that this ledger protects, whatever their file is called."""
     tune_on = config.search.tune_on if isinstance(config, SweepConfig) else None
     validation = config.data.validation if config.score.on == "public" else None
     for field, source in (("data.validation", validation), ("search.tune_on", tune_on)):
         known = ledger.budget_of(fingerprint(source, ledger.key(), field)) if source is not None else None
         if known is not None and ledger.spent(known.name).epsilon < math.inf:
             raise ValueError(
-                f"{field} holds rows that budget {known.name!r} protects, and what is learnt from public rows is not "
+                f"{field} holds rows that budget {known.name!r} protects, and what is learned from public rows is not "
                 "charged. Give other rows, or for validation score.on: private."
             )

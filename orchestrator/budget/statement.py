@@ -1,27 +1,19 @@
-"""The statement of a run or sweep, from its plan and from what the ledger saw."""
+"""The privacy statement of a run or sweep, from its plan and its ledger."""
 
 from __future__ import annotations
 
 from importlib.metadata import version
 
 from orchestrator.budget.reservation import SCORES_SUFFIX, StandingReservation, same_named_budgets, units_counted
-from orchestrator.config.models import SweepConfig
-from orchestrator.planning.cost_rules import SELECTION_PREFIX
 from orchestrator.planning.plan import Plan
 from orchestrator.privacy.display import round_up
-from orchestrator.privacy.rules.best_of import BestOf
-from orchestrator.privacy.rules.comparison import compare
 from orchestrator.privacy.statement.facts import StatementFacts, make_statement
 from orchestrator.privacy.statement.statement import LossesFrom, PrivacyStatement
-from orchestrator.privacy.statement.wording import Order
+from orchestrator.privacy.statement.wording import SELECTION_NOTE, SELECTION_PREFIX, Order
 from trainers.config import RunConfig
 from trainers.evaluators.vllm.package import installed_vllm
 from trainers.methods.catalogue import METHODS
 
-SELECTION_NOTE = (
-    "The choice of data.shots: ε speaks of the selection as the data set. Whoever leaves the file lets another example "
-    "of the same label in, so of the file the claim is for replacing one example: about 2ε, at a larger δ."
-)
 SOFTWARE = ("dpzo", "torch", "transformers")
 
 
@@ -37,12 +29,12 @@ def run_statement(plan: Plan, reserved: StandingReservation) -> PrivacyStatement
         delta=config.privacy.delta,
         tokens_drawn={kind: entry.drawn for kind, entry in own.items()},
         ledger_digest=ledger.digest(),
-        search=_search(config),
+        search=plan.search_text,
         num_steps=plan.num_trials * config.method.num_steps,
         epsilon_per_trial=plan.trial_epsilon,
-        epsilon_by_other_rules=other_rules(plan),
+        epsilon_by_other_rules=plan.epsilon_by_other_rules(),
         num_units=config.data.num_units,
-        public_data=_held_public(config),
+        public_data=[*_held_public(config), *plan.public_data],
         also_not_covered=(*_selections(reserved), *_rows_apart(reserved), *_same_named(plan, reserved)),
         order=order,
         versions={name: version(name) for name in _software(config, order)},
@@ -63,30 +55,6 @@ def _losses(config: RunConfig) -> LossesFrom:
     if speed.evaluator == "vllm":
         return LossesFrom(evaluator="vllm", batch_invariant=speed.vllm.batch_invariant)
     return LossesFrom(evaluator="transformers", batch_invariant=config.model.dtype != "float32")
-
-
-def other_rules(plan: Plan) -> dict[str, float]:
-    """Return what the same steps would cost under the rules that were not chosen, where that is comparable."""
-    if plan.caps is None or (plan.caps.num_trials == 1 and not isinstance(plan.rule, BestOf)):
-        return {}
-    privacy, chosen = plan.config.privacy, "caps"
-    if isinstance(plan.rule, BestOf):
-        chosen = f"best, {plan.rule.number.law}"
-    rows = compare(plan.caps, privacy.delta, adjacency=privacy.adjacency)
-    return {row.rule: row.epsilon for row in rows if row.epsilon is not None and row.rule != chosen}
-
-
-def _search(config: RunConfig) -> str:
-    if not isinstance(config, SweepConfig):
-        return "none: one run with the settings of its configuration"
-    search = config.search
-    how = {"tpe": "chosen by TPE from earlier scores", "random": "drawn independently"}[search.sampler]
-    stops = "" if search.early_stopping == "none" else f", stopped early by {search.early_stopping.upper()}"
-    names = ", ".join(sorted(search.parameters))
-    if search.tune_on is not None:
-        return f"{search.num_trials} trials on public rows, {how}{stops}, over {names}; then one private run"
-    number = "a secret number of" if search.release == "best" else str(search.num_trials)
-    return f"{number} trials, {how}{stops}, over {names}"
 
 
 def _selections(reserved: StandingReservation) -> list[str]:
@@ -129,6 +97,4 @@ def _held_public(config: RunConfig) -> list[str]:
     ]
     if config.data.validation is not None and config.score.on == "public":
         held.append(f"validation examples ({config.data.validation})")
-    if isinstance(config, SweepConfig) and config.search.tune_on is not None:
-        held.append(f"examples that all trials trained on ({config.search.tune_on})")
     return held

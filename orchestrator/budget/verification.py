@@ -98,8 +98,8 @@ def _uncharged_kind(terms: Terms, rule: CostRule, kind: str) -> str | None:
         return f"{kind!r} tokens of {dict(cap.parameters)} may be drawn, and its rule charges other ones"
     if count > charged.count:
         return f"{count:,} {kind!r} tokens may be drawn, {charged.count:,} are charged"
-    if cap.per_holder != rule.per_holder().get(kind):
-        return f"a trial may draw {cap.per_holder} {kind!r} tokens, {rule.per_holder().get(kind)} are charged"
+    if cap.per_holder != charged.per_holder:
+        return f"a trial may draw {cap.per_holder} {kind!r} tokens, {charged.per_holder} are charged"
     return None
 
 

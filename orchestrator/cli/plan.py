@@ -10,6 +10,7 @@ from rich.console import Group
 from rich.text import Text
 
 from orchestrator.api import plan
+from orchestrator.budget.forecast import BudgetOutlook, budget_outlook
 from orchestrator.cli.output import Format, print_result, print_text, progress_console
 from orchestrator.cli.views.outlook import outlook_summary
 from orchestrator.cli.views.plan_plot import require_plottable, save_plot
@@ -34,19 +35,20 @@ def show_plan(
     compares = not brief and (made.rule is not None or within is not None or plot is not None)
     if output is Format.TEXT:
         print_text(plan_summary(made))
-    outlook = None
+    outlook = budget = None
     if compares:
         with progress_console().status("computing the ε of every rule; --brief leaves this out"):
+            budget = budget_outlook(made)
             outlook = compare_alternatives(made, within)
             if plot is not None:
                 save_plot(made, outlook, plot)
     if output is Format.JSON:
-        print_result(output, plan_values(made, outlook), "")
+        print_result(output, plan_values(made, outlook, budget), "")
     elif outlook is not None:
-        print_text(Group(Text(), outlook_summary(outlook, made)))
+        print_text(Group(Text(), outlook_summary(outlook, made, budget)))
 
 
-def plan_values(made: Plan, outlook: Outlook | None = None) -> dict[str, Any]:
+def plan_values(made: Plan, outlook: Outlook | None = None, budget: BudgetOutlook | None = None) -> dict[str, Any]:
     """Return the values of a plan that its JSON holds."""
     return {
         "name": made.config.name,
@@ -61,5 +63,5 @@ def plan_values(made: Plan, outlook: Outlook | None = None) -> dict[str, Any]:
         "examples_forwarded": made.estimate.examples_forwarded,
         "estimated_seconds": made.estimate.seconds,
         "warnings": warnings_of(made),
-        "outlook": outlook,
+        "outlook": None if outlook is None else outlook.to_json() | {"budget": budget},
     }

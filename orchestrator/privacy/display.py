@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import ROUND_FLOOR, Context, Decimal
 
 
 def round_up(value: float, digits: int) -> float:
@@ -14,3 +15,13 @@ def round_up(value: float, digits: int) -> float:
         return shown
     unit = 10.0 ** (math.floor(math.log10(value)) + 1 - digits)
     return float(f"{shown + unit:.{digits}g}")
+
+
+def rounded_down(value: float, digits: int = 4) -> str:
+    """Return what is left in so many significant digits, never more than it is."""
+    return f"{float(Decimal(repr(value)).normalize(Context(prec=digits, rounding=ROUND_FLOOR))):g}"
+
+
+def epsilon_text(epsilon: float, digits: int = 4) -> str:
+    """Return an epsilon in so many digits, rounded up: it is never shown smaller than it is."""
+    return "∞" if math.isinf(epsilon) else f"{round_up(epsilon, digits):.{digits}g}"

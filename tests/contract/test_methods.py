@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from orchestrator.config.loading import load_run
-from orchestrator.planning.cost_rules import planned_sweep
+from orchestrator.planning.planned_sweep import planned_sweep
 from orchestrator.privacy.accountant.events import Release, read
 from tests.support.frozen import FrozenNoise, FrozenSampler
 from tests.support.models import MASK_ID, save_model, tokenizer
@@ -173,7 +173,7 @@ def test_what_is_claimed_is_what_is_drawn_at_every_step(case, tmp_path):
         assert not plan.is_private
         return
     assert plan.noise_scale_grid_units == 2 * GRID_UNITS_PER_CLIP
-    claimed = planned_sweep(config, 2.0).trial_caps().event()
+    claimed = planned_sweep(config, 2.0, num_trials=1).trial_caps().event()
     drawn = Release("gaussian", plan.sampling_threshold / WORD_RANGE, plan.noise_scale_grid_units / GRID_UNITS_PER_CLIP)
     assert read(claimed).counts == ((drawn, config.method.num_steps),)
 

@@ -17,8 +17,8 @@ import numpy as np
 from orchestrator.checks.audit.step_law import StepLaw
 from orchestrator.checks.audit.stub import HUGE, SMOOTHING
 from orchestrator.checks.audit.trade_off import TradeOff, claimed_trade_off
-from orchestrator.planning.cost_rules import planned_sweep
 from orchestrator.planning.plan import Plan
+from orchestrator.planning.planned_sweep import planned_sweep
 from orchestrator.privacy.accountant.adjacency import Adjacency
 from orchestrator.privacy.rules.caps import SweepCaps
 from trainers.config import RunConfig
@@ -89,7 +89,7 @@ class AuditCase:
     @property
     def rule(self) -> SweepCaps:
         """The rule that counts the audited steps, as a run's statement counts them."""
-        return planned_sweep(self.config, self.noise_multiplier).trial_caps()
+        return planned_sweep(self.config, self.noise_multiplier, num_trials=1).trial_caps()
 
     @property
     def delta(self) -> float:

@@ -1,52 +1,41 @@
-"""The alternatives of a plan on a terminal: the ε of every rule, what fits the limit, and what the budget has left."""
+"""The alternatives of a plan on a terminal: what its rule tells, and what the budget has left."""
 
 from __future__ import annotations
 
 from rich.console import Group, RenderableType
-from rich.table import Column, Table
+from rich.table import Column
 from rich.text import Text
 
 from orchestrator.budget.forecast import BudgetOutlook
 from orchestrator.budget.view import Left
-from orchestrator.cli.views.tables import epsilon_text, facts_table, plain_table, right, rounded_down
-from orchestrator.planning.alternatives import Outlook
-from orchestrator.planning.menu_and_filter import FilterOutlook, MenuOutlook
+from orchestrator.cli.views.tables import facts_table, plain_table
+from orchestrator.planning.alternatives import Facts, Outlook, TextTable
 from orchestrator.planning.plan import Plan
-from orchestrator.privacy.rules.comparison import COMPARED, MOST, RuleCost
-
-_SCORES = "evaluations_per_trial"
+from orchestrator.privacy.display import epsilon_text, rounded_down
 
 
-def outlook_summary(outlook: Outlook, plan: Plan) -> RenderableType:
-    """Return the tables for the rule that counts the plan, and the facts of its budget."""
-    parts: list[RenderableType] = []
-    if outlook.rules:
-        parts += [Text(_rules_title(outlook, plan), style="italic"), rules_table(outlook, plan)]
-    if outlook.menu is not None:
-        parts += _menu_parts(outlook.menu, plan, outlook.limit)
-    if outlook.filter is not None:
-        parts += _filter_parts(outlook.filter, outlook.limit)
-    if outlook.budget is not None:
-        parts += [Text(), budget_facts(outlook.budget)]
-    return Group(*parts)
+def outlook_summary(outlook: Outlook, plan: Plan, budget: BudgetOutlook | None) -> RenderableType:
+    """Return the tables and facts of the plan's rule, and the facts of its budget where it names one."""
+    shown: list[RenderableType] = []
+    for part in outlook.details.parts(plan, outlook.limit):
+        shown += [Text(), facts_table(part.rows) if isinstance(part, Facts) else _table(part)]
+    if budget is not None:
+        shown += [Text(), budget_facts(budget)]
+    return Group(*shown[1:])
 
 
-def rules_table(outlook: Outlook, plan: Plan) -> Table:
-    """Return one row a rule: its ε and what fits the limit; an arrow marks the rule that counts the plan."""
-    scored = plan.caps is not None and plan.caps.evaluations_per_trial > 0
-    counted = [name for name in MOST if scored or name != _SCORES] if outlook.limit is not None else []
-    titles = {"num_trials": "trials", "steps_per_trial": "steps", _SCORES: "scores"}
-    epsilon_column = Column("total ε", justify="right", no_wrap=True)
-    numbers = right(*(titles[name] for name in counted))
-    table = plain_table(Column("rule", no_wrap=True), epsilon_column, *numbers, Column(style="dim", no_wrap=True))
-    for row in outlook.rules:
-        chosen = row.rule == outlook.chosen
-        counts = [_count(row, name) for name in counted]
-        epsilon = "–" if row.epsilon is None else epsilon_text(row.epsilon)
-        table.add_row(
-            f"{'→' if chosen else ' '} {row.rule}", epsilon, *counts, COMPARED[row.rule].label, style=_style(chosen)
-        )
-    return table
+def _table(part: TextTable) -> RenderableType:
+    """Return a table under its title; an arrow marks the plan's own row."""
+    columns = []
+    for number, header in enumerate(part.header):
+        words = number < part.num_labels or not header
+        style = None if header else "dim"
+        columns.append(Column(header, justify="left" if words else "right", no_wrap=words, style=style or ""))
+    table = plain_table(*columns)
+    for number, (first, *others) in enumerate(part.rows):
+        mark = "" if part.chosen is None else "→ " if number == part.chosen else "  "
+        table.add_row(f"{mark}{first}", *others, style="bold" if number == part.chosen else "")
+    return Group(Text(part.title, style="italic"), table) if part.title else table
 
 
 def budget_facts(budget: BudgetOutlook) -> RenderableType:
@@ -65,62 +54,6 @@ def budget_facts(budget: BudgetOutlook) -> RenderableType:
         if budget.after is not None:
             facts.append(("then", f"{_left(budget.after)} left"))
     return facts_table(facts)
-
-
-def _rules_title(outlook: Outlook, plan: Plan) -> str:
-    what = f"these {plan.num_trials} trials" if plan.num_trials > 1 else "this run"
-    if outlook.limit is None:
-        return f"ε of {what} under every rule (--within EPSILON shows what would fit)"
-    return f"ε of {what} under every rule, and the most trials, or steps of each, within ε = {outlook.limit:g}"
-
-
-def _style(chosen: bool) -> str:
-    return "bold" if chosen else ""
-
-
-def _count(row: RuleCost, name: str) -> str:
-    count: int | None = getattr(row, name)
-    if count is None:
-        free = name not in COMPARED[row.rule].counted
-        return "–" if row.epsilon is None or free else "none"
-    return f"{count:,}" + ("+" if count >= MOST[name] else "")
-
-
-def _menu_parts(menu: MenuOutlook, plan: Plan, limit: float | None) -> list[RenderableType]:
-    entries = plain_table(*right("entry", "σ", "B", "T", "ε of one trial"))
-    for number, entry in enumerate(menu.entries):
-        numbers = (f"{entry.noise_multiplier:.4g}", f"{entry.expected_batch_size:g}", f"{entry.num_steps:,}")
-        entries.add_row(str(number), *numbers, epsilon_text(entry.epsilon))
-    totals = plain_table(*right("  trials", "total ε"))
-    for number, total in menu.totals:
-        chosen = number == plan.num_trials
-        totals.add_row(f"{'→' if chosen else ' '} {number:,}", epsilon_text(total), style=_style(chosen))
-    parts: list[RenderableType] = [entries, Text(), totals]
-    if limit is not None:
-        fitting = "none" if menu.num_trials is None else f"{menu.num_trials:,}"
-        parts += [Text(), facts_table([("trials that fit", f"{fitting} within ε = {limit:g}")])]
-    return parts
-
-
-def _filter_parts(filtered: FilterOutlook, limit: float | None) -> list[RenderableType]:
-    best = filtered.suggested_order
-    facts = [
-        ("Rényi budget", f"{rounded_down(filtered.capacity)} at order {filtered.order:g}, for ε = {limit:g}"),
-        ("order", f"order {best:g} would fit the most trials" if best != filtered.order else "fits the most trials"),
-    ]
-    table = plain_table(*right("σ", "B", "T", "a step", "a score", "steps that fit", "trials"))
-    for price in filtered.prices:
-        table.add_row(
-            f"{price.noise_multiplier:.4g}",
-            f"{price.expected_batch_size:g}",
-            f"{price.num_steps:,}",
-            f"{price.step:.3g}",
-            "–" if price.score is None else f"{price.score:.3g}",
-            f"{price.steps_that_fit:,}",
-            f"{price.trials_that_fit:,}",
-        )
-    title = "Rényi ε" + (" of the dearest and of the cheapest trial" if len(filtered.prices) > 1 else " of a trial")
-    return [facts_table(facts), Text(), Text(title, style="italic"), table]
 
 
 def _left(left: Left) -> str:

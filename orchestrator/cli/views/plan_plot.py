@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.views.tables import epsilon_text
 from orchestrator.config.models import SweepConfig
-from orchestrator.planning.alternatives import Outlook, applicable_rules, plan_for_comparison
-from orchestrator.planning.menu_and_filter import trial_numbers
+from orchestrator.planning.alternatives import Curves, Outlook
 from orchestrator.planning.plan import Plan
-from orchestrator.privacy.accountant import bounds
-from orchestrator.privacy.rules.comparison import curve
+from orchestrator.privacy.display import epsilon_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,55 +21,18 @@ _LABEL_BOX = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
 _LEAST_GAP = 0.045  # between two labels, as a share of the axis
 
 
-@dataclass(frozen=True)
-class Curves:
-    """The curve of each rule: ε at every number of trials, None where the rule gives no bound or does not apply."""
-
-    num_trials: Sequence[int]
-    epsilon: Mapping[str, Sequence[float | None]]
-
-
 def require_plottable(path: Path) -> None:
     """Raise ValueError for a file that is neither PNG nor SVG, before anything is computed."""
     if path.suffix.lower() not in ENDINGS:
         raise ValueError(f"--plot {path}: a plot is a {' or '.join(ENDINGS)} file")
 
 
-def curves_of(plan: Plan, outlook: Outlook) -> Curves:
-    """Return the curves of a plan; this takes about ten seconds for a sweep with caps."""
-    privacy = plan.config.privacy
-    if outlook.menu is not None:
-        numbers, totals = zip(*outlook.menu.totals, strict=True)
-        return Curves(numbers, {"menu": totals})
-    numbers = trial_numbers(plan.num_trials, digits=(1, 2, 3, 5, 7))
-    if outlook.filter is not None:
-        order, delta = outlook.filter.order, privacy.delta
-        names = ("the dearest trial", "the cheapest trial") if len(outlook.filter.prices) > 1 else ("filter",)
-        trials = [
-            price.num_steps * price.step + _scores(plan) * (price.score or 0.0) for price in outlook.filter.prices
-        ]
-        converted = {
-            name: [bounds.from_renyi([order], [number * trial], delta) for number in numbers]
-            for name, trial in zip(names, trials, strict=True)
-        }
-        return Curves(numbers, converted)
-    found = curve(plan_for_comparison(plan), privacy.delta, numbers, privacy.adjacency, applicable_rules(plan))
-    return Curves(numbers, _merged({name: values for name, values in found.items() if any(values)}))
-
-
-def _merged(found: Mapping[str, Sequence[float | None]]) -> dict[str, Sequence[float | None]]:
-    """Return one curve, under all names, for rules that cost the same."""
-    names: dict[Sequence[float | None], list[str]] = {}
-    for name, values in found.items():
-        names.setdefault(tuple(round(value, 6) if value else value for value in values), []).append(name)
-    return {" = ".join(own): found[own[0]] for own in names.values()}
-
-
 def save_plot(plan: Plan, outlook: Outlook, path: Path) -> None:
     """Draw the curves of a plan into a PNG or SVG file."""
     from matplotlib.figure import Figure
 
-    curves = curves_of(plan, outlook)
+    details = outlook.details
+    curves = details.curves(plan)
     figure = Figure(figsize=(8.5, 5.0))
     figure.subplots_adjust(left=0.08, right=0.81, bottom=0.11, top=0.92)
     panel = figure.subplots()
@@ -97,26 +55,14 @@ def save_plot(plan: Plan, outlook: Outlook, path: Path) -> None:
     panel.xaxis.set_major_formatter("{x:,.0f}")
     panel.set_xlim(curves.num_trials[0], curves.num_trials[-1])
     panel.set_ylim(0, top)
-    secret = " (their mean number where it is secret)" if outlook.rules else ""
-    unit = f"trials{secret}" if isinstance(plan.config, SweepConfig) else "such runs"
+    unit = f"trials{details.trials_note}" if isinstance(plan.config, SweepConfig) else "such runs"
     panel.set_xlabel(f"number of {unit}")
     panel.set_ylabel(f"total ε at δ = {plan.config.privacy.delta:g}")
-    panel.set_title(f"{plan.config.name}: {_title(outlook)}")
+    panel.set_title(f"{plan.config.name}: {details.plot_title}")
     panel.grid(visible=True, which="major", color="0.9")
     panel.spines[["top", "right"]].set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
-
-
-def _title(outlook: Outlook) -> str:
-    if outlook.menu is not None:
-        return "what trials from the menu cost"
-    return "what the filter charges" if outlook.filter is not None else "what a search costs under every rule"
-
-
-def _scores(plan: Plan) -> int:
-    config = plan.config
-    return min(config.score.times, config.method.num_steps) if config.score.on == "private" else 0
 
 
 def _top(curves: Curves, plan: Plan, outlook: Outlook) -> float:
@@ -135,7 +81,7 @@ def _mark(panel: Axes, plan: Plan, outlook: Outlook) -> None:
             xytext=(0, 3), textcoords="offset points", color="0.35",
             bbox=_LABEL_BOX,
         )  # fmt: skip
-    if outlook.filter is None:
+    if outlook.details.marks_plan:
         panel.plot([plan.num_trials], [plan.epsilon], marker="o", markersize=8, color="black", zorder=5)
         panel.annotate(
             f"this plan: {plan.num_trials}, ε = {epsilon_text(plan.epsilon)}", (plan.num_trials, plan.epsilon),

@@ -12,15 +12,14 @@ from rich.text import Text
 
 from orchestrator.cli.views.tables import (
     duration,
-    epsilon_text,
     facts_table,
     folded,
     plain_table,
     right,
-    rounded_down,
     trials_table,
 )
 from orchestrator.config.models import LedgeredConfig, SweepConfig
+from orchestrator.privacy.display import epsilon_text, rounded_down
 from orchestrator.privacy.rules.caps import EVALUATION, TRAIN_STEP
 from orchestrator.storage.progress import PERIOD_S
 from orchestrator.storage.trials import best_of

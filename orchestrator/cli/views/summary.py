@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.text import Text
 
-from orchestrator.cli.views.tables import duration, epsilon_text, facts_table, score_text, short, trials_table
+from orchestrator.cli.views.tables import duration, facts_table, score_text, short, trials_table
 from orchestrator.config.models import SweepConfig
 from orchestrator.planning.plan import Plan
-from orchestrator.privacy.rules.menu import Menu
+from orchestrator.privacy.display import epsilon_text
 from orchestrator.privacy.rules.planned_sweep import PlannedSweep
-from orchestrator.privacy.rules.renyi_filter import RenyiFilter
 from orchestrator.privacy.statement.statement import PrivacyStatement
 from orchestrator.storage.results import RunResult, SweepResult
 from trainers.config import Metric, RunConfig
@@ -27,16 +26,14 @@ def plan_summary(plan: Plan) -> RenderableType:
     """Return the ε, the noise, the sampling and the work of a plan."""
     config, work = plan.config, plan.estimate
     method = METHODS[config.method.name]
-    trials = f"{plan.num_trials} trials × " if isinstance(config, SweepConfig) else ""
     total = f"{epsilon_text(plan.epsilon)} at δ = {config.privacy.delta:g}" if plan.rule else "∞ (not private)"
     facts = [
         ("total ε", total),
         ("method", method.title if method.order == "first" else _zeroth_order(config)),
-        ("steps", _varying(plan) or f"{trials}{config.method.num_steps}"),
+        ("steps", plan.steps_text),
     ]
     if isinstance(config, SweepConfig) and math.isfinite(plan.trial_epsilon):
-        dearest = " (the dearest entry)" if isinstance(plan.rule, Menu) else ""
-        facts.append(("one trial's ε", f"{epsilon_text(plan.trial_epsilon)} by itself{dearest}"))
+        facts.append(("one trial's ε", f"{epsilon_text(plan.trial_epsilon)} by itself{plan.trial_epsilon_note}"))
     if plan.caps is not None:
         facts += _noise_facts(plan, plan.caps)
     passes = f"{work.forward_passes:,} of the batch, {work.examples_forwarded:,.0f} examples in all"
@@ -62,16 +59,6 @@ def _time(plan: Plan) -> str:
     workers = f"{resources.workers} workers" if resources.workers > 1 else "1 worker"
     cpus = plan.estimate.cpus_per_worker
     return f"about {duration(seconds)} with {at_once}{workers} × {cpus:g} CPU{'s' if cpus != 1 else ''} like this one's"
-
-
-def _varying(plan: Plan) -> str | None:
-    """Return how many steps trials take that choose it for themselves; None where all take as many."""
-    config = plan.config
-    if isinstance(plan.rule, Menu):
-        return f"{plan.num_trials} trials × one of {len(plan.rule.entries)} entries"
-    if isinstance(plan.rule, RenyiFilter):
-        return f"{plan.num_trials} trials × at most {config.method.num_steps}, until ε is spent"
-    return None
 
 
 def _noise_facts(plan: Plan, caps: PlannedSweep) -> list[tuple[str, str]]:

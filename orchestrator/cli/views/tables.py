@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from decimal import ROUND_FLOOR, Context, Decimal
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Column, Table
 from rich.text import Text
 
-from orchestrator.privacy.display import round_up
+from orchestrator.privacy.display import epsilon_text
 
 if TYPE_CHECKING:
     from orchestrator.storage.trials import TrialRow
@@ -77,16 +75,6 @@ def facts_table(facts: Sequence[tuple[str, str]]) -> Table:
 def score_text(score: float, metric: Metric) -> str:
     """Return a score for people: a share as a percentage, a loss (negated, in nats) as a number."""
     return f"{score:.3f}" if metric == "loss" else f"{score:.1%}"
-
-
-def epsilon_text(epsilon: float, digits: int = 4) -> str:
-    """Return an ε in `digits` significant digits, rounded up: it is never shown smaller than it is."""
-    return "∞" if math.isinf(epsilon) else f"{round_up(epsilon, digits):.{digits}g}"
-
-
-def rounded_down(value: float, digits: int = 4) -> str:
-    """Return what is left of a budget in `digits` significant digits, never more than it is."""
-    return f"{float(Decimal(repr(value)).normalize(Context(prec=digits, rounding=ROUND_FLOOR))):g}"
 
 
 def short(value: Any) -> str:

@@ -1,16 +1,19 @@
-"""What every way of searching has in common: a cost that is declared before the search and recomputed from JSON."""
+"""What every rule has in common: a cost that is declared before a search, and that a reader can recompute from JSON."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator.privacy.accountant.accountant import Certificate
 from orchestrator.privacy.accountant.adjacency import Adjacency
 from orchestrator.privacy.ledger.terms import Cap
-from orchestrator.privacy.rules.laws import EvaluationCap, Frozen, StepCap
+from orchestrator.privacy.rules.laws import Frozen
+
+if TYPE_CHECKING:
+    from orchestrator.privacy.rules.caps import SweepCaps
 
 ALL_RELEASED = "every trial: its weights, hyperparameters, scores, number of steps, and the log of noisy values"
 
@@ -19,8 +22,13 @@ class CostRule(Frozen, ABC):
     """What a search may release about its data set, fixed before it starts, and the ε of that.
 
     The ε is that of the declaration, spent or not: how much a search really draws depends on private results, and an ε
-    computed from that is wrong. A rule also says what may be shown: the statement, the ledger and the terminal ask it.
+    computed from that is wrong. Statement, ledger and terminal ask the rule what may be shown.
     """
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """The name of the rule, for people."""
 
     @abstractmethod
     def certificate(self, delta: float, adjacency: Adjacency = "add-or-remove-one") -> Certificate:
@@ -28,7 +36,7 @@ class CostRule(Frozen, ABC):
 
     @abstractmethod
     def bound(self, delta: float) -> float:
-        """Return an upper bound on the ε under add-or-remove-one, in milliseconds: where searches start from."""
+        """Return an upper bound on the ε under add-or-remove-one, in milliseconds: searches start from it."""
 
     @abstractmethod
     def renyi(self, order: float, adjacency: Adjacency = "add-or-remove-one") -> float:
@@ -41,26 +49,16 @@ class CostRule(Frozen, ABC):
 
     @abstractmethod
     def tokens(self) -> dict[str, Cap]:
-        """Return what to reserve in the ledger: by kind of release, its law and how many in all."""
-
-    @property
-    @abstractmethod
-    def title(self) -> str:
-        """The rule's name for people."""
+        """Return what to reserve in the ledger: by kind of release, its law, the most in all and to one trial."""
 
     @abstractmethod
     def describe(self) -> str:
         """Return one sentence on what may be released and why the ε holds, for the privacy statement."""
 
     @property
-    @abstractmethod
-    def step_kinds(self) -> tuple[StepCap, ...]:
-        """The kinds of training steps that trials may take; empty where each trial declares its own."""
-
-    @property
-    @abstractmethod
-    def score_kinds(self) -> tuple[EvaluationCap, ...]:
-        """The kinds of noisy scores that trials may take; empty where there are none or each trial declares its own."""
+    def trial_kinds(self) -> tuple[SweepCaps, ...]:
+        """What a trial of each kind may release; empty where each trial declares its own noise and rate."""
+        return ()
 
     @property
     def released(self) -> str:
@@ -73,16 +71,12 @@ class CostRule(Frozen, ABC):
         return False
 
     def draw_secret(self) -> dict[str, Any] | None:
-        """Return what is drawn at random before the search and kept secret with its reservation; None: nothing."""
+        """Draw what is random and secret, to be kept with the reservation; None where nothing is."""
         return None
 
     def shown_caps(self) -> dict[str, int]:
         """Return the caps by kind that a statement may show."""
         return {kind: cap.count for kind, cap in self.tokens().items()}
-
-    def per_holder(self) -> dict[str, int]:
-        """Return, by kind, the most tokens that one trial may draw; a kind that is missing has no such limit."""
-        return {}
 
     @property
     def max_holders(self) -> int | None:
@@ -91,14 +85,14 @@ class CostRule(Frozen, ABC):
 
     @property
     def reuses_tokens(self) -> bool:
-        """Whether undrawn tokens of the same laws, charged to closed reservations, may be taken over (`without`)."""
+        """Whether it may take over undrawn tokens of the same laws that closed reservations were charged for."""
         return False
 
     def without(self, reused: Mapping[str, int]) -> Self | None:
         """Return this rule less tokens, by kind, that were charged before; None if nothing is left to charge.
 
         Raises:
-            ValueError: this rule does not charge token by token, and tokens would be taken over.
+            ValueError: tokens are to be taken over, and this rule does not charge token by token.
         """
         if reused:
             raise ValueError(f"The rule {self.title!r} charges more than single tokens: it can take over none.")
@@ -131,6 +125,6 @@ def check_order(order: float) -> None:
         raise ValueError(f"A Rényi order must be finite and above 1; got {order!r}.")
 
 
-def times(tokens: Mapping[str, Cap], factor: int) -> dict[str, Cap]:
-    """Return the caps of so many trials, from those of one."""
-    return {kind: Cap(cap.parameters, cap.count * factor) for kind, cap in tokens.items()}
+def of_trials(tokens: Mapping[str, Cap], num_trials: int) -> dict[str, Cap]:
+    """Return the caps of so many trials, each with those of one."""
+    return {kind: Cap(cap.parameters, cap.count * num_trials, cap.count) for kind, cap in tokens.items()}

@@ -1,21 +1,9 @@
-"""Best of: only the best of a random number of independent candidates leaves (`release: best`).
+"""Best of (`release: best`): of a random and secret number of independent candidates, only the best leaves.
 
-The base run Q draws a candidate's hyperparameters from a fixed law, trains and scores it. K, the number of runs, is
-random and secret; the output is the best run alone. With f(x) = E[x^K] and q_y = P_Q(worse than or as good as y), ties
-broken by a coin, the output has density f′(q_y) times Q's. Let Q, Q′ be the base run on adjacent data sets and δ_Q its
-profile, the larger of both directions; f′ rises on [0, 1] up to f′(1) = E[K].
-
-If f′(q_y) ≤ e^c f′(q′_y) for all y, then for any set E of outputs
-    A(E) − e^{ε+c} A′(E) ≤ ∫_E f′(q_y) (dQ − e^ε dQ′) ≤ E[K] · δ_Q(ε),
-so the search is (ε + c, E[K]·δ_Q(ε))-DP. Which c, for every ε̂ ≥ 0 of our choice:
- - Truncated negative binomial: f′(x) is proportional to (1 − (1−γ)x)^−(η+1). Applied to the event "better than y",
-   1 − q′_y ≤ e^ε̂ (1 − q_y) + δ_Q(ε̂), so that 1 − (1−γ)q′_y = γ + (1−γ)(1 − q′_y) ≤ e^ε̂ (1 − (1−γ)q_y) + (1−γ)δ_Q(ε̂).
-   Divided by 1 − (1−γ)q_y, which is at least γ: c = (η+1) ln(e^ε̂ + (1−γ)/γ · δ_Q(ε̂)).
- - Poisson: f′(x) is proportional to e^{μx}; q_y − q′_y ≤ (e^ε̂ − 1)q′_y + δ_Q(ε̂): c = μ(e^ε̂ − 1 + δ_Q(ε̂)), smallest at
-   ε̂ = 0 because the slope of δ_Q is at least −1 there. K = 0 has the same probability with Q and Q′ and costs nothing.
-A base run that is ε-DP with δ = 0 gives (2 + η)ε (take ε̂ = ε), or ε + μ·tanh(ε/2) for Poisson (δ_Q(0) ≤ tanh(ε/2)).
-
-By Rényi DP the same density gives Papernot & Steinke's (2022) Thm 2 and Thm 6, arXiv:2110.03620. The smaller counts.
+The proof is docs/proofs/best_of.md. Its formulas, with Q the base run, δ_Q its privacy profile, K the number of runs:
+ - Truncated negative binomial: (ε + (η+1)·ln(e^ε̂ + (1−γ)/γ·δ_Q(ε̂)), E[K]·δ_Q(ε))-DP for every ε̂ ≥ 0.
+ - Poisson: (ε + μ·(e^ε̂ − 1 + δ_Q(ε̂)), μ·δ_Q(ε))-DP, smallest at ε̂ = 0.
+By Rényi DP: Papernot & Steinke (2022), Thm 2 and Thm 6, arXiv:2110.03620. The smaller ε counts.
 """
 
 from __future__ import annotations
@@ -34,9 +22,8 @@ from orchestrator.privacy.accountant.adjacency import Adjacency
 from orchestrator.privacy.accountant.distribution import discretisation, loss_distribution
 from orchestrator.privacy.accountant.profile import Floats
 from orchestrator.privacy.ledger.terms import Cap
-from orchestrator.privacy.rules.base import CostRule, check_order, times
+from orchestrator.privacy.rules.base import CostRule, check_order, of_trials
 from orchestrator.privacy.rules.caps import SweepCaps
-from orchestrator.privacy.rules.laws import EvaluationCap, StepCap
 from orchestrator.privacy.rules.repetitions import Repetitions
 
 SECRET_NUM_TRIALS = "num_trials"  # under this name the number that was drawn is kept
@@ -59,7 +46,7 @@ class BestOf(CostRule):
     Formal guarantees:
         If the candidates' hyperparameters are drawn independently from a law fixed before (no adaptive sampler, no
         pruner, nothing shared between trials), K is drawn from `number` and both K and the losers stay secret, then the
-        winner is (ε, δ)-DP with the ε of `certificate`. Proof in the module's docstring.
+        winner is (ε, δ)-DP with the ε of `certificate`: docs/proofs/best_of.md.
     """
 
     rule: Literal["best"] = "best"
@@ -68,36 +55,29 @@ class BestOf(CostRule):
 
     @property
     def title(self) -> str:
-        """The rule's name, with the law of K."""
         return f"best, {self.number.law}"
 
     @property
-    def step_kinds(self) -> tuple[StepCap, ...]:
-        """The steps of a candidate."""
-        return self.trial.step_kinds
-
-    @property
-    def score_kinds(self) -> tuple[EvaluationCap, ...]:
-        """The scores of a candidate."""
-        return self.trial.score_kinds
+    def trial_kinds(self) -> tuple[SweepCaps, ...]:
+        return (self.trial,)
 
     @property
     def released(self) -> str:
-        """The winner, and nothing of the others."""
         return RELEASED
 
     @property
     def is_secret(self) -> bool:
-        """True: K is secret."""
         return True
 
+    @property
+    def max_holders(self) -> int:
+        return self.number.largest
+
     def draw_secret(self) -> dict[str, Any]:
-        """Draw K, once for all that is ever released of this search."""
         return {SECRET_NUM_TRIALS: self.number.draw_number()}
 
-    def shown_caps(self) -> dict[str, int]:
-        """Return the caps of one trial: those of all would tell how many there may be."""
-        return self.per_holder()
+    def shown_caps(self) -> dict[str, int]:  # those of all candidates would tell how many there may be
+        return self.trial.shown_caps()
 
     def certificate(self, delta: float, adjacency: Adjacency = "add-or-remove-one") -> Certificate:
         """Return the smaller of the two theorems' ε; at δ = 0 the pure one.
@@ -119,7 +99,6 @@ class BestOf(CostRule):
         return min(found, key=lambda certificate: certificate.epsilon)
 
     def renyi(self, order: float, adjacency: Adjacency = "add-or-remove-one") -> float:
-        """Return the search's Rényi ε at one order; inf under replace-one, where none is proven."""
         check_order(order)
         if adjacency != "add-or-remove-one":
             return math.inf
@@ -128,30 +107,18 @@ class BestOf(CostRule):
         return min(float(value) for known, value in zip(orders, curve, strict=True) if known >= order)  # it rises
 
     def bound(self, delta: float) -> float:
-        """Return an upper bound on the ε by few Rényi orders, without a privacy loss distribution."""
         if delta == 0:
             return self.certificate(delta).epsilon
         return bounds.from_renyi(bounds.FEW_ORDERS, self._renyi_curve(bounds.FEW_ORDERS), delta)
 
-    def tokens(self) -> dict[str, Cap]:
-        """Return the caps of as many trials as K can ever be, which tells nothing about K."""
-        return times(self.trial.tokens(), self.number.largest)
-
-    def per_holder(self) -> dict[str, int]:
-        """Return the caps of one trial."""
-        return {kind: cap.count for kind, cap in self.trial.tokens().items()}
-
-    @property
-    def max_holders(self) -> int:
-        """The largest K that can be drawn."""
-        return self.number.largest
+    def tokens(self) -> dict[str, Cap]:  # for as many trials as K can ever be, which tells nothing about K
+        return of_trials(self.trial.tokens(), self.number.largest)
 
     def with_trials(self, num_trials: int) -> BestOf:
         """Return the same search with another mean of the number of trials."""
         return self.model_copy(update={"number": self.number.model_copy(update={"mean": float(num_trials)})})
 
     def describe(self) -> str:
-        """Return one sentence for the statement."""
         return (
             f"Only the best of K independently drawn trials leaves, K drawn from a {self.number.law} law of mean "
             f"{self.number.mean:g} and kept secret with all that the other trials did; each trial has at most "

@@ -39,14 +39,10 @@ class SweepCaps(CostRule):
         units: what a record is, where it is not a row of the file: the column that names users, or a selection of rows.
 
     Formal guarantees:
-        Each token is a release whose pair of laws (with a record, without it) is dominated by a fixed pair, whatever
-        came before. Given two adjacent data sets, each release can be made from one draw of its fixed pair, so that all
-        a sweep shows is made from the tokens' independent draws: however they are spread over trials, adaptively,
-        concurrently, with early stops, in any order.
-        Disjoint: a record that is added or removed is on one side, and the releases of the other side have the same law
-        with and without it, given what came before; so they cost it nothing, however the two sides are interleaved.
-        The ε is the larger of the two. Under replace-one, a record and its replacement may lie on different sides:
-        refused.
+        The ε is that of the composition of all tokens, however they are spread over trials, adaptively, concurrently,
+        with early stops, in any order (docs/proofs/caps.md). On disjoint records it is the larger of the two sides'
+        (docs/proofs/disjoint.md); under replace-one, which may change both sides, they are refused. Tokens that
+        are left over may be taken over (docs/proofs/reuse.md).
     """
 
     rule: Literal["caps"] = "caps"
@@ -57,18 +53,15 @@ class SweepCaps(CostRule):
 
     @property
     def title(self) -> str:
-        """The rule's name; disjoint records have one of their own."""
         return "disjoint" if self.disjoint else "caps"
 
     @property
-    def step_kinds(self) -> tuple[StepCap, ...]:
-        """The one kind of steps."""
-        return (self.train_step,)
+    def trial_kinds(self) -> tuple[SweepCaps, ...]:
+        return (self,)
 
     @property
-    def score_kinds(self) -> tuple[EvaluationCap, ...]:
-        """The one kind of scores, if there are any."""
-        return () if self.evaluation is None else (self.evaluation,)
+    def reuses_tokens(self) -> bool:
+        return not self.disjoint  # of disjoint records only the dearer side is charged
 
     def event(self) -> dp.DpEvent:
         """Return the composition of all tokens of all caps: with disjoint records, more than any record sees."""
@@ -88,11 +81,7 @@ class SweepCaps(CostRule):
         return tuple(read(side) for side in (self._parts() if self.disjoint else [self.event()]))
 
     def tokens(self) -> dict[str, Cap]:
-        """Return what to reserve in the ledger before the sweep: one cap for each kind of release.
-
-        The law of a token says whether records are disjoint: left over, it is no token for records of both sides; and
-        what a record is: left over, it is no token for users of another column.
-        """
+        # a law says on which records it is: a token that is left over serves no records of both sides, or other users
         split = ({"records": "disjoint"} if self.disjoint else {}) | ({"record": self.units} if self.units else {})
         tokens = {TRAIN_STEP: Cap(self.train_step.law() | split, self.train_step.num_steps)}
         if self.evaluation is not None:
@@ -100,51 +89,37 @@ class SweepCaps(CostRule):
         return tokens
 
     def certificate(self, delta: float, adjacency: Adjacency = "add-or-remove-one") -> Certificate:
-        """Return the ε of the caps and what vouches for it; see `accountant.certificate`."""
         return accountant.largest(accountant.certify(side, delta, adjacency) for side in self.releases(adjacency))
 
     def bound(self, delta: float) -> float:
-        """Return an upper bound on the ε by pure ε and few Rényi orders."""
         sides = self.releases("add-or-remove-one")
         return max(pure_epsilon(side) if delta == 0 else quick_epsilon(side, delta) for side in sides)
 
     def renyi(self, order: float, adjacency: Adjacency = "add-or-remove-one") -> float:
-        """Return the Rényi ε of the caps at one order; inf under replace-one, where none is proven."""
         check_order(order)
         if adjacency != "add-or-remove-one":
             return math.inf
         return max(float(renyi(side, [order])[0]) for side in self.releases(adjacency))
 
-    @property
-    def reuses_tokens(self) -> bool:
-        """True where every token is composed on its own: not with disjoint records, of which only one side counts."""
-        return not self.disjoint
-
     def without(self, reused: Mapping[str, int]) -> SweepCaps | None:
-        """Return these caps less tokens that were charged before; None if nothing is left to charge.
-
-        Where scores are left and no steps, one step stays in: it is charged once too often.
-        """
         steps = self.train_step.num_steps - reused.get(TRAIN_STEP, 0)
         scores = (self.evaluation.count if self.evaluation else 0) - reused.get(EVALUATION, 0)
         if steps == scores == 0:
             return None
         evaluation = self.evaluation.model_copy(update={"count": scores}) if self.evaluation and scores else None
-        step = self.train_step.model_copy(update={"num_steps": max(steps, 1)})
+        step = self.train_step.model_copy(update={"num_steps": max(steps, 1)})  # 1 too many where only scores are left
         return self.model_copy(update={"train_step": step, "evaluation": evaluation})
 
     def on_scored_rows(self) -> SweepCaps | None:
-        """Return the scores alone: what steps see, they do not show of rows that only scores look at."""
+        # steps show nothing of rows that only scores look at
         return self.without({TRAIN_STEP: self.train_step.num_steps})
 
     def epsilon_of_drawn(self, drawn: Mapping[str, int], delta: float, adjacency: Adjacency) -> float:
-        """Return the ε of the tokens drawn so far; 0 for none."""
         left = {kind: cap.count - drawn.get(kind, 0) for kind, cap in self.tokens().items()}
         rest = self.without(left)
         return 0.0 if rest is None else rest.epsilon(delta, adjacency)
 
     def describe(self) -> str:
-        """Return one sentence for the statement."""
         scores = f" and {self.evaluation.count:,} noisy scores" if self.evaluation else ""
         split = ", on disjoint records (the larger of the two costs counts)" if self.disjoint else ""
         return (

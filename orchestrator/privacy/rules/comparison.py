@@ -36,32 +36,21 @@ class _FilteredCaps(SweepCaps):
 
 @dataclass(frozen=True)
 class ComparedRule:
-    """One way to count a plan.
-
-    Args:
-        note: what it lets a search do, in a sentence.
-        label: the same in two or three words.
-        make: from a plan to its rule.
-        applies: whether a plan can be counted so, at a δ and an adjacency.
-        counted: what of a plan it charges; the rest is free.
-        shares_spare: whether trials share their spare tokens.
-    """
+    """One way to count a plan: what it lets a search do, in a sentence and in a few words, and the rule of a plan."""
 
     note: str
     label: str
     make: Callable[[PlannedSweep], CostRule]
     applies: Callable[[PlannedSweep, float, Adjacency], bool] = lambda plan, delta, adjacency: True
-    counted: tuple[str, ...] = ("steps_per_trial", "num_trials", "evaluations_per_trial")
-    shares_spare: bool = False
+    counted: tuple[str, ...] = ("steps_per_trial", "num_trials", "evaluations_per_trial")  # the rest is free
+    shares_spare: bool = False  # between trials
 
 
 def _best_of(note: str, label: str, law: NumberLaw) -> ComparedRule:
-    return ComparedRule(
-        note,
-        label,
-        lambda plan: BestOf(trial=plan.trial_caps(), number=Repetitions(law=law, mean=float(plan.num_trials))),
-        lambda plan, delta, adjacency: plan.num_trials <= MOST["num_trials"],
-    )
+    def make(plan: PlannedSweep) -> BestOf:
+        return BestOf(trial=plan.trial_caps(), number=Repetitions(law=law, mean=float(plan.num_trials)))
+
+    return ComparedRule(note, label, make, lambda plan, delta, adjacency: plan.num_trials <= MOST["num_trials"])
 
 
 COMPARED: Mapping[str, ComparedRule] = {
@@ -133,13 +122,8 @@ def compare(
 ) -> tuple[RuleCost, ...]:
     """Return a plan's cost under each rule, and with `epsilon` given, how many trials, steps and scores would fit.
 
-    Args:
-        plan: trials, steps and scores; its spare tokens count under the rules whose trials share them.
-        delta: the δ at which each ε is said.
-        epsilon: what has to fit; None asks for no counts.
-        adjacency: which pairs of data sets must be indistinguishable.
-        rules: names of `COMPARED`.
-        own: the rule that really counts the plan; under it, trials that share no spare tokens have their own.
+    The plan's spare tokens count under the rules whose trials share them, and under the rule `own`, which really counts
+    the plan: there, trials that share none have their own.
 
     Formal guarantees:
         Each ε, and the ε of each count that is said to fit, is certified for the rule as it stands; see the rules.
@@ -178,7 +162,9 @@ def _row(
         plan = plan.changed(spare_steps=0, spare_evaluations=0, **whole)
     found = _finite(cost(name, plan, delta, adjacency))
     fitting: dict[str, int | None] = {}
-    for field in rule.counted if epsilon is not None and found is not None else ():
+    if epsilon is None or found is None:
+        return RuleCost(rule=name, note=rule.note, epsilon=found)
+    for field in rule.counted:
         if field != "evaluations_per_trial" or plan.evaluations_per_trial:
             count = largest_count(
                 lambda n, field=field: rule.make(plan.changed(**{field: n})),

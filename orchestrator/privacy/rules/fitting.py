@@ -73,11 +73,7 @@ def fitting_plans(
 def calibrate(make: Callable[[float], CostRule], epsilon: float, delta: float, adjacency: Adjacency) -> float:
     """Return the smallest noise multiplier in [0.01, 1e6] with which a rule costs at most `epsilon`, to 0.1 %.
 
-    Args:
-        make: from a noise multiplier to the rule; its ε must fall as the noise grows.
-        epsilon: the budget, finite and above 0.
-        delta: the budget's δ.
-        adjacency: which pairs of data sets must be indistinguishable.
+    `make` makes the rule of a noise multiplier; its ε must fall as the noise grows.
 
     Raises:
         BudgetExceeded: if no noise multiplier up to 1e6 fits.
@@ -94,22 +90,12 @@ def calibrate(make: Callable[[float], CostRule], epsilon: float, delta: float, a
 
 
 def largest_count(
-    make: Callable[[int], CostRule],
-    most: int,
-    epsilon: float,
-    delta: float,
-    adjacency: Adjacency,
-    tolerance: float = 0.0,
+    make: Callable[[int], CostRule], most: int, epsilon: float, delta: float, adjacency: Adjacency, tolerance: float = 0
 ) -> int:
     """Return the largest count in [1, most] with which a rule costs at most `epsilon`; 0 if not even 1 does.
 
-    Args:
-        make: from a count to the rule; its ε must not fall as the count grows.
-        most: the largest count to try.
-        epsilon: the budget.
-        delta: the budget's δ.
-        adjacency: which pairs of data sets must be indistinguishable.
-        tolerance: how far below the largest count the result may be, as a share of it; 0 finds the largest.
+    `make` makes the rule of a count; its ε must not fall as the count grows. The result may be below the largest by the
+    tolerance, a share of it.
 
     Formal guarantees:
         The rule of a result above 0 was certified to cost at most `epsilon`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import dp_accounting as dp
@@ -11,6 +12,7 @@ from orchestrator.privacy.accountant.events import pure_step
 
 StepNoise = Literal["gaussian", "laplace"]
 ScoreKind = Literal["count", "confusion_matrix", "clipped_mean_loss"]
+Law = Mapping[str, str | float | int]  # what one token stands for, as JSON values
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 

@@ -17,9 +17,8 @@ from orchestrator.privacy.accountant.distribution import discretisation, loss_di
 from orchestrator.privacy.accountant.events import Releases
 from orchestrator.privacy.accountant.profile import loss_range, of_profiles, profiles
 from orchestrator.privacy.ledger.terms import Cap
-from orchestrator.privacy.rules.base import CostRule, times
+from orchestrator.privacy.rules.base import CostRule, of_trials
 from orchestrator.privacy.rules.caps import SweepCaps
-from orchestrator.privacy.rules.laws import EvaluationCap, StepCap
 
 _GRID = 1e-4
 _MAX_TRIAL_RANGE = 100.0  # a million points for one trial
@@ -34,12 +33,10 @@ class Menu(CostRule):
         num_trials: the cap on trials that begin.
 
     Formal guarantees:
-        At every ε from −∞ to ∞, in each direction, the pointwise maximum of the entries' privacy profiles is the
-        profile of some pair of laws. Given two adjacent data sets, the independent draws of any entry's tokens can be
-        made from one draw of that pair (Blackwell), and the trial from them; so whatever all trials show is made from
-        `num_trials` independent draws of that pair, each used when a trial begins and picks its entry. Adaptive picks,
-        concurrent trials and early stops are covered. The ε is that of the pair composed `num_trials` times. A trial
-        that draws from two entries is not covered: the ledger must hold a trial to one.
+        In each direction, the pointwise maximum of the entries' privacy profiles is the profile of some pair of laws.
+        The ε is that of the pair composed `num_trials` times; it covers adaptive picks, concurrent trials and early
+        stops (docs/proofs/menu.md). A trial that draws from two entries is not covered: the ledger must hold a trial
+        to one.
     """
 
     rule: Literal["menu"] = "menu"
@@ -54,54 +51,36 @@ class Menu(CostRule):
 
     @property
     def title(self) -> str:
-        """The rule's name."""
         return "menu"
 
     @property
-    def step_kinds(self) -> tuple[StepCap, ...]:
-        """The steps of every entry."""
-        return tuple(entry.train_step for entry in self.entries)
+    def trial_kinds(self) -> tuple[SweepCaps, ...]:
+        return self.entries
 
     @property
-    def score_kinds(self) -> tuple[EvaluationCap, ...]:
-        """The scores of every entry."""
-        return tuple(kind for entry in self.entries for kind in entry.score_kinds)
+    def max_holders(self) -> int:
+        return self.num_trials
 
     def certificate(self, delta: float, adjacency: Adjacency = "add-or-remove-one") -> Certificate:
-        """Return the ε of `num_trials` worst trials."""
         accountant.require_delta(delta)
         sides = self._sides(adjacency)
         return accountant.largest(self._side_certificate(side, delta, adjacency) for side in sides)
 
     def bound(self, delta: float) -> float:
-        """Return an upper bound on the ε by pure ε and few Rényi orders."""
         return max(self._bound_of_side(side, delta) for side in self._sides("add-or-remove-one"))
 
     def renyi(self, order: float, adjacency: Adjacency = "add-or-remove-one") -> float:
-        """Return `num_trials` times the largest Rényi ε of an entry at one order; inf under replace-one."""
         return self.num_trials * max(entry.renyi(order, adjacency) for entry in self.entries)
 
     def tokens(self) -> dict[str, Cap]:
-        """Return one cap for each kind of release of each entry: what it would be if all trials chose that entry."""
-        kinds = enumerate(times(entry.tokens(), self.num_trials) for entry in self.entries)
+        kinds = enumerate(of_trials(entry.tokens(), self.num_trials) for entry in self.entries)
         return {kind_of_entry(kind, i): cap for i, tokens in kinds for kind, cap in tokens.items()}
-
-    def per_holder(self) -> dict[str, int]:
-        """Return what one trial may draw of each entry's kinds; a trial draws from one entry only."""
-        kinds = enumerate(entry.tokens() for entry in self.entries)
-        return {kind_of_entry(kind, i): cap.count for i, tokens in kinds for kind, cap in tokens.items()}
-
-    @property
-    def max_holders(self) -> int:
-        """The cap on trials."""
-        return self.num_trials
 
     def with_trials(self, num_trials: int) -> Menu:
         """Return the same menu for another number of trials."""
         return self.model_copy(update={"num_trials": num_trials})
 
     def describe(self) -> str:
-        """Return one sentence for the statement."""
         return (
             f"At most {self.num_trials:,} trials, each charged as a whole one of {len(self.entries)} entries (noise, "
             "sampling rate, steps, scores) declared before the search, which is free to choose; everything may be "

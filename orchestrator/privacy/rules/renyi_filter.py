@@ -9,11 +9,10 @@ choosing the next release by what the last one showed, so that each realised com
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Annotated, Literal, Self
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from orchestrator.privacy.accountant import accountant, bounds
@@ -27,28 +26,35 @@ from orchestrator.privacy.rules.laws import EvaluationCap, StepCap
 UNITS = 2**40  # of one Rényi ε: prices and budgets are whole numbers of these, so that sums are exact
 RENYI_UNITS = "renyi_units"
 _MARGIN = 1e-9  # relative; covers the rounding of dp-accounting's sums
+_SMALLEST_DELTA = 1e-12
+# What DP zeroth-order fine-tuning looks like: long runs of fainter and of stronger steps, and a few scores.
+_TYPICAL = (
+    StepCap(sampling_prob=0.016, noise_multiplier=1.2, num_steps=1000),
+    StepCap(sampling_prob=0.0416, noise_multiplier=2.767, num_steps=1000),
+    StepCap(sampling_prob=0.064, noise_multiplier=4.0, num_steps=1000),
+    EvaluationCap(noise_multiplier=20.0, count=30),
+)
 
 
 class RenyiFilter(CostRule):
     """Every release is charged its Rényi ε at `order`, and refused once the total would pass the budget's.
 
     Args:
-        order: α above 1, fixed before any data is touched; `suggest_order` finds a good one.
+        order: α above 1, fixed before any data is touched; `best_order` finds a good one.
         epsilon_limit: the budget's ε.
         delta: the δ at which that ε is said.
         units: what a record is, as in `SweepCaps`.
 
     Formal guarantees:
         If each release is charged at least its Rényi ε at `order` before it is made and the charges never exceed
-        `capacity`, everything released is (order, capacity)-Rényi-DP under add-or-remove-one, hence (ε, δ)-DP at
-        every δ by dp-accounting's conversion: at `delta`, ε is at most `epsilon_limit`. Parameters may depend on
-        earlier results, trials may run at once (their releases come in some order), and what is left may be used later.
+        `capacity`, everything released is (order, capacity)-Rényi-DP under add-or-remove-one, hence (ε, δ)-DP by
+        dp-accounting's conversion: at `delta`, ε is at most `epsilon_limit` (docs/proofs/filter.md).
     """
 
     rule: Literal["filter"] = "filter"
     order: Annotated[float, Field(gt=1, allow_inf_nan=False)]
     epsilon_limit: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    delta: Annotated[float, Field(ge=1e-12, lt=1)]
+    delta: Annotated[float, Field(ge=_SMALLEST_DELTA, lt=1)]
     units: str | None = None
 
     @model_validator(mode="after")
@@ -57,24 +63,13 @@ class RenyiFilter(CostRule):
             least = self.epsilon_limit - renyi_limit(self.epsilon_limit, self.delta, self.order)
             raise ValueError(
                 f"At order {self.order:g} the conversion alone costs ε = {least:.3g} at δ = {self.delta:g}, all of "
-                f"{self.epsilon_limit:g}: take a higher order (suggest_order finds a good one)."
+                f"{self.epsilon_limit:g}: take a higher order (best_order finds a good one)."
             )
         return self
 
     @property
     def title(self) -> str:
-        """The rule's name."""
         return "filter"
-
-    @property
-    def step_kinds(self) -> tuple[StepCap, ...]:
-        """None: each trial declares its own."""
-        return ()
-
-    @property
-    def score_kinds(self) -> tuple[EvaluationCap, ...]:
-        """None: each trial declares its own."""
-        return ()
 
     def capacity(self) -> int:
         """Return the budget in units of 2^-40 Rényi ε, rounded down."""
@@ -92,11 +87,6 @@ class RenyiFilter(CostRule):
         return math.ceil(Fraction(cost * (1 + _MARGIN)) * UNITS)
 
     def certificate(self, delta: float, adjacency: Adjacency = "add-or-remove-one") -> Certificate:
-        """Return the ε of the whole budget at a δ: the filter's own, or any other above 0.
-
-        Raises:
-            ValueError: under replace-one, for which no Rényi ε is proven here.
-        """
         accountant.require_delta(delta)
         if adjacency != "add-or-remove-one":
             raise ValueError("A Rényi filter is proven for add-or-remove-one only: take caps or a menu.")
@@ -108,21 +98,17 @@ class RenyiFilter(CostRule):
         return bounds.from_renyi([self.order], [renyi], delta)
 
     def bound(self, delta: float) -> float:
-        """Return the ε itself."""
         return self.certificate(delta).epsilon
 
     def renyi(self, order: float, adjacency: Adjacency = "add-or-remove-one") -> float:
-        """Return the budget at the filter's order and every smaller one (Rényi divergences rise with the order)."""
-        check_order(order)
+        check_order(order)  # Rényi divergences rise with the order
         return self.capacity() / UNITS if order <= self.order and adjacency == "add-or-remove-one" else math.inf
 
     def tokens(self) -> dict[str, Cap]:
-        """Return the budget as one cap in units; a release draws its `price`."""
         law: dict[str, str | float | int] = {"law": "renyi filter", "order": self.order, "units": UNITS}
         return {RENYI_UNITS: Cap(law | ({"record": self.units} if self.units else {}), self.capacity())}
 
     def describe(self) -> str:
-        """Return one sentence for the statement."""
         return (
             f"Any noise, sampling rate and length, chosen freely on the way, each release charged its Rényi ε at order "
             f"{self.order:g} (declared before) against a budget of {self.capacity() / UNITS:.6g}; everything may be "
@@ -143,33 +129,37 @@ def renyi_limit(epsilon: float, delta: float, order: float) -> float:
     return epsilon - math.log1p(-1 / order) + math.log(delta * order) / (order - 1)
 
 
-def suggest_order(
-    renyi: Callable[[float], float], epsilon: float, delta: float, orders: Sequence[float] = bounds.ALL_ORDERS
-) -> float:
-    """Return the order at which what is expected takes the smallest share of a budget.
-
-    Args:
-        renyi: from an order to the Rényi ε of what is expected, as `rule.renyi` or a sum of several.
-        epsilon: the budget's ε.
-        delta: the budget's δ.
-        orders: what to choose from.
+def best_order(expected: Sequence[StepCap | EvaluationCap], epsilon: float, delta: float) -> float:
+    """Return the order at which the expected releases, counts included, take the smallest share of a budget.
 
     Raises:
-        ValueError: if no order has any room at this budget.
+        ValueError: no order has any room at this budget.
     """
-    usable = [order for order in orders if order > 1.01]  # below, the conversion is not stable
-    limits = np.array([renyi_limit(epsilon, delta, order) for order in usable])
-    if not np.any(limits > 0):
+    counts = [(read(cap.event()), cap.num_steps if isinstance(cap, StepCap) else cap.count) for cap in expected]
+    shares = {}
+    for order in bounds.ALL_ORDERS:
+        if order > 1.01 and (limit := renyi_limit(epsilon, delta, order)) > 0:  # below, the conversion is not stable
+            cost = math.fsum(count * float(bounds.renyi(releases, [order])[0]) for releases, count in counts)
+            shares[order] = cost / limit
+    if not shares:
         raise ValueError(f"No Rényi order has room for ε = {epsilon:g} at δ = {delta:g}: give a larger budget.")
-    shares = [renyi(order) / limit if limit > 0 else math.inf for order, limit in zip(usable, limits, strict=True)]
-    return usable[int(np.argmin(shares))]
+    return min(shares, key=lambda order: shares[order])
 
 
-def best_order(expected: Sequence[StepCap | EvaluationCap], epsilon: float, delta: float) -> float:
-    """Return the order at which the expected releases, counts included, take the smallest share of a budget."""
+def renyi_budget(epsilon: float | None, delta: float, adjacency: Adjacency, order: float | None) -> tuple[float, float]:
+    """Return the order and the Rényi limit of a budget for (ε, δ); without an order, one that suits DP fine-tuning.
 
-    def renyi(order: float) -> float:
-        counts = [(read(cap.event()), cap.num_steps if isinstance(cap, StepCap) else cap.count) for cap in expected]
-        return math.fsum(count * float(bounds.renyi(releases, [order])[0]) for releases, count in counts)
-
-    return suggest_order(renyi, epsilon, delta)
+    Raises:
+        ValueError: no limit is proven for these terms, or the order leaves nothing of ε.
+    """
+    if not epsilon or not _SMALLEST_DELTA <= delta < 1:
+        raise ValueError(f"Composition 'rdp' needs epsilon above 0 and delta in [{_SMALLEST_DELTA:g}, 1).")
+    if adjacency != "add-or-remove-one":
+        raise ValueError("Composition 'rdp' is proven for add-or-remove-one only: take composition 'sum'.")
+    suggested = best_order(_TYPICAL, epsilon, delta)
+    order = suggested if order is None else order
+    if renyi_limit(epsilon, delta, order) <= 1 / UNITS:
+        raise ValueError(
+            f"At order {order:g} the conversion to (ε, δ) leaves nothing of ε = {epsilon:g}; order {suggested:g} suits."
+        )
+    return order, RenyiFilter(order=order, epsilon_limit=epsilon, delta=delta).capacity() / UNITS

@@ -21,23 +21,27 @@ def mechanism_of(rule: CostRule, order: Order, unit: str) -> str:
     step = (
         f"Each step computes {vector} for each {unit} of the batch, clips this vector to norm C and sums the vectors."
     )
-    noises = _alternatives(_noise(kind, " × C") for kind in rule.step_kinds)
+    noises = _alternatives(_noise(kind.train_step, " × C") for kind in rule.trial_kinds)
     if not noises:
         return f"{step} It adds the noise that its trial declares to {NOISED[order]}. Each release pays its own price."
     text = f"{step} It adds {noises} to {NOISED[order]}."
-    scores = _alternatives(f"{_SCORES[kind.metric]} with {_noise(kind)}" for kind in rule.score_kinds)
+    scores = _alternatives(_score(kind.evaluation) for kind in rule.trial_kinds if kind.evaluation is not None)
     return f"{text} Each score on private rows is {scores}." if scores else text
 
 
 def sampler_of(rule: CostRule, unit: str) -> str:
     """Return how batches are drawn."""
-    rates = _alternatives(f"{kind.sampling_prob:.6g}" for kind in rule.step_kinds)
+    rates = _alternatives(f"{kind.train_step.sampling_prob:.6g}" for kind in rule.trial_kinds)
     rate = f"with probability {rates}" if rates else "at the rate that its trial declares"
     return f"Poisson: each {unit} joins each batch independently {rate}, by the operating system's entropy"
 
 
 def _alternatives(words: Iterable[str]) -> str:
     return " or ".join(dict.fromkeys(words))
+
+
+def _score(release: EvaluationCap) -> str:
+    return f"{_SCORES[release.metric]} with {_noise(release)}"
 
 
 def _noise(release: StepCap | EvaluationCap, unit: str = "") -> str:

@@ -41,6 +41,13 @@ _TOKEN_WORDS = {
 }
 
 
+SELECTION_PREFIX = "selection"  # how the name of a record begins where the data set is a selection of a file's rows
+SELECTION_NOTE = (
+    "The choice of data.shots: ε speaks of the selection as the data set. Whoever leaves the file lets another example "
+    "of the same label in, so of the file the claim is for replacing one example: about 2ε, at a larger δ."
+)
+
+
 def not_covered(order: Order) -> tuple[str, ...]:
     """Return the standing list of what no ε covers, for methods of an order."""
     return (

@@ -5,7 +5,7 @@ from pathlib import Path
 import dp_accounting as dp
 import pytest
 
-from orchestrator.budget.reservation import reserve_plan, token_caps
+from orchestrator.budget.reservation import reserve_plan
 from orchestrator.config.loading import load_run, load_sweep
 from orchestrator.planning.plan import make_plan
 from orchestrator.privacy.accountant.accountant import epsilon
@@ -63,7 +63,7 @@ def test_two_names_share_one_ledger(plan):
 
 
 def test_steps_without_privacy_are_counted_all_the_same(plan):
-    caps = token_caps(plan(*MEZO, "privacy.spare_steps=5"))
+    caps = plan(*MEZO, "privacy.spare_steps=5").token_caps()
     assert {kind: (dict(cap.parameters), cap.count) for kind, cap in caps.items()} == {
         "train_step": ({"law": "not private"}, 3 * 4 + 5)
     }

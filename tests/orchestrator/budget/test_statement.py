@@ -4,10 +4,11 @@ from pathlib import Path
 import pytest
 
 from orchestrator.budget.reservation import reserve_plan
-from orchestrator.budget.statement import SELECTION_NOTE, run_statement
+from orchestrator.budget.statement import run_statement
 from orchestrator.config.loading import load_run, load_sweep
 from orchestrator.planning.plan import make_plan
 from orchestrator.privacy.statement.statement import LossesFrom
+from orchestrator.privacy.statement.wording import SELECTION_NOTE
 from orchestrator.storage.paths import storage_of
 from trainers.evaluators.vllm.package import Package
 

@@ -10,7 +10,7 @@ from orchestrator import Budget
 from orchestrator.budget.budget import all_budgets
 from orchestrator.budget.ledger_location import open_ledger, url_of
 from orchestrator.cli.app import app
-from orchestrator.cli.views.tables import rounded_down
+from orchestrator.privacy.display import rounded_down
 from orchestrator.privacy.errors import LedgerCorruptError, LedgerUnreachable
 from orchestrator.privacy.ledger.budget import Cost
 from orchestrator.privacy.ledger.terms import Cap
@@ -79,9 +79,8 @@ def reserve(budget, name, rule, charged=None, factor=1.0, **terms):
     order, charged = budget.terms.order, charged or rule
     renyi = charged.renyi(order) if order else None
     cost = Cost(charged.epsilon(DELTA) * factor, DELTA, renyi, charged.to_json())
-    limits = rule.per_holder()
-    caps = {kind: Cap(cap.parameters, cap.count, limits.get(kind)) for kind, cap in rule.tokens().items()}
-    secret = {"num_trials": 3} if isinstance(rule, BestOf) else None
+    caps = rule.tokens()
+    secret = {"num_trials": 3} if rule.is_secret else None
     terms = {"max_holders": rule.max_holders, "secret": secret} | terms
     budget.ledger.reserve(name, caps, budget=budget.terms.name, cost=cost, **terms)
 
@@ -127,7 +126,7 @@ def test_a_budget_is_made_for_its_data_and_only_once(dpzo, rows, place):
         ((*LIMIT, "--unit", "user"), "--unit user needs --num-users"),
         (("--num-examples", 5, "--epsilon", 3), "--epsilon and --delta (0 for pure ε), or --no-limit"),
         ((*LIMIT, "--no-limit"), "--no-limit counts without a limit"),
-        ((*LIMIT, "--order", 8), "belongs to composition 'rdp'"),
+        ((*LIMIT, "--order", 8), "belong to composition 'rdp'"),
         ((*LIMIT, "--composition", "rdp", "--order", 1.5), "leaves nothing of ε = 3; order"),
         ((*LIMIT, "--composition", "rdp", "--adjacency", "replace-one"), "add-or-remove-one only"),
         (("--num-examples", 5, "--no-limit", "--composition", "rdp"), "needs epsilon above 0"),

@@ -12,10 +12,9 @@ from orchestrator.budget.reservation import reserve_plan
 from orchestrator.cli.app import app
 from orchestrator.cli.output import as_json
 from orchestrator.cli.plan import plan_values
-from orchestrator.cli.views.plan_plot import curves_of, save_plot
+from orchestrator.cli.views.plan_plot import save_plot
 from orchestrator.config.loading import load_run, load_sweep
-from orchestrator.planning.alternatives import compare_alternatives, rule_name_of
-from orchestrator.planning.menu_and_filter import trial_numbers
+from orchestrator.planning.alternatives import compare_alternatives, trial_numbers
 from orchestrator.planning.plan import make_plan
 from orchestrator.privacy.rules.comparison import RULE_NAMES
 from orchestrator.privacy.rules.renyi_filter import RenyiFilter
@@ -42,7 +41,7 @@ def plan(settings):
 @pytest.fixture
 def only(monkeypatch):
     """Compare some rules only, which takes less time."""
-    return lambda *names: monkeypatch.setattr("orchestrator.planning.alternatives.RULE_NAMES", names)
+    return lambda *names: monkeypatch.setattr("orchestrator.planning.rules.compared.RULE_NAMES", names)
 
 
 @pytest.fixture
@@ -90,14 +89,14 @@ def one_line(result, code=2):
 def test_the_chosen_rule_costs_what_the_plan_does_and_the_others_stand_beside(plan, overrides, chosen):
     made = plan(*overrides)
     found = compare_alternatives(made)
-    own = {row.rule: row for row in found.rules}
+    own = {row.rule: row for row in found.details.rows}
     assert (found.chosen, list(own)) == (chosen, list(RULE_NAMES))
     assert own[chosen].epsilon == pytest.approx(made.epsilon, rel=1e-6)
 
 
 def test_a_law_that_the_comparison_does_not_know_is_not_marked(plan):
     made = plan(*SEARCH, "search.release=best", "search.secret_number.law=negative-binomial")
-    assert (rule_name_of(made), compare_alternatives(made).chosen) == (None, None)
+    assert (made.rule_name, compare_alternatives(made).chosen) == (None, None)
 
 
 @pytest.mark.parametrize("spare", [0, 2])
@@ -106,7 +105,7 @@ def test_what_is_said_to_fit_fits_and_one_more_does_not(plan, only, spare):
     overrides = (*SEARCH, "search.release=best", f"privacy.spare_steps={spare}")
     made = plan(*overrides)
     limit = 1.2 * made.epsilon
-    (row,) = compare_alternatives(made, limit).rules
+    (row,) = compare_alternatives(made, limit).details.rows
     for setting, count in (("search.num_trials", row.num_trials), ("method.num_steps", row.steps_per_trial)):
         assert plan(*overrides, f"{setting}={count}").epsilon <= limit
         assert plan(*overrides, f"{setting}={int(1.01 * count) + 1}").epsilon > limit
@@ -117,12 +116,12 @@ def test_privacy_epsilon_is_the_limit_unless_another_is_asked_for(plan, only):
     made = plan("privacy.epsilon=2")
     assert (compare_alternatives(made).limit, compare_alternatives(made, 0.5).limit) == (2, 0.5)
     assert compare_alternatives(plan()).limit is None
-    assert all(row.num_trials is None for row in compare_alternatives(plan()).rules)
+    assert all(row.num_trials is None for row in compare_alternatives(plan()).details.rows)
 
 
 def test_one_run_stands_alone(settings):
     found = compare_alternatives(make_plan(load_run(settings)), 1.0)
-    (row,) = found.rules
+    (row,) = found.details.rows
     assert (row.rule, row.steps_per_trial > 4) == ("caps", True)
 
 
@@ -135,18 +134,18 @@ def test_a_menu_shows_its_entries_and_totals(plan):
     entries = [{"num_steps": 4, "expected_batch_size": 8, "noise_multiplier": 4.0},
                {"num_steps": 8, "expected_batch_size": 4, "epsilon": 0.5}]  # fmt: skip
     made = plan(*NO_NOISE, "privacy.epsilon=3", menu=entries)
-    found = compare_alternatives(made, 1.0)
-    assert [entry.num_steps for entry in found.menu.entries] == [4, 8]
-    assert found.menu.entries[1].epsilon == pytest.approx(0.5, abs=0.01)
-    assert dict(found.menu.totals)[3] == made.epsilon
-    fitting = found.menu.num_trials
+    found = compare_alternatives(made, 1.0).details
+    assert [entry.num_steps for entry in found.entries] == [4, 8]
+    assert found.entries[1].epsilon == pytest.approx(0.5, abs=0.01)
+    assert dict(found.totals)[3] == made.epsilon
+    fitting = found.num_trials
     assert made.rule.with_trials(fitting).epsilon(1e-5) <= 1.0 < made.rule.with_trials(fitting + 1).epsilon(1e-5)
-    assert compare_alternatives(made, 0.4).menu.num_trials is None
+    assert compare_alternatives(made, 0.4).details.num_trials is None
 
 
 def test_a_filter_shows_its_budget_and_prices(plan):
     made = plan(*NO_NOISE, *PRIVATE, "privacy.epsilon=3", filter=FILTER)
-    found = compare_alternatives(made).filter
+    found = compare_alternatives(made).details
     rule = RenyiFilter(order=8, epsilon_limit=3, delta=1e-5)
     assert found.capacity == rule.renyi(8)
     dearest, cheapest = found.prices
@@ -156,7 +155,7 @@ def test_a_filter_shows_its_budget_and_prices(plan):
         trial = 4 * price.step + 2 * price.score
         assert price.trials_that_fit * trial <= found.capacity < (price.trials_that_fit + 1) * trial
         assert price.steps_that_fit * price.step <= found.capacity < (price.steps_that_fit + 1) * price.step
-    assert compare_alternatives(made, 6.0).filter.capacity > found.capacity
+    assert compare_alternatives(made, 6.0).details.capacity > found.capacity
 
 
 def test_the_table_fits_a_terminal_and_marks_the_rule(dpzo):
@@ -225,7 +224,7 @@ def test_the_plot_names_every_curve_and_the_plan(plan, only, tmp_path):
     only("caps", "menu", "best, geometric", "public tuning")
     made = plan()
     found = compare_alternatives(made, 0.5)
-    curves = curves_of(made, found)
+    curves = found.details.curves(made)
     assert dict(zip(curves.num_trials, curves.epsilon["caps = menu"], strict=True))[3] == made.epsilon
     with rc_context({"svg.fonttype": "none"}):
         save_plot(made, found, tmp_path / "plan.svg")

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.config.loading import load_run, load_sweep
-from orchestrator.planning.cost_rules import num_private_trials, planned_sweep
 from orchestrator.planning.plan import make_plan
+from orchestrator.planning.planned_sweep import planned_sweep
 from orchestrator.privacy.errors import BudgetExceeded
 from search_spaces.space import apply, sample
 from trainers.config.mechanism import mechanism_plan, score_plan
@@ -46,9 +46,9 @@ def test_spare_steps_and_private_scores_of_all_trials_are_in_the_caps(sweep):
 
 
 def test_a_run_is_scored_no_more_often_than_it_steps(sweep):
-    caps = planned_sweep(sweep(*PRIVATE_SCORES, "score.times=9", "method.num_steps=4"), 4.0)
+    caps = planned_sweep(sweep(*PRIVATE_SCORES, "score.times=9", "method.num_steps=4"), 4.0, num_trials=1)
     assert caps.evaluations_per_trial == 4
-    assert planned_sweep(sweep("score.times=9"), 4.0).evaluations_per_trial == 0
+    assert planned_sweep(sweep("score.times=9"), 4.0, num_trials=1).evaluations_per_trial == 0
 
 
 def test_calibrated_noise_fits_the_budget_and_wastes_little(sweep):
@@ -96,7 +96,7 @@ def test_a_method_without_privacy_has_no_caps_and_no_finite_epsilon(sweep):
 def test_one_run_is_one_trial(settings):
     config = load_run(settings)
     plan = make_plan(config)
-    assert (plan.num_trials, num_private_trials(config)) == (1, 1)
+    assert (plan.num_trials, plan.caps.num_trials) == (1, 1)
     assert plan.caps.caps().train_step.num_steps == 4
     assert plan.epsilon == plan.trial_epsilon
 
@@ -132,7 +132,7 @@ def test_the_mechanism_that_a_lane_draws_is_the_planned_one_bit_for_bit(project,
         f"privacy.noise_multiplier={noise_multiplier!r}",
     ]
     config = load_sweep(project, overrides)
-    caps = planned_sweep(config, noise_multiplier)
+    caps = planned_sweep(config, noise_multiplier, num_trials=3)
     trial = apply(config, sample(config.search.space, random.Random(seed)))
     mechanism = mechanism_plan(trial, caps.noise_multiplier)  # as a lane and a single run make it
     assert mechanism.noise_multiplier == caps.noise_multiplier >= noise_multiplier
@@ -146,7 +146,7 @@ def test_the_mechanism_that_a_lane_draws_is_the_planned_one_bit_for_bit(project,
 
 def test_a_private_score_is_as_noisy_as_its_cap_says(sweep):
     config = sweep(*PRIVATE_SCORES, "score.noise_multiplier=7.3")
-    cap = planned_sweep(config, 4.0).caps().evaluation
+    cap = planned_sweep(config, 4.0, num_trials=1).caps().evaluation
     mechanism = score_plan(config)
     assert mechanism.noise_multiplier == cap.noise_multiplier >= 7.3
     assert (mechanism.sampling_prob, mechanism.clip_norm) == (1.0, 1.0)

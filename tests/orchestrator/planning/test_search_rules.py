@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.budget.accounted_run import trial_draws
 from orchestrator.budget.reservation import reserve_plan
 from orchestrator.config.loading import load_run, load_sweep
 from orchestrator.planning.plan import make_plan
@@ -151,7 +150,7 @@ def test_each_trial_under_a_filter_pays_its_own_price(plan, next_sweep):
     expected, prices = 0, set()
     for values in inline.taken:
         trial = made.trial({name: value for name, value in values.items() if name != "number"})
-        draws = trial_draws(made, trial)
+        draws = made.trial_draws(trial)
         assert trial.privacy.noise_multiplier == values["privacy.noise_multiplier"]
         steps, scores = values["method.num_steps"], 2
         expected += steps * draws["step"].price + scores * draws["score"].price
@@ -181,7 +180,7 @@ def test_a_filter_refuses_when_it_is_spent_and_the_trial_ends_early(plan, next_s
     ended_early = [row for row in result.trials if row.steps < row.num_steps]
     assert ended_early
     assert all(row.num_steps == row.values["method.num_steps"] for row in result.trials)
-    cheapest = min(trial_draws(made, made.trial(row.values))["step"].price for row in ended_early)
+    cheapest = min(made.trial_draws(made.trial(row.values))["step"].price for row in ended_early)
     assert cap.cap.count - cap.drawn < cheapest  # nothing is left that one of them could have paid with
     assert 1.999 < result.statement.epsilon <= 2  # the declared one, spent or not
     releases = sum(released(storage, row.number) for row in result.trials)
@@ -199,7 +198,7 @@ def test_a_filter_counts_what_is_released_at_its_order(plan):
             "method.num_steps": 5,
         }
     )
-    steps = made.rule.capacity() // trial_draws(made, trial)["step"].price
+    steps = made.rule.capacity() // made.trial_draws(trial)["step"].price
     known = {"num_trials": 1, "sampling_prob": 12 / 40, "noise_multiplier": 3.0, "num_coordinates": 2}
     assert PlannedSweep(steps_per_trial=steps, **known).caps().epsilon(1e-5) <= 2
     assert PlannedSweep(steps_per_trial=2 * steps, **known).caps().epsilon(1e-5) > 2
@@ -209,10 +208,10 @@ def test_prices_are_renyi_divergences_at_the_declared_order(plan):
     """Of a Gaussian with a shift of 1/σ: α/(2σ²), in units of 2^-40; so is a batch of everyone."""
     made = plan(*FILTER, *PRIVATE_SCORES, "score.noise_multiplier=7")
     everyone = {"privacy.noise_multiplier": 3.0, "privacy.expected_batch_size": 40.0, "method.num_steps": 2}
-    draws = trial_draws(made, made.trial(everyone))
+    draws = made.trial_draws(made.trial(everyone))
     assert draws["score"].price == pytest.approx(16 / (2 * 7**2) * 2**40, rel=1e-6)
     assert draws["step"].price == pytest.approx(16 / (2 * 3**2) * 2**40, rel=1e-6)
-    half = trial_draws(made, made.trial(everyone | {"privacy.expected_batch_size": 20.0}))
+    half = made.trial_draws(made.trial(everyone | {"privacy.expected_batch_size": 20.0}))
     assert half["step"].price < 0.9 * draws["step"].price
     assert {draw.kind for draw in draws.values()} == {RENYI_UNITS}
 

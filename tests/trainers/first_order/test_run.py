@@ -12,7 +12,7 @@ import pytest
 import torch
 from dp_accounting import dp_event
 
-from orchestrator.planning.cost_rules import planned_sweep
+from orchestrator.planning.planned_sweep import planned_sweep
 from tests.support.frozen import FrozenSampler
 from tests.support.quadratic import Quadratic
 from tests.trainers.first_order.conftest import ONE_TOKEN
@@ -148,7 +148,7 @@ def test_the_divisor_is_public(evaluator, tmp_path, batch):
 
 
 def test_the_event_is_that_of_one_poisson_step_and_knows_no_directions():
-    event = planned_sweep(config_of(), 2.0).trial_caps().train_step.event()
+    event = planned_sweep(config_of(), 2.0, num_trials=1).trial_caps().train_step.event()
     assert event == dp_event.PoissonSampledDpEvent(0.25, dp_event.GaussianDpEvent(2.0))
 
 

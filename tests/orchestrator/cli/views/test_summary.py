@@ -6,9 +6,10 @@ from rich.console import Console
 
 from orchestrator.cli.views.live import LiveView
 from orchestrator.cli.views.summary import plan_summary, run_summary, sweep_summary
-from orchestrator.cli.views.tables import duration, epsilon_text, facts_table, short, trials_table
+from orchestrator.cli.views.tables import duration, facts_table, short, trials_table
 from orchestrator.config.loading import load_run, load_sweep
 from orchestrator.planning.plan import make_plan
+from orchestrator.privacy.display import epsilon_text
 from orchestrator.storage.paths import Storage
 from orchestrator.storage.results import RunResult, SweepResult
 from orchestrator.storage.trials import TrialRow, steps_to_come

@@ -211,7 +211,7 @@ def test_noisy_scores_are_part_of_the_candidate():
 
 def test_tokens_tell_nothing_about_the_number_drawn():
     search = BestOf(trial=BASE, number=LAWS[0])
-    assert search.per_holder() == {"train_step": 10_000}
+    assert search.tokens()["train_step"].per_holder == search.shown_caps()["train_step"] == 10_000
     assert search.max_holders == search.number.largest
     assert search.tokens()["train_step"].count == 10_000 * search.number.largest
     assert "geometric law of mean 10 and kept secret" in search.describe()

@@ -111,7 +111,11 @@ def test_disjoint_entries_are_compared_side_by_side():
 
 def test_a_trial_may_draw_one_entry_and_the_caps_hold_all_trials():
     menu = Menu(entries=(entry(0.1, 5.0, 50, 2), entry(0.2, 5.0, 70)), num_trials=3)
-    assert menu.per_holder() == {"train_step/0": 50, "evaluation/0": 2, "train_step/1": 70}
+    assert {kind: cap.per_holder for kind, cap in menu.tokens().items()} == {
+        "train_step/0": 50,
+        "evaluation/0": 2,
+        "train_step/1": 70,
+    }
     assert {kind: cap.count for kind, cap in menu.tokens().items()} == {
         "train_step/0": 150,
         "evaluation/0": 6,

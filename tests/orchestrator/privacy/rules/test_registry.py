@@ -54,8 +54,8 @@ def test_every_rule_says_what_it_reserves_and_describes_itself_in_one_sentence(r
     for cap in tokens.values():
         assert cap.count >= 1
         json.dumps(dict(cap.parameters), allow_nan=False)
-    assert set(rule.per_holder()) <= set(tokens)
-    assert all(rule.per_holder()[kind] <= tokens[kind].count for kind in rule.per_holder())
+    assert all(cap.per_holder is None or cap.per_holder <= cap.count for cap in tokens.values())
+    assert set(rule.shown_caps()) <= set(tokens)
     assert rule.max_holders is None or rule.max_holders >= 1
     assert rule.describe().endswith(".")
     assert ". " not in rule.describe()

@@ -16,7 +16,7 @@ from orchestrator.privacy.accountant.events import Release, Releases
 from orchestrator.privacy.rules import renyi_filter
 from orchestrator.privacy.rules.caps import SweepCaps
 from orchestrator.privacy.rules.laws import EvaluationCap, StepCap
-from orchestrator.privacy.rules.renyi_filter import UNITS, RenyiFilter, best_order, renyi_limit, suggest_order
+from orchestrator.privacy.rules.renyi_filter import UNITS, RenyiFilter, best_order, renyi_limit
 
 DELTA = 1e-5
 STEP = StepCap(sampling_prob=0.064, noise_multiplier=20.0, num_steps=10_000)
@@ -88,7 +88,7 @@ def test_refusals():
     with pytest.raises(ValueError, match="take a higher order"):
         RenyiFilter(order=2.0, epsilon_limit=1.0, delta=DELTA)
     with pytest.raises(ValueError, match="No Rényi order has room"):
-        suggest_order(lambda order: order, 1e-3, DELTA)
+        best_order([STEP], 1e-3, DELTA)
     with pytest.raises(ValueError, match="delta must be above 0"):
         renyi_limit(1.0, 0.0, 8.0)
     for field, bad in (("order", 1.0), ("order", math.inf), ("epsilon_limit", 0.0), ("delta", 0.0), ("delta", 1.0)):
@@ -103,7 +103,6 @@ def test_the_suggested_order_lets_the_most_steps_through():
 
     best = best_order([STEP], 2.0, DELTA)
     assert steps(best) == max(steps(order) for order in ALL_ORDERS)
-    assert suggest_order(SweepCaps(train_step=STEP).renyi, 2.0, DELTA) == best
 
 
 def test_profiles_of_what_was_chosen_on_the_way_are_no_certificate():

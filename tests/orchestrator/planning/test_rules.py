@@ -2,12 +2,12 @@
 
 import pytest
 
-from orchestrator.budget.accounted_run import trial_draws
 from orchestrator.budget.reservation import reserve_plan
 from orchestrator.budget.statement import run_statement
 from orchestrator.config.loading import load_run, load_sweep
-from orchestrator.planning.cost_rules import cost_rule, num_private_trials, planned_sweep, with_menu_entry
 from orchestrator.planning.plan import make_plan
+from orchestrator.planning.planned_sweep import planned_sweep
+from orchestrator.planning.rules.menu import with_menu_entry
 from orchestrator.privacy.errors import BudgetExceeded
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.rules.best_of import BestOf
@@ -51,12 +51,12 @@ def plan(settings):
         (("search.tune_on=public.jsonl",), SweepCaps, 1),
     ],
 )
-def test_each_way_of_searching_has_its_rule(sweep, overrides, kind, trials):
-    config = sweep(*overrides)
-    rule = cost_rule(config, {None: 4.0, 0: 2.0})
-    assert (type(rule), num_private_trials(config)) == (kind, trials)
+def test_each_way_of_searching_has_its_rule(plan, overrides, kind, trials):
+    made = plan(*overrides)
+    assert (type(made.rule), made.num_trials) == (kind, 3)
     if kind is SweepCaps:
-        assert rule.train_step.num_steps == trials * 4
+        assert made.caps.num_trials == trials
+        assert made.rule.train_step.num_steps == trials * 4
 
 
 def test_an_entry_of_a_menu_changes_rate_and_length_alone(sweep):
@@ -67,7 +67,7 @@ def test_an_entry_of_a_menu_changes_rate_and_length_alone(sweep):
 
 
 def test_rates_are_of_users_where_users_are_the_unit(sweep):
-    caps = planned_sweep(sweep(*USERS), 4.0).caps()
+    caps = planned_sweep(sweep(*USERS), 4.0, num_trials=1).caps()
     assert caps.train_step.sampling_prob == pytest.approx(4 / 20)
 
 
@@ -75,7 +75,7 @@ def test_rates_are_of_users_where_users_are_the_unit(sweep):
 def test_what_is_counted_is_what_the_mechanism_draws(sweep, overrides):
     """σ, rate, law and number of coordinates of steps and scores, from the plans that really sample and add noise."""
     config = sweep(*overrides)
-    caps = planned_sweep(config, 4.0).caps()
+    caps = planned_sweep(config, 4.0, num_trials=3).caps()
     mechanism = mechanism_plan(config, 4.0)
     assert caps.train_step.law() | {} == {
         "noise": mechanism.noise,
@@ -217,7 +217,7 @@ def test_a_trial_draws_the_law_that_was_reserved(plan):
     made = plan(*SPLIT, *LAPLACE)
     trial = made.trial({"method.learning_rate": 1e-3})
     tokens = made.rule.tokens()
-    for draw in trial_draws(made, trial).values():
+    for draw in made.trial_draws(trial).values():
         assert draw.law == dict(tokens[draw.kind].parameters)
 
 
@@ -240,5 +240,5 @@ def test_what_does_not_fit_is_refused_with_what_would(settings, overrides, line)
 
 def test_a_single_run_has_no_search_to_count(settings):
     config = load_run(settings)
-    assert num_private_trials(config) == 1
-    assert cost_rule(config, {None: 4.0}).train_step.num_steps == 4
+    made = make_plan(config)
+    assert (made.caps.num_trials, made.rule.train_step.num_steps) == (1, 4)

@@ -1,0 +1,201 @@
+"""What every plan has, whichever rule counts it, and what a rule decides for itself."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple, Self
+
+from orchestrator.config.models import SweepConfig
+from orchestrator.planning.alternatives import RuleOutlook
+from orchestrator.planning.planned_sweep import planned_sweep
+from orchestrator.planning.work_estimate import Estimate, estimate
+from orchestrator.privacy.accountant.accountant import Certificate
+from orchestrator.privacy.display import round_up
+from orchestrator.privacy.errors import BudgetExceeded
+from orchestrator.privacy.ledger.terms import Cap
+from orchestrator.privacy.rules.base import CostRule
+from orchestrator.privacy.rules.caps import EVALUATION, TRAIN_STEP
+from orchestrator.privacy.rules.fitting import largest_count
+from orchestrator.privacy.rules.laws import EvaluationCap, Law, StepCap
+from orchestrator.privacy.rules.planned_sweep import PlannedSweep
+from search_spaces.space import apply
+from trainers.config import RunConfig
+from trainers.mechanism.release_log import Kind
+
+KINDS_OF_LOG: dict[Kind, str] = {"step": TRAIN_STEP, "score": EVALUATION}
+_SAMPLERS = {"tpe": "chosen by TPE from earlier scores", "random": "drawn independently"}
+
+
+class TokenDraw(NamedTuple):
+    """What one release takes from the ledger, and the law that its token must stand for (None: paid by its price)."""
+
+    kind: str
+    price: int
+    law: Law | None
+
+
+@dataclass(frozen=True)
+class Plan(ABC):
+    """A run or sweep, the rule that counts it, and its certified epsilon. Each rule has a subclass of its own.
+
+    Args:
+        config: what is planned.
+        rule: what may be released, and its price; None for a method without privacy.
+        total: the certified epsilon of the rule: the number to report; None without privacy.
+        caps: trials, steps and scores, where all trials have one σ, q and T; else None.
+        noise_multipliers: σ by number of menu entry, by None where there is no menu; empty where trials have their own.
+    """
+
+    config: RunConfig
+    rule: CostRule | None
+    total: Certificate | None
+    caps: PlannedSweep | None
+    noise_multipliers: Mapping[int | None, float]
+
+    trial_epsilon_note: ClassVar[str] = ""  # what people read after `trial_epsilon`
+
+    @classmethod
+    @abstractmethod
+    def counts(cls, config: RunConfig) -> bool:
+        """Return whether a configuration is counted by this rule."""
+
+    @classmethod
+    @abstractmethod
+    def make(cls, config: RunConfig) -> Self:
+        """Return the plan of a configuration, with σ calibrated where it is not given.
+
+        Raises:
+            BudgetExceeded: the given σ, or any σ, costs more than privacy.epsilon; the message says what would fit.
+        """
+
+    @abstractmethod
+    def outlook(self, limit: float | None) -> RuleOutlook:
+        """Return what a private plan could be, and what fits an ε where one is given. It takes seconds."""
+
+    @property
+    def rule_name(self) -> str | None:
+        """The name of its rule for people; None where there is none, or none that others are compared with."""
+        return self.rule.title if self.rule else None
+
+    @property
+    def num_trials(self) -> int:
+        """Trials of a sweep (their mean number where it is secret), 1 for a single run."""
+        return self.config.search.num_trials if isinstance(self.config, SweepConfig) else 1
+
+    @property
+    def concurrent(self) -> int:
+        """Trials at once."""
+        return self.config.search.concurrent_trials if isinstance(self.config, SweepConfig) else 1
+
+    @property
+    def noise_multiplier(self) -> float | None:
+        """σ, given or calibrated; None without privacy, and where each trial has its own."""
+        return self.noise_multipliers.get(None)
+
+    @property
+    def epsilon(self) -> float:
+        """The total epsilon; infinite without privacy."""
+        return self.total.epsilon if self.total else math.inf
+
+    @cached_property
+    def trial_epsilon(self) -> float:
+        """Epsilon of one complete trial by itself; infinite where there is no such number."""
+        return math.inf
+
+    @cached_property
+    def estimate(self) -> Estimate:
+        """Work of all trials."""
+        return estimate(self.config, self.num_trials * self.config.method.num_steps, self.concurrent)
+
+    def trial(self, values: Mapping[str, Any]) -> RunConfig:
+        """Return the run of one trial: the search's values in place of the configuration's, and its σ."""
+        return apply(with_noise(self.config, self.noise_multiplier), dict(values))
+
+    def token_caps(self) -> Mapping[str, Cap]:
+        """Return what to reserve, by kind of release."""
+        assert self.rule is not None
+        return self.rule.tokens()
+
+    def trial_draws(self, trial: RunConfig, entry: int | None = None) -> dict[Kind, TokenDraw]:
+        """Return what each kind of a trial's releases draws, from the mechanism that the trial will really use.
+
+        `trial` is what `trial` returned, `entry` the entry of a menu that it took.
+        """
+        assert trial.privacy.noise_multiplier is not None  # `trial` fills it in
+        caps = planned_sweep(trial, trial.privacy.noise_multiplier, num_trials=1).trial_caps()
+        releases, tokens = {TRAIN_STEP: caps.train_step, EVALUATION: caps.evaluation}, caps.tokens()
+        return {
+            log_kind: self._token_draw(kind, release, tokens[kind].parameters, entry)
+            for log_kind, kind in KINDS_OF_LOG.items()
+            if (release := releases[kind]) is not None
+        }
+
+    def _token_draw(self, kind: str, release: StepCap | EvaluationCap, law: Law, entry: int | None) -> TokenDraw:
+        return TokenDraw(kind, 1, law)
+
+    def epsilon_after(self, trial: RunConfig, steps: int) -> float:
+        """Return the epsilon of `steps` training steps and a trial's private scores: a trial's own, by itself."""
+        assert trial.privacy.noise_multiplier is not None
+        own, privacy = planned_sweep(trial, trial.privacy.noise_multiplier, num_trials=1), self.config.privacy
+        if steps == 0 and not own.evaluations_per_trial:
+            return 0.0
+        return own.changed(steps_per_trial=max(1, steps)).trial_caps().epsilon(privacy.delta, privacy.adjacency)
+
+    def epsilon_by_other_rules(self) -> dict[str, float]:
+        """Return what the same steps would cost under the rules that were not chosen, where that is comparable."""
+        return {}
+
+    @property
+    def steps_text(self) -> str:
+        """How many steps are planned, in words."""
+        trials = f"{self.num_trials} trials × " if isinstance(self.config, SweepConfig) else ""
+        return f"{trials}{self.config.method.num_steps}"
+
+    @property
+    def search_text(self) -> str:
+        """How trials are chosen, in words."""
+        if not isinstance(self.config, SweepConfig):
+            return "none: one run with the settings of its configuration"
+        search = self.config.search
+        stops = "" if search.early_stopping == "none" else f", stopped early by {search.early_stopping.upper()}"
+        return f"{self._trials_text}, {_SAMPLERS[search.sampler]}{stops}, over {', '.join(sorted(search.parameters))}"
+
+    @property
+    def _trials_text(self) -> str:
+        return f"{self.num_trials} trials"
+
+    @property
+    def public_data(self) -> list[str]:
+        """What this way of counting holds public, beside what every run does: one phrase each."""
+        return []
+
+
+def with_noise(config: RunConfig, noise_multiplier: float | None) -> RunConfig:
+    """Return a configuration with σ given; as it is where it is None."""
+    if noise_multiplier is None:
+        return config
+    privacy = config.privacy.model_copy(update={"noise_multiplier": noise_multiplier})
+    return config.model_copy(update={"privacy": privacy})
+
+
+def require_trials_fit(with_trials: Callable[[int], CostRule], config: SweepConfig) -> Certificate:
+    """Return what a rule costs with the planned number of trials.
+
+    Raises:
+        BudgetExceeded: it costs more than privacy.epsilon; the message names the number that fits.
+    """
+    privacy, num_trials, limit = config.privacy, config.search.num_trials, config.privacy.epsilon or math.inf
+    total = with_trials(num_trials).certificate(privacy.delta, privacy.adjacency)
+    if total.epsilon <= limit:
+        return total
+    most = largest_count(with_trials, num_trials - 1, limit, privacy.delta, privacy.adjacency)
+    fitting = f"search.num_trials {most} would fit" if most else "not even one trial would fit"
+    message = (
+        f"search.num_trials {num_trials} costs ε = {round_up(total.epsilon, 3):g} at δ = {privacy.delta:g}, over "
+        f"privacy.epsilon {limit:g}; {fitting}, or shorter trials, or more noise."
+    )
+    raise BudgetExceeded(message, spent=0.0, asked=total.epsilon, left=limit)
