@@ -87,4 +87,4 @@ class ToyOutlook(RuleOutlook):
         return [Facts([("toy", f"costs {self.total:.3g}")])]
 
     def curves(self, plan):
-        return Curves([plan.num_trials], {"toy": [self.total]})
+        return Curves([1, plan.num_trials], {"toy": [self.total / plan.num_trials, self.total]})
