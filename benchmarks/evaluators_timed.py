@@ -15,7 +15,7 @@ from rich.table import Table
 from transformers import PreTrainedTokenizerFast
 
 from trainers.config import LoraConfig, ModelConfig, PerformanceConfig, VllmConfig
-from trainers.directions.frames import Law, drawn
+from trainers.directions.frames import DirectionLaw, raw_direction
 from trainers.evaluators.base import Example, LossEvaluator, Probe
 
 SCRIPT = str(Path(__file__).with_name("evaluators.py"))
@@ -50,13 +50,13 @@ IN_A_FRESH_PROCESS = {INVARIANT: Contestant("vllm", batch_invariant=True)}
 class EvaluatorSteps:
     """Steps by an evaluator of the product."""
 
-    def __init__(self, evaluator: LossEvaluator, law: Law, examples: Sequence[Example]) -> None:
+    def __init__(self, evaluator: LossEvaluator, law: DirectionLaw, examples: Sequence[Example]) -> None:
         self._evaluator, self._examples = evaluator, examples
-        self._law: Law = law
+        self._law: DirectionLaw = law
 
     def step(self, number: int, size: Size) -> None:
         """Take one step: 2K probes of B examples, and the update."""
-        directions = [drawn(self._law, 1, number, k, rank=1) for k in range(size.directions)]
+        directions = [raw_direction(self._law, 1, number, k, rank=1) for k in range(size.directions)]
         probes = [Probe(z, sign * SMOOTHING) for z in directions for sign in (1.0, -1.0)]
         losses_PB = self._evaluator.probe(self._examples[: size.batch], probes)
         differences_K = (losses_PB[::2] - losses_PB[1::2]).sum(axis=1)
@@ -82,7 +82,7 @@ def open_contestant(
     engine = {"scoring": of.scoring, "batch_invariant": of.batch_invariant, "max_loras": 2 * most_directions}
     speed = {"device": device, "num_threads": threads, "micro_batch_tokens": 4096 if device == "cpu" else 16_384}
     performance = PerformanceConfig.model_validate({**speed, "vllm": VllmConfig.model_validate(engine)})
-    law: Law = "low-rank" if of.trainable == "all-linear" else "rademacher"
+    law: DirectionLaw = "low-rank" if of.trainable == "all-linear" else "rademacher"
     if of.evaluator == "vllm":
         from trainers.evaluators.vllm.evaluator import VllmEvaluator
 

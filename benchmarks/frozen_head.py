@@ -44,7 +44,7 @@ class FrozenHead:
     def probe(self, batch: Sequence[Example], probes: Sequence[Probe]) -> np.ndarray:
         losses_PB = np.empty((len(probes), len(batch)))
         for losses_B, probe in zip(losses_PB, probes, strict=True):
-            self.parameters.perturb(probe.direction, probe.scale, probe.more)
+            self.parameters.perturb(probe.direction, probe.scale)
             losses_B[:] = self._losses(batch)
         return losses_PB
 

@@ -34,7 +34,6 @@ SEARCHABLE = (
     "method.proximal",
     "method.shrinkage",
     "method.momentum",
-    "method.rms_decay",
 )
 _IN_SCHEDULE = r"((parts\.\d+\.)?(schedule\.)?(start|end|factor|value|every|values\.\d+))"
 _INSIDE = re.compile(

@@ -258,7 +258,7 @@ def test_the_same_release_log_gives_the_same_bits_over_a_bfloat16_master(rounded
     for evaluator in both(pair):
         evaluator.reset()
         evaluator.parameters.load(tmp_path / "saved")
-        evaluator.parameters.restrict([(Z[0], 1.0)], signed=False, keep=0.1)
+        evaluator.parameters.restrict([(Z[0], 1.0)], keep=0.1)
         evaluator.apply([(Z[1], 1e-3)])
         evaluator.export(tmp_path / type(evaluator).__name__)
     assert pair.vllm.state_digest() == pair.transformers.state_digest()
@@ -274,7 +274,7 @@ def test_velocity_anchor_and_mask_are_those_of_transformers(pair):
         evaluator.parameters.set_anchor()
         evaluator.apply([(other, 1e-2)])
         evaluator.parameters.pull(0.3)
-        evaluator.parameters.restrict([(one, 1.0)], signed=False, keep=0.1)
+        evaluator.parameters.restrict([(one, 1.0)], keep=0.1)
         evaluator.apply([(other, 1e-2)])
     assert pair.vllm.state_digest() == pair.transformers.state_digest()
     assert pair.vllm.parameter_count == pair.transformers.parameter_count
@@ -290,7 +290,7 @@ def test_what_one_saves_the_other_goes_on_from(pair, tmp_path):
     for evaluator, other in (both(pair), both(pair)[::-1]):
         evaluator.apply([(Z[0], 1e-3)], momentum=0.9)
         evaluator.parameters.set_anchor()
-        evaluator.parameters.restrict([(Z[0], 1.0)], signed=False, keep=0.1)
+        evaluator.parameters.restrict([(Z[0], 1.0)], keep=0.1)
         evaluator.apply([(Z[1], 1e-2)], momentum=0.9)
         evaluator.parameters.save(tmp_path / "saved", {"steps": "2"})
         other.parameters.load(tmp_path / "saved")
@@ -343,7 +343,7 @@ def test_a_disk_that_takes_nothing_is_an_error_of_the_disk_and_the_engine_goes_o
 
 def test_a_mask_that_keeps_nothing_is_refused_and_the_engine_goes_on(pair):
     with pytest.raises(ValueError, match="keeps none of"):
-        pair.vllm.parameters.restrict([], signed=False, keep=1e-9)
+        pair.vllm.parameters.restrict([], keep=1e-9)
     assert pair.vllm.state_digest() == pair.transformers.state_digest()
     assert pair.vllm.losses(TARGET).shape == (len(TARGET),)
 
@@ -428,10 +428,9 @@ def test_low_rank_probes_share_one_pass_over_weights_that_stay(low_rank, passes)
 
 
 def test_what_has_no_low_rank_form_is_written(low_rank, passes):
-    """Another law, a rank above the slots' and a mask; terms that add up to a rank with room need not be."""
-    fitting = Probe(LOW_RANK[0], 1e-2, ((LOW_RANK[1], -5e-3),))
+    """Another law, a rank above the slots' and a mask."""
+    fitting = Probe(LOW_RANK[0], 1e-2)
     others = [Probe(Z[0], 1e-2), Probe(replace(LOW_RANK[0], rank=PROBE_RANK + 1), 1e-2)]
-    others.append(replace(fitting, more=(*fitting.more, (Z[1], 1e-3))))
     for evaluator in both(low_rank):
         evaluator.apply([(LOW_RANK[1], 5e-2)])
 
@@ -445,7 +444,7 @@ def test_what_has_no_low_rank_form_is_written(low_rank, passes):
     assert num_passes([fitting] * 2) == 1
     assert num_passes([fitting, *others]) == 1 + len(others)
     for evaluator in both(low_rank):
-        evaluator.parameters.restrict([], signed=False, keep=0.5)
+        evaluator.parameters.restrict([], keep=0.5)
     assert num_passes([fitting] * 2) == 2
 
 

@@ -63,7 +63,7 @@ class Quadratic:
     def probe(self, batch: Sequence[Example], probes: Sequence[Probe]) -> np.ndarray:
         losses_PB = np.empty((len(probes), len(batch)))
         for index, probe in enumerate(probes):
-            self.parameters.perturb(probe.direction, probe.scale, probe.more)
+            self.parameters.perturb(probe.direction, probe.scale)
             theta = self._values()
             losses_PB[index] = [self._loss(one, theta, index) for one in batch]
         return losses_PB

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from trainers.config.removed import REMOVED_SCORES
 from trainers.config.schedules import Schedule
 from trainers.config.sections import Count, Positive, Section
-
-if TYPE_CHECKING:
-    pass
 
 
 class MaskConfig(Section):
     """A mask made without data: which parameters the directions move."""
 
     keep: Schedule = Field(default=0.01, description="Share of the parameters that train; stagewise for incremental.")
-    scores: Literal["synflow", "grasp", "magnitude"] = Field(
+    scores: Annotated[Literal["synflow", "magnitude"], REMOVED_SCORES] = Field(
         default="synflow",
-        description="What ranks a parameter: weight times slope of the answer to a constant input (synflow), weight "
-        "times Hessian times gradient of it (grasp), or the size of the weight (magnitude).",
+        description="Score that ranks a parameter: weight times slope of the model's output for a constant input "
+        "(synflow), or the size of the weight (magnitude).",
     )
     rank: Literal["global", "tensor"] = Field(
         default="global", description="Rank all parameters together, or those of each tensor by themselves."

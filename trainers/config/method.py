@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from trainers.config.mask import MaskConfig
+from trainers.config.removed import REMOVED_DIRECTIONS, without_removed
 from trainers.config.schedules import Schedule, as_function, stage_starts, uses_stages
 from trainers.config.sections import Count, Decay, Section
 from trainers.methods.catalogue import METHODS
@@ -35,10 +36,10 @@ class MethodConfig(Section):
         default=5.0, description="L2 bound C on an example's K-vector (or gradient), nats per parameter unit."
     )
     learning_rate: Schedule = Field(default=1e-5, description="Learning rate η; η_0 of a staged method.")
-    direction: Literal["gaussian", "rademacher", "sphere", "orthonormal", "low-rank"] = Field(
+    direction: Annotated[Literal["gaussian", "rademacher", "sphere", "low-rank"], REMOVED_DIRECTIONS] = Field(
         default="gaussian",
-        description="Law of the directions z: independent values, uniform on the sphere of radius √d, K orthogonal "
-        "ones of norm √d, or U Vᵀ for each matrix.",
+        description="Law of the directions z: independent values, uniform on the sphere of radius √d, or U Vᵀ for each "
+        "matrix.",
     )
     direction_rank: Count = Field(default=1, description="Columns of U and V; used with direction: low-rank.")
     difference: Literal["two-sided", "one-sided", "centred"] = Field(
@@ -60,9 +61,6 @@ class MethodConfig(Section):
     weight_decay: Decay = Field(
         default=0.0, description="Of a first-order method: a step takes this share of θ away, times η."
     )
-    rms_decay: Decay | None = Field(
-        default=None, description="Divide noisy values by their root mean square over steps, of this decay, as Adam."
-    )
     preset: str | None = Field(
         default=None, description="A paper's settings for one model, 'dpzero/roberta-large'; what is given goes first."
     )
@@ -76,7 +74,7 @@ class MethodConfig(Section):
     @classmethod
     def _own_defaults(cls, values: Any) -> Any:
         """Fill in what the preset and the method settle."""
-        return filled(values) if isinstance(values, dict) else values
+        return filled(without_removed(values)) if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _settings_agree(self) -> MethodConfig:
@@ -94,7 +92,7 @@ class MethodConfig(Section):
 DEFAULT_METHOD = "dp-aggzo"
 SCHEDULED = ("smoothing", "clip_norm", "learning_rate")
 """Settings of the method that may change from step to step."""
-ZEROTH_ORDER = ("smoothing", "direction", "direction_rank", "difference", "proximal", "mask", "shrinkage", "rms_decay")
+ZEROTH_ORDER = ("smoothing", "direction", "direction_rank", "difference", "proximal", "mask", "shrinkage")
 """Settings that mean nothing to a first-order method."""
 
 

@@ -25,16 +25,10 @@ from trainers.directions import Direction, WeightedDirections
 
 @dataclass(frozen=True)
 class Probe:
-    """One place to measure the losses at: θ + scale · z(direction), plus the terms of `more` if there are any."""
+    """One place to measure the losses at: θ + scale · z(direction)."""
 
     direction: Direction
     scale: float
-    more: tuple[tuple[Direction, float], ...] = ()
-
-    @property
-    def terms(self) -> tuple[tuple[Direction, float], ...]:
-        """All that is added to θ."""
-        return ((self.direction, self.scale), *self.more)
 
 
 @dataclass(frozen=True)
@@ -66,9 +60,9 @@ class ParameterSpace(Protocol):
         ...
 
     def restrict(
-        self, scores: WeightedDirections, *, signed: bool, keep: float, per_tensor: bool = False, nested: bool = False
+        self, scores: WeightedDirections, *, keep: float, per_tensor: bool = False, nested: bool = False
     ) -> None:
-        """Let directions move only the share `keep` of highest score |θ_i · s_i| (θ_i · s_i if signed), s = Σ terms.
+        """Let directions move only the share `keep` of highest score |θ_i · s_i|, s = Σ terms.
 
         Without terms the score is |θ_i|. nested: the new mask holds the one of now, or lies in it.
         Raises ValueError where nothing would be kept.

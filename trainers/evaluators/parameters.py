@@ -79,15 +79,13 @@ class Parameters:
         """Whether directions move only some of the parameters."""
         return self._kept is not None
 
-    def perturb(self, direction: Direction, scale: float, more: WeightedDirections = ()) -> None:
-        """Write θ + scale · z(direction), plus the terms of `more`, into the live weights."""
+    def perturb(self, direction: Direction, scale: float) -> None:
+        """Write θ + scale · z(direction) into the live weights."""
         if self._kept is not None:
             if not self._live_is_theta_off_mask:
                 self.settle()
             self._update_master()
-            write_kept(self._live, self._master, self._kept, checked(((direction, scale), *more)))
-        elif more:
-            self.place(OutputPoint(((direction, scale), *more)))
+            write_kept(self._live, self._master, self._kept, checked([(direction, scale)]))
         else:
             write_all(self._live, self._master, direction, scale, self._waiting)
             self._waiting = ()
@@ -97,8 +95,8 @@ class Parameters:
         """Write what a point says into the live weights, one tensor at a time."""
         terms = checked(point.terms)
         if point.base == "on the mask":
-            (direction, scale), *more = terms
-            self.perturb(direction, scale, more)
+            ((direction, scale),) = terms
+            self.perturb(direction, scale)
             return
         self._update_master()
         self._live_is_theta = self._live_is_theta_off_mask = False
@@ -156,17 +154,17 @@ class Parameters:
         return inner_products(self._base, directions, self._kept)
 
     def restrict(
-        self, scores: WeightedDirections, *, signed: bool, keep: float, per_tensor: bool = False, nested: bool = False
+        self, scores: WeightedDirections, *, keep: float, per_tensor: bool = False, nested: bool = False
     ) -> None:
         """Let directions move only the share `keep` of the parameters with the highest scores.
 
-        The score of a parameter is |θ_i · s_i|, s = Σ terms (θ_i · s_i if signed), and |θ_i| without terms. A tensor of
-        zeros, such as the second factor of a fresh adapter, has no weights to rank by: |s_i| ranks it.
+        The score of a parameter is |θ_i · s_i|, s = Σ terms, and |θ_i| without terms. A tensor of zeros, such as
+        the second factor of a fresh adapter, has no weights to rank by: |s_i| ranks it.
         nested: the new mask holds the one of now, or lies in it.
         Raises ValueError where nothing would be kept.
         """
         self._update_master()
-        ranked = {name: _scores(name, tensor.float(), checked(scores), signed) for name, tensor in self._master.items()}
+        ranked = {name: _scores(name, tensor.float(), checked(scores)) for name, tensor in self._master.items()}
         kept = choose(ranked, keep, per_tensor=per_tensor, previous=self._kept if nested else None)
         self.settle()
         self._kept, self._velocity = kept, None
@@ -281,11 +279,9 @@ def checked(terms: WeightedDirections) -> list[tuple[Direction, float]]:
     return [(direction, float(coefficient)) for direction, coefficient in checked_terms(terms)]
 
 
-def _scores(name: str, weights: torch.Tensor, terms: WeightedDirections, signed: bool) -> torch.Tensor:
+def _scores(name: str, weights: torch.Tensor, terms: WeightedDirections) -> torch.Tensor:
     if not terms:
         return weights.abs()
     slopes = torch.zeros_like(weights)
     add_to_all({name: slopes}, terms)
-    if not weights.any():
-        return slopes.abs()
-    return weights * slopes if signed else (weights * slopes).abs()
+    return (weights * slopes if weights.any() else slopes).abs()

@@ -11,7 +11,8 @@ from typing import Literal
 
 import numpy as np
 
-from trainers.directions.frames import Law, Terms, drawn
+from trainers.directions import WeightedDirections
+from trainers.directions.frames import DirectionLaw, raw_direction
 from trainers.evaluators.base import Probe
 
 Difference = Literal["two-sided", "one-sided", "centred"]
@@ -19,28 +20,28 @@ Difference = Literal["two-sided", "one-sided", "centred"]
 
 @dataclass(frozen=True)
 class Estimator:
-    """Differences along K combinations of public directions.
+    """Differences along K public directions.
 
     Args:
         num_directions: K.
         difference: two-sided Δ_k = [ℓ(θ+λz_k) − ℓ(θ−λz_k)] / 2λ from 2K probes; one-sided [ℓ(θ+λz_k) − ℓ(θ)] / λ from
             K + 1; centred, the one-sided less its mean over k, from K, since ℓ(θ) cancels.
         smoothing: step → λ, in units of a parameter.
-        combinations: step → the K directions.
+        directions: step → the K directions, each with its scale.
     """
 
     num_directions: int
     difference: Difference
     smoothing: Callable[[int], float]
-    combinations: Callable[[int], list[Terms]]
+    directions: Callable[[int], WeightedDirections]
 
     def propose(self, step: int) -> list[Probe]:
         """Return the probes of a step: two-sided +λ and −λ of each direction in turn; θ itself first if one-sided."""
-        radius, combinations = self.smoothing(step), self.combinations(step)
+        radius, directions = self.smoothing(step), self.directions(step)
         if self.difference == "two-sided":
-            return [_probe(terms, sign * radius) for terms in combinations for sign in (1.0, -1.0)]
-        base = [Probe(combinations[0][0][0], 0.0)] if self.difference == "one-sided" else []
-        return base + [_probe(terms, radius) for terms in combinations]
+            return [Probe(z, sign * radius * scale) for z, scale in directions for sign in (1.0, -1.0)]
+        base = [Probe(directions[0][0], 0.0)] if self.difference == "one-sided" else []
+        return base + [Probe(z, radius * scale) for z, scale in directions]
 
     def values(self, step: int, losses_PB: np.ndarray) -> np.ndarray:
         """Return each example's K-vector v(x) = Δ(x) / K, float64 [B, K], from losses [P, B] in nats."""
@@ -55,11 +56,6 @@ class Estimator:
             return ((moved_KB - base_B) / (radius * self.num_directions)).T
 
 
-def selftest_probes(law: Law, seed: int, rank: int, smoothing: float) -> list[Probe]:
+def selftest_probes(law: DirectionLaw, seed: int, rank: int, smoothing: float) -> list[Probe]:
     """Return a probe to each side of θ, by which an evaluator is proved before a run."""
-    return [Probe(drawn(law, seed, 0, 0, rank), sign * smoothing) for sign in (1.0, -1.0)]
-
-
-def _probe(terms: Terms, scale: float) -> Probe:
-    (first, *more) = ((direction, scale * coefficient) for direction, coefficient in terms)
-    return Probe(*first, tuple(more))
+    return [Probe(raw_direction(law, seed, 0, 0, rank), sign * smoothing) for sign in (1.0, -1.0)]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from trainers.config import RunConfig
+from trainers.config.removed import REMOVED_KEYS
 from trainers.mechanism.plan import MechanismPlan
 
 _IDENTIFYING = ("data", "task", "model", "method", "score")
@@ -20,11 +21,12 @@ def header_of(config: RunConfig, plan: MechanismPlan, base_digest: str) -> dict[
 
 
 def header_defaults() -> dict[str, Any]:
-    """Return the defaults of what a header holds: what a version did that did not have the setting yet."""
+    """Return the default of every key that a header holds or held: what a version without the key did."""
     sections: dict[str, Any] = {name: RunConfig.model_fields[name].annotation for name in _IDENTIFYING}
     settings = {name: section.model_construct().model_dump(mode="json") for name, section in sections.items()}
     mechanism = {field.name: field.default for field in dataclasses.fields(MechanismPlan)}
     given = {name: value for name, value in mechanism.items() if value is not dataclasses.MISSING}
+    settings["method"] |= REMOVED_KEYS
     return dict(flat({"mechanism": given, **settings}))
 
 

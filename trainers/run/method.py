@@ -15,7 +15,8 @@ import numpy as np
 
 from trainers.config import MethodConfig
 from trainers.config.schedules import as_function, stage_starts
-from trainers.directions.frames import Terms, combined, drawn, weighted
+from trainers.directions import WeightedDirections
+from trainers.directions.frames import raw_direction, scaled
 from trainers.evaluators.base import LossEvaluator, Probe
 from trainers.mechanism.plan import MechanismPlan
 from trainers.mechanism.release_log import Transcript
@@ -53,10 +54,10 @@ class Method:
         schedule = partial(as_function, num_steps=config.num_steps, starts=self._starts)
         self._clip_norm, self._learning_rate = schedule(config.clip_norm), schedule(config.learning_rate)
         self._estimator = Estimator(
-            config.num_directions, config.difference, schedule(config.smoothing), self._combinations
+            config.num_directions, config.difference, schedule(config.smoothing), self._directions
         )
-        self._released = ReleasedValues(config.shrinkage, config.rms_decay)
-        self._frame: tuple[int, list[Terms]] | None = None
+        self._released = ReleasedValues(config.shrinkage)
+        self._drawn: tuple[int, WeightedDirections] | None = None
         if config.mask is not None:
             self._keep = schedule(config.mask.keep)
             self._pruning = Pruning(
@@ -101,18 +102,19 @@ class Method:
         if self._config.proximal:
             self._evaluator.parameters.pull(rate * self._config.proximal)
         weights = [-rate * (1.0 - momentum) * float(g) for g in mean_K]
-        self._evaluator.apply(weighted(self._combinations(step), weights), momentum=momentum)
+        moves = [(z, weight * scale) for weight, (z, scale) in zip(weights, self._directions(step), strict=True)]
+        self._evaluator.apply(moves, momentum=momentum)
 
-    def _combinations(self, step: int) -> list[Terms]:
-        """Return the K directions of a step; its probes and its update ask for the same ones."""
-        if self._frame is None or self._frame[0] != step:
+    def _directions(self, step: int) -> WeightedDirections:
+        """Return the K directions of a step with their scales; its probes and its update ask for the same ones."""
+        if self._drawn is None or self._drawn[0] != step:
             config = self._config
             directions = [
-                drawn(config.direction, config.seed, step, k, config.direction_rank)
+                raw_direction(config.direction, config.seed, step, k, config.direction_rank)
                 for k in range(config.num_directions)
             ]
-            self._frame = step, combined(config.direction, directions, self._evaluator.parameters)
-        return self._frame[1]
+            self._drawn = step, scaled(config.direction, directions, self._evaluator.parameters)
+        return self._drawn[1]
 
 
 def smallest_resolution(config: MethodConfig) -> tuple[float, float]:

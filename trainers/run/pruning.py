@@ -6,8 +6,6 @@ directions, so that a mask needs forward passes only:
 
     magnitude   |θ_i|
     synflow     |θ_i · ∂R/∂θ_i| at |θ|, after Tanaka et al. (2020), arXiv:2006.05467
-    grasp       θ_i · (H g)_i with g = ∂R/∂θ, after Wang et al. (2020), arXiv:2002.07376, the highest kept;
-                H g by differences of slopes at θ ± μ g
 
 What is measured is K′ numbers. They are written to the release log as public values: with the public directions they
 give scores whose bits are the same anywhere, so a replay on another machine finds the same mask although its forward
@@ -23,11 +21,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal
 
 from trainers.config.mask import MaskConfig
 from trainers.directions import Direction
-from trainers.directions.frames import Law, drawn
+from trainers.directions.frames import DirectionLaw, raw_direction
 from trainers.evaluators.base import LossEvaluator, OutputPoint
 from trainers.mechanism.release_log import Transcript
 from trainers.workers.ranks import Ranks
@@ -49,14 +46,14 @@ class Pruning:
     def __init__(
         self,
         mask: MaskConfig,
-        law: Law,
+        law: DirectionLaw,
         rank: int,
         seed: int,
         evaluator: LossEvaluator,
         log: Transcript,
         ranks: Ranks,
     ) -> None:
-        self._law: Law = law
+        self._law: DirectionLaw = law
         self._mask, self._rank, self._seed = mask, rank, seed
         self._evaluator, self._log, self._ranks = evaluator, log, ranks
 
@@ -70,7 +67,7 @@ class Pruning:
         if stage > 0 and self._mask.strategy == "static":
             return
         directions = [
-            drawn(self._law, self._seed, first_step, FIRST_INDEX + k, self._rank)
+            raw_direction(self._law, self._seed, first_step, FIRST_INDEX + k, self._rank)
             for k in range(self._mask.num_directions)
         ]
         is_new = stage >= len(self._log.public_values)
@@ -78,7 +75,6 @@ class Pruning:
         slopes = self._ranks.broadcast(measure) if is_new else self._log.public_values[stage]
         self._evaluator.parameters.restrict(
             [(z, slope / len(directions)) for z, slope in zip(directions, slopes, strict=False)],
-            signed=self._mask.scores == "grasp",
             keep=keep,
             per_tensor=self._mask.rank == "tensor",
             nested=self._mask.strategy == "incremental",
@@ -117,34 +113,10 @@ class Pruning:
         return slopes
 
     def _slopes(self, directions: Sequence[Direction]) -> list[float]:
+        """Return the slope of R along each direction, at |θ|."""
         if self._mask.scores == "magnitude":
             return []
-        if self._mask.scores == "synflow":
-            return self._differences(directions, (), "magnitudes")
-        gradient = self._differences(directions, (), "everywhere")
-        length = math.sqrt(math.fsum(slope * slope for slope in gradient) / len(directions))
-        if not length > 0:
-            return gradient
-        # as far along g as a probe goes along a direction: ‖μ g‖ ≈ λ √d
-        far = self._mask.smoothing / (length * math.sqrt(len(directions)))
-        ahead, behind = (
-            self._differences(
-                directions,
-                tuple((z, sign * far * slope) for z, slope in zip(directions, gradient, strict=True)),
-                "everywhere",
-            )
-            for sign in (1.0, -1.0)
-        )
-        return [(plus - minus) / (2.0 * far) for plus, minus in zip(ahead, behind, strict=True)]
-
-    def _differences(
-        self,
-        directions: Sequence[Direction],
-        shift: tuple[tuple[Direction, float], ...],
-        base: Literal["everywhere", "magnitudes"],
-    ) -> list[float]:
-        """Return the slope of R along each direction, at θ + shift or |θ|."""
         radius = self._mask.smoothing
-        points = [OutputPoint((*shift, (z, sign * radius)), base) for z in directions for sign in (1.0, -1.0)]
+        points = [OutputPoint(((z, sign * radius),), "magnitudes") for z in directions for sign in (1.0, -1.0)]
         outputs = self._evaluator.public_outputs(points)
         return [(plus - minus) / (2.0 * radius) for plus, minus in zip(outputs[0::2], outputs[1::2], strict=True)]

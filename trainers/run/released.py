@@ -35,18 +35,15 @@ class RunningMean:
 
 
 class ReleasedValues:
-    """The noisy means of a run, shrunk and scaled as configured; it remembers those that it was given.
+    """The noisy means of a run, shrunk as configured; it remembers those that it was given.
 
     Args:
         shrinkage: decay of the running ‖g‖². g is multiplied by max(0, 1 − E‖noise‖² / ‖g‖²), the share of it that is
             signal; norms are in multiples of C, so that a schedule of C does not matter. None: g as it is.
-        rms_decay: decay of the running mean of g_k², by whose root g is divided, as in Adam with one second moment for
-            all K, since every step has new directions. None: no division.
     """
 
-    def __init__(self, shrinkage: float | None, rms_decay: float | None) -> None:
+    def __init__(self, shrinkage: float | None) -> None:
         self._energy = None if shrinkage is None else RunningMean(shrinkage)
-        self._mean_square = None if rms_decay is None else RunningMean(rms_decay)
 
     def state(self) -> dict[str, list[float]]:
         """Return all that it remembers of the values that it was given."""
@@ -58,19 +55,15 @@ class ReleasedValues:
             mean.restore(state[name])
 
     def _means(self) -> dict[str, RunningMean]:
-        means = {"energy": self._energy, "mean_square": self._mean_square}
-        return {name: mean for name, mean in means.items() if mean is not None}
+        return {} if self._energy is None else {"energy": self._energy}
 
     def mean(self, noisy_K: np.ndarray, plan: MechanismPlan) -> np.ndarray:
-        """Return g of a release, float64 [K]: the sum over B in loss per parameter unit, then shrunk and scaled."""
+        """Return g of a release, float64 [K]: the sum over B in loss per parameter unit, then shrunk."""
         mean_K = noisy_K * plan.grid_unit / plan.expected_batch_size
         if self._energy is not None and plan.clip_norm is not None:
             energy = self._energy.add(math.fsum((mean_K / plan.clip_norm) ** 2))
             noise = plan.num_directions * noise_variance(plan)
             mean_K = mean_K * (max(0.0, 1.0 - noise / energy) if energy > 0 else 0.0)
-        if self._mean_square is not None:
-            root = math.sqrt(self._mean_square.add(math.fsum(mean_K**2) / plan.num_directions))
-            mean_K = mean_K / root if root > 0 else mean_K
         return mean_K
 
 

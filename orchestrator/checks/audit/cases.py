@@ -23,8 +23,7 @@ from orchestrator.privacy.accountant.adjacency import Adjacency
 from orchestrator.privacy.rules.caps import SweepCaps
 from trainers.config import RunConfig
 from trainers.config.mechanism import mechanism_plan
-from trainers.directions import Direction
-from trainers.directions.frames import Terms
+from trainers.directions import Direction, WeightedDirections
 from trainers.mechanism.plan import MechanismPlan, NoiseLaw
 from trainers.mechanism.tokens import LocalTokens
 from trainers.methods.catalogue import METHODS
@@ -122,10 +121,10 @@ class AuditCase:
         """Return the estimator with which a step finds each example's K-vector."""
         method = self.config.method
 
-        def combinations(step: int) -> list[Terms]:
-            return [((Direction(method.seed, step, k, DIRECTION), 1.0),) for k in range(method.num_directions)]
+        def directions(step: int) -> WeightedDirections:
+            return [(Direction(method.seed, step, k, DIRECTION), 1.0) for k in range(method.num_directions)]
 
-        return Estimator(method.num_directions, method.difference, lambda step: SMOOTHING, combinations)
+        return Estimator(method.num_directions, method.difference, lambda step: SMOOTHING, directions)
 
     def releases(
         self, workspace: Workspace, folder: Path, tokens: LocalTokens | None = None, **stubs: Any

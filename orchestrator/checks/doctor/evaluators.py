@@ -12,7 +12,7 @@ from orchestrator.checks.doctor.findings import Finding, first_line
 from trainers.config import EvaluatorName, RunConfig
 from trainers.data.prompts import public_examples
 from trainers.data.tokenization import load_tokenizer
-from trainers.directions.frames import drawn
+from trainers.directions.frames import raw_direction
 from trainers.evaluators.base import Example, LossEvaluator, Probe
 from trainers.evaluators.vllm.checks import require_supported
 from trainers.evaluators.vllm.package import installed_vllm
@@ -74,7 +74,7 @@ def _probes(config: RunConfig) -> list[Probe]:
     """
     method = config.method
     law = "low-rank" if method.direction == "low-rank" else "rademacher"
-    direction = drawn(law, method.seed, 0, 0, method.direction_rank)
+    direction = raw_direction(law, method.seed, 0, 0, method.direction_rank)
     return [Probe(direction, sign * smallest_resolution(config.method)[0]) for sign in (1.0, -1.0)]
 
 

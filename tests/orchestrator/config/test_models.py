@@ -121,10 +121,7 @@ def test_asha_needs_scores_along_the_way(quickstart):
         ),
         (
             "method.direction={choices: [gaussian, radmacher]}",
-            [
-                "method.direction: 'radmacher' cannot be tried: must be 'gaussian', 'rademacher', 'sphere', "
-                "'orthonormal' or 'low-rank'"
-            ],
+            ["method.direction: 'radmacher' cannot be tried: must be 'gaussian', 'rademacher', 'sphere' or 'low-rank'"],
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Low-rank directions, directions on a mask, inner products and frames: the bits of the specification everywhere."""
+"""Low-rank directions, directions on a mask, inner products and the sphere: the same bits everywhere."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from trainers.directions import Direction, direction_values
 from trainers.directions.apply import add_to_all, write_all
 from trainers.directions.backends import torch_ops as apply_torch
 from trainers.directions.counter import low_rank_factors
-from trainers.directions.frames import combined, drawn, weighted
+from trainers.directions.frames import raw_direction, scaled
 from trainers.directions.inner_products import UNITS, inner_products
 from trainers.directions.sparse import add_kept, values_at, write_kept
 
@@ -100,7 +100,11 @@ def exact(directions: list[Direction]) -> np.ndarray:
 
 
 def test_inner_products_are_those_of_the_specification_on_every_path(monkeypatch):
-    directions = [drawn("gaussian", 3, 5, 0, 1), drawn("rademacher", 3, 5, 1, 1), drawn("gaussian", 3, 5, 2, 1)]
+    directions = [
+        raw_direction("gaussian", 3, 5, 0, 1),
+        raw_direction("rademacher", 3, 5, 1, 1),
+        raw_direction("gaussian", 3, 5, 2, 1),
+    ]
     expected = exact(directions)
     everywhere = {name: torch.arange(tensor.numel()) for name, tensor in TENSORS.items()}
     np.testing.assert_array_equal(inner_products(TENSORS, directions), expected)
@@ -118,11 +122,11 @@ class Space:
 
 
 def vectors(law: str, num: int) -> np.ndarray:
-    directions = [drawn(law, 3, 5, k, 1) for k in range(num)]  # pyright: ignore[reportArgumentType]
+    directions = [raw_direction(law, 3, 5, k, 1) for k in range(num)]  # pyright: ignore[reportArgumentType]
     rows = []
-    for terms in combined(law, directions, Space()):  # pyright: ignore[reportArgumentType]
+    for term in scaled(law, directions, Space()):  # pyright: ignore[reportArgumentType]
         moved = {name: torch.zeros_like(tensor) for name, tensor in TENSORS.items()}
-        add_to_all(moved, terms)
+        add_to_all(moved, [term])
         rows.append(np.concatenate([tensor.numpy().ravel() for tensor in moved.values()]).astype(float))
     return np.stack(rows)
 
@@ -132,25 +136,3 @@ def test_the_sphere_has_radius_root_d_over_all_parameters_together():
     np.testing.assert_allclose((z**2).sum(axis=1), Space.count, rtol=1e-6)
     of_one_tensor = (z[:, :2541] ** 2).sum(axis=1)
     assert np.ptp(of_one_tensor) > 0.01  # each tensor by itself is not on a sphere
-
-
-def test_orthonormal_directions_are_orthogonal_of_norm_root_d_and_span_the_drawn_ones():
-    z = vectors("orthonormal", 6)
-    np.testing.assert_allclose(z @ z.T, Space.count * np.eye(6), atol=1e-2)
-    assert np.linalg.matrix_rank(np.concatenate([z, vectors("gaussian", 6)]), tol=1e-2) == 6
-
-
-def test_more_orthonormal_directions_than_parameters_are_refused():
-    small = Space()
-    small.count = 3  # pyright: ignore[reportAttributeAccessIssue]
-    with pytest.raises(ValueError, match="4 orthonormal directions do not fit 3 parameters"):
-        combined("orthonormal", [drawn("gaussian", 0, 0, k, 1) for k in range(4)], small)
-
-
-def test_a_weighted_sum_names_each_direction_once():
-    directions = [drawn("gaussian", 0, 0, k, 1) for k in range(3)]
-    combinations = combined("orthonormal", directions, Space())
-    terms = weighted(combinations, [1.0, -2.0, 3.0])
-    assert [direction for direction, _ in terms] == directions
-    rows = np.array([[*(a for _, a in row), *[0.0] * (3 - len(row))] for row in combinations])
-    np.testing.assert_allclose([c for _, c in terms], np.array([1.0, -2.0, 3.0]) @ rows)

@@ -236,7 +236,7 @@ def test_a_velocity_is_float32_and_a_pull_is_rounded_by_bits_of_its_own():
 def test_a_mask_over_a_bfloat16_master_moves_what_it_keeps():
     theta = opened_in_bfloat16()
     base = flat(theta.theta())
-    theta.restrict([], signed=False, keep=0.2)
+    theta.restrict([], keep=0.2)
     theta.add(update(0))
     moved, found = stored(added(base, update(0)), 0), flat(theta.theta())
     kept = {name: np.isin(np.arange(of.size), theta._kept[name].numpy()) for name, of in base.items()}  # pyright: ignore[reportOptionalSubscript]

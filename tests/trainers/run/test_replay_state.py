@@ -24,9 +24,8 @@ METHODS = {
     "momentum": {"momentum": 0.9},
     "pulled to an anchor": {"name": "dp-zoso", "proximal": 0.7, "stage_steps": 5},
     "shrunk": {"shrinkage": 0.9},
-    "scaled": {"rms_decay": 0.9},
     "low rank": {"direction": "low-rank", "direction_rank": 1},
-    "all": {"name": "dp-zoso", "momentum": 0.5, "proximal": 0.3, "stage_steps": 5, "shrinkage": 0.8, "rms_decay": 0.8},
+    "all": {"name": "dp-zoso", "momentum": 0.5, "proximal": 0.3, "stage_steps": 5, "shrinkage": 0.8},
 }
 MASKS = {
     "static mask": {"strategy": "static"},

@@ -90,7 +90,7 @@ class TransformersEvaluator:
         losses_PB = np.empty((len(probes), len(batch)))
         for p, probe in enumerate(probes):
             if prepared:  # an empty batch needs no forward pass
-                self.parameters.perturb(probe.direction, probe.scale, probe.more)
+                self.parameters.perturb(probe.direction, probe.scale)
             losses_PB[p] = losses_of(self.scores(prepared, len(batch)), batch)
         return losses_PB
 

@@ -55,13 +55,12 @@ class LowRankWeights(FullWeights):
         self.parameters.settle()
         self._layout.forward()
         for group in self._slots.groups(len(probes)):
-            terms = [checked(probes[number].terms) for number, _ in group]
+            terms = [checked([(probes[number].direction, probes[number].scale)]) for number, _ in group]
             self._slots.fill([slot for _, slot in group], lambda place, part, of=terms: self._pair(of[place], part))
             yield [(number, slot.adapter) for number, slot in group]
 
     def _fits(self, probe: Probe) -> bool:
-        directions = [direction for direction, _ in probe.terms]
-        return all(z.is_low_rank for z in directions) and sum(z.rank for z in directions) <= self._rank
+        return probe.direction.is_low_rank and probe.direction.rank <= self._rank
 
     def _pair(self, terms: WeightedDirections, part: str) -> Pair | None:
         name = part + _SUFFIX

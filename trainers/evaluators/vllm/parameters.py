@@ -39,12 +39,10 @@ class VllmParameters:
         self._rpc("zo_parameters", "pull", share)
 
     def restrict(
-        self, scores: WeightedDirections, *, signed: bool, keep: float, per_tensor: bool = False, nested: bool = False
+        self, scores: WeightedDirections, *, keep: float, per_tensor: bool = False, nested: bool = False
     ) -> None:
         """Let directions move only the share `keep` of highest score (`Parameters.restrict`)."""
-        self._rpc(
-            "zo_parameters", "restrict", list(scores), signed=signed, keep=keep, per_tensor=per_tensor, nested=nested
-        )
+        self._rpc("zo_parameters", "restrict", list(scores), keep=keep, per_tensor=per_tensor, nested=nested)
 
     def mask_digest(self) -> str:
         """Return a hash over the parameters that directions move: equal digests mean equal masks."""

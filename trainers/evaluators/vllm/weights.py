@@ -89,4 +89,4 @@ class AdapterWeights:
 
 
 def _writes(parameters: Parameters, probes: Sequence[Probe]) -> list[Write]:
-    return [partial(parameters.perturb, probe.direction, probe.scale, probe.more) for probe in probes]
+    return [partial(parameters.perturb, probe.direction, probe.scale) for probe in probes]
