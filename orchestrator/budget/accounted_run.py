@@ -1,4 +1,4 @@
-"""A run whose every release draws its token from the ledger."""
+"""A run of which every release draws a token from the ledger."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RUN_HOLDER = "run"  # who draws the tokens of a single run
 
 
 class LedgerTokens:
-    """Tokens of one run from the ledger, refused in the words that the loop understands."""
+    """Tokens of one run from the ledger; a refusal is the exception that the training loop expects."""
 
     def __init__(self, drawer: TokenDrawer) -> None:
         self._drawer = drawer
@@ -53,11 +53,11 @@ def open_accounted_run(
 ) -> BaseRun:
     """Open or reopen a trial under the reservation `storage.name`, and check that the ledger knows of all it drew.
 
-    Where several ranks take it, rank 0 alone has to do with the ledger.
+    Where several ranks take it, only rank 0 uses the ledger.
 
     Raises:
         ValueError: the folder holds the log of another run, or the reservation is for another law of noise or sampling.
-        LedgerCorruptError: the release log has seen more draws than the ledger: the ledger was set back.
+        LedgerCorruptError: the release log has more draws than the ledger: the ledger was set back.
     """
     mechanism, ranks = mechanism_plan(trial, trial.privacy.noise_multiplier), ranks or Ranks()
     if not ranks.is_rank_0:
@@ -92,7 +92,7 @@ def require_ledger_knows(ledger: Ledger, storage: Storage) -> None:
     """Check that the ledger knows of every token that the trials of a sweep have recorded.
 
     Raises:
-        LedgerCorruptError: a release log has seen more draws than the ledger: the ledger was set back.
+        LedgerCorruptError: a release log has more draws than the ledger: the ledger was set back.
     """
     name = storage.name
     reserved = [entry.kind for entry in ledger.reservations() if entry.name == name]

@@ -58,38 +58,37 @@ def _losses(config: RunConfig) -> LossesFrom:
 
 
 def _selections(reserved: StandingReservation) -> list[str]:
-    """Return what is to be said where this run, or another one that the total adds up, chose rows by data.shots."""
+    """Return a note if this run, or another one in the total, chose rows by data.shots."""
     chosen = [units for units in units_counted(reserved.ledger, reserved.budget) if units.startswith(SELECTION_PREFIX)]
     return [SELECTION_NOTE] if chosen else []
 
 
 def _rows_apart(reserved: StandingReservation) -> list[str]:
-    """Return what is to be said of private rows that are scored on and have a budget of their own."""
+    """Return a note on private rows that are scored on and have a budget of their own."""
     terms = reserved.ledger.terms_of(reserved.name + SCORES_SUFFIX)
     if terms is None:
         return []
     spent = reserved.ledger.spent(terms.budget)
     return [
         f"The private rows that are scored on and not trained on: they are another data set, of which budget "
-        f"{terms.budget!r} counts ε = {round_up(spent.epsilon, 4):g} at δ = {round_up(spent.delta, 4):g} in all."
+        f"{terms.budget!r} counts ε = {round_up(spent.epsilon, 4):g} at δ = {round_up(spent.delta, 4):g}."
     ]
 
 
 def _same_named(plan: Plan, reserved: StandingReservation) -> list[str]:
-    """Return what is to be said where a file of this name had other rows when something was released about it."""
-    said = []
+    """Return a note for each budget of a file of the same name with other rows."""
+    notes = []
     for other in same_named_budgets(reserved.ledger, reserved.budget, plan.config.data.train):
         spent = reserved.ledger.spent(other.name)
-        said.append(
-            f"Budget {other.name!r}: data of the same file name and other rows, of which ε = "
-            f"{round_up(spent.epsilon, 4):g} at δ = {round_up(spent.delta, 4):g} is counted. For whoever is in both, "
-            "it adds to this one; a budget created by name (dpzo budget create) stays that of the people."
+        notes.append(
+            f"Budget {other.name!r} counts ε = {round_up(spent.epsilon, 4):g} at δ = {round_up(spent.delta, 4):g} for "
+            "other rows under the same file name. For anyone who is in both, it adds to this one."
         )
-    return said
+    return notes
 
 
 def _held_public(config: RunConfig) -> list[str]:
-    """Return what was used without being charged, because somebody declared it public."""
+    """Return what was used without being charged, because it was declared public."""
     held = [
         f"base model and tokenizer ({config.model.path})",
         "prompt template and label words",

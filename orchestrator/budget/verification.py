@@ -1,7 +1,7 @@
-"""ε of what was reserved, computed anew from what the ledger stores: the count is not believed, it is done again.
+"""Recomputes the ε of every reservation from what the ledger stores.
 
-A chain of hashes shows that rows are what was written. It does not show that what was written was right: that the ε of
-a reservation is the one of its rule, that the rule charges every token that may be drawn, and that all fit the budget.
+A chain of hashes shows that rows are what was written, not that what was written was right. So this checks that the ε
+of a reservation follows from its rule, that the rule charges all tokens that may be drawn, and that all fit the budget.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from orchestrator.privacy.ledger.terms import Terms
 from orchestrator.privacy.rules.base import CostRule
 from orchestrator.privacy.rules.registry import rule_from_json, title_of
 
-TOLERANCE = 1e-6  # relative; what versions of the numerical libraries may differ by
+TOLERANCE = 1e-6  # relative; versions of the numerical libraries may differ by as much
 NOT_PRIVATE_RULE = "not private"
 
 
 @dataclass(frozen=True)
 class Recomputed:
-    """What was charged under a name, and what that costs when it is computed anew; `problem` is None where they fit.
+    """The charged and the recomputed ε of a reservation; `problem` says what is wrong, None where nothing is.
 
     ε is infinite for what is not private; `recomputed` is None where there is no rule to compute it from.
     """
@@ -37,16 +37,12 @@ def recompute(ledger: Ledger, budget: BudgetTerms, name: str) -> Recomputed:
     """Compute the ε of a reservation from its stored rule, at its δ and the budget's adjacency."""
     terms = ledger.terms_of(name)
     assert terms is not None, f"nothing is reserved under {name!r}"
-    found: Cost | None = None
-    problem = None
+    title, charged = title_of(terms.cost.rule), terms.cost.epsilon
     try:
-        found = _cost(terms, budget)
+        cost = _cost(terms, budget)
     except ValueError as error:  # pydantic's too: a rule that cannot be read, or that has no ε here
-        problem = f"its rule has no ε: {str(error).splitlines()[0]}"
-    if found is not None:
-        problem = _uncharged(terms) or _difference(terms.cost, found)
-    title = title_of(terms.cost.rule)
-    return Recomputed(name, title, terms.cost.epsilon, found and found.epsilon, problem)
+        return Recomputed(name, title, charged, None, f"its rule has no ε: {str(error).splitlines()[0]}")
+    return Recomputed(name, title, charged, cost.epsilon, _uncharged(terms) or _difference(terms.cost, cost))
 
 
 def overspending(ledger: Ledger, budget: BudgetTerms) -> list[Recomputed]:
@@ -65,7 +61,7 @@ def overspending(ledger: Ledger, budget: BudgetTerms) -> list[Recomputed]:
 
 
 def _cost(terms: Terms, budget: BudgetTerms) -> Cost:
-    """Return what a reservation costs; what was left over from earlier ones is in its caps and was charged there."""
+    """Return what a reservation costs; tokens that it took over from earlier ones were charged there."""
     delta = terms.cost.delta
     if terms.cost.rule.get("rule") == NOT_PRIVATE_RULE:
         return Cost(math.inf, delta)
@@ -77,7 +73,7 @@ def _cost(terms: Terms, budget: BudgetTerms) -> Cost:
 
 
 def _uncharged(terms: Terms) -> str | None:
-    """Say which token may be drawn that the rule does not charge."""
+    """Return which token may be drawn that the rule does not charge; None if there is none."""
     if terms.cost.rule.get("rule") == NOT_PRIVATE_RULE:
         return None
     rule = rule_from_json(terms.cost.rule)
@@ -103,8 +99,8 @@ def _uncharged_kind(terms: Terms, rule: CostRule, kind: str) -> str | None:
     return None
 
 
-def _difference(charged: Cost, found: Cost) -> str | None:
-    for word, stored, now in (("ε", charged.epsilon, found.epsilon), ("Rényi ε", charged.renyi, found.renyi)):
+def _difference(charged: Cost, cost: Cost) -> str | None:
+    for word, stored, now in (("ε", charged.epsilon, cost.epsilon), ("Rényi ε", charged.renyi, cost.renyi)):
         if now is not None and (stored is None or not math.isclose(stored, now, rel_tol=TOLERANCE)):
             return f"{word} = {stored} was charged, and {now:.9g} is what its rule costs"
     return None

@@ -1,6 +1,6 @@
-"""What a person may see of a budget: what is reserved of it and left, and each reservation with its tokens.
+"""What may be shown of a budget: what is reserved and left, and each reservation with its tokens.
 
-Of a search whose number of trials is secret, no count of drawn tokens is in here.
+Of a search whose number of trials is secret, it holds no count of drawn tokens.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class ReservationView:
 class BudgetView:
     """A budget and its reservations, in the order in which they were made.
 
-    `left` is None without a limit. Of a Rényi budget, `left` is in Rényi ε alone, and `epsilon_so_far` is what has been
-    reserved converts to at the budget's δ. `share` is the part of what was reserved that was drawn, weighted by ε.
+    `left` is None without a limit. Of a Rényi budget, `left` is in Rényi ε alone, and `epsilon_so_far` is the ε, at the
+    budget's δ, of what is reserved. `share` is the drawn part of what is reserved, weighted by ε.
     """
 
     terms: BudgetTerms
@@ -120,13 +120,13 @@ def _drawn_share(rows: Iterable[Reservation]) -> float:
 
 
 def _share(reserved: Iterable[ReservationView]) -> float | None:
-    told = [(one.epsilon, one.share) for one in reserved if one.share is not None]
-    if not told:
+    shares = [(one.epsilon, one.share) for one in reserved if one.share is not None]
+    if not shares:
         return None
-    total = sum(epsilon for epsilon, _ in told)
+    total = sum(epsilon for epsilon, _ in shares)
     if not 0 < total < math.inf:
-        return sum(share for _, share in told) / len(told)
-    return sum(epsilon * share for epsilon, share in told) / total
+        return sum(share for _, share in shares) / len(shares)
+    return sum(epsilon * share for epsilon, share in shares) / total
 
 
 def _so_far(terms: BudgetTerms, spent: Spent) -> float:

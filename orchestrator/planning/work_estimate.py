@@ -2,10 +2,10 @@
 
 Time is a product of three rough numbers: the multiply-adds of a token (from the shapes in the model's files), the
 tokens of an example (from the public validation file, or max_tokens) and the arithmetic that this machine does in a
-second (one matrix product, measured). It is right within a factor of about two, and says so.
+second (one matrix product, measured). It is right within a factor of about two.
 
-Several workers divide the examples or the probes; each shard of the examples is perturbed for by itself. Their CPUs are
-taken to be like this machine's: fewer than it has take longer than it would, more of them less.
+Several workers divide the examples or the probes; the weights are perturbed once for each shard of the examples. The
+workers' CPUs are assumed to be like this machine's.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TOKENS_PER_WORD = 1.4  # subword tokenizers on English
 EFFICIENCY = 0.4  # of a large matrix product, for the small ones of a short batch
 SECONDS_PER_PERTURBED_PARAMETER = 1e-9  # one pass over the weights
 SECONDS_PER_GRADIENT_VALUE = 1.2e-8  # of one example: computed, clipped and added up
-SECONDS_PER_PASS = 0.01  # what a forward pass costs beside its arithmetic
+SECONDS_PER_PASS = 0.01  # overhead of a forward pass
 SAMPLE_ROWS = 200
 PASSES_OF_A_GRADIENT = 3  # a backward pass costs as much as two forward passes
 
@@ -48,7 +48,7 @@ class Estimate:
 
 
 def estimate(config: RunConfig, num_steps: int, concurrent: int) -> Estimate:
-    """Return the work of `num_steps` steps of the configured method, over all trials, so many of them at once."""
+    """Return the work of `num_steps` steps of the configured method, over all trials, `concurrent` of them at once."""
     first_order = METHODS[config.method.name].order == "first"
     passes = (PASSES_OF_A_GRADIENT if first_order else config.method.num_probes) * num_steps
     examples = passes * config.privacy.expected_batch_size
@@ -73,14 +73,14 @@ def estimate(config: RunConfig, num_steps: int, concurrent: int) -> Estimate:
 
 
 def _cpus_of_a_worker(config: RunConfig, concurrent: int) -> float:
-    """Return the CPUs that each worker of a run, or of so many trials at once, is going to have."""
+    """Return the CPUs that each worker of a run, or of `concurrent` trials, will have."""
     share = _cores() // (concurrent * config.resources.most_workers)
     default = max(1, share) if isinstance(config, SweepConfig) else 1
     return config.resources.cpus_per_worker or config.performance.num_threads or default
 
 
 def _machines(config: RunConfig, concurrent: int, cpus: float) -> float:
-    """Return how many machines like this one the workers keep busy; without workers it is this one."""
+    """Return how many machines like this one the workers keep busy; 1 without workers."""
     if not config.resources.is_distributed:
         return 1.0
     return concurrent * config.resources.workers * cpus / _cores()

@@ -119,7 +119,7 @@ class CostRule(Frozen, ABC):
         return self.model_dump(mode="json")
 
 
-def check_order(order: float) -> None:
+def require_order(order: float) -> None:
     """Refuse a Rényi order that is not finite and above 1 with a ValueError."""
     if not 1 < order < math.inf:
         raise ValueError(f"A Rényi order must be finite and above 1; got {order!r}.")

@@ -22,7 +22,7 @@ from orchestrator.privacy.accountant.adjacency import Adjacency
 from orchestrator.privacy.accountant.distribution import discretisation, loss_distribution
 from orchestrator.privacy.accountant.profile import Floats
 from orchestrator.privacy.ledger.terms import Cap
-from orchestrator.privacy.rules.base import CostRule, check_order, of_trials
+from orchestrator.privacy.rules.base import CostRule, of_trials, require_order
 from orchestrator.privacy.rules.caps import SweepCaps
 from orchestrator.privacy.rules.repetitions import Repetitions
 
@@ -99,7 +99,7 @@ class BestOf(CostRule):
         return min(found, key=lambda certificate: certificate.epsilon)
 
     def renyi(self, order: float, adjacency: Adjacency = "add-or-remove-one") -> float:
-        check_order(order)
+        require_order(order)
         if adjacency != "add-or-remove-one":
             return math.inf
         orders = (order, *bounds.ALL_ORDERS)

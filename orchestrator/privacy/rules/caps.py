@@ -20,7 +20,7 @@ from orchestrator.privacy.accountant.adjacency import Adjacency
 from orchestrator.privacy.accountant.bounds import pure_epsilon, quick_epsilon, renyi
 from orchestrator.privacy.accountant.events import Releases, read
 from orchestrator.privacy.ledger.terms import Cap
-from orchestrator.privacy.rules.base import CostRule, check_order
+from orchestrator.privacy.rules.base import CostRule, require_order
 from orchestrator.privacy.rules.laws import EvaluationCap, StepCap
 
 TRAIN_STEP = "train_step"
@@ -96,7 +96,7 @@ class SweepCaps(CostRule):
         return max(pure_epsilon(side) if delta == 0 else quick_epsilon(side, delta) for side in sides)
 
     def renyi(self, order: float, adjacency: Adjacency = "add-or-remove-one") -> float:
-        check_order(order)
+        require_order(order)
         if adjacency != "add-or-remove-one":
             return math.inf
         return max(float(renyi(side, [order])[0]) for side in self.releases(adjacency))

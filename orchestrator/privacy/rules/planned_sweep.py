@@ -1,4 +1,4 @@
-"""A sweep as people plan it: so many trials of so many steps and scores each, and spare tokens for all together."""
+"""A sweep as people plan it: trials of equal length, and spare tokens for all trials together."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from orchestrator.privacy.rules.laws import EvaluationCap, Frozen, Positive, Sco
 
 
 class PlannedSweep(Frozen):
-    """A sweep as people plan it: trials of so many steps each, and spare tokens for retries and restarts."""
+    """Trials of so many steps and scores each, and spare tokens for retries and restarts."""
 
     num_trials: Annotated[int, Field(ge=1)]
     steps_per_trial: Annotated[int, Field(ge=1)]
@@ -44,11 +44,11 @@ class PlannedSweep(Frozen):
         )
 
     def trial_caps(self) -> SweepCaps:
-        """Return what one trial uses by itself: for a trial's own ε, which is no substitute for the sweep's."""
+        """Return what one trial uses without spare tokens: its ε is not that of the sweep."""
         return self._caps(self.steps_per_trial, self.evaluations_per_trial)
 
     def changed(self, **fields: object) -> PlannedSweep:
-        """Return this plan with some fields replaced, checked anew."""
+        """Return this plan with some fields replaced, and validated."""
         return PlannedSweep.model_validate(self.model_dump() | fields)
 
     def _caps(self, num_steps: int, num_evaluations: int) -> SweepCaps:

@@ -20,7 +20,7 @@ from orchestrator.privacy.accountant.accountant import Certificate
 from orchestrator.privacy.accountant.adjacency import Adjacency
 from orchestrator.privacy.accountant.events import read
 from orchestrator.privacy.ledger.terms import Cap
-from orchestrator.privacy.rules.base import CostRule, check_order
+from orchestrator.privacy.rules.base import CostRule, require_order
 from orchestrator.privacy.rules.laws import EvaluationCap, StepCap
 
 UNITS = 2**40  # of one Rényi ε: prices and budgets are whole numbers of these, so that sums are exact
@@ -101,7 +101,7 @@ class RenyiFilter(CostRule):
         return self.certificate(delta).epsilon
 
     def renyi(self, order: float, adjacency: Adjacency = "add-or-remove-one") -> float:
-        check_order(order)  # Rényi divergences rise with the order
+        require_order(order)  # Rényi divergences rise with the order
         return self.capacity() / UNITS if order <= self.order and adjacency == "add-or-remove-one" else math.inf
 
     def tokens(self) -> dict[str, Cap]:
@@ -123,7 +123,7 @@ def renyi_limit(epsilon: float, delta: float, order: float) -> float:
         The inverse of dp-accounting's conversion ε = ρ + ln(1 − 1/α) − ln(δα)/(α − 1) (Canonne, Kamath & Steinke
         (2020), Prop. 12, arXiv:2004.00010).
     """
-    check_order(order)
+    require_order(order)
     if not 0 < delta < 1:
         raise ValueError(f"delta must be above 0 and below 1 for a Rényi budget; got {delta!r}.")
     return epsilon - math.log1p(-1 / order) + math.log(delta * order) / (order - 1)
