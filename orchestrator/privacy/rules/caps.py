@@ -102,8 +102,11 @@ class SweepCaps(CostRule):
         return max(float(renyi(side, [order])[0]) for side in self.releases(adjacency))
 
     def without(self, reused: Mapping[str, int]) -> SweepCaps | None:
-        steps = self.train_step.num_steps - reused.get(TRAIN_STEP, 0)
-        scores = (self.evaluation.count if self.evaluation else 0) - reused.get(EVALUATION, 0)
+        return self._less(reused) if self.reuses_tokens else super().without(reused)
+
+    def _less(self, tokens: Mapping[str, int]) -> SweepCaps | None:
+        steps = self.train_step.num_steps - tokens.get(TRAIN_STEP, 0)
+        scores = (self.evaluation.count if self.evaluation else 0) - tokens.get(EVALUATION, 0)
         if steps == scores == 0:
             return None
         evaluation = self.evaluation.model_copy(update={"count": scores}) if self.evaluation and scores else None
@@ -112,12 +115,11 @@ class SweepCaps(CostRule):
 
     def on_scored_rows(self) -> SweepCaps | None:
         # steps show nothing of rows that only scores look at
-        return self.without({TRAIN_STEP: self.train_step.num_steps})
+        return self._less({TRAIN_STEP: self.train_step.num_steps})
 
     def epsilon_of_drawn(self, drawn: Mapping[str, int], delta: float, adjacency: Adjacency) -> float:
-        left = {kind: cap.count - drawn.get(kind, 0) for kind, cap in self.tokens().items()}
-        rest = self.without(left)
-        return 0.0 if rest is None else rest.epsilon(delta, adjacency)
+        caps = self._less({kind: cap.count - drawn.get(kind, 0) for kind, cap in self.tokens().items()})
+        return 0.0 if caps is None else caps.epsilon(delta, adjacency)
 
     def describe(self) -> str:
         scores = f" and {self.evaluation.count:,} noisy scores" if self.evaluation else ""

@@ -81,6 +81,23 @@ def test_the_renyi_costs_certify_too_and_are_not_below_the_certificate(rule):
 
 
 @every_rule
+def test_the_bound_is_not_below_the_certificate(rule):
+    for delta in (1e-9, DELTA):
+        assert rule.bound(delta) >= rule.epsilon(delta) * (1 - 1e-3)
+    assert rule.bound(0.0) >= rule.epsilon(0.0)
+
+
+@every_rule
+def test_tokens_are_taken_over_only_where_each_is_charged_on_its_own(rule):
+    assert rule.without({}) == rule
+    if rule.reuses_tokens:
+        assert rule.without({"train_step": 10}).tokens()["train_step"].count == rule.tokens()["train_step"].count - 10
+    else:
+        with pytest.raises(ValueError, match="can take over none"):
+            rule.without({"train_step": 1})
+
+
+@every_rule
 @pytest.mark.parametrize("delta", [-1e-5, 1.0, math.nan, 1e-13])
 def test_deltas_out_of_range_are_refused(rule, delta):
     with pytest.raises(ValueError, match="delta must be"):
