@@ -1,4 +1,4 @@
-"""What a program imports: plan, train and sweep without a command line.
+"""The Python API: plan, train and sweep without the command line.
 
     from orchestrator import Sweep
 
@@ -7,7 +7,7 @@
     result = sweep.run()
     print(result.best.score, result.statement.text())
 
-Importing this loads neither torch nor ray; calling `run` and `train` does.
+Importing this module loads neither torch nor Ray; `run` and `train` load them. Nothing here prints.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ class Sweep:
         return self._plan
 
     def run(self, monitor: Monitor | None = None) -> SweepResult:
-        """Run all trials and export the best model; a sweep that was killed goes on.
+        """Run all trials and export the best model; resume a sweep that was killed.
 
         Args:
-            monitor: is told how the trials go; nothing is printed.
+            monitor: is told how the trials go.
 
         Raises:
             BudgetExceeded, ValueError: before anything is charged.
@@ -70,19 +70,26 @@ class Sweep:
 
 
 def plan(source: Source, overrides: Sequence[str] = ()) -> Plan:
-    """Return the plan of a file: of a sweep if it has a `search` section, else of one run."""
+    """Return the plan of a sweep where the source has a `search` section, else of one run.
+
+    Raises:
+        ConfigError: one line for each problem of the configuration.
+        BudgetExceeded: the plan does not fit privacy.epsilon.
+    """
     from orchestrator.config.loading import read
     from orchestrator.planning.plan import make_plan
 
-    found = read(_mapping(source))
-    return make_plan(load_sweep(found, overrides) if "search" in found else load_run(found, overrides))
+    settings = read(_mapping(source))
+    return make_plan(load_sweep(settings, overrides) if "search" in settings else load_run(settings, overrides))
 
 
 def train(source: Source, overrides: Sequence[str] = (), monitor: Monitor | None = None) -> RunResult:
-    """Take one run to its end and export the model; a run that was killed goes on from its release log.
+    """Take one run to its end and export the model; resume a run that was killed.
 
-    Of a sweep's configuration the `search` section is left out, as in its file. A `monitor` is told how the run goes;
-    nothing is printed.
+    Args:
+        source: as for `Sweep`; a `search` section is ignored.
+        overrides: "key=value" settings, as `--set` takes them.
+        monitor: is told how the run goes.
 
     Raises:
         ConfigError, BudgetExceeded, ValueError: before anything is charged.

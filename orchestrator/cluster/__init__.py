@@ -1,1 +1,1 @@
-"""The Ray session, and what is checked of a cluster before anything is reserved."""
+"""The Ray session, and the checks of a cluster before anything is reserved."""

@@ -1,1 +1,1 @@
-"""What lies under storage_path: paths, results, progress, and runs that are already there."""
+"""The files of runs and sweeps below storage_path."""

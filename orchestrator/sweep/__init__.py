@@ -1,1 +1,1 @@
-"""Running trials: the sweep, one run, lanes, the Optuna search, status and export."""
+"""Runs and sweeps, from a plan to a result."""
