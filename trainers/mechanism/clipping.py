@@ -1,7 +1,9 @@
 """Per-example clipping onto the integer grid, and the exact sum.
 
 The norm is L2 where the plan's noise is Gaussian, L1 where it is Laplace. A row is what one unit of privacy
-contributes: an example, or a user's mean over its examples (groups.py).
+contributes: an example, or a user's mean over its examples (units.py). Why a row, a vector and integers:
+docs/pitfalls.md#one-clip-for-the-whole-batch, docs/pitfalls.md#several-directions-accounted-as-one and
+docs/pitfalls.md#rounding-at-the-edge-of-the-clip.
 
 | input of an example                | its contribution                                  |
 |------------------------------------|---------------------------------------------------|

@@ -2,8 +2,8 @@
 
 Samplers of the discrete Gaussian and Laplace laws with integer arithmetic only (Canonne, Kamath & Steinke, "The
 Discrete Gaussian for Differential Privacy", 2020, arXiv:2004.00010, Algorithms 1-3). Nothing here takes a seed or
-shares a generator with the public directions: a noise that anybody can regenerate is no noise (methods.md, wrong no.
-1).
+shares a generator with the public directions: noise that anyone can draw again protects nobody
+(docs/pitfalls.md#noise-from-the-directions-seed, docs/pitfalls.md#noise-from-a-floating-point-generator).
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Poisson sampling from the operating system's entropy: the batch is secret, and so is every word that drew it.
 
 There is no seed, nothing is logged and nothing is checkpointed: amplification by sampling holds only while nobody
-can learn who was in a batch (methods.md, wrong no. 2). Ranks that must draw the same batch share a key that the
-operating system made for the step (shared_entropy.py).
+can learn who was in a batch (docs/pitfalls.md#a-sampler-with-a-known-seed), and only for the sampling that was
+accounted (docs/pitfalls.md#shuffled-batches-accounted-as-poisson-samples). Ranks that must draw the same batch share a
+key that the operating system made for the step (trainers/workers/shared_entropy.py).
 """
 
 from __future__ import annotations
