@@ -25,9 +25,9 @@ class Existing:
     storage: Storage
 
     @property
-    def is_sweep(self) -> bool:
-        """Whether it is a sweep; otherwise it is one run."""
-        return isinstance(self.config, SweepConfig)
+    def kind(self) -> Literal["run", "sweep"]:
+        """Whether it is one run or a sweep."""
+        return "sweep" if isinstance(self.config, SweepConfig) else "run"
 
     def state(self) -> RunState:
         """Return `interrupted` where it is not finished and no live process holds it."""
@@ -79,23 +79,22 @@ def config_to_resume(place: str | Path) -> LedgeredConfig:
     """
     existing = find_existing(place)
     config, storage, state = existing.config, existing.storage, existing.state()
-    what = "sweep" if existing.is_sweep else "run"
     if state == "finished":
         raise ValueError(
-            f"{storage.folder}: this {what} is finished; its results are in {storage.result_file.name}, and "
+            f"{storage.folder}: this {existing.kind} is finished; its results are in {storage.result_file.name}, and "
             "`dpzo export` rebuilds its model. There is nothing to resume."
         )
     if state == "running":
         raise ValueError(
-            f"{storage.folder}: this {what} is held by a live process; `dpzo status {place}` shows it. Wait, or end "
-            "that process."
+            f"{storage.folder}: this {existing.kind} is held by a live process; `dpzo status {place}` shows it. "
+            "Wait, or end that process."
         )
     if config.name != storage.name:
         raise ValueError(
             f"{storage.folder} is the folder of {config.name!r}, and the ledger knows it by that name. Rename the "
             f"folder to {config.name}."
         )
-    if storage.ledger_url is None and not storage.ledger_file.is_file():
+    if not storage.may_have_ledger():
         raise ValueError(
             f"{storage.root}: the ledger {storage.ledger_file.name} from which {config.name!r} drew is missing. Copy "
             "the whole storage folder; without the ledger nobody knows what was spent."

@@ -50,6 +50,10 @@ class Storage:
         """The database file, used where no URL names a database."""
         return self.root / LEDGER_FILE
 
+    def may_have_ledger(self) -> bool:
+        """Return False where the database file is missing; a URL is not tried."""
+        return self.ledger_url is not None or self.ledger_file.is_file()
+
     @property
     def config_file(self) -> Path:
         """The resolved configuration."""

@@ -6,14 +6,14 @@ exports only the best one itself. The folder may have been moved; the base model
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from orchestrator.config.loading import load_run, load_sweep
 from orchestrator.config.models import SweepConfig
 from orchestrator.planning.plan import make_plan
+from orchestrator.storage.existing import find_existing
 from orchestrator.storage.paths import Storage
+from orchestrator.storage.results import read_result
 from orchestrator.sweep.public_tuning import PublicRows
 from orchestrator.sweep.rebuild import rebuild_from_log
 from trainers.config import EvaluatorName, RunConfig
@@ -40,11 +40,14 @@ def export_model(source: Path, to: Path, trial: int | None = None, evaluator: Ev
     Raises:
         ValueError: nothing is finished there, the trial is not released or took no step, or `to` holds files.
     """
-    folder = source.expanduser().resolve()
-    storage = Storage(folder.parent, folder.name)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise ValueError(f"--to {to}: the folder is not empty; name a new or empty folder")
-    config, result = _finished(storage)
+    existing = find_existing(source)
+    config, storage, result = existing.config, existing.storage, read_result(existing.storage)
+    if result is None:
+        raise ValueError(
+            f"{storage.folder}: there is no {storage.result_file.name}; this {existing.kind} is not finished"
+        )
     if isinstance(config, SweepConfig):
         replay = _released_trial(storage, config, result, trial)
     else:
@@ -59,17 +62,6 @@ def export_model(source: Path, to: Path, trial: int | None = None, evaluator: Ev
     return to
 
 
-def _finished(storage: Storage) -> tuple[RunConfig, dict[str, Any]]:
-    for file in (storage.config_file, storage.result_file):
-        if not file.is_file():
-            raise ValueError(
-                f"{storage.folder}: there is no {file.name}; expected the folder of a finished run or sweep"
-            )
-    settings = json.loads(storage.config_file.read_text(encoding="utf-8"))
-    config = load_sweep(settings) if "search" in settings else load_run(settings)
-    return config, json.loads(storage.result_file.read_text(encoding="utf-8"))
-
-
 def _released_run(storage: Storage, config: RunConfig, result: dict[str, Any], trial: int | None) -> Replay:
     if trial is not None:
         raise ValueError(f"--trial {trial}: {storage.name!r} is one run, without trials; leave --trial out")
@@ -77,23 +69,23 @@ def _released_run(storage: Storage, config: RunConfig, result: dict[str, Any], t
 
 
 def _released_trial(storage: Storage, config: SweepConfig, result: dict[str, Any], trial: int | None) -> Replay:
-    row: dict[str, Any] | None = result["best"] if trial is None else _row(storage, config, result, trial)
+    row: dict[str, Any] | None = result["best"] if trial is None else _row(storage, result, trial)
     if row is None:
         raise ValueError(f"{storage.folder}: no trial of this sweep finished; name one that took steps by --trial")
     settings = make_plan(config).trial(row["values"])
     if config.search.tune_on is None:
-        only_winner = config.search.release == "best"
-        return Replay(settings, storage.folder if only_winner else storage.trial_folder(row["number"]), row["steps"])
+        folder = storage.trial_folder(row["number"]) if storage.releases_trials else storage.folder
+        return Replay(settings, folder, row["steps"])
     if trial is None:  # the private run with the best settings; only its log knows how many steps it took
         return Replay(settings, storage.folder, 1)
     public = PublicRows.count(config.search.tune_on, config.data.train).replace_training_rows(settings)
     return Replay(public, storage.trial_folder(row["number"]), row["steps"])
 
 
-def _row(storage: Storage, config: SweepConfig, result: dict[str, Any], number: int) -> dict[str, Any]:
+def _row(storage: Storage, result: dict[str, Any], number: int) -> dict[str, Any]:
     """Return the row of a released trial that took steps."""
     best = result["best"]
-    if config.search.release == "best" and (best is None or number != best["number"]):
+    if not storage.releases_trials and (best is None or number != best["number"]):
         raise ValueError(
             f"--trial {number}: Release 'best' publishes the winner alone; with another trial its ε would not hold. Of "
             f"the winner: take its model in {storage.model_folder}, or run a sweep with release 'all'."

@@ -21,15 +21,12 @@ class TrialRunner(Protocol):
 
     def begin(self, values: dict[str, Any]) -> None:
         """End the trial before, and begin the next one."""
-        ...
 
     def report(self) -> dict[str, Any]:
         """Train to the next score and return what `Trial.report` returns."""
-        ...
 
     def close(self) -> None:
         """Release the model or the workers."""
-        ...
 
 
 class InProcessRunner:

@@ -51,42 +51,22 @@ class Monitor(Protocol):
 
     def on_start(self, facts: WorkFacts) -> None:
         """Hear that trials begin, or one run. After public tuning the private run begins as a run of its own."""
-        ...
 
     def on_trial_start(self, trial: TrialRow) -> None:
         """Hear that a trial starts, or starts again after its process was lost; not called for a run."""
-        ...
 
     def on_score(self, trial: TrialRow) -> None:
         """Hear of the next score of a trial, the last of `trial.scores`; of a run elsewhere, when the run has ended."""
-        ...
 
     def on_trial_end(self, trial: TrialRow) -> None:
         """Hear that a trial ended as `trial.state` says; not called for a run."""
-        ...
 
     def on_end(self) -> None:
         """Hear that what began has ended, or failed."""
-        ...
 
 
-class SilentMonitor:
+class SilentMonitor(Monitor):
     """A monitor that does nothing; a base for those that need only some of the calls."""
-
-    def on_start(self, facts: WorkFacts) -> None:
-        """Ignore it."""
-
-    def on_trial_start(self, trial: TrialRow) -> None:
-        """Ignore it."""
-
-    def on_score(self, trial: TrialRow) -> None:
-        """Ignore it."""
-
-    def on_trial_end(self, trial: TrialRow) -> None:
-        """Ignore it."""
-
-    def on_end(self) -> None:
-        """Ignore it."""
 
 
 SILENT = SilentMonitor()

@@ -22,22 +22,16 @@ DESCRIPTIONS = {
 }
 
 
-class Metrics:
-    """The gauges of one trial."""
+def show_score(storage: Storage, holder: str, steps: int, score: float | None, epsilon: float | None) -> None:
+    """Show the steps of a trial, its score there and its epsilon so far; nothing where trials stay secret.
 
-    def __init__(self, sweep: str, trial: str) -> None:
-        self._tags = {"sweep": sweep, "trial": trial}
-
-    def scored(self, steps: int, score: float | None, epsilon: float | None) -> None:
-        """Show the steps of the trial, its score there, and its epsilon so far."""
-        for name, value in (("dpzo_steps", steps), ("dpzo_score", score), ("dpzo_epsilon", epsilon)):
-            if value is not None and math.isfinite(value):
-                _gauge(name).set(value, tags=self._tags)
-
-
-def metrics_of(storage: Storage, holder: str) -> Metrics | None:
-    """Return the gauges of a trial; None where trials stay secret, and outside a Ray session."""
-    return Metrics(storage.name, holder) if storage.releases_trials and ray.is_initialized() else None
+    A number that is missing or not finite is left out. `holder` is the trial's name in the ledger.
+    """
+    if not storage.releases_trials or not ray.is_initialized():
+        return
+    for name, value in (("dpzo_steps", steps), ("dpzo_score", score), ("dpzo_epsilon", epsilon)):
+        if value is not None and math.isfinite(value):
+            _gauge(name).set(value, tags={"sweep": storage.name, "trial": holder})
 
 
 @cache

@@ -19,7 +19,6 @@ from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.ledger.terms import Terms
 from orchestrator.privacy.rules.registry import rule_from_json
 from orchestrator.storage.existing import Existing, RunState
-from orchestrator.storage.paths import Storage
 from orchestrator.storage.progress import Progress, read_progress
 from orchestrator.storage.trials import TrialRow, steps_to_come
 from trainers.config import Metric
@@ -81,7 +80,7 @@ def status_of(existing: Existing) -> RunStatus:
     storage = existing.storage
     status = RunStatus(
         name=storage.name,
-        kind="sweep" if existing.is_sweep else "run",
+        kind=existing.kind,
         state=existing.state(),
         folder=str(storage.folder),
         metric=existing.config.metric,
@@ -120,7 +119,7 @@ def _with_progress(status: RunStatus, existing: Existing) -> RunStatus:
 def _rows(existing: Existing, state: RunState) -> list[TrialRow]:
     """Return the trials of the study; a trial that no live process runs is interrupted."""
     storage = existing.storage
-    if not existing.is_sweep or not _ledger_is_there(storage):
+    if existing.kind == "run" or not storage.may_have_ledger():
         return []
     from orchestrator.sweep.study_view import trials_of  # loads optuna
 
@@ -136,14 +135,10 @@ def _with_steps(row: TrialRow, progress: Progress | None) -> TrialRow:
     return replace(row, steps=max(row.steps, progress.steps), num_steps=progress.num_steps)
 
 
-def _ledger_is_there(storage: Storage) -> bool:
-    return storage.ledger_url is not None or storage.ledger_file.is_file()
-
-
 def _spending(existing: Existing) -> Spending | None:
     """Return what the ledger holds of a run or sweep; None where nothing is reserved yet."""
     storage = existing.storage
-    if not _ledger_is_there(storage):
+    if not storage.may_have_ledger():
         return None
     with Ledger(storage.database_url, create=False) as ledger:
         terms = ledger.terms_of(storage.name)

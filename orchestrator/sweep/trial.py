@@ -16,7 +16,7 @@ from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.storage.paths import Storage
 from orchestrator.storage.progress import ProgressFile
 from orchestrator.sweep.public_tuning import PublicRows, open_public_run
-from orchestrator.sweep.ray_metrics import metrics_of
+from orchestrator.sweep.ray_metrics import show_score
 from search_spaces.config import MENU
 from trainers.config import RunConfig
 from trainers.run.base_run import BaseRun
@@ -106,8 +106,8 @@ class Trial:
         self.run = self._open(workspace, values, number, ranks)
         self._points = self.run.score_points()
         self._num_segments = 0
-        self._metrics = metrics_of(context.storage, holder_of(number))
-        self._segments = self.run.segments(on_step(self.run, context.storage, holder_of(number)))
+        self._holder = holder_of(number)
+        self._segments = self.run.segments(on_step(self.run, context.storage, self._holder))
 
     def report(self) -> dict[str, Any]:
         """Train to the next score and return it for Tune; `finished` marks the last one. Only rank 0 has a score."""
@@ -118,8 +118,7 @@ class Trial:
         if not self.run.ranks.is_rank_0:
             return {}
         epsilon = finite_or_none(self._epsilon())
-        if self._metrics is not None:
-            self._metrics.scored(steps, score, epsilon)
+        show_score(self._context.storage, self._holder, steps, score, epsilon)
         return {
             "score": math.nan if score is None else score,
             "steps": steps,

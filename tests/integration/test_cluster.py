@@ -29,14 +29,15 @@ app(sys.argv[1:])
 # a worker that shows metrics, and a reader of its node's metrics port, which has no password
 LOOK = """
 import time, urllib.request, ray
-from orchestrator.sweep.ray_metrics import Metrics
+from pathlib import Path
+from orchestrator.storage.paths import Storage
+from orchestrator.sweep.ray_metrics import show_score
 ray.init(log_to_driver=False)
 
 @ray.remote(num_cpus=1)
 class Worker:
     def show(self):
-        metrics = Metrics("reviews", "trial-003")
-        metrics.scored(13, 0.75, 1.5)
+        show_score(Storage(Path("/"), "reviews"), "trial-003", 13, 0.75, 1.5)
         return ray.get_runtime_context().get_node_id()
 
 worker = Worker.remote()

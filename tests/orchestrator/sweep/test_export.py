@@ -135,7 +135,7 @@ def test_what_cannot_be_exported_is_one_line(sweep, export, tmp_path):
     assert "there is no release log" in refused(export(folder, "--trial", "2")[0])
     assert not (folder / "trials" / "002" / LOG_NAME).exists()
     (folder / "result.json").unlink()
-    assert "there is no result.json; expected the folder of a finished" in refused(export(folder)[0])
+    assert "there is no result.json; this sweep is not finished" in refused(export(folder)[0])
 
 
 def test_a_log_that_was_cut_gives_no_model(sweep, export):

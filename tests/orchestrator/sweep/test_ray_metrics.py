@@ -6,10 +6,10 @@ import pytest
 from orchestrator.budget.reservation import reserve_plan
 from orchestrator.config.loading import load_sweep
 from orchestrator.planning.plan import make_plan
-from orchestrator.storage.paths import storage_of
+from orchestrator.storage.paths import Storage, storage_of
 from orchestrator.storage.progress import ProgressFile
 from orchestrator.sweep import ray_metrics as module
-from orchestrator.sweep.ray_metrics import Metrics, metrics_of
+from orchestrator.sweep.ray_metrics import show_score
 from orchestrator.sweep.trial import SweepContext, Trial
 
 BEST = ("search.release=best", "search.sampler=random", "search.seed=null")
@@ -44,8 +44,13 @@ def context(settings):
     return make
 
 
-def test_steps_score_and_epsilon_are_shown_by_sweep_and_trial(shown):
-    Metrics("reviews", "trial-003").scored(13, 0.75, 1.5)
+@pytest.fixture
+def in_session(monkeypatch):
+    monkeypatch.setattr(module.ray, "is_initialized", lambda: True)
+
+
+def test_steps_score_and_epsilon_are_shown_by_sweep_and_trial(shown, in_session, tmp_path):
+    show_score(Storage(tmp_path, "reviews"), "trial-003", 13, 0.75, 1.5)
     assert shown == {
         ("dpzo_steps", "reviews", "trial-003"): 13,
         ("dpzo_score", "reviews", "trial-003"): 0.75,
@@ -53,9 +58,8 @@ def test_steps_score_and_epsilon_are_shown_by_sweep_and_trial(shown):
     }
 
 
-def test_nothing_moves_between_two_scores(shown, context, monkeypatch):
+def test_nothing_moves_between_two_scores(shown, in_session, context, monkeypatch):
     """How long a step took hints at the size of its batch."""
-    monkeypatch.setattr(module.ray, "is_initialized", lambda: True)
     shared = context("score.times=2")
     reserve_plan(shared.plan, shared.storage)
     with closing(shared.workspace()) as workspace:
@@ -70,17 +74,17 @@ def test_nothing_moves_between_two_scores(shown, context, monkeypatch):
 
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf])
-def test_what_is_no_number_is_not_shown(shown, value):
-    Metrics("reviews", "trial-003").scored(13, value, value)
+def test_what_is_no_number_is_not_shown(shown, in_session, tmp_path, value):
+    show_score(Storage(tmp_path, "reviews"), "trial-003", 13, value, value)
     assert list(shown.values()) == [13]
 
 
-def test_of_one_winner_nothing_is_shown(context, monkeypatch):
-    monkeypatch.setattr(module.ray, "is_initialized", lambda: True)
-    assert metrics_of(context().storage, "trial-000") is not None
-    assert metrics_of(context(*BEST).storage, "trial-000") is None
+def test_of_one_winner_nothing_is_shown(shown, in_session, context):
+    show_score(context(*BEST).storage, "trial-000", 13, 0.75, 1.5)
+    assert shown == {}
 
 
-def test_outside_a_cluster_nothing_is_shown(context, monkeypatch):
+def test_outside_a_session_nothing_is_shown(shown, context, monkeypatch):
     monkeypatch.setattr(module.ray, "is_initialized", lambda: False)
-    assert metrics_of(context().storage, "trial-000") is None
+    show_score(context().storage, "trial-000", 13, 0.75, 1.5)
+    assert shown == {}
