@@ -10,7 +10,7 @@ from pathlib import Path
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.rules.base import KINDS_OF_LOG, TokenDraw
 from orchestrator.privacy.errors import BudgetExceeded
-from orchestrator.privacy.ledger.drawer import TokenDrawer, patiently
+from orchestrator.privacy.ledger.drawer import TokenDrawer, retry_while_unreachable
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.rules.renyi_filter import RENYI_UNITS
 from orchestrator.storage.paths import Storage
@@ -65,8 +65,8 @@ def open_accounted_run(
         return open_run(RunContext(workspace, trial, mechanism, Tokens(nothing, nothing), folder, ranks))
     url, name = storage.database_url, storage.name
     draws = plan.trial_draws(trial, entry)
-    ledger = patiently(lambda: Ledger(url, create=False), storage.patience_s)
-    patiently(lambda: _require_reserved_laws(ledger, name, draws), storage.patience_s)
+    ledger = retry_while_unreachable(lambda: Ledger(url, create=False), storage.patience_s)
+    retry_while_unreachable(lambda: _require_reserved_laws(ledger, name, draws), storage.patience_s)
     drawers = {
         kind: LedgerTokens(TokenDrawer(url, name, draw.kind, holder, draw.price, patience_s=storage.patience_s))
         for kind, draw in draws.items()
@@ -78,7 +78,7 @@ def open_accounted_run(
         recorded = Counter({draws["step"].kind: run.steps_charged})
         if "score" in draws:
             recorded[draws["score"].kind] += run.scores_charged
-        patiently(lambda: _require_drawn(ledger, name, holder, recorded), storage.patience_s)
+        retry_while_unreachable(lambda: _require_drawn(ledger, name, holder, recorded), storage.patience_s)
         if_refused.pop_all()
     return run
 

@@ -20,8 +20,8 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 
 from orchestrator.privacy.errors import LedgerUnreachable
-from orchestrator.privacy.ledger.drawer import PATIENCE_S, patiently
-from orchestrator.privacy.ledger.store import is_away
+from orchestrator.privacy.ledger.drawer import PATIENCE_S, retry_while_unreachable
+from orchestrator.privacy.ledger.store import is_unreachable
 from orchestrator.storage.trials import TrialRow, row_of_study
 from search_spaces.config import SearchConfig
 from search_spaces.space import define_by_run
@@ -61,7 +61,7 @@ def open_search(
             storage=optuna.storages.RDBStorage(database_url, engine_kwargs=engine),
         )
 
-    return patiently(partial(_answered, made), patience_s)
+    return retry_while_unreachable(partial(_answered, made), patience_s)
 
 
 def _answered(ask: Callable[[], Answer]) -> Answer:
@@ -70,7 +70,7 @@ def _answered(ask: Callable[[], Answer]) -> Answer:
         return ask()
     except (StorageInternalError, DBAPIError) as error:
         cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-        if not isinstance(cause, DBAPIError) or not is_away(cause):
+        if not isinstance(cause, DBAPIError) or not is_unreachable(cause):
             raise
         raise LedgerUnreachable("The study's database, which is the ledger's, does not answer.") from None
 
@@ -158,7 +158,7 @@ class TruthfulSearch(OptunaSearch):
             self._study.tell(trial, state=TrialState.PRUNED)
 
     def _wait_for(self, ask: Callable[[], Answer]) -> Answer:
-        return patiently(partial(_answered, ask), self._patience_s, "The search waited")
+        return retry_while_unreachable(partial(_answered, ask), self._patience_s, "The search waited")
 
     def _note(self, trial: optuna.trial.Trial, result: dict[str, Any]) -> None:
         """Store a score under its number, once; a resumed trial repeats its earlier scores."""

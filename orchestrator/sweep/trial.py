@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator.budget.accounted_run import holder_of, open_accounted_run
 from orchestrator.config.models import SweepConfig
 from orchestrator.planning.plan import Plan, finite_or_none
-from orchestrator.privacy.ledger.drawer import patiently
+from orchestrator.privacy.ledger.drawer import retry_while_unreachable
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.storage.paths import Storage
 from orchestrator.storage.progress import ProgressFile
@@ -75,7 +75,9 @@ def open_keyed_workspace(config: RunConfig, storage: Storage, ranks: Ranks, *, c
         return open_workspace(config)
 
     def key() -> str:
-        return patiently(lambda: Ledger(storage.database_url, create=create_ledger).key(), storage.patience_s).hex()
+        return retry_while_unreachable(
+            lambda: Ledger(storage.database_url, create=create_ledger).key(), storage.patience_s
+        ).hex()
 
     return open_workspace(config, coin_key=bytes.fromhex(ranks.broadcast(key)))
 

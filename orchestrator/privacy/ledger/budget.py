@@ -1,14 +1,14 @@
-"""What may ever be learnt from one data set, what a sweep takes of it, and whether that still fits.
+"""The budget of a data set as it is declared, the cost of a reservation, and whether a cost still fits.
 
-A budget is fixed when it is created. What draws from it are whole reservations: each has a certified cost that counts
-in full from the moment it is reserved, whatever is drawn later. Two ways to add costs up:
+The terms of a budget are fixed when it is created. A reservation has a certified cost, which counts in full from the
+moment of the reservation, whatever is drawn later. There are two ways to add up costs:
 
-- `sum`: Σε_i ≤ ε and Σδ_i ≤ δ, basic composition. It holds for costs chosen adaptively, one after another or
-  at once (a filter: Rogers et al. 2016, arXiv:1605.08294; concurrently: Haney et al. 2023, arXiv:2309.05901).
+- `sum`: Σε_i ≤ ε and Σδ_i ≤ δ, basic composition. It holds for costs that are chosen adaptively, one after another
+  (Rogers et al. 2016, arXiv:1605.08294) or concurrently (Haney et al. 2023, arXiv:2309.05901).
 - `rdp`: Σ Rényi_i ≤ a limit, at ONE order that was declared when the budget was created (a Rényi filter: Feldman &
-  Zrnic 2021, arXiv:2008.11193). The (ε, δ) of the budget is what that limit converts to; its creator computes it.
+  Zrnic 2021, arXiv:2008.11193). The creator converts the limit to the (ε, δ) of the budget.
 
-Sums are exact: a number counts as the decimal that it prints as, so ten times 0.1 fits into 1, and 0.1 more does not.
+Sums are exact: a number counts as the decimal that it prints as. Ten times 0.1 fits into 1, and nothing more does.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ CHOICES = {"adjacency": Adjacency, "unit": BudgetUnit, "composition": Compositio
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetTerms:
-    """A budget as it is declared.
+    """The declared terms of a budget.
 
     Args:
         name: of the data set, for people.
-        epsilon: the limit; None sets no limit: what is spent is counted only.
+        epsilon: the limit of ε; None: no limit, costs are only counted.
         delta: the limit of δ; 0 for pure ε.
+        num_units: declared number of examples or users; public.
         adjacency: the relation that every cost is for.
         unit: what is added, removed or replaced.
-        num_units: declared number of examples or users; public.
         fingerprint: keyed hash of the data (see `Ledger.key`); None until the data is first seen.
         composition: how costs add up; see the module.
         order, renyi_limit: of the Rényi filter, for composition 'rdp' only.
@@ -62,7 +62,8 @@ class BudgetTerms:
             raise ValueError("A budget needs a name.")
         for name, choice in CHOICES.items():
             if getattr(self, name) not in get_args(choice):
-                raise ValueError(f"Budget {self.name!r}: {name} is {getattr(self, name)!r}; one of {get_args(choice)}.")
+                allowed = ", ".join(get_args(choice))
+                raise ValueError(f"Budget {self.name!r}: {name} must be one of {allowed}; got {getattr(self, name)!r}.")
         if self.epsilon is not None:
             _require_amount(f"Budget {self.name!r}: epsilon", self.epsilon)
         _require_amount(f"Budget {self.name!r}: delta", self.delta, below=1.0)
@@ -71,14 +72,13 @@ class BudgetTerms:
         self._check_filter()
 
     def _check_filter(self) -> None:
-        filtered = (self.epsilon, self.order, self.renyi_limit)
         if self.composition == "sum":
             if (self.order, self.renyi_limit) != (None, None):
                 raise ValueError(f"Budget {self.name!r}: order and renyi_limit belong to composition 'rdp'.")
         elif self.epsilon is None or self.order is None or self.renyi_limit is None or not 1 < self.order < math.inf:
             raise ValueError(
-                f"Budget {self.name!r}: composition 'rdp' needs epsilon, an order above 1 and a renyi_limit, declared "
-                f"now; got {filtered}."
+                f"Budget {self.name!r}: composition 'rdp' needs epsilon, an order above 1 and a renyi_limit; got "
+                f"{(self.epsilon, self.order, self.renyi_limit)}."
             )
         else:
             _require_amount(f"Budget {self.name!r}: renyi_limit", self.renyi_limit)
@@ -97,13 +97,13 @@ class BudgetTerms:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a reservation costs, certified by whoever reserves.
+    """What a reservation costs; the caller who reserves has certified it.
 
     Args:
-        epsilon: ε of all its caps; infinite for what is not private.
-        delta: the δ that this ε is for.
-        renyi: its Rényi divergence at the budget's order, where the budget has one.
-        rule: JSON from which others recompute the above.
+        epsilon: ε of all its caps; inf for what is not private.
+        delta: the δ of this ε.
+        renyi: the Rényi divergence at the budget's order, where the budget has one.
+        rule: JSON from which anyone can recompute the cost.
     """
 
     epsilon: float
@@ -131,7 +131,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Spent:
-    """What is reserved of a budget, each amount rounded up; `renyi` is None where the budget has no order."""
+    """The sum of all reservations of a budget, rounded up; `renyi` is None where the budget has no order."""
 
     epsilon: float
     delta: float
@@ -148,11 +148,11 @@ def spent_of(budget: BudgetTerms, costs: Iterable[Cost]) -> Spent:
 
 
 def require_room(budget: BudgetTerms, costs: Iterable[Cost], asked: Cost, who: str) -> None:
-    """Admit a cost beside those already reserved.
+    """Refuse a cost that does not fit into a budget beside the costs already reserved.
 
     Raises:
-        BudgetExceeded: it does not fit; the fields are in ε, or in δ or Rényi divergence if that is what does not fit.
-        ValueError: the budget is a Rényi filter and the cost says no divergence.
+        BudgetExceeded: its fields are in ε, or in δ or Rényi divergence if the cost does not fit by that.
+        ValueError: the budget is a Rényi filter and the cost has no divergence.
     """
     if budget.epsilon is None:
         return
@@ -167,7 +167,7 @@ def require_room(budget: BudgetTerms, costs: Iterable[Cost], asked: Cost, who: s
             raise BudgetExceeded(
                 f"Budget {budget.name!r} has no room for {who!r}, which asks for {word} = {float(wanted):.6g}: of "
                 f"{float(limit):.6g}, {float(spent):.6g} is reserved and {float(left):.6g} is left. Plan fewer steps, "
-                "trials or scores, or more noise; a budget does not grow.",
+                "trials or scores, or more noise: the limit of a budget cannot be raised.",
                 spent=float(spent),
                 asked=float(wanted),
                 left=float(left),
@@ -175,7 +175,7 @@ def require_room(budget: BudgetTerms, costs: Iterable[Cost], asked: Cost, who: s
 
 
 def _limits(budget: BudgetTerms) -> list[tuple[str, str, Fraction]]:
-    """Return what is limited: its name for people, the field of a cost, and the limit."""
+    """Return each limit: its name for people, the field of a cost, and the limit."""
     if budget.renyi_limit is not None:
         return [(f"Rényi divergence of order {budget.order:g}", "renyi", _exact(budget.renyi_limit))]
     assert budget.epsilon is not None
@@ -186,8 +186,8 @@ def _require_private(budget: BudgetTerms, spent: Spent, asked: Cost, who: str) -
     if asked.epsilon == math.inf:
         assert budget.epsilon is not None
         raise BudgetExceeded(
-            f"{who!r} is not private, and budget {budget.name!r} is limited to ε = {budget.epsilon:.6g}. Make it "
-            "private, or count it on a budget without a limit, for data that nobody's privacy depends on.",
+            f"{who!r} is not private, and budget {budget.name!r} is limited to ε = {budget.epsilon:.6g}. Use a private "
+            "method; or, if nobody's privacy depends on this data, a budget without a limit.",
             spent=spent.epsilon,
             asked=math.inf,
             left=max(0.0, budget.epsilon - spent.epsilon),

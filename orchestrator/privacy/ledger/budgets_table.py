@@ -8,46 +8,44 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
-from orchestrator.privacy.ledger import clock as ledger_clock
+from orchestrator.privacy.ledger import clock
 from orchestrator.privacy.ledger.budget import BudgetTerms
 from orchestrator.privacy.ledger.chain import CREATED, FINGERPRINTED, GENESIS, append
 from orchestrator.privacy.ledger.hash_chain import canonical
 from orchestrator.privacy.ledger.tables import budgets, meta
 
 
-def hold_ledger(connection: Connection) -> None:
-    """Keep everyone else from changing budgets and reservations until the transaction ends; draws go on."""
+def lock_ledger(connection: Connection) -> None:
+    """Let nobody else change budgets or reservations until the transaction ends; draws go on."""
     connection.execute(select(meta).with_for_update()).one()
 
 
 def create(connection: Connection, budget: BudgetTerms) -> None:
-    """Enter a budget; again with the same terms changes nothing, but for a fingerprint that is new."""
-    hold_ledger(connection)
+    """Enter a budget. Idempotent; a fingerprint that was missing is added."""
+    lock_ledger(connection)
     row = connection.execute(select(budgets).where(budgets.c.name == budget.name)).one_or_none()
     if row is None:
         _require_free(connection, budget.name, budget.fingerprint)
-        values = {
-            "terms": canonical(budget.to_json()),
-            "fingerprint": budget.fingerprint,
-            "last_at": ledger_clock.now(),
-        }
-        connection.execute(insert(budgets).values(name=budget.name, num_entries=0, head_hash=GENESIS, **values))
-        content = {"terms": budget.to_json(), "fingerprint": budget.fingerprint}
-        append(connection, budget.name, CREATED, None, content, values["last_at"])
+        made_at, fingerprint = clock.now(), budget.fingerprint
+        head = {"num_entries": 0, "head_hash": GENESIS, "last_at": made_at}
+        row = {"name": budget.name, "terms": canonical(budget.to_json()), "fingerprint": fingerprint}
+        connection.execute(insert(budgets).values(row | head))
+        content = {"terms": budget.to_json(), "fingerprint": fingerprint}
+        append(connection, budget.name, CREATED, None, content, made_at)
         return
     known, wanted = json.loads(row.terms), budget.to_json()
     differing = [f"{key} is {known[key]!r}, not {wanted[key]!r}" for key in known if known[key] != wanted[key]]
     if differing:
         raise ValueError(
-            f"Budget {budget.name!r} is there already, and {'; '.join(differing)}. A budget keeps its terms; give "
-            "another name if this is other data."
+            f"Budget {budget.name!r} exists already, and {'; '.join(differing)}. The terms of a budget cannot change; "
+            "choose another name if this is other data."
         )
     if budget.fingerprint is not None:
         require_fingerprint(connection, budget.name, budget.fingerprint)
 
 
 def find_budget(connection: Connection, name: str) -> Row[Any]:
-    """Return a budget's row. ValueError if there is none, with the names that there are."""
+    """Return a budget's row; a ValueError lists the known names."""
     row = connection.execute(select(budgets).where(budgets.c.name == name)).one_or_none()
     if row is None:
         known = list(connection.execute(select(budgets.c.name).order_by(budgets.c.name)).scalars())
@@ -58,16 +56,16 @@ def find_budget(connection: Connection, name: str) -> Row[Any]:
 
 
 def require_fingerprint(connection: Connection, name: str, fingerprint: str) -> None:
-    """Give a budget its data set, or refuse another one than it has."""
-    hold_ledger(connection)
+    """Bind a budget to its data set, or refuse if it belongs to another one."""
+    lock_ledger(connection)
     row = find_budget(connection, name)
     if row.fingerprint == fingerprint:
         return
     if row.fingerprint is not None:
         raise ValueError(
-            f"Budget {name!r} belongs to another data set than this one (their fingerprints differ). Use the budget of "
-            "this data, or create one under another name; if rows of the same people were added or removed, the budget "
-            "stays theirs: go on with the data that it was created for."
+            f"Budget {name!r} belongs to another data set (the fingerprints differ). Use the budget of this data, or "
+            "create one under another name. If rows of the same people were added or removed, use the data that the "
+            "budget was created for: the budget is theirs."
         )
     _require_free(connection, name, fingerprint)
     connection.execute(update(budgets).where(budgets.c.name == name).values(fingerprint=fingerprint))
@@ -85,6 +83,6 @@ def _require_free(connection: Connection, name: str, fingerprint: str | None) ->
     holder = connection.execute(select(budgets.c.name).where(budgets.c.fingerprint == fingerprint)).scalar_one_or_none()
     if holder is not None:
         raise ValueError(
-            f"This data already belongs to budget {holder!r}: what is spent on it counts there, whatever it is called. "
-            f"Use {holder!r} instead of {name!r}."
+            f"This data already has budget {holder!r}, and one data set has one budget. Use {holder!r} instead of "
+            f"{name!r}."
         )

@@ -1,6 +1,7 @@
-"""A budget's chain of entries: appended to, and replayed into the state that the other tables must agree with.
+"""A budget's chain of entries: how entries are appended, and how the chain is replayed into the state of the budget.
 
-Admission sums the costs of the replayed chain, never those of rows that nothing vouches for.
+All other rows of the budget are compared with the replayed state. Costs are summed from the replayed chain, never from
+rows that could have been edited.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, select, update
 
 from orchestrator.privacy.errors import LedgerCorruptError
-from orchestrator.privacy.ledger import clock as ledger_clock
+from orchestrator.privacy.ledger import clock
 from orchestrator.privacy.ledger.budget import BudgetTerms, Cost
 from orchestrator.privacy.ledger.hash_chain import canonical, entry_content, link
 from orchestrator.privacy.ledger.tables import budgets, caps, entries, reservations
@@ -27,7 +28,7 @@ GENESIS = ""  # the hash before the first entry
 
 @dataclass
 class ReservedEntry:
-    """A reservation as its budget's entries tell it."""
+    """A reservation, replayed from its budget's entries; `moved` counts tokens given to later reservations, by kind."""
 
     terms: Terms
     secret_hash: str | None
@@ -36,11 +37,11 @@ class ReservedEntry:
     moved: Counter[str] = field(default_factory=Counter)
 
     def may_give(self, kind: str) -> bool:
-        """Whether undrawn tokens of a kind may serve a later reservation.
+        """Return whether a later reservation may take over undrawn tokens of a kind.
 
-        A closed reservation was charged for the composition of all its tokens, so whoever draws one of them, and when,
-        is post-processing. That is not how a menu (a holder's whole entry is charged) or a search with a secret number
-        of trials (what was not drawn is the secret) was charged.
+        A closed reservation was charged for the composition of all its tokens, so who draws a token, and when, is
+        post-processing. This does not hold for a menu, which charges a holder's whole entry, nor for a search with a
+        secret number of trials, where the number of undrawn tokens would reveal the secret.
         """
         plain = self.terms.max_holders is None and not self.terms.has_secret
         return self.closed and plain and self.terms.caps[kind].per_holder is None
@@ -48,27 +49,27 @@ class ReservedEntry:
 
 @dataclass
 class BudgetState:
-    """A budget and its reservations, by name in the order in which they were made."""
+    """A budget and its reservations, by name and in their order."""
 
     budget: BudgetTerms
     created_at: str
     reserved: dict[str, ReservedEntry] = field(default_factory=dict)
 
     def costs(self) -> list[Cost]:
-        """Return what is spent, reservation by reservation."""
+        """Return the cost of each reservation."""
         return [reservation.terms.cost for reservation in self.reserved.values()]
 
 
 def append(
     connection: Connection, budget: str, entry: str, name: str | None, content: Mapping[str, Any], made_at: str = ""
 ) -> str:
-    """Add an entry to a budget's chain and return its date; the caller holds the ledger.
+    """Append an entry to a budget's chain and return its date; the caller has locked the ledger.
 
     Raises:
         ValueError: the clock went backwards.
     """
     head = connection.execute(select(budgets).where(budgets.c.name == budget)).one()
-    date = ledger_clock.dated(made_at or ledger_clock.now(), head.last_at, f"budget {budget!r}")
+    date = clock.entry_date(made_at or clock.now(), head.last_at, f"budget {budget!r}")
     row = {"sequence": head.num_entries, "entry": entry, "name": name, "content": canonical(content), "made_at": date}
     new_hash = link(head.head_hash, row)
     connection.execute(insert(entries).values(budget=budget, **row, hash=new_hash))
@@ -85,8 +86,8 @@ def entries_of(connection: Connection, budget: str) -> Sequence[Row[Any]]:
     return connection.execute(select(entries).where(entries.c.budget == budget).order_by(entries.c.sequence)).all()
 
 
-def checked_state(connection: Connection, budget: Row[Any], key: bytes) -> BudgetState:
-    """Replay a budget's chain and hold every row of the budget and its reservations against it.
+def verified_state(connection: Connection, budget: Row[Any], key: bytes) -> BudgetState:
+    """Return the state that a budget's chain replays to, after comparing every row of the budget with it.
 
     Raises:
         LedgerCorruptError: naming the first row that does not fit.
@@ -97,12 +98,12 @@ def checked_state(connection: Connection, budget: Row[Any], key: bytes) -> Budge
         head = link(head, entry_content(row))
         if (row.sequence, row.hash) != (sequence, head):
             raise LedgerCorruptError(
-                f"Entry {row.sequence} of budget {budget.name!r} is not what was written in its place ({sequence})."
+                f"Entry {row.sequence} of budget {budget.name!r} is not the entry that was written as no. {sequence}."
             )
     if not rows or (len(rows), head, rows[-1].made_at) != (budget.num_entries, budget.head_hash, budget.last_at):
         raise LedgerCorruptError(
-            f"Budget {budget.name!r}: {len(rows)} entries are there, {budget.num_entries} were counted, and the last "
-            f"hash {'fits' if head == budget.head_hash else 'does not fit'}. Entries or the budget were changed."
+            f"Budget {budget.name!r}: found {len(rows)} entries, expected {budget.num_entries}, and the last hash "
+            f"{'fits' if head == budget.head_hash else 'does not fit'}. Entries or the budget were changed."
         )
     state = _replayed(rows)
     if (budget.terms, budget.fingerprint) != (canonical(state.budget.to_json()), state.budget.fingerprint):
@@ -112,7 +113,7 @@ def checked_state(connection: Connection, budget: Row[Any], key: bytes) -> Budge
 
 
 def secret_hash(secret: str | None, name: str, key: bytes) -> str | None:
-    """Return what the chain keeps of a secret: a keyed hash, from which it cannot be guessed."""
+    """Return what the chain keeps of a secret: a keyed hash, so that nobody without the key can guess it."""
     return None if secret is None else hmac.digest(key, f"secret of {name}\n{secret}".encode(), "sha256").hex()
 
 
@@ -134,25 +135,25 @@ def _replayed(rows: Sequence[Row[Any]]) -> BudgetState:
 
 
 def _check_reservations(connection: Connection, budget: str, state: BudgetState, key: bytes) -> None:
-    found = connection.execute(select(reservations).where(reservations.c.budget == budget)).all()
-    if (names := {row.name for row in found}) != state.reserved.keys():
+    rows = connection.execute(select(reservations).where(reservations.c.budget == budget)).all()
+    if (names := {row.name for row in rows}) != state.reserved.keys():
         odd = sorted(names ^ state.reserved.keys())[0]
         raise LedgerCorruptError(f"Reservation {odd!r} is not both a row and an entry of budget {budget!r}.")
-    for row in found:
-        told = state.reserved[row.name]
+    for row in rows:
+        entry = state.reserved[row.name]
         written = (row.terms, row.closed, row.reserved_at, secret_hash(row.secret, row.name, key))
-        if written != (canonical(told.terms.to_json()), told.closed, told.reserved_at, told.secret_hash):
+        if written != (canonical(entry.terms.to_json()), entry.closed, entry.reserved_at, entry.secret_hash):
             raise LedgerCorruptError(f"The row of reservation {row.name!r} is not what the entries of {budget!r} say.")
-        _check_caps(connection, row.name, told)
+        _check_caps(connection, row.name, entry)
 
 
-def _check_caps(connection: Connection, name: str, told: ReservedEntry) -> None:
+def _check_caps(connection: Connection, name: str, entry: ReservedEntry) -> None:
     rows = connection.execute(select(caps).where(caps.c.name == name)).all()
-    if (kinds := {row.kind for row in rows}) != told.terms.caps.keys():
-        odd = sorted(kinds ^ told.terms.caps.keys())[0]
+    if (kinds := {row.kind for row in rows}) != entry.terms.caps.keys():
+        odd = sorted(kinds ^ entry.terms.caps.keys())[0]
         raise LedgerCorruptError(f"The cap {odd!r} of {name!r} is not both a row and an entry.")
     for row in rows:
-        cap = told.terms.caps[row.kind]
-        expected = (canonical(dict(cap.parameters)), cap.count, cap.per_holder, told.moved[row.kind])
+        cap = entry.terms.caps[row.kind]
+        expected = (canonical(dict(cap.parameters)), cap.count, cap.per_holder, entry.moved[row.kind])
         if (row.parameters, row.cap, row.per_holder, row.num_moved) != expected:
             raise LedgerCorruptError(f"The cap {row.kind!r} of {name!r} is not what its budget's entries say.")

@@ -1,4 +1,4 @@
-"""Verification of a ledger: every chain, every count, every row that should be there."""
+"""Verification of a ledger: every chain, every count, and every row that must exist."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from orchestrator.privacy.errors import LedgerCorruptError
-from orchestrator.privacy.ledger.chain import RESERVED, checked_state
+from orchestrator.privacy.ledger.chain import RESERVED, verified_state
 from orchestrator.privacy.ledger.hash_chain import verify_draws
 from orchestrator.privacy.ledger.tables import budgets, caps, draws, entries, holders, reservations
 
@@ -16,21 +16,21 @@ from orchestrator.privacy.ledger.tables import budgets, caps, draws, entries, ho
 def check_reservation(connection: Connection, name: str, key: bytes) -> None:
     """Check the chain of a reservation's budget, and all its draws."""
     rows = select(reservations.c.budget).where(reservations.c.name == name)
-    told = select(entries.c.budget).where(entries.c.name == name, entries.c.entry == RESERVED)
-    found = [*connection.execute(rows).scalars(), *connection.execute(told).scalars()]
-    if not found:
+    chained = select(entries.c.budget).where(entries.c.name == name, entries.c.entry == RESERVED)
+    names = [*connection.execute(rows).scalars(), *connection.execute(chained).scalars()]
+    if not names:
         raise ValueError(f"Nothing is reserved under {name!r}.")
-    budget = connection.execute(select(budgets).where(budgets.c.name == found[0])).one_or_none()
+    budget = connection.execute(select(budgets).where(budgets.c.name == names[0])).one_or_none()
     if budget is None:
-        raise LedgerCorruptError(f"The row of budget {found[0]!r} is gone, which {name!r} draws from.")
-    checked_state(connection, budget, key)
+        raise LedgerCorruptError(f"The row of budget {names[0]!r}, which {name!r} draws from, is missing.")
+    verified_state(connection, budget, key)
     _check_draws(connection, name, key)
 
 
 def check_all(connection: Connection, key: bytes) -> None:
     """Check every budget and every reservation."""
     for budget in connection.execute(select(budgets)).all():
-        checked_state(connection, budget, key)
+        verified_state(connection, budget, key)
     for name in connection.execute(select(reservations.c.name)).scalars().all():
         check_reservation(connection, name, key)
 
@@ -50,6 +50,4 @@ def _check_holders(connection: Connection, cap: Row[Any], drawn: list[tuple[str,
         total[holder] += units
     rows = connection.execute(select(holders).where(holders.c.name == cap.name, holders.c.kind == cap.kind)).all()
     if {row.holder: row.units for row in rows} != dict(total):
-        raise LedgerCorruptError(
-            f"What each holder drew of {cap.kind!r} of {cap.name!r} is not what the draws add up to."
-        )
+        raise LedgerCorruptError(f"The counts by holder of {cap.kind!r} of {cap.name!r} are not the sums of the draws.")

@@ -1,9 +1,9 @@
 """The dates in the ledger: full times for what people decide, days for what steps do.
 
-The times of steps would tell how large, and so how composed, the secret batches were; the time at which a search with a
-secret number of trials was closed would tell that number. Dates never go back along a chain: a clock that was set back
-is refused, because its dates would be wrong for ever. Clocks of several machines differ a little; within that, an entry
-bears the date of the one before it.
+Times of steps would reveal the sizes of the secret batches, and so something about what is in them. The time at which a
+search with a secret number of trials was closed would reveal that number. Dates never decrease along a chain: a clock
+that was set back is refused, because its dates would stay wrong forever. The clocks of machines differ a little; within
+that difference, an entry takes the date of the entry before it.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 _SKEW = timedelta(minutes=5)
-_NEXT_MIDNIGHT = timedelta(days=1)  # of two machines around midnight, one may still be in yesterday
+_MIDNIGHT_SKEW = timedelta(days=1)  # around midnight, one machine may still be in yesterday
 
 
 def now() -> str:
-    """Return the time, for an entry that a person's command makes."""
+    """Return the time in UTC, for an entry that a person's command makes."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def today() -> str:
-    """Return the day alone."""
+    """Return the day in UTC."""
     return datetime.now(UTC).date().isoformat()
 
 
-def dated(date: str, last: str, where: str) -> str:
-    """Return the date that an entry bears after one of date `last`; both a time or a day.
+def entry_date(date: str, last: str, where: str) -> str:
+    """Return the date of an entry that is made at `date` and follows an entry of date `last`; each a time or a day.
 
     Raises:
         ValueError: the clock went backwards.
@@ -33,10 +33,10 @@ def dated(date: str, last: str, where: str) -> str:
     length = min(len(date), len(last))
     if date[:length] >= last[:length]:
         return date
-    skew = _NEXT_MIDNIGHT if length == len("2026-01-01") else _SKEW
+    skew = _MIDNIGHT_SKEW if length == len("2026-01-01") else _SKEW
     if datetime.fromisoformat(last[:length]) - datetime.fromisoformat(date[:length]) > skew:
         raise ValueError(
-            f"This machine's clock says {date}, but the last entry of {where} in the ledger is of {last}: the clock "
-            "went backwards. Set it right and start the same command again."
+            f"This machine's clock says {date}, but the last entry of {where} in the ledger has the date {last}: the "
+            "clock went backwards. Set the clock and start the same command again."
         )
     return last[: len(date)]

@@ -1,4 +1,4 @@
-"""What travels to a worker: draws one holder's tokens, and waits for a database that is away."""
+"""Draws one holder's tokens in a worker process, and waits while the ledger's database does not answer."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class TokenDrawer:
         url: of the ledger.
         name, kind, holder: as for `Ledger.draw`.
         price: units of the cap that each token takes.
-        batch: tokens to draw at a time, before they are used; those left in a process that dies stay charged. A copy
-            (a pickle, a fork) has none of them and draws its own.
-        patience_s: how long to wait for a database that does not answer.
+        batch: how many tokens to draw at once, before they are used. If the process dies, the unused ones stay charged.
+            A copy of the drawer (a pickle, a fork) holds none of them and draws its own.
+        patience_s: how long to wait for a database that does not answer, seconds.
     """
 
     url: str = field(repr=False)  # may hold a password
@@ -43,18 +43,18 @@ class TokenDrawer:
     price: int = 1
     batch: int = 1
     patience_s: float = PATIENCE_S
-    _drawn: deque[int] = field(default_factory=deque, init=False, repr=False, compare=False)  # by which process
+    _drawn: deque[int] = field(default_factory=deque, init=False, repr=False, compare=False)  # process ids
 
     def draw(self, step: int) -> None:
-        """Draw the token of a step; returns once it is on disk.
+        """Draw the token of a step; returns once the token is on disk.
 
         Raises:
-            LedgerUnreachable: the database did not answer for `patience_s`; no token was taken without it.
+            LedgerUnreachable: the database did not answer for `patience_s`.
             BudgetExceeded, ValueError: as for `Ledger.draw`.
 
         Formal guarantees:
-            Each return stands for a token of its own in the ledger, whatever connection broke when: a draw that is
-            tried again after an unclear commit is the same draw.
+            Each return stands for a token of its own in the ledger, whichever connection broke at whatever time: a draw
+            that is repeated after an unclear commit is the same draw.
         """
         if self._take_drawn():
             return
@@ -63,7 +63,7 @@ class TokenDrawer:
         except BudgetExceeded:
             if self.batch == 1:
                 raise
-            self._draw(step, 1)  # the last few
+            self._draw(step, 1)  # fewer than a batch are left
             return
         self._drawn.extend([os.getpid()] * (self.batch - 1))
 
@@ -71,31 +71,33 @@ class TokenDrawer:
         return {**self.__dict__, "_drawn": deque()}
 
     def _take_drawn(self) -> bool:
-        """Use up a token drawn earlier; `pop` is atomic, so threads never share one."""
+        """Use up a token that was drawn earlier, if there is one; `pop` is atomic, so threads never share a token."""
         try:
             return self._drawn.pop() == os.getpid() or self._take_drawn()
         except IndexError:
             return False
 
     def _draw(self, step: int, count: int) -> None:
-        """Draw; try again until the database answers, always with the nonce of the first attempt."""
+        """Draw, with one nonce for all attempts."""
         nonce = secrets.token_hex(16)
 
         def ask() -> None:
             ledger = _shared(self.url)
             ledger.draw(self.name, self.kind, self.holder, step, count=count, price=self.price, nonce=nonce)
 
-        patiently(ask, self.patience_s, f"{self.holder!r} waited", f"for a token of {self.name!r}")
+        retry_while_unreachable(ask, self.patience_s, f"{self.holder!r} waited", f"for a token of {self.name!r}")
 
 
-def patiently(ask: Callable[[], Answer], patience_s: float, who: str = "This waited", what: str = "") -> Answer:
-    """Return what `ask` returns, asked again for as long as the database does not answer.
+def retry_while_unreachable(
+    ask: Callable[[], Answer], patience_s: float, who: str = "This waited", what: str = ""
+) -> Answer:
+    """Return what `ask` returns; repeat it while the database does not answer.
 
     Args:
-        ask: what may be asked twice, if the first answer was lost.
-        patience_s: how long to wait.
-        who: waited, for the last line.
-        what: they waited for, for the last line.
+        ask: idempotent, because the answer to an earlier attempt may have been lost.
+        patience_s: how long to wait, seconds.
+        who: waited, for the message.
+        what: they waited for, for the message.
 
     Raises:
         LedgerUnreachable: the database did not answer for `patience_s`.
@@ -108,8 +110,8 @@ def patiently(ask: Callable[[], Answer], patience_s: float, who: str = "This wai
             waited = time.monotonic() - start
             if waited + pause > patience_s:
                 raise LedgerUnreachable(
-                    f"{silence} {' '.join(filter(None, (who, f'{waited:.0f} s', what)))}. Nothing was released that is "
-                    "not accounted for; when the ledger answers, start the same command again."
+                    f"{silence} {' '.join(filter(None, (who, f'{waited:.0f} s', what)))}. Everything that was released "
+                    "is accounted for. When the ledger answers, start the same command again."
                 ) from None
             if pause == _FIRST_PAUSE_S:
                 LOGGER.warning("%s Waiting for up to %.0f s.", silence, patience_s)
@@ -119,5 +121,5 @@ def patiently(ask: Callable[[], Answer], patience_s: float, who: str = "This wai
 
 @lru_cache(maxsize=8)
 def _shared(url: str) -> Ledger:
-    """Return this process's ledger at a URL; a process that draws hundreds of tokens connects once."""
+    """Return this process's ledger at a URL, so that a process that draws hundreds of tokens connects once."""
     return Ledger(url, create=False)

@@ -1,8 +1,8 @@
-"""The ledger's tamper evidence: every row hashes the one before it, and the head is kept beside.
+"""The ledger's tamper evidence: the hash of each row covers the row before it, and the last hash is stored beside.
 
 A budget's entries are chained by plain SHA-256, so that anyone can check an exported history. Draws are chained by a
-hash keyed with the ledger's secret: where the number of trials is a secret, their heads would tell it to whoever tries
-out the few histories that can be.
+hash that is keyed with the ledger's secret: with a plain hash, anyone could try out the few possible histories and find
+a secret number of trials.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from orchestrator.privacy.errors import LedgerCorruptError
 
 
 def verify_draws(cap: Any, rows: Sequence[Any], key: bytes) -> None:
-    """Check a cap's row and all its draws, in order of their sequence.
+    """Check a cap's row against all its draws, in the order of their sequence.
 
     Raises:
-        LedgerCorruptError: naming the first row that does not fit, or the count that does not.
+        LedgerCorruptError: naming the first row or count that does not fit.
     """
     where = f"{cap.kind!r} of {cap.name!r}"
     head, num_drawn = cap_genesis(cap.name, cap.kind, cap.parameters, cap.cap, cap.per_holder, key), 0
@@ -28,20 +28,20 @@ def verify_draws(cap: Any, rows: Sequence[Any], key: bytes) -> None:
         head = link(head, draw_content(row), key)
         if (row.sequence, row.first, row.hash) != (sequence, num_drawn, head):
             raise LedgerCorruptError(
-                f"Draw {row.sequence} of {where} is not what was written in its place ({sequence})."
+                f"Draw {row.sequence} of {where} is not the draw that was written as no. {sequence}."
             )
         num_drawn += row.num_tokens * row.price
-    counted = (cap.num_draws, cap.num_drawn)
-    if head != cap.head_hash or (len(rows), num_drawn) != counted or num_drawn > cap.cap - cap.num_moved:
+    counted, available = (cap.num_draws, cap.num_drawn), cap.cap - cap.num_moved
+    if head != cap.head_hash or (len(rows), num_drawn) != counted or num_drawn > available:
         raise LedgerCorruptError(
-            f"{where}: {len(rows)} draws are there, {cap.num_draws} were counted; they took {num_drawn} of "
-            f"{cap.cap - cap.num_moved}, {cap.num_drawn} were counted; and the last hash "
-            f"{'fits' if head == cap.head_hash else 'does not fit'}. Rows or the cap were changed."
+            f"{where}: found {len(rows)} draws, expected {cap.num_draws}; they take {num_drawn} of {available} units, "
+            f"expected {cap.num_drawn}; and the last hash {'fits' if head == cap.head_hash else 'does not fit'}. Rows "
+            "or the cap were changed."
         )
 
 
 def cap_genesis(name: str, kind: str, parameters: str, cap: int, per_holder: int | None, key: bytes) -> str:
-    """Return the hash that a cap's draws start from: the cap itself, so that it cannot be raised later."""
+    """Return the hash that a cap's draws start from; it covers the cap, so that the cap cannot be raised later."""
     content = {"name": name, "kind": kind, "parameters": parameters, "cap": cap, "per_holder": per_holder}
     return link("", content, key)
 
@@ -64,5 +64,5 @@ def link(previous_hash: str, content: Mapping[str, Any], key: bytes | None = Non
 
 
 def canonical(content: Mapping[str, Any]) -> str:
-    """Return JSON with one spelling for each content; ValueError for NaN and infinities."""
+    """Return the one JSON text of a content: sorted keys, no spaces; a ValueError for NaN and infinities."""
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -1,6 +1,6 @@
-"""What a ledger may tell outside: a budget's history, its export, and one digest of everything.
+"""What a ledger may show to others: a budget's history, its export, and one digest of everything.
 
-Nothing here holds the ledger's key, a reservation's secret, or how much was drawn where a secret number of trials drew.
+None of it holds the ledger's key, a reservation's secret, or what a search with a secret number of trials drew.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class HistoryRow:
     """One line of a budget's history.
 
     Args:
-        made_at: when; for closings the day, or the date of the entry before, see ledger_clock.py.
+        made_at: time of the entry; for closings the day, or the date of the entry before (see `clock`).
         entry: created, fingerprinted, reserved, moved or closed.
-        name: the reservation, where there is one.
-        tokens: by kind: reserved, moved, or drawn until it was closed; None where that is a secret or makes no sense.
+        name: of the reservation, where there is one.
+        tokens: by kind: reserved, moved, or drawn before the closing; None where there are none or they are secret.
         epsilon: of the budget, or charged by the reservation; None where there is none.
     """
 
@@ -43,7 +43,7 @@ class HistoryRow:
 
 
 def history_of(connection: Connection, state: BudgetState) -> list[HistoryRow]:
-    """Return what happened to a budget, oldest first."""
+    """Return the lines of a budget's history, oldest first."""
     drawn = {name: drawn_of(connection, state, name) for name in state.reserved}
     rows = []
     for row in entries_of(connection, state.budget.name):
@@ -62,7 +62,7 @@ def history_of(connection: Connection, state: BudgetState) -> list[HistoryRow]:
 
 
 def export_of(connection: Connection, state: BudgetState) -> dict[str, Any]:
-    """Return everything that may be released about a budget as JSON; the chain in it can be checked by anyone."""
+    """Return everything that may be released about a budget, as JSON; anyone can check the chain in it."""
     spent = asdict(spent_of(state.budget, state.costs()))
     chain = [entry_content(row) | {"hash": row.hash} for row in entries_of(connection, state.budget.name)]
     reserved = [
@@ -87,7 +87,7 @@ def export_of(connection: Connection, state: BudgetState) -> dict[str, Any]:
 
 
 def drawn_of(connection: Connection, state: BudgetState, name: str) -> dict[str, int] | None:
-    """Return what was drawn of a reservation by kind, in the unit of its caps; None where that is a secret."""
+    """Return what was drawn of a reservation by kind, in the unit of its caps; None where the number is secret."""
     if state.reserved[name].terms.has_secret:
         return None
     rows = connection.execute(select(caps).where(caps.c.name == name).order_by(caps.c.kind)).all()

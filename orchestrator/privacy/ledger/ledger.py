@@ -1,14 +1,14 @@
 """The durable count of what may be, and what was, released about data sets that several sweeps share.
 
-A budget belongs to a data set. A sweep reserves its caps and what they cost, which must fit; then one token is drawn
-before each release. The ε of a sweep is that of its caps (composition.py), which is true only if no cap is ever
-overdrawn: not by trials that run at once, not after a crash, not by a retry. So a draw is one transaction that holds
-the reservation from reading to commit, and it is on disk before the caller may touch data. A token that was drawn and
-never used stays charged. The life of a token is told in ledger_reservations.py.
+A budget belongs to a data set. A sweep reserves its caps and their cost, which must fit into the budget; then one token
+is drawn before each release. The ε of a sweep is that of its caps (rules/caps.py). This holds only if no cap is ever
+overdrawn: not by concurrent trials, not after a crash, not by a retry. So a draw is one transaction that locks the
+reservation until the commit, and it is on disk before the caller may touch data. A token that was drawn and never used
+stays charged. The life of a token is described in reservations.py.
 
-Rows are only ever added, and chained by hashes whose heads are kept beside: a lost, edited or reordered row shows. That
-guards against accidents and restored backups, not against someone who rewrites the whole file; whoever keeps a count of
-its own (a release log) calls `require_drawn` to notice a ledger that was set back, and statements carry a `digest`.
+Rows are only ever added, and chained by hashes, so that a lost, edited or reordered row is found. This protects
+against accidents, not against someone who rewrites the whole file. `require_drawn` finds a ledger that was set back to
+an older copy, by the count of a release log; statements contain a `digest`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,11 @@ from typing import Any, Self
 from sqlalchemy import Connection, func, select
 
 from orchestrator.privacy.errors import LedgerCorruptError
-from orchestrator.privacy.ledger import budgets_table as ledger_budgets
-from orchestrator.privacy.ledger import check as ledger_check
-from orchestrator.privacy.ledger import draws as ledger_draws
-from orchestrator.privacy.ledger import history as ledger_history
-from orchestrator.privacy.ledger import reservations as ledger_reservations
+from orchestrator.privacy.ledger import budgets_table, check, history
+from orchestrator.privacy.ledger import draws as token_draws
+from orchestrator.privacy.ledger import reservations as reserving
 from orchestrator.privacy.ledger.budget import BudgetTerms, Cost, Spent, spent_of
-from orchestrator.privacy.ledger.chain import BudgetState, checked_state
+from orchestrator.privacy.ledger.chain import BudgetState, verified_state
 from orchestrator.privacy.ledger.hash_chain import canonical
 from orchestrator.privacy.ledger.history import HistoryRow
 from orchestrator.privacy.ledger.store import open_store
@@ -35,19 +33,19 @@ from orchestrator.privacy.ledger.terms import Cap, Reservation, Terms, require_t
 
 
 class Ledger:
-    """Budgets, reservations and draws in one SQL database, shared by every process that spends on the data.
+    """Budgets, reservations and draws in one SQL database, which all processes share that spend on the data.
 
     Every method raises `LedgerUnreachable` if the database does not answer.
 
     Args:
         url: an SQLAlchemy URL: a SQLite file on a local disk (`sqlite:////folder/ledger.db`), or
             `postgresql://user:password@host/database` where several machines share a budget.
-        create: make the file and tables if they are missing; False refuses a missing ledger instead, so that a worker
-            on the wrong machine cannot start counting from zero.
+        create: make the file and tables if they are missing; False refuses a missing ledger, so that a worker on the
+            wrong machine cannot start counting from zero.
 
     Raises:
-        ValueError: for a database in memory or on a network file system, one that no driver is installed for, a ledger
-            of another version, or a missing one with `create=False`.
+        ValueError: a database in memory, on a network file system or without a driver, a ledger of another version, or
+            no ledger while `create` is False.
     """
 
     def __init__(self, url: str, create: bool = True) -> None:
@@ -68,46 +66,46 @@ class Ledger:
         self._store.close()
 
     def key(self) -> bytes:
-        """Return this ledger's own secret, for hashes and coins that only its owner may compute; never show it."""
+        """Return this ledger's own secret, for hashes and coins that only its owner may compute. Never show it."""
         return self._key
 
     def create_budget(self, budget: BudgetTerms) -> None:
-        """Declare a budget. Again with the same terms changes nothing.
+        """Declare a budget. Idempotent.
 
         Raises:
-            ValueError: it is there with other terms, or its fingerprint belongs to another budget.
+            ValueError: the name is taken with other terms, or the fingerprint belongs to another budget.
         """
         with self._store.writing() as connection:
-            ledger_budgets.create(connection, budget)
+            budgets_table.create(connection, budget)
 
     def budget(self, name: str) -> BudgetTerms:
-        """Return a budget. ValueError if there is none of this name."""
+        """Return a budget's terms; a ValueError if there is none of this name."""
         with self._store.reading() as connection:
-            return ledger_budgets.as_budget(ledger_budgets.find_budget(connection, name))
+            return budgets_table.as_budget(budgets_table.find_budget(connection, name))
 
     def budgets(self) -> list[BudgetTerms]:
         """Return all budgets, by name."""
         with self._store.reading() as connection:
             rows = connection.execute(select(budgets).order_by(budgets.c.name)).all()
-        return [ledger_budgets.as_budget(row) for row in rows]
+        return [budgets_table.as_budget(row) for row in rows]
 
     def budget_of(self, fingerprint: str) -> BudgetTerms | None:
         """Return the budget of a data set, if it has one."""
         with self._store.reading() as connection:
             row = connection.execute(select(budgets).where(budgets.c.fingerprint == fingerprint)).one_or_none()
-        return None if row is None else ledger_budgets.as_budget(row)
+        return None if row is None else budgets_table.as_budget(row)
 
     def require_fingerprint(self, name: str, fingerprint: str) -> None:
-        """Check that a budget belongs to this data; a budget that has seen no data yet takes it.
+        """Check that a budget belongs to this data; a budget without a fingerprint takes this one.
 
         Raises:
-            ValueError: it belongs to other data, or the data to another budget.
+            ValueError: the budget belongs to other data, or the data to another budget.
         """
         with self._store.writing() as connection:
-            ledger_budgets.require_fingerprint(connection, name, fingerprint)
+            budgets_table.require_fingerprint(connection, name, fingerprint)
 
     def spent(self, budget: str) -> Spent:
-        """Return what is reserved of a budget, from its verified chain."""
+        """Return the sum of a budget's reservations, from its verified chain."""
         with self._store.reading() as connection:
             state = self._state(connection, budget)
         return spent_of(state.budget, state.costs())
@@ -123,57 +121,55 @@ class Ledger:
         reused: Mapping[str, int] | None = None,
         secret: Mapping[str, Any] | None = None,
     ) -> None:
-        """Reserve the caps of a sweep, by kind of release, before anything is drawn.
+        """Reserve the caps of a sweep, by kind of release, before anything is drawn, and verify the reservation.
 
-        Doing so again with the same terms changes nothing but verifies the reservation, so that a sweep can be resumed;
-        `reused` and `secret` are then those of the first call.
+        Idempotent, so that a sweep can be resumed; `reused` and `secret` are those of the first call.
 
         Args:
             name: of the sweep.
             caps: by kind of release.
-            budget: whose data it spends on.
-            cost: of all caps but for reused tokens, certified by the caller.
-            max_holders: how many trials may draw from kinds with a `per_holder` limit; each from those of one entry
-                of a menu (`entry_of`).
-            reused: tokens to take over from closed reservations, by kind (see `leftover`); part of the caps.
-            secret: JSON to keep with the reservation, such as the random number of trials of a search.
+            budget: name of the budget that is charged.
+            cost: of all caps without the reused tokens, certified by the caller.
+            max_holders: the most trials that may draw from kinds with a `per_holder` limit; see `Terms`.
+            reused: tokens to take over from closed reservations, by kind (see `leftover`); the caps count them too.
+            secret: JSON to store with the reservation, such as the random number of trials of a search.
 
         Raises:
-            BudgetExceeded: it does not fit into the budget, or fewer tokens are left than `reused` says.
-            ValueError: for caps that cannot be counted, an unknown budget, or other terms under a name that is taken.
+            BudgetExceeded: the cost does not fit into the budget, or fewer tokens are left than `reused` says.
+            ValueError: caps that cannot be counted, an unknown budget, or other terms under a name that is taken.
             LedgerCorruptError: the ledger's rows are not what was written.
         """
         terms = Terms(budget, dict(caps), cost, max_holders, dict(reused or {}), secret is not None)
         require_terms(name, terms)
         kept = None if secret is None else canonical(secret)
         with self._store.writing() as connection:
-            ledger_reservations.reserve(connection, self._key, name, terms, kept)
+            reserving.reserve(connection, self._key, name, terms, kept)
         self.verify(name)
 
     def terms_of(self, name: str) -> Terms | None:
-        """Return what was reserved under a name, if anything was."""
+        """Return the terms of a reservation; None if nothing is reserved under this name."""
         with self._store.reading() as connection:
             text = connection.execute(select(reservations.c.terms).where(reservations.c.name == name)).scalar()
         return None if text is None else Terms.from_text(text)
 
     def secret_of(self, name: str) -> dict[str, Any]:
-        """Return the secret that was kept when the name was reserved. ValueError if there is none."""
+        """Return the secret that is stored with a reservation; a ValueError if there is none."""
         with self._store.reading() as connection:
             text = connection.execute(select(reservations.c.secret).where(reservations.c.name == name)).scalar()
         if text is None:
-            raise ValueError(f"No secret is kept under {name!r}.")
+            raise ValueError(f"No secret is stored under {name!r}.")
         return json.loads(text)
 
     def close(self, name: str) -> None:
-        """End a reservation: later draws are refused. Again changes nothing. ValueError if there is none."""
+        """End a reservation: later draws are refused. Idempotent; a ValueError if there is none."""
         with self._store.writing() as connection:
-            ledger_reservations.close(connection, name)
+            reserving.close(connection, name)
 
     def leftover(self, budget: str, parameters: Mapping[str, Any]) -> int:
-        """Return how many undrawn tokens of one law closed reservations may give to a new one."""
+        """Return how many undrawn tokens of one law a new reservation may take over from closed ones."""
         with self._store.reading() as connection:
-            found = ledger_reservations.leftovers(connection, self._state(connection, budget), parameters)
-        return sum(number for _, _, number in found)
+            leftovers = reserving.leftovers(connection, self._state(connection, budget), parameters)
+        return sum(number for _, _, number in leftovers)
 
     def draw(
         self,
@@ -186,20 +182,20 @@ class Ledger:
         price: int = 1,
         nonce: str | None = None,
     ) -> int:
-        """Draw tokens for a holder (a trial) and return the number of the first, from 0 within this name and kind.
+        """Draw tokens for a holder and return the number of the first one, from 0 within this name and kind.
 
         Args:
             name: of the reservation.
             kind: of the release.
-            holder: who draws.
-            step: the first that they are for.
-            count: tokens; their numbers are `price` apart.
-            price: units of the cap that each takes.
-            nonce: random text; asking again with it returns the same tokens, so that a draw can be retried.
+            holder: the trial that draws.
+            step: the first step that the tokens are for.
+            count: how many tokens; their numbers are `price` apart.
+            price: units of the cap that each token takes.
+            nonce: random text; a second call with it returns the same tokens, so that a draw can be retried.
 
         Raises:
-            BudgetExceeded: the cap, or the holder's part of it, does not have that many, or the reservation is closed;
-                nothing is written.
+            BudgetExceeded: too few tokens are left in the cap or for the holder, or the reservation is closed; nothing
+                is written.
             ValueError: nothing is reserved under this name and kind, or the clock went backwards.
 
         Formal guarantees:
@@ -207,16 +203,16 @@ class Ledger:
             are at most the cap, and no two draws share a token.
         """
         with self._store.writing() as connection:
-            ask = ledger_draws.Ask(name, kind, holder, step, count, price, nonce)
-            return ledger_draws.draw(connection, self._key, ask)
+            request = token_draws.DrawRequest(name, kind, holder, step, count, price, nonce)
+            return token_draws.draw(connection, self._key, request)
 
     def drawn(self, name: str, kind: str, holder: str | None = None) -> int:
-        """Return how many tokens were drawn, by everyone or by one holder, whatever their price."""
+        """Return how many tokens were drawn, by all holders or by one, whatever their price."""
         query = select(func.coalesce(func.sum(draws.c.num_tokens), 0)).where(draws.c.name == name, draws.c.kind == kind)
         if holder is not None:
             query = query.where(draws.c.holder == holder)
         with self._store.reading() as connection:
-            ledger_draws.find_cap(connection, name, kind)
+            token_draws.find_cap(connection, name, kind)
             return int(connection.execute(query).scalar_one())
 
     def reservations(self) -> list[Reservation]:
@@ -231,18 +227,18 @@ class Ledger:
 
         Raises:
             LedgerCorruptError: naming the first row that does not fit.
-            ValueError: if nothing is reserved under this name.
+            ValueError: nothing is reserved under this name.
         """
         with self._store.reading() as connection:
-            ledger_check.check_reservation(connection, name, self._key)
+            check.check_reservation(connection, name, self._key)
 
     def verify_all(self) -> None:
-        """Check every budget and every reservation. LedgerCorruptError names the first row that does not fit."""
+        """Check every budget and every reservation; a LedgerCorruptError names the first row that does not fit."""
         with self._store.reading() as connection:
-            ledger_check.check_all(connection, self._key)
+            check.check_all(connection, self._key)
 
     def require_drawn(self, name: str, kind: str, holder: str, at_least: int) -> None:
-        """Refuse to go on if a holder remembers more draws than the ledger does.
+        """Refuse a ledger that counts fewer draws of a holder than the holder's own release log.
 
         Raises:
             LedgerCorruptError: the ledger was set back (a lost disk, a restored backup).
@@ -250,27 +246,27 @@ class Ledger:
         known = self.drawn(name, kind, holder)
         if known < at_least:
             raise LedgerCorruptError(
-                f"{holder!r} has drawn {at_least} {kind!r} tokens of {name!r} by its own log, {known} by the ledger at "
-                "hand: this ledger was set back. Bring back the newest copy; spending on from this one would be hidden."
+                f"{holder!r} has drawn {at_least} {kind!r} tokens of {name!r} by its own log, and only {known} by this "
+                "ledger: the ledger was set back. Restore its newest copy; from this one, releases would go uncounted."
             )
 
     def digest(self) -> str:
-        """Return one SHA-256, in hexadecimal, over the heads of all chains; it tells no secret."""
+        """Return one SHA-256, in hexadecimal, over the heads of all chains; it reveals no secret."""
         with self._store.reading() as connection:
-            return ledger_history.digest_of(connection)
+            return history.digest_of(connection)
 
     def history(self, budget: str) -> list[HistoryRow]:
-        """Return what happened to a budget, oldest first; no secrets."""
+        """Return the lines of a budget's history, oldest first, without secrets."""
         with self._store.reading() as connection:
-            return ledger_history.history_of(connection, self._state(connection, budget))
+            return history.history_of(connection, self._state(connection, budget))
 
     def export(self, budget: str) -> dict[str, Any]:
-        """Return all that may be released about a budget, as JSON: terms, spending, and a chain that can be checked."""
+        """Return all that may be released about a budget, as JSON: terms, costs, and a chain that anyone can check."""
         with self._store.reading() as connection:
-            return ledger_history.export_of(connection, self._state(connection, budget))
+            return history.export_of(connection, self._state(connection, budget))
 
     def _state(self, connection: Connection, budget: str) -> BudgetState:
-        return checked_state(connection, ledger_budgets.find_budget(connection, budget), self._key)
+        return verified_state(connection, budgets_table.find_budget(connection, budget), self._key)
 
 
 def _as_reservation(row: Any) -> Reservation:

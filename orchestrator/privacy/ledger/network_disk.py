@@ -1,4 +1,4 @@
-"""Is a path on a network file system? SQLite's locks and its shared memory are not to be trusted there."""
+"""Finds out whether a path lies on a network file system, where SQLite's locks and shared memory fail."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def network_file_system(path: Path) -> str | None:
     for line in MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
         mount, _, source = line.partition(" - ")
         point = Path(_unescaped(mount.split()[4]))
-        if path.is_relative_to(point) and len(point.parts) >= longest:  # of two on one point, the later one is seen
+        if path.is_relative_to(point) and len(point.parts) >= longest:  # a later mount on the same point hides it
             kind, longest = source.split()[0], len(point.parts)
     return kind if kind in NETWORK_FILE_SYSTEMS else None
 

@@ -1,10 +1,10 @@
-"""Reservations in the ledger: admitted into their budget, closed, and what they leave behind.
+"""Reservations in the ledger: how they are admitted into a budget, closed, and what a later one may take over.
 
-The life of a token: it is *reserved*, and from then on counts in full in its budget, whatever becomes of it; it is
-*drawn* by a holder before data is touched; when its reservation is *closed* it cannot be drawn any more. A token that
-was reserved and never drawn is no privacy loss, but it was charged, together with the others of its law, as one
-composition. So it may be moved to a later reservation on the same budget that draws tokens of that very law: who draws
-the tokens of that composition is post-processing. It is never turned back into ε.
+The life of a token: when it is *reserved*, its budget is charged in full. A holder *draws* it before data is touched.
+When its reservation is *closed*, it cannot be drawn any more. A token that was never drawn caused no privacy loss, but
+it was charged, together with all tokens of its law, as one composition. So it may be *moved* to a later reservation on
+the same budget that draws tokens of the same law: who draws the tokens of a composition is post-processing. A token is
+never turned back into ε.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from collections.abc import Mapping
 from sqlalchemy import Connection, insert, select, update
 
 from orchestrator.privacy.errors import BudgetExceeded
-from orchestrator.privacy.ledger import clock as ledger_clock
+from orchestrator.privacy.ledger import clock
 from orchestrator.privacy.ledger.budget import require_room
-from orchestrator.privacy.ledger.budgets_table import find_budget, hold_ledger
-from orchestrator.privacy.ledger.chain import CLOSED, MOVED, RESERVED, BudgetState, append, checked_state, secret_hash
+from orchestrator.privacy.ledger.budgets_table import find_budget, lock_ledger
+from orchestrator.privacy.ledger.chain import CLOSED, MOVED, RESERVED, BudgetState, append, secret_hash, verified_state
 from orchestrator.privacy.ledger.hash_chain import canonical, cap_genesis
 from orchestrator.privacy.ledger.tables import caps, reservations
 from orchestrator.privacy.ledger.terms import Cap, Terms, require_same
 
 
 def reserve(connection: Connection, key: bytes, name: str, terms: Terms, secret: str | None) -> None:
-    """Admit a reservation and enter it; again with the same terms changes nothing."""
-    hold_ledger(connection)
+    """Admit a reservation into its budget and write it. Idempotent."""
+    lock_ledger(connection)
     known = connection.execute(select(reservations).where(reservations.c.name == name)).one_or_none()
     if known is not None:
         require_same(name, Terms.from_text(known.terms), terms)
         return
-    state = checked_state(connection, find_budget(connection, terms.budget), key)
+    state = verified_state(connection, find_budget(connection, terms.budget), key)
     require_room(state.budget, state.costs(), terms.cost, name)
     content = {"terms": terms.to_json(), "secret": secret_hash(secret, name, key)}
     made_at = append(connection, terms.budget, RESERVED, name, content)
@@ -43,24 +43,24 @@ def reserve(connection: Connection, key: bytes, name: str, terms: Terms, secret:
 
 
 def close(connection: Connection, name: str) -> None:
-    """Close a reservation; again changes nothing."""
-    hold_ledger(connection)
+    """Close a reservation. Idempotent."""
+    lock_ledger(connection)
     query = select(reservations).where(reservations.c.name == name)
-    row = connection.execute(query.with_for_update()).one_or_none()  # a draw that has begun is waited for
+    row = connection.execute(query.with_for_update()).one_or_none()  # waits for a draw that has begun
     if row is None:
         raise ValueError(f"Nothing is reserved under {name!r}.")
     if row.closed:
         return
     connection.execute(update(reservations).where(reservations.c.name == name).values(closed=True))
-    # when a search with a secret number of trials ended would tell that number: it is dated like the entry before it
-    made_at = ledger_clock.today() if row.secret is None else find_budget(connection, row.budget).last_at
+    # the time at which a search with a secret number of trials ended would reveal that number
+    made_at = clock.today() if row.secret is None else find_budget(connection, row.budget).last_at
     append(connection, row.budget, CLOSED, name, {}, made_at)
 
 
 def leftovers(
     connection: Connection, state: BudgetState, parameters: Mapping[str, object]
 ) -> list[tuple[str, str, int]]:
-    """Return (reservation, kind, undrawn tokens) of one law that closed reservations may give, oldest first."""
+    """Return (reservation, kind, undrawn tokens) of one law in closed reservations that may give them, oldest first."""
     law = canonical(dict(parameters))
     found = []
     for name, reserved in state.reserved.items():
@@ -73,13 +73,13 @@ def leftovers(
 
 
 def _move(connection: Connection, state: BudgetState, parameters: Mapping[str, object], count: int, to: str) -> None:
-    """Take tokens out of closed reservations; they are in the caps of the new one already."""
+    """Take tokens out of closed reservations; the caps of the new reservation hold them already."""
     given = leftovers(connection, state, parameters)
     left = sum(number for _, _, number in given)
     if left < count:
         raise BudgetExceeded(
             f"{to!r} would reuse {count} tokens of {dict(parameters)}, but closed reservations of "
-            f"{state.budget.name!r} have {left} left. Plan again: the rest must be paid for.",
+            f"{state.budget.name!r} have {left} left. Plan again, so that the rest is charged.",
             spent=0,
             asked=count,
             left=left,

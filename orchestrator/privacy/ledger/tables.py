@@ -1,11 +1,12 @@
-"""The ledger's tables, and what makes them a ledger: a version, and a key of its own.
+"""The ledger's tables, with a schema version and a secret key of the ledger's own.
 
-- ledger_meta: one row, version and key. Whoever changes a budget or a reservation holds it.
-- budgets: what was declared, and the head of the budget's chain of entries.
+- ledger_meta: one row, version and key. A transaction that changes a budget or a reservation locks it.
+- budgets: the declared terms, and the last hash of the budget's chain of entries.
 - entries: what happened to a budget: created, fingerprinted, reserved, moved, closed. This is the truth.
-- reservations, caps: what the entries add up to, as rows that can be found and held; caps keep the head of their draws.
-- draws: one row for each drawing, of one token or several.
-- holders: who drew how much of the caps that limit it; the sum of draws.
+- reservations, caps: what the entries add up to, as rows that can be found and locked; a cap has the last hash of its
+  draws.
+- draws: one row for each draw of one or more tokens.
+- holders: how much each holder drew of a cap that is limited for each holder; the sum of draws.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ meta = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("schema_version", Integer, nullable=False),
-    Column("key", String(64), nullable=False),  # hexadecimal; never leaves the operator
+    Column("key", String(64), nullable=False),  # hexadecimal; stays with the operator
     Column("created_at", String(64), nullable=False),
 )
 
@@ -74,7 +75,7 @@ reservations = Table(
     Column("name", String(255), primary_key=True),
     Column("budget", String(255), ForeignKey("budgets.name"), nullable=False, index=True),
     Column("terms", Text, nullable=False),  # canonical JSON
-    Column("secret", Text),  # canonical JSON; in the chain by its keyed hash only
+    Column("secret", Text),  # canonical JSON; the chain has only its keyed hash
     Column("closed", Boolean, nullable=False),
     Column("reserved_at", String(64), nullable=False),
 )
@@ -89,8 +90,8 @@ caps = Table(
     Column("per_holder", BigInteger),
     Column("num_moved", BigInteger, nullable=False),  # given to later reservations
     Column("num_drawn", BigInteger, nullable=False),  # in the unit of the cap
-    Column("num_draws", BigInteger, nullable=False),  # rows
-    Column("head_hash", String(64), nullable=False),  # of the last draw, or of the cap itself
+    Column("num_draws", BigInteger, nullable=False),  # number of draw rows
+    Column("head_hash", String(64), nullable=False),  # of the last draw, or cap_genesis
     Column("last_at", String(64), nullable=False),
 )
 
@@ -106,7 +107,7 @@ draws = Table(
     Column("holder", String(255), nullable=False),
     Column("step", BigInteger),
     Column("nonce", String(64)),
-    Column("drawn_at", String(64), nullable=False),  # a day: see ledger_clock.py
+    Column("drawn_at", String(64), nullable=False),  # a day: see clock.py
     Column("hash", String(64), nullable=False),
     ForeignKeyConstraint(["name", "kind"], ["caps.name", "caps.kind"]),
     UniqueConstraint("name", "kind", "nonce"),
@@ -124,10 +125,10 @@ holders = Table(
 
 
 def key_of(connection: Connection, place: str) -> bytes | None:
-    """Return the ledger's key, or None if there is no ledger in this database.
+    """Return the ledger's key; None if this database has no ledger.
 
     Raises:
-        ValueError: it is a ledger of another version.
+        ValueError: a ledger of another version.
     """
     tables = inspect(connection)
     if not tables.has_table(meta.name):
@@ -141,7 +142,7 @@ def key_of(connection: Connection, place: str) -> bytes | None:
 
 
 def create_tables(connection: Connection) -> None:
-    """Make an empty ledger with a fresh key; the caller holds off everyone else."""
+    """Make an empty ledger with a fresh key; the caller makes sure that nobody else does."""
     metadata.create_all(connection)
     now = datetime.now(UTC).isoformat()
     key = secrets.token_hex(_KEY_BYTES)
@@ -150,6 +151,6 @@ def create_tables(connection: Connection) -> None:
 
 def _other_version(place: str, what: str) -> ValueError:
     return ValueError(
-        f"The ledger at {place} is of version {what}. Its counts stay valid in the dpzo that wrote them; start a new "
-        "ledger elsewhere, and subtract what the old one spent from the budget that you declare there."
+        f"The ledger at {place} is of version {what}. Use the dpzo that wrote it; or start a new ledger elsewhere and "
+        "subtract what the old one spent from the budget that you declare there."
     )

@@ -1,4 +1,4 @@
-"""What a reservation says: its caps, its cost, its budget. The ledger keeps it as JSON and compares it word by word."""
+"""The terms of a reservation: its caps, its cost, its budget. The ledger stores them as JSON."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import Any
 from orchestrator.privacy.ledger.budget import Cost
 from orchestrator.privacy.ledger.hash_chain import canonical
 
-MAX_COUNT = 2**62  # what every database can add up in 64 bits
+MAX_COUNT = 2**62  # every database adds up to here in 64 bits
 
-_LAST_DIGITS = 1e-6  # how far ε may move between versions of the numerical libraries and be the same cost
+_SAME_COST = 1e-6  # relative; versions of the numerical libraries differ in the last digits of ε
 
 
 @dataclass(frozen=True)
 class Cap:
-    """At most `count` releases of one law; `parameters` (JSON scalars) say which.
+    """At most `count` releases of one law.
 
     Args:
-        parameters: everything that the price of a token depends on: noise, rate, the split it looks at.
-        count: tokens, or units of a price where tokens have different prices (`Ledger.draw`, `price`).
-        per_holder: the most that one holder (a trial) may draw, in the same unit; None sets no limit of its own.
+        parameters: the law as JSON scalars: everything that the cost of a token depends on (noise, rate, split).
+        count: tokens; units where tokens have different prices (`Ledger.draw`, `price`).
+        per_holder: the most that one holder (a trial) may draw, in the unit of `count`; None: no limit of its own.
     """
 
     parameters: Mapping[str, str | float | int]
@@ -39,7 +39,7 @@ class Cap:
 class Reservation:
     """One cap in the ledger and how much of it was drawn, in the unit of the cap.
 
-    `secret` says that the number drawn must not leave the operator: the search's own number of trials is secret.
+    `secret`: the number drawn must stay with the operator, because the search's number of trials is secret.
     """
 
     name: str
@@ -54,16 +54,16 @@ class Reservation:
 
 @dataclass(frozen=True)
 class Terms:
-    """A reservation as it was asked for.
+    """The terms of a reservation, as requested.
 
     Args:
-        budget: whose data it spends on.
+        budget: name of the budget that is charged.
         caps: by kind of release.
-        cost: of all caps together, but for the tokens that were reused.
-        max_holders: the most holders (trials) that may draw from kinds with a `per_holder` limit, one entry each
-            (`entry_of`).
-        reused: tokens taken over from closed reservations, by kind; counted in the caps.
-        has_secret: whether a secret is kept with it.
+        cost: of all caps together, without the tokens that are reused.
+        max_holders: the most holders (trials) that may draw from kinds with a `per_holder` limit; each draws from the
+            kinds of one entry of a menu (`entry_of`).
+        reused: tokens taken over from closed reservations, by kind; the caps count them too.
+        has_secret: whether a secret is stored with the reservation.
     """
 
     budget: str
@@ -86,7 +86,7 @@ class Terms:
 
     @classmethod
     def from_text(cls, text: str) -> Terms:
-        """Return the terms that a row holds."""
+        """Return the terms in a row's JSON text."""
         return cls.from_json(json.loads(text))
 
     @classmethod
@@ -97,15 +97,15 @@ class Terms:
 
 
 def entry_of(kind: str) -> str:
-    """Return which entry of a menu a kind of release belongs to: '2' for 'train_step/2'; '' where there is no menu."""
+    """Return the entry of a menu that a kind of release belongs to: '2' for 'train_step/2', '' without a menu."""
     return kind.partition("/")[2]
 
 
 def require_terms(name: str, terms: Terms) -> None:
-    """Refuse a reservation that says nothing, or what cannot be counted.
+    """Refuse a reservation without caps, or with caps that cannot be counted.
 
     Raises:
-        ValueError: saying which part.
+        ValueError: naming the part.
     """
     if not terms.caps:
         raise ValueError(f"Reservation {name!r} has no caps: name at least one kind of release and its count.")
@@ -118,22 +118,22 @@ def require_terms(name: str, terms: Terms) -> None:
     if terms.max_holders is not None:
         _require_count(f"max_holders of {name!r}", terms.max_holders)
         if not per_holder:
-            raise ValueError(f"{name!r} has max_holders but no cap with per_holder: there is no entry to take.")
+            raise ValueError(f"{name!r} has max_holders: expected a cap with per_holder, from which each holder draws.")
     _require_reusable(name, terms)
 
 
 def _require_reusable(name: str, terms: Terms) -> None:
     if terms.reused and (terms.max_holders is not None or terms.has_secret):
-        raise ValueError(f"{name!r} reuses tokens: only where every token is composed on its own, no menu, no secret.")
+        raise ValueError(f"{name!r} reuses tokens, which a menu or a search with a secret number of trials cannot do.")
     for kind, count in terms.reused.items():
         _require_count(f"reused {kind!r}", count)
         cap = terms.caps.get(kind)
         if cap is None or cap.count < count or cap.per_holder is not None:
-            raise ValueError(f"{name!r} reuses {count} {kind!r} tokens, but its cap is {cap}: not above its count.")
+            raise ValueError(f"{name!r} reuses {count} {kind!r} tokens: expected a cap of at least that; got {cap}.")
 
 
 def require_same(name: str, known: Terms, wanted: Terms) -> None:
-    """Refuse other terms under a name that is taken; what was reused is the first call's business.
+    """Refuse other terms under a name that is taken; `reused` may differ, because the first call decided it.
 
     Raises:
         ValueError: naming what differs.
@@ -143,16 +143,18 @@ def require_same(name: str, known: Terms, wanted: Terms) -> None:
         if before != now:
             raise ValueError(
                 f"{name!r} is already reserved with other caps: {kind!r} is {before} in the ledger and {now} now. "
-                "A cap is fixed before the first release; give the new sweep a new name."
+                "Caps are fixed before the first release: choose a new name for the new sweep."
             )
     for what in ("budget", "max_holders", "has_secret"):
         before, now = getattr(known, what), getattr(wanted, what)
         if before != now:
-            raise ValueError(f"{name!r} is already reserved with another {what}: {before!r}, now {now!r}.")
+            raise ValueError(
+                f"{name!r} is already reserved with {what} {before!r}, and it is {now!r} now: choose a new name."
+            )
     if not _same_cost(known.cost, wanted.cost):
         raise ValueError(
             f"{name!r} is already reserved at another cost: {known.cost.to_json()} in the ledger and "
-            f"{wanted.cost.to_json()} now. Give the new sweep a new name."
+            f"{wanted.cost.to_json()} now. Choose a new name for the new sweep."
         )
 
 
@@ -160,7 +162,7 @@ def _same_cost(known: Cost, wanted: Cost) -> bool:
     if (known.renyi is None) != (wanted.renyi is None) or canonical(known.rule) != canonical(wanted.rule):
         return False
     pairs = [(known.epsilon, wanted.epsilon), (known.delta, wanted.delta), (known.renyi or 0.0, wanted.renyi or 0.0)]
-    return all(math.isclose(*pair, rel_tol=_LAST_DIGITS) for pair in pairs)
+    return all(math.isclose(*pair, rel_tol=_SAME_COST) for pair in pairs)
 
 
 def _require_count(what: str, count: object) -> None:

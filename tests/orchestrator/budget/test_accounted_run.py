@@ -71,7 +71,7 @@ def test_a_refused_token_ends_the_run_with_the_steps_it_has(storage, caplog):
     run = open_run(storage)
     assert take_all(run) == [(3, None)]
     assert (run.steps_taken, run.steps_charged, ledger.drawn("test", "train_step")) == (3, 3, 3)
-    assert "ends after 3 steps. The cap of 3 'train_step' tokens of 'test' is drawn" in caplog.text
+    assert "ends after 3 steps. The cap of 3 'train_step' tokens of 'test' is used up" in caplog.text
 
 
 def test_runs_share_one_cap(storage):
@@ -84,7 +84,7 @@ def test_a_refusal_is_told_in_the_words_of_the_loop(storage):
     reserve(storage, steps=1)
     tokens = LedgerTokens(TokenDrawer(storage.database_url, "test", "train_step", "run"))
     tokens.draw(0)
-    with pytest.raises(TokensExhausted, match="The cap of 1 'train_step' tokens of 'test' is drawn"):
+    with pytest.raises(TokensExhausted, match="The cap of 1 'train_step' tokens of 'test' is used up"):
         tokens.draw(1)
 
 
@@ -110,7 +110,7 @@ def test_a_ledger_that_was_set_back_is_noticed(storage, tmp_path):
     for path in tmp_path.glob("dpzo.db*"):
         path.unlink()
     shutil.copy(backup, tmp_path / "dpzo.db")
-    with pytest.raises(LedgerCorruptError, match="'run' has drawn 10 'train_step' tokens of 'test' by its own log, 0"):
+    with pytest.raises(LedgerCorruptError, match="'run' has drawn 10 'train_step' tokens of 'test' by its own log"):
         open_run(storage)
 
 
@@ -145,7 +145,7 @@ def test_a_run_whose_scores_are_used_up_goes_on_without_them(storage, caplog):
     assert [steps for steps, _ in found] == [5, NUM_STEPS]
     assert isinstance(found[0][1], float)
     assert found[1][1] is None
-    assert "no score after 10 steps. The cap of 2 'evaluation' tokens of 'test' is drawn" in caplog.text
+    assert "no score after 10 steps. The cap of 2 'evaluation' tokens of 'test' is used up" in caplog.text
 
 
 def test_a_ledger_that_lost_the_scores_is_noticed(storage):
@@ -154,7 +154,7 @@ def test_a_ledger_that_lost_the_scores_is_noticed(storage):
     with sqlite3.connect(storage.root / "dpzo.db") as database:
         database.execute("DELETE FROM draws WHERE kind = 'evaluation'")
     database.close()
-    with pytest.raises(LedgerCorruptError, match="'run' has drawn 2 'evaluation' tokens of 'test' by its own log, 0"):
+    with pytest.raises(LedgerCorruptError, match="'run' has drawn 2 'evaluation' tokens of 'test' by its own log"):
         open_run(storage, private_scores())
 
 

@@ -103,7 +103,7 @@ def test_a_budget_keeps_its_data_and_data_its_budget(plan, budget, settings, tmp
     budget("reviews")
     budget("letters")
     reserved(plan("budget.name=reviews"))
-    with pytest.raises(ValueError, match="This data already belongs to budget 'reviews'"):
+    with pytest.raises(ValueError, match="This data already has budget 'reviews'"):
         reserved(plan("name=second", "budget.name=letters"))
     other = tmp_path / "other.jsonl"
     other.write_text(Path(settings["data"]["train"]).read_text() + '{"text": "food was good", "label": "good"}\n')

@@ -78,7 +78,7 @@ def test_a_ledger_that_was_edited_is_refused(plan):
     with sqlite3.connect(storage.root / "dpzo.db") as database:
         database.execute("UPDATE draws SET holder = 'somebody' WHERE sequence = 1")
     database.close()
-    with pytest.raises(LedgerCorruptError, match="Draw 1 of 'train_step' of 'test' is not what was written"):
+    with pytest.raises(LedgerCorruptError, match="Draw 1 of 'train_step' of 'test' is not the draw that was written"):
         reserve_plan(made, storage)
 
 

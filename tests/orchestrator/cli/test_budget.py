@@ -147,7 +147,7 @@ def test_other_terms_or_other_data_under_a_name_are_refused(dpzo, rows):
     other = create(dpzo, rows(), "--num-examples", 4000, "--epsilon", 4, "--delta", 1e-5)
     assert "epsilon is 3.0, not 4.0" in one_line(other, 2)
     assert "belongs to another data set" in one_line(create(dpzo, rows(11, "other.jsonl"), *LIMIT), 2)
-    assert "already belongs to budget 'data'" in one_line(create(dpzo, rows(), *LIMIT, name="second"), 2)
+    assert "already has budget 'data'" in one_line(create(dpzo, rows(), *LIMIT, name="second"), 2)
 
 
 def test_no_limit_only_counts(dpzo, rows):

@@ -31,7 +31,7 @@ def test_a_budget_is_declared_once_and_found_by_name_and_data(any_ledger):
 
 def test_a_budget_keeps_its_terms(any_ledger):
     any_ledger.create_budget(budget())
-    with pytest.raises(ValueError, match=r"'data' is there already, and epsilon is 3\.0, not 4\.0; unit is 'example'"):
+    with pytest.raises(ValueError, match=r"'data' exists already, and epsilon is 3\.0, not 4\.0; unit is 'example'"):
         any_ledger.create_budget(budget(epsilon=4, unit="user"))
     assert any_ledger.budget("data") == budget()
 
@@ -49,10 +49,10 @@ def test_an_unknown_budget_is_named_with_those_that_are_known(any_ledger):
 
 def test_one_data_set_has_one_budget_and_a_budget_one_data_set(any_ledger):
     any_ledger.create_budget(budget(fingerprint="data"))
-    with pytest.raises(ValueError, match="already belongs to budget 'data'"):
+    with pytest.raises(ValueError, match="already has budget 'data'"):
         any_ledger.create_budget(budget("again", fingerprint="data"))
     any_ledger.create_budget(budget("later"))
-    with pytest.raises(ValueError, match="already belongs to budget 'data'"):
+    with pytest.raises(ValueError, match="already has budget 'data'"):
         any_ledger.require_fingerprint("later", "data")
     any_ledger.require_fingerprint("later", "others")
     any_ledger.require_fingerprint("later", "others")
@@ -85,9 +85,9 @@ def test_a_name_keeps_its_terms(any_ledger):
     reserve(any_ledger, "a", caps, **terms)
     reserve(any_ledger, "a", caps, **terms | {"cost": Cost(1.0 + 1e-12, 1e-6, rule=terms["cost"].rule)})
     for other, message in [
-        ({"max_holders": 3}, "another max_holders: 2, now 3"),
-        ({"budget": "other"}, "another budget: 'data', now 'other'"),
-        ({"secret": {"K": 3}}, "another has_secret: False, now True"),
+        ({"max_holders": 3}, "max_holders 2, and it is 3 now"),
+        ({"budget": "other"}, "budget 'data', and it is 'other' now"),
+        ({"secret": {"K": 3}}, "has_secret False, and it is True now"),
         ({"cost": Cost(1.1, 1e-6, rule=terms["cost"].rule)}, "at another cost"),
         ({"cost": Cost(1.0, 1e-6, renyi=0.0, rule=terms["cost"].rule)}, "at another cost"),
         ({"cost": Cost(1.0, 1e-6, rule={"rule": "caps"})}, "at another cost"),
@@ -103,12 +103,12 @@ def test_a_name_keeps_its_terms(any_ledger):
     [
         ({"step": Cap(LAW, 2**62 + 1)}, {}, "at most 2\\*\\*62"),
         ({"step": Cap(LAW, 1, per_holder=0)}, {}, "per_holder of 'step' must be a positive int"),
-        ({"step": Cap(LAW, 1)}, {"max_holders": 1}, "no cap with per_holder"),
+        ({"step": Cap(LAW, 1)}, {"max_holders": 1}, "expected a cap with per_holder"),
         ({"step": Cap(LAW, 1, 1)}, {"max_holders": 0}, "max_holders of 'a' must be a positive int"),
-        ({"step": Cap(LAW, 1)}, {"reused": {"step": 2}}, "not above its count"),
-        ({"step": Cap(LAW, 1)}, {"reused": {"other": 1}}, "reuses 1 'other' tokens, but its cap is None"),
-        ({"step": Cap(LAW, 1, 1)}, {"reused": {"step": 1}}, "not above its count"),
-        ({"step": Cap(LAW, 1)}, {"reused": {"step": 1}, "secret": {}}, "no menu, no secret"),
+        ({"step": Cap(LAW, 1)}, {"reused": {"step": 2}}, "expected a cap of at least that"),
+        ({"step": Cap(LAW, 1)}, {"reused": {"other": 1}}, "reuses 1 'other' tokens: expected a cap"),
+        ({"step": Cap(LAW, 1, 1)}, {"reused": {"step": 1}}, "expected a cap of at least that"),
+        ({"step": Cap(LAW, 1)}, {"reused": {"step": 1}, "secret": {}}, "reuses tokens, which a menu"),
         ({"step": Cap(LAW, 1)}, {"cost": Cost(0.0, 0.0, rule={"x": math.nan})}, "not JSON compliant"),
     ],
 )

@@ -20,13 +20,13 @@ TAMPERING = [
     ("UPDATE entries SET made_at = '2020-01-01' WHERE " + SECOND, "Entry 1 of budget 'data'"),
     ("UPDATE entries SET entry = 'closed' WHERE " + SECOND, "Entry 1 of budget 'data'"),
     ("UPDATE entries SET name = 'c' WHERE " + SECOND, "Entry 1 of budget 'data'"),
-    ("DELETE FROM entries WHERE " + SECOND, "in its place \\(1\\)"),
-    ("DELETE FROM entries WHERE budget = 'data' AND sequence > 3", "4 entries are there, 6 were counted"),
-    ("DELETE FROM entries", "0 entries are there"),
+    ("DELETE FROM entries WHERE " + SECOND, "written as no. 1"),
+    ("DELETE FROM entries WHERE budget = 'data' AND sequence > 3", "found 4 entries, expected 6"),
+    ("DELETE FROM entries", "found 0 entries"),
     ("UPDATE budgets SET terms = replace(terms, '3.0', '30.0')", "The row of budget 'data'"),
     ("UPDATE budgets SET fingerprint = 'other'", "The row of budget 'data'"),
-    ("UPDATE budgets SET num_entries = 5", "6 entries are there, 5 were counted"),
-    ("UPDATE budgets SET last_at = '2020-01-01'", "Budget 'data': 6 entries"),
+    ("UPDATE budgets SET num_entries = 5", "found 6 entries, expected 5"),
+    ("UPDATE budgets SET last_at = '2020-01-01'", "Budget 'data': found 6 entries"),
     ("UPDATE reservations SET terms = replace(terms, '1.0', '0.1') WHERE name = 'b'", "The row of reservation 'b'"),
     ("UPDATE reservations SET closed = NOT closed WHERE name = 'a'", "The row of reservation 'a'"),
     ("UPDATE reservations SET secret = '{\"trials\":1}' WHERE name = 'b'", "The row of reservation 'b'"),
@@ -39,8 +39,8 @@ TAMPERING = [
     ("UPDATE draws SET price = 1 WHERE name = 'b'", "Draw 0 of 'entry' of 'b'"),
     ("UPDATE draws SET first = 1 WHERE name = 'b'", "Draw 0 of 'entry' of 'b'"),
     ("UPDATE draws SET nonce = 'other' WHERE name = 'b'", "Draw 0 of 'entry' of 'b'"),
-    ("UPDATE holders SET units = 1", "What each holder drew of 'entry' of 'b'"),
-    ("DELETE FROM holders", "What each holder drew of 'entry' of 'b'"),
+    ("UPDATE holders SET units = 1", "The counts by holder of 'entry' of 'b'"),
+    ("DELETE FROM holders", "The counts by holder of 'entry' of 'b'"),
 ]
 
 
@@ -165,7 +165,7 @@ def test_a_clock_that_went_backwards_is_refused_and_nothing_is_written(any_ledge
         lambda: any_ledger.close("a"),
         lambda: any_ledger.require_fingerprint("data", "f"),
     ):
-        with pytest.raises(ValueError, match=r"clock says 2026-11-20.*is of 2026-11-22.*went backwards\. Set it right"):
+        with pytest.raises(ValueError, match=r"clock says 2026-11-20.*date 2026-11-22.*went backwards\. Set the clock"):
             ask()
     clock("2026-11-22T11:54:59.000000+00:00")
     with pytest.raises(ValueError, match="went backwards"):

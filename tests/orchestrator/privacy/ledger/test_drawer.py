@@ -87,7 +87,7 @@ def test_patience_ends_with_a_clear_line_and_one_warning(postgresql_server, capl
     line = str(refusal.value)
     assert "does not answer" in line
     assert "'t0' waited 0 s for a token of 'a'" in line
-    assert "not accounted for" in line
+    assert "Everything that was released is accounted for" in line
     assert "start the same command again" in line
     assert len(caplog.records) == 1
     assert "PASSWORD" not in line + caplog.text + repr(drawer)

@@ -103,7 +103,7 @@ def test_a_database_that_does_not_answer_is_said_in_one_line_without_its_passwor
     assert refusal.value.__cause__ is None
     assert "\n" not in str(refusal.value)
     assert (
-        ledger_store.place_of("postgresql://me:SECRET@host:5/ledger?password=SECRET")
+        ledger_store.redacted_url("postgresql://me:SECRET@host:5/ledger?password=SECRET")
         == "postgresql://me:***@host:5/ledger"
     )
 
