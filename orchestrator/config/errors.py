@@ -1,6 +1,6 @@
-"""Turns pydantic's errors into lines that name the key, say what is wrong and how to mend it.
+"""Turns pydantic's errors into lines that name the key, say what is wrong and how to fix it.
 
-Only values of the configuration appear in them, never a value of the data.
+They show values of the configuration, never values of the data.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PLAIN = {
     "string_type": "must be a text",
     "invalid_key": "keys must be texts",
 }
-_OWN_WORDS = ("value_error", "parameter_form", "schedule_form")  # messages written in this project
+_OWN_MESSAGES = ("value_error", "parameter_form", "schedule_form")  # written in this project
 
 
 class ConfigError(DpzoError, ValueError):
@@ -42,7 +42,7 @@ class ConfigError(DpzoError, ValueError):
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """Give one line for each problem that `model` found, 'dotted.key: what is wrong', in the order of the model."""
+    """Return a line 'dotted.key: what is wrong' for each problem that `model` found, in the order of the model."""
     lines = []
     for problem in _without_consequences(error.errors(include_url=False)):
         place = ".".join(str(key) for key in problem["loc"] if key not in _MARKS)
@@ -51,7 +51,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
 
 
 def _without_consequences(problems: list[ErrorDetails]) -> list[ErrorDetails]:
-    """Drop what is wrong below a key that is itself refused."""
+    """Drop problems below a key that is itself refused."""
     refused = [problem["loc"][:-1] for problem in problems if problem["loc"][-1:] == ("[key]",)]
     return [
         problem
@@ -61,7 +61,7 @@ def _without_consequences(problems: list[ErrorDetails]) -> list[ErrorDetails]:
 
 
 def reasons(error: ValueError) -> list[str]:
-    """Say what is wrong, without the place."""
+    """Return what is wrong, without the keys."""
     if not isinstance(error, ValidationError):
         return [str(error)]
     return list(dict.fromkeys(_reason(problem) for problem in error.errors(include_url=False)))
@@ -74,14 +74,14 @@ def _message(problem: ErrorDetails, model: type[BaseModel]) -> str:
     if problem["type"] == "extra_forbidden":
         return _unknown_key(model, place)
     reason = _reason(problem)
-    if problem["type"] in _OWN_WORDS:
+    if problem["type"] in _OWN_MESSAGES:
         return reason
     hint = _suggestion(problem["input"], _alternatives(problem)) or _quoting_hint(problem)
     return f"{reason}, got {_shown(problem['input'])}{hint}"
 
 
 def _reason(problem: ErrorDetails) -> str:
-    """Return pydantic's sentence without its preamble: 'must be greater than 0'."""
+    """Return pydantic's sentence without its subject: 'must be greater than 0'."""
     plain = _PLAIN.get(problem["type"])
     if plain:
         return plain
@@ -93,7 +93,7 @@ def _reason(problem: ErrorDetails) -> str:
 
 
 def _unknown_key(model: type[BaseModel], place: Place) -> str:
-    """Name the near miss among the keys beside it, or the section that has the key."""
+    """Suggest a similar key of the same section, or the section that has this key."""
     key = str(place[-1])
     known = [name for owner in models_at(model, place[:-1]) for name in owner.model_fields]
     elsewhere = [name for name in dotted_names(model) if name.rpartition(".")[2] == key]
@@ -102,7 +102,7 @@ def _unknown_key(model: type[BaseModel], place: Place) -> str:
 
 
 def _describe(model: type[BaseModel], place: Place) -> str:
-    """Say what belongs at a missing place: the field's description, or the section's purpose and required keys."""
+    """Describe a missing key: the field's description, or the section's purpose and required keys."""
     key = str(place[-1])
     fields = [owner.model_fields[key] for owner in models_at(model, place[:-1]) if key in owner.model_fields]
     described = [field.description for field in fields if field.description]
@@ -116,7 +116,7 @@ def _describe(model: type[BaseModel], place: Place) -> str:
 
 
 def _alternatives(problem: ErrorDetails) -> list[str]:
-    """List the values that a closed choice allows, unquoted."""
+    """Return the values that a closed choice allows, unquoted."""
     if problem["type"] != "literal_error":
         return []
     return problem.get("ctx", {}).get("expected", "").replace(" or ", ", ").replace("'", "").split(", ")
@@ -124,12 +124,12 @@ def _alternatives(problem: ErrorDetails) -> list[str]:
 
 def _suggestion(given: Any, known: Iterable[str], cutoff: float = 0.6) -> str:
     """Return '. Did you mean …?', or nothing."""
-    found = get_close_matches(str(given), list(known), n=1, cutoff=cutoff)
-    return f". Did you mean {found[0]!r}?" if found else ""
+    matches = get_close_matches(str(given), list(known), n=1, cutoff=cutoff)
+    return f". Did you mean {matches[0]!r}?" if matches else ""
 
 
 def _quoting_hint(problem: ErrorDetails) -> str:
-    """Tell how to write a number or a boolean where a text is due."""
+    """Say how to write a number or a boolean where a text is expected."""
     if problem["type"] == "string_type" and isinstance(problem["input"], bool | int | float):
         return f". In quotes it is a text: {str(problem['input'])!r}"
     return ""

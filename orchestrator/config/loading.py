@@ -1,7 +1,7 @@
-"""Reads configuration files and `key=value` overrides into plain mappings, before any model sees them.
+"""Reads configuration files and `key=value` overrides, and makes configurations of them.
 
-Files are YAML with the scalars of YAML 1.2: 1e-3 is a number, yes and no are texts (labels are often called so), and a
-key that stands twice is an error instead of a silent choice. A file that ends in .json is read as JSON.
+Files are YAML with the scalars of YAML 1.2: 1e-3 is a number; yes and no are texts, because labels are often called so.
+A key that occurs twice is an error. A file that ends in .json is read as JSON.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NO_TEXT = ("", "~", "null", "Null", "NULL")
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML with the scalars of the 1.2 core schema; refuses a key that stands twice in one mapping."""
+    """Safe YAML with the scalars of the 1.2 core schema; refuses a key that occurs twice in one mapping."""
 
     yaml_implicit_resolvers = {}  # noqa: RUF012 - PyYAML fills it below, for this class alone
 
@@ -39,7 +39,7 @@ class _Loader(yaml.SafeLoader):
             if (key.tag, key.value) in seen:
                 first = seen[key.tag, key.value] + 1
                 raise ComposerError(
-                    None, None, f"key {key.value!r} stands twice, first in line {first}", key.start_mark
+                    None, None, f"key {key.value!r} occurs twice, first in line {first}", key.start_mark
                 )
             seen[key.tag, key.value] = key.start_mark.line
         return node
@@ -47,7 +47,7 @@ class _Loader(yaml.SafeLoader):
 
 _TAG = "tag:yaml.org,2002:"
 _FLOAT = r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
-for _name, _pattern, _first in (  # the first that fits wins; _first: letters that it may begin with
+for _name, _pattern, _first in (  # the first pattern that fits wins; _first: what it may begin with
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
     ("int", r"[-+]?[0-9]+", list("-+0123456789")),
@@ -59,7 +59,7 @@ _Loader.add_constructor(_TAG + "int", lambda _, node: int(node.value))
 
 
 def read(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
-    """Read the mapping that a file holds, or copy the one given.
+    """Return the mapping in a file, or a copy of the given mapping.
 
     Raises:
         ConfigError: no such file, not text, not YAML (with the line), or not a mapping.
@@ -68,29 +68,29 @@ def read(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
         return copy.deepcopy(dict(source))
     try:
         text = Path(source).read_text(encoding="utf-8")
-        found = _parse_json(text) if Path(source).suffix == ".json" else yaml.load(text, _Loader)
+        content = _parse_json(text) if Path(source).suffix == ".json" else yaml.load(text, _Loader)
     except OSError as error:
         raise ConfigError(f"{source}: cannot be read: {error.strerror}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{source}: {_yaml_problem(error)}") from error
     except ValueError as error:  # not UTF-8, or not JSON
         raise ConfigError(f"{source}: {error}") from error
-    if not isinstance(found, dict):
-        kind = "nothing" if found is None else type(found).__name__
+    if not isinstance(content, dict):
+        kind = "nothing" if content is None else type(content).__name__
         raise ConfigError(f"{source}: expected a mapping of keys to values, such as 'name: my-run', got {kind}")
-    return found
+    return content
 
 
 def override(config: Mapping[str, Any], overrides: Sequence[str], model: type[BaseModel]) -> dict[str, Any]:
-    """Return a copy of `config` with every 'dotted.key=value' put in, in order.
+    """Return a copy of `config` with every 'dotted.key=value' applied, in order.
 
     A value is YAML: 'method.num_steps=100', 'task.labels=[no, yes]'. Where `model` takes a text, everything after the
-    equals sign is that text, blanks and braces included, but for quotes around it and for null or nothing, which is no
-    text at all: 'task.template={sentence} It was', 'data.validation=null'. A key below search.space is the dotted name
-    of a setting, then perhaps a key of its distribution: 'search.space.method.smoothing.low=1e-4'.
+    equals sign is the text, with blanks and braces: 'task.template={sentence} It was'. Two exceptions: a value in
+    quotes is YAML, and null or nothing is no text ('data.validation=null'). A key below search.space is the dotted name
+    of a setting, followed by a key of its distribution or not: 'search.space.method.smoothing.low=1e-4'.
 
     Raises:
-        ConfigError: one line for each override that cannot be put in.
+        ConfigError: one line for each override that cannot be applied.
     """
     result: dict[str, Any] = copy.deepcopy(dict(config))
     problems = []
@@ -129,12 +129,12 @@ def _put(config: dict[str, Any], place: Sequence[str], value: Any) -> None:
             config[key] = {}
         config = config[key]
         if not isinstance(config, dict):
-            raise ValueError(f"{'.'.join(place[:depth])} is {config!r}: nothing can stand below it")
+            raise ValueError(f"{'.'.join(place[:depth])} is {config!r}: it is not a mapping")
     config[place[-1]] = value
 
 
 def _yaml_problem(error: yaml.YAMLError) -> str:
-    """Put PyYAML's complaint in one line, with the place where it arose."""
+    """Return PyYAML's message in one line, with its place in the file."""
     mark = getattr(error, "problem_mark", None)
     if mark is None:
         return " ".join(str(error).split())
@@ -146,11 +146,11 @@ def _parse_json(text: str) -> Any:
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Build a JSON object, if no key stands twice in it."""
+    """Return a JSON object; refuse a key that occurs twice."""
     keys = [key for key, _ in pairs]
     twice = [key for i, key in enumerate(keys) if key in keys[:i]]
     if twice:
-        raise ValueError(f"key {twice[0]!r} stands twice")
+        raise ValueError(f"key {twice[0]!r} occurs twice")
     return dict(pairs)
 
 
@@ -160,17 +160,17 @@ Config = TypeVar("Config", bound=RunConfig)
 def load_run(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> LedgeredConfig:
     """Load the configuration of one run from a YAML or JSON file or a mapping, with 'key=value' overrides.
 
-    A `search` section is left out, so that one file serves a sweep and a single run; an override of it is refused.
+    A `search` section is ignored, so that one file serves a sweep and a single run; an override of it is refused.
 
     Raises:
         ConfigError: one line for each problem.
     """
-    useless = [text for text in overrides if text.partition("=")[0].strip().split(".")[0] == "search"]
-    if useless:
-        raise ConfigError(*(f"{text}: one run has no search; leave it out, or start a sweep" for text in useless))
-    found = read(source)
-    found.pop("search", None)
-    return _validated(LedgeredConfig, override(found, overrides, LedgeredConfig))
+    of_search = [text for text in overrides if text.partition("=")[0].strip().split(".")[0] == "search"]
+    if of_search:
+        raise ConfigError(*(f"{text}: one run has no search; leave it out, or start a sweep" for text in of_search))
+    mapping = read(source)
+    mapping.pop("search", None)
+    return _validated(LedgeredConfig, override(mapping, overrides, LedgeredConfig))
 
 
 def load_sweep(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> SweepConfig:

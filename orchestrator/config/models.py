@@ -1,8 +1,7 @@
-"""The configuration of a sweep, and how files become configurations.
+"""The configuration of a run with its budget, and of a sweep.
 
-A sweep's file is a run's file with a `search` section more: `dpzo train` reads the same file and leaves that section
-out. Paths (data.train, data.validation, model.path, storage_path) are relative to the working directory, not to the
-file.
+A sweep's file is a run's file with one more section, `search`; `dpzo train` reads the same file and ignores it. Paths
+(data.train, data.validation, model.path, storage_path) are relative to the working directory, not to the file.
 """
 
 from __future__ import annotations
@@ -24,21 +23,21 @@ NOISE = "privacy.noise_multiplier"
 
 
 def _without_password(url: str) -> str:
-    """Refuse a URL that would put a password into the configuration written beside the results."""
+    """Refuse a URL with a password: the configuration is written beside the results."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
     try:
         password = make_url(url).password
     except ArgumentError:
-        raise ValueError("is not an SQLAlchemy URL, such as postgresql+psycopg://user@host/name") from None
+        raise ValueError("must be an SQLAlchemy URL, such as postgresql+psycopg://user@host/name") from None
     if password is not None:
         raise ValueError("holds a password: leave it out, and put it into PGPASSWORD or ~/.pgpass")
     return url
 
 
 class BudgetConfig(Section):
-    """The budget that a run draws from. It belongs to the data set: everything about one data set shares it."""
+    """The budget that a run draws from. It belongs to the data set: all runs on one data set share it."""
 
     name: str | None = Field(
         default=None,
@@ -56,7 +55,7 @@ class BudgetConfig(Section):
 
 
 class LedgeredConfig(RunConfig):
-    """Everything about one run, and the budget that pays for it."""
+    """Everything about one run, and the budget that it is charged to."""
 
     budget: BudgetConfig = Field(default_factory=BudgetConfig)
 
@@ -64,9 +63,9 @@ class LedgeredConfig(RunConfig):
 class SweepConfig(LedgeredConfig):
     """Everything about one sweep: the run that all trials share, and what varies between them.
 
-    privacy.epsilon and privacy.delta are the promise of the whole sweep. method.num_steps and score.times are those of
+    privacy.epsilon and privacy.delta are the claim of the whole sweep. method.num_steps and score.times are those of
     one trial, so the caps are num_trials times as many; privacy.spare_steps is added to the cap once, for all trials
-    together. Settings that search.space names are drawn for each trial; their value under `method` serves `dpzo train`.
+    together. Settings that search.space names are drawn for each trial; only `dpzo train` uses their value in `method`.
     """
 
     search: SearchConfig = Field(description="How trials are chosen: num_trials and space, and how to sample it.")

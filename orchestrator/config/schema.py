@@ -1,4 +1,4 @@
-"""What the configuration models know about a dotted place: which keys it has, and whether it takes a text."""
+"""What may stand at a dotted place of a configuration: its models with their keys, or a text."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Place = Sequence[str | int]
 
 
 def models_at(model: type[BaseModel], place: Place) -> list[type[BaseModel]]:
-    """List the models that may stand at a place of `model`; none where a plain value stands."""
-    found = [kind for kind in _kinds_at(model, place) if isinstance(kind, type) and issubclass(kind, BaseModel)]
-    return list(dict.fromkeys(found))
+    """Return the models that may stand at a place of `model`; none where a plain value stands."""
+    models = [kind for kind in _kinds_at(model, place) if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    return list(dict.fromkeys(models))
 
 
 def takes_text(model: type[BaseModel], place: Place) -> bool:
-    """Tell whether the value at a place of `model` may be any text."""
+    """Return whether the value at a place of `model` may be any text."""
     return str in _kinds_at(model, place)
 
 
@@ -36,7 +36,7 @@ def _kinds_at(model: type[BaseModel], place: Place) -> list[Any]:
 
 def _below(kind: Any, key: str | int) -> Iterator[Any]:
     """Yield the annotations that stand under `key` of one kind of value."""
-    if key in _KINDS:  # not a key of the file: pydantic's mark of the kind of a parameter or schedule
+    if key in _KINDS:  # not a key of the file: pydantic's mark for the kind of a parameter or schedule
         yield _KINDS[str(key)]
     elif isinstance(kind, type) and issubclass(kind, RootModel):
         yield from _below(next(iter(_members(kind.model_fields["root"].annotation))), key)

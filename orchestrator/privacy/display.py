@@ -1,4 +1,4 @@
-"""How a number is shown: an ε or a noise multiplier never looks better than it is."""
+"""How a number is shown: an ε or a noise multiplier never looks smaller than it is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from decimal import ROUND_FLOOR, Context, Decimal
 
 
 def round_up(value: float, digits: int) -> float:
-    """Return the value rounded up to so many significant digits; 0, negative and infinite values as they are."""
+    """Return the value rounded up to `digits` significant digits; 0, negative and infinite values unchanged."""
     if value <= 0 or math.isinf(value):
         return value
     shown = float(f"{value:.{digits}g}")

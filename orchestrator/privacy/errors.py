@@ -1,7 +1,7 @@
-"""The refusals that this package makes, apart from `ValueError` for wrong arguments.
+"""The exceptions of the privacy core, beside `ValueError` for wrong arguments.
 
-They live in a file of their own so that a training worker, which only draws tokens, loads no accountant. All keep
-their fields through pickling: they cross process borders when a worker's draw is refused.
+A file of their own, so that a training worker, which only draws tokens, loads no accountant. All keep their fields when
+they are pickled, because a worker's refused draw is raised in another process.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from trainers.errors import DpzoError  # the only import from outside this packa
 
 
 class BudgetExceeded(DpzoError):
-    """A privacy budget or a cap does not have room for what was asked; nothing was charged.
+    """A budget or a cap has no room for a request; nothing was charged.
 
-    Not a `ValueError`, so that a handler for bad configuration cannot swallow it.
+    Not a `ValueError`, so that a handler of bad configurations cannot catch it.
 
     Args:
-        message: what was asked, what is left, and the nearest plan that fits.
-        spent: what was already used, in the unit of the message (ε or tokens).
-        asked: what the refused request would have used.
+        message: what was requested, what is left, and what would fit.
+        spent: what was used before, in the unit of the message (ε or tokens).
+        asked: what the request would have used.
         left: what remains.
     """
 
@@ -33,11 +33,11 @@ class BudgetExceeded(DpzoError):
 
 
 class LedgerCorruptError(DpzoError):
-    """The ledger contradicts itself, or someone who remembers more draws than it does: stop, do not spend."""
+    """The ledger contradicts itself or a release log: nothing more may be released."""
 
 
 class LedgerUnreachable(DpzoError):
     """The ledger's database does not answer: nothing may be released until it does.
 
-    Raised at once by `Ledger`, and by `TokenDrawer` after its patience; the message names no password.
+    `Ledger` raises it at once, `TokenDrawer` after `patience_s`. The message shows no password.
     """

@@ -66,8 +66,8 @@ def test_merged_keys_may_be_given_again(tmp_path):
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("a: 1\nb: 2\na: 3\n", "line 3, column 1: key 'a' stands twice, first in line 1"),
-        ("a: {b: 1, c: 2, b: 3}\n", "line 1, column 17: key 'b' stands twice, first in line 1"),
+        ("a: 1\nb: 2\na: 3\n", "line 3, column 1: key 'a' occurs twice, first in line 1"),
+        ("a: {b: 1, c: 2, b: 3}\n", "line 1, column 17: key 'b' occurs twice, first in line 1"),
         ("a: 1\nb: [1,\nc: 2", "line 3, column 5: expected ',' or ']', but got '<stream end>'"),
         ("a: !!python/object:os.system 1", "line 1, column 4: could not determine a constructor"),
         ("a: \x01", "unacceptable character #x0001"),
@@ -94,7 +94,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
 
 def test_json_is_read_as_json(tmp_path):
     assert read(written(tmp_path, '{"a": "\\u00e9\\ud83d\\ude00", "b": 1e-5}', "c.json")) == {"a": "é😀", "b": 1e-5}
-    for text, complaint in (('{"a": 1, "a": 2}', "key 'a' stands twice"), ('{"a": 1,}', "double quotes")):
+    for text, complaint in (('{"a": 1, "a": 2}', "key 'a' occurs twice"), ('{"a": 1,}', "double quotes")):
         with pytest.raises(ConfigError, match=complaint):
             read(written(tmp_path, text, "c.json"))
 
@@ -156,7 +156,7 @@ def test_bad_overrides_are_all_told():
         f"=3: {wrong}",
         f"a..b=3: {wrong}",
         "method.seed=[1: the value is not YAML: line 1, column 3: expected ',' or ']', but got '<stream end>'",
-        "name.x=3: name is 'run': nothing can stand below it",
+        "name.x=3: name is 'run': it is not a mapping",
         "data.train='a' b: the value is not YAML: line 1, column 5: expected '<document start>', but found '<scalar>'",
     ]
 

@@ -97,7 +97,7 @@ def test_a_filter_searches_what_enters_the_event(quickstart):
         (["budget.ledger=postgresql://me:secret@host/db"], None),
         (
             ["budget.ledger=nonsense"],
-            "budget.ledger: is not an SQLAlchemy URL, such as postgresql+psycopg://user@host/name",
+            "budget.ledger: must be an SQLAlchemy URL, such as postgresql+psycopg://user@host/name",
         ),
     ],
 )
