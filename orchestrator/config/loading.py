@@ -68,7 +68,8 @@ def read(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
         return copy.deepcopy(dict(source))
     try:
         text = Path(source).read_text(encoding="utf-8")
-        content = _parse_json(text) if Path(source).suffix == ".json" else yaml.load(text, _Loader)
+        is_json = Path(source).suffix == ".json"
+        content = json.loads(text, object_pairs_hook=_distinct) if is_json else yaml.load(text, _Loader)
     except OSError as error:
         raise ConfigError(f"{source}: cannot be read: {error.strerror}") from error
     except yaml.YAMLError as error:
@@ -139,10 +140,6 @@ def _yaml_problem(error: yaml.YAMLError) -> str:
     if mark is None:
         return " ".join(str(error).split())
     return f"line {mark.line + 1}, column {mark.column + 1}: {getattr(error, 'problem', error)}"
-
-
-def _parse_json(text: str) -> Any:
-    return json.loads(text, object_pairs_hook=_distinct)
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

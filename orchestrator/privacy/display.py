@@ -18,10 +18,10 @@ def round_up(value: float, digits: int) -> float:
 
 
 def rounded_down(value: float, digits: int = 4) -> str:
-    """Return what is left in so many significant digits, never more than it is."""
+    """Return a remaining amount in `digits` significant digits, rounded down."""
     return f"{float(Decimal(repr(value)).normalize(Context(prec=digits, rounding=ROUND_FLOOR))):g}"
 
 
 def epsilon_text(epsilon: float, digits: int = 4) -> str:
-    """Return an epsilon in so many digits, rounded up: it is never shown smaller than it is."""
+    """Return an ε or δ in `digits` significant digits, rounded up; ∞ for infinity."""
     return "∞" if math.isinf(epsilon) else f"{round_up(epsilon, digits):.{digits}g}"
