@@ -79,7 +79,7 @@ def view_of(ledger: Ledger, terms: BudgetTerms) -> BudgetView:
         if row.budget == terms.name:
             rows.setdefault(row.name, []).append(row)
     ordered = sorted(rows, key=lambda name: rows[name][0].reserved_at)
-    reserved = tuple(_reservation(rows[name], _known(ledger.terms_of(name))) for name in ordered)
+    reserved = tuple(_reservation(rows[name], ledger.terms_of(name)) for name in ordered)
     return BudgetView(terms, spent, left_of(terms, spent), _so_far(terms, spent), reserved, _share(reserved))
 
 
@@ -93,12 +93,8 @@ def left_of(terms: BudgetTerms, spent: Spent) -> Left | None:
     return Left(_difference(terms.epsilon, spent.epsilon), _difference(terms.delta, spent.delta))
 
 
-def _known(terms: Terms | None) -> Terms:
+def _reservation(rows: Sequence[Reservation], terms: Terms | None) -> ReservationView:
     assert terms is not None  # a reservation that has rows has terms
-    return terms
-
-
-def _reservation(rows: Sequence[Reservation], terms: Terms) -> ReservationView:
     secret, cost = terms.has_secret, terms.cost
     return ReservationView(
         name=rows[0].name,

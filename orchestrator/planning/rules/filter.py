@@ -14,7 +14,6 @@ from orchestrator.privacy.display import rounded_down
 from orchestrator.privacy.rules.laws import EvaluationCap, Law, StepCap
 from orchestrator.privacy.rules.planned_sweep import PlannedSweep
 from orchestrator.privacy.rules.renyi_filter import RENYI_UNITS, UNITS, RenyiFilter, best_order
-from search_spaces.config import FilterConfig
 from search_spaces.space import apply
 from trainers.config import RunConfig
 
@@ -52,7 +51,8 @@ class FilterPlan(Plan):
     def outlook(self, limit: float | None) -> FilterOutlook:
         assert limit is not None  # SweepConfig requires epsilon under a filter
         rule = self.rule.model_copy(update={"epsilon_limit": limit})
-        space = self._filter.space.root
+        assert self.config.search.filter is not None
+        space = self.config.search.filter.space.root
         ends = {name: [float(end) for end in space[name].ends] for name in (_SIGMA, _BATCH) if name in space}  # type: ignore[arg-type]
         dearest = {name: min(values) if name == _SIGMA else max(values) for name, values in ends.items()}
         cheapest = {name: max(values) if name == _SIGMA else min(values) for name, values in ends.items()}
@@ -69,11 +69,6 @@ class FilterPlan(Plan):
     @property
     def steps_text(self) -> str:
         return f"{self.num_trials} trials × at most {self.config.method.num_steps}, until ε is spent"
-
-    @property
-    def _filter(self) -> FilterConfig:
-        assert self.config.search.filter is not None
-        return self.config.search.filter
 
     def _planned(self, values: Mapping[str, float]) -> PlannedSweep:
         trial = self.trial(values)

@@ -56,20 +56,20 @@ class MenuPlan(Plan):
 
     @cached_property
     def trial_epsilon(self) -> float:
-        return max(entry.epsilon(self._delta, self.config.privacy.adjacency) for entry in self.rule.entries)
+        privacy = self.config.privacy
+        return max(entry.epsilon(privacy.delta, privacy.adjacency) for entry in self.rule.entries)
 
     def trial(self, values: Mapping[str, Any]) -> RunConfig:
-        values = dict(values)
-        number = values.pop(MENU)
-        config = with_menu_entry(self.config, self._menu[number])
-        return apply(with_noise(config, self.noise_multipliers[number]), values)
+        others = {name: value for name, value in values.items() if name != MENU}
+        config = with_menu_entry(self.config, self._menu[values[MENU]])
+        return apply(with_noise(config, self.noise_multipliers[values[MENU]]), others)
 
     def _token_draw(self, kind: str, release: StepCap | EvaluationCap, law: Law, entry: int | None) -> TokenDraw:
         assert entry is not None
         return TokenDraw(kind_of_entry(kind, entry), 1, law)
 
     def outlook(self, limit: float | None) -> MenuOutlook:
-        delta, adjacency = self._delta, self.config.privacy.adjacency
+        delta, adjacency = self.config.privacy.delta, self.config.privacy.adjacency
         entries = tuple(
             EntryCost(
                 noise_multiplier=caps.train_step.noise_multiplier,
@@ -92,12 +92,7 @@ class MenuPlan(Plan):
 
     @property
     def _menu(self) -> list[MenuEntry]:
-        assert self.config.search.menu is not None
-        return self.config.search.menu
-
-    @property
-    def _delta(self) -> float:
-        return self.config.privacy.delta
+        return self.config.search.menu or []
 
 
 @dataclass(frozen=True)
