@@ -104,7 +104,7 @@ def resume(
 def status(
     place: Annotated[
         str,
-        typer.Argument(metavar="[FOLDER|NAME]", help="A run or sweep, or a storage folder that holds several."),
+        typer.Argument(metavar="FOLDER|NAME", help="A run or sweep, or a storage folder that holds several."),
     ] = "runs",
     output: OutputFormat = Format.TEXT,
     watch: Annotated[bool, typer.Option("--watch", help="Refresh until the work ends, or until Ctrl-C.")] = False,

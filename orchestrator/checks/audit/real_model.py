@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from orchestrator.checks.audit.cases import AuditCase
 from orchestrator.checks.audit.replay import length
@@ -35,7 +36,8 @@ def replay_real_model(folder: Path) -> ModelResult:
             batches = [[*batch, _CANARY], *([] for _ in _BATCHES[step + 1 :])]  # the later steps are not compared
             with_TK = case.releases(workspace, copy, sampler=GivenBatches(batches), noise=NoNoise())
             shifts.append(length(case, with_TK[step] - sums_TK[step]))
-    method, largest_batch = case.config.method, max(map(len, _BATCHES)) + 1
+    method: Any = case.config.method  # C and λ are numbers here, not schedules
+    largest_batch = max(map(len, _BATCHES)) + 1
     rounding = largest_batch * workspace.rounding / (method.smoothing * method.clip_norm * method.num_directions**0.5)
     findings = [
         f"step {step}: the canary moved the sum by {shift:.6g} C, not at most 1 C and {rounding:.1g} C of rounding"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.table import Column, Table
@@ -14,6 +15,7 @@ from orchestrator.cli.views.tables import (
     duration,
     facts_table,
     folded,
+    path_text,
     plain_table,
     right,
     trials_table,
@@ -36,7 +38,7 @@ def status_view(status: RunStatus, config: LedgeredConfig) -> RenderableType:
     if status.state == "interrupted":
         facts.append(("to resume", f"dpzo resume {status.folder}"))
     elif status.state == "finished":
-        facts.append(("results", status.folder))
+        facts.append(("results", path_text(Path(status.folder))))
     parts: list[RenderableType] = [_title(status), facts_table(facts)]
     if status.lanes:
         parts += [Text(), _lanes_table(status)]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.text import Text
 
-from orchestrator.cli.views.tables import duration, facts_table, score_text, short, trials_table
+from orchestrator.cli.views.tables import duration, facts_table, path_text, score_text, short, trials_table
 from orchestrator.config.models import SweepConfig
 from orchestrator.planning.plan import Plan
 from orchestrator.privacy.display import epsilon_text
@@ -88,22 +88,22 @@ def sweep_summary(result: SweepResult, config: SweepConfig) -> RenderableType:
         config.metric,
     )
     facts = [] if result.zero_shot is None else [("zero-shot", score_text(result.zero_shot, config.metric))]
-    if best is not None and best.score is not None:
+    if best is not None and best.score is not None and result.model_folder is not None:
         chosen = ", ".join(f"{name.removeprefix('method.')} {short(value)}" for name, value in best.values.items())
         facts += [
             ("best trial", f"{best.number}: {score_text(best.score, config.metric)} ({chosen})"),
-            ("model", str(result.model_folder)),
+            ("model", path_text(result.model_folder)),
         ]
     if result.private_score is not None:
         private = score_text(result.private_score, config.metric)
         facts.append(("private run", f"{private} with these settings on the private data"))
-    facts.append(("results", str(result.folder)))
+    facts.append(("results", path_text(result.folder)))
     if result.seconds is not None:
         facts.append(("took", duration(result.seconds)))
     return Group(table, Text(), facts_table(facts), Text(), _Statement(result.statement))
 
 
-def run_summary(result: RunResult, metric: Metric = "accuracy") -> RenderableType:
+def run_summary(result: RunResult, metric: Metric) -> RenderableType:
     """Return the facts of a finished run and its privacy statement."""
     interrupted = result.steps_charged - result.steps
     charged = f" ({interrupted} more were interrupted and stay charged)" if interrupted else ""
@@ -112,7 +112,7 @@ def run_summary(result: RunResult, metric: Metric = "accuracy") -> RenderableTyp
         facts.append(("zero-shot", score_text(result.zero_shot, metric)))
     if result.score is not None:
         facts.append(("score", score_text(result.score, metric)))
-    facts += [("model", str(result.model_folder)), ("took", duration(result.seconds))]
+    facts += [("model", path_text(result.model_folder)), ("took", duration(result.seconds))]
     return Group(facts_table(facts), Text(), _Statement(result.statement))
 
 

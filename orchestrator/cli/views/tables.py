@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Column, Table
@@ -39,7 +40,7 @@ def folded(header: str, max_width: int) -> Column:
 
 
 def trials_table(
-    rows: Sequence[TrialRow], names: Sequence[str], best: int | None, num_steps: int, metric: Metric = "accuracy"
+    rows: Sequence[TrialRow], names: Sequence[str], best: int | None, num_steps: int, metric: Metric
 ) -> Table:
     """Return one row a trial: searched settings, steps, score, ε of the trial by itself, and state.
 
@@ -70,6 +71,11 @@ def facts_table(facts: Sequence[tuple[str, str]]) -> Table:
     for label, value in facts:
         table.add_row(label, Text(value))  # as Text: a path may hold brackets, which Rich reads as markup
     return table
+
+
+def path_text(path: Path) -> str:
+    """Return a path as a user would type it: relative where it lies below the current folder."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def score_text(score: float, metric: Metric) -> str:

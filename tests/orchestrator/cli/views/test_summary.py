@@ -74,7 +74,7 @@ def test_trials_fit_a_terminal(storage):
         TrialRow(12, VALUES, "running"),
         TrialRow(13, VALUES, "failed", 0, 1, [], math.inf),
     ]
-    lines = shown(trials_table(rows, NAMES, 0, 1000)).splitlines()
+    lines = shown(trials_table(rows, NAMES, 0, 1000, "accuracy")).splitlines()
     assert lines[0].split() == ["#", "clip_norm", "learning_rate", "smoothing", "steps", "score", "ε", "state"]
     assert lines[1].split() == ["0", "12.3", "0.000123", "0.0123", "1000/1000", "87.6%", "1.24", "complete", "★"]
     assert lines[2].split() == ["1", "12.3", "0.000123", "0.0123", "500/1000", "50.0%", "0.9", "stopped", "early"]
@@ -105,7 +105,9 @@ def test_the_summary_of_a_sweep_without_a_complete_trial_names_none(settings, st
 def test_the_summary_of_a_run_tells_what_stays_charged(storage):
     def summary(charged, score):
         places = (storage.folder, storage.model_folder)
-        return facts(run_summary(RunResult("test", *places, 4, charged, None, score, [score], 1.0, STATEMENT)))
+        return facts(
+            run_summary(RunResult("test", *places, 4, charged, None, score, [score], 1.0, STATEMENT), "accuracy")
+        )
 
     assert summary(4, None)["steps"] == "4"
     assert summary(6, 0.5)["steps"] == "4 (2 more were interrupted and stay charged)"

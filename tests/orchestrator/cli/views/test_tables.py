@@ -1,6 +1,6 @@
 import pytest
 
-from orchestrator.cli.views.tables import score_text, trials_table
+from orchestrator.cli.views.tables import path_text, score_text, trials_table
 from orchestrator.sweep.board import TrialRow
 from tests.orchestrator.terminal import shown
 
@@ -8,6 +8,12 @@ from tests.orchestrator.terminal import shown
 @pytest.mark.parametrize("metric", ["accuracy", "f1", "precision", "recall", "likelihood"])
 def test_shares_are_shown_as_percentages(metric):
     assert score_text(0.8766, metric) == "87.7%"
+
+
+def test_a_path_below_the_current_folder_is_relative(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert path_text(tmp_path / "runs" / "quickstart") == "runs/quickstart"
+    assert path_text(tmp_path.parent) == str(tmp_path.parent)
 
 
 def test_a_loss_is_shown_as_the_number_it_is():
