@@ -1,9 +1,9 @@
-"""Build everything that the demo ships, from seeds: the model, its tokenizer, the private and the public data set.
+"""Build the files of the demo from seeds: the model, its tokenizer, the private and the public data set.
 
     python examples/demo/build.py [--out DIR] [--data-only] [--threads N]
 
-About 70 seconds of one core. The data files come out the same byte for byte everywhere; the model is the same for the
-same build of torch and the same number of threads, and equally good otherwise.
+This takes about 70 seconds of one core. The data files have the same bytes on every machine. The model is the same for
+the same build of torch and the same number of threads, and equally good otherwise.
 """
 
 from __future__ import annotations

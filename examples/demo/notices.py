@@ -1,7 +1,7 @@
 """Neutral notices: the part of the public text that names clinics, shops and apps without an opinion of them.
 
-They give the tokenizer and the model the vocabulary of the private reviews, as any large public corpus would, and say
-nothing of who is pleased with what.
+They give the tokenizer and the model the vocabulary of the private reviews, as any large public corpus would. They do
+not say who is pleased with what.
 """
 
 from __future__ import annotations

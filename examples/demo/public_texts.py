@@ -1,8 +1,8 @@
 """The public text that the demo model is pretrained on: travel notes with opinions, weather reports and plain notices.
 
 The notes end in many forms (a verdict, stars, whether to return), so a model has to carry the writer's mood to the end
-of a note. The two label words of the demo's prompt, "great" and "terrible", occur in weather reports only, whatever the
-note before them felt like: what they mean for a review is left for the private data to teach.
+of a note. The two label words of the demo's prompt, "great" and "terrible", occur in weather reports only, and do not
+depend on the mood of the note before them. So only the private data can teach what they mean for a review.
 """
 
 from __future__ import annotations
