@@ -1,1 +1,1 @@
-"""From rows of a file or data set to prepared examples."""
+"""From the rows of a file or data set to prepared examples."""

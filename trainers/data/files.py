@@ -1,10 +1,10 @@
-"""Local files of rows: JSONL, CSV, TSV and Parquet, read where they lie.
+"""Local files of rows: JSONL, CSV, TSV and Parquet, read in place.
 
-They are read line by line, or by pyarrow, and not through the `datasets` library: it would write a second copy of the
-private rows into a cache folder that outlives the run and that nobody thinks of protecting or deleting.
+The `datasets` library is not used: it would copy the private rows into a cache folder that outlives the run, and that
+nobody protects or deletes.
 
-Errors tell a line (or row) number and a column, never what stands there: they end in terminals, logs and tickets.
-Parsers quote their input in their exceptions, so none of those is passed on or even kept as the context of ours.
+Errors name the number of a line or row and a column, never a value: errors end up in terminals, logs and tickets.
+Parsers quote their input in their exceptions, so ours keep none of those, not even as their context.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 Records = Iterator[tuple[int, list[str]]]
 Rows = Iterator[tuple[int, dict[str, Any]]]
 
-_HALF_OF_A_PAIR = re.compile("[\ud800-\udfff]")  # JSON's \ud83d alone: no text, and no tokenizer takes it
+_HALF_OF_A_PAIR = re.compile("[\ud800-\udfff]")  # a lone \ud83d in JSON: not valid text, and no tokenizer accepts it
 ROWS_AT_ONCE = 8192
 
 
@@ -31,10 +32,10 @@ class Table:
     """An opened source.
 
     Args:
-        names: its columns.
-        records: columns (None: all) → (line or row number, row as it stands) one after the other.
-        where: what begins every error about a row.
-        shows_names: whether `names` are sure to be names. The first line of a CSV file without a header is a row.
+        names: of the columns.
+        records: columns (None: all) → iterator over (line or row number, unchecked row).
+        where: beginning of every error about a row.
+        shows_names: whether errors may show `names`. If a CSV file has no header, its first line is a private row.
     """
 
     names: list[str]
@@ -43,7 +44,7 @@ class Table:
     shows_names: bool = True
 
     def read(self, columns: Sequence[str]) -> Rows:
-        """Yield (line or row number, row of just `columns`) one after the other; checks every value of them."""
+        """Yield (line or row number, checked row with only `columns`)."""
         for number, row in self.records(columns):
             yield number, checked_row(row, columns, f"{self.where} {number}")
 
@@ -56,27 +57,25 @@ def open_table(path: Path, where: str) -> Table:
     """
     opener = _OPENERS.get(path.suffix.lower())
     if opener is None:
-        raise ValueError(
-            f"{where} ends in {path.suffix!r}, which tells no known format. Expected one of {', '.join(_OPENERS)}"
-        )
+        raise ValueError(f"{where} ends in {path.suffix!r}; expected one of {', '.join(_OPENERS)}")
     return opener(path, where)
 
 
 def checked_row(row: Mapping[str, Any], columns: Sequence[str], where: str) -> dict[str, Any]:
-    """Return the row's `columns`; 'answers.text' is the column itself or else 'text' in the mapping 'answers'.
+    """Return the row's `columns`; 'answers.text' is the column of that name, or else 'text' in the mapping 'answers'.
 
     Raises:
-        ValueError: a column is missing, null, neither text, number nor a list of those, or no valid text.
+        ValueError: a column is missing or null, or is no valid text, number, truth value or list of those.
     """
-    found = {column: _value(row, column) for column in columns}
-    for column, value in found.items():
+    values = {column: _value(row, column) for column in columns}
+    for column, value in values.items():
         for item in value if isinstance(value, list) else [value]:
             _check_value(item, column, where)
-    return found
+    return values
 
 
 def top_level(columns: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Return which columns of a table hold `columns`: each itself, or the mapping that it stands in."""
+    """Return the table's columns that hold `columns`: each column itself, or the mapping that contains it."""
     return list(dict.fromkeys(column if column in names else column.partition(".")[0] for column in columns))
 
 
@@ -96,7 +95,9 @@ def _check_value(value: Any, column: str, where: str) -> None:
             f"{where}: column {column!r} holds a {kind}; text, a number, a truth value or a list of those is expected"
         )
     if isinstance(value, str) and not value.isascii() and _HALF_OF_A_PAIR.search(value):
-        raise ValueError(f"{where}: column {column!r} holds half of a surrogate pair, which is no text. Repair the row")
+        raise ValueError(
+            f"{where}: column {column!r} holds half of a surrogate pair, which is not valid text. Fix the row"
+        )
 
 
 def _open_json_lines(path: Path, where: str) -> Table:
@@ -107,7 +108,7 @@ def _open_json_lines(path: Path, where: str) -> Table:
 
 
 def _json_objects(path: Path, where: str) -> Rows:
-    """Yield the object of each line; blank lines hold no row."""
+    """Yield the object of each line; skip blank lines."""
     for number, line in _lines(path, where):
         if line.strip():
             row = None
@@ -118,18 +119,10 @@ def _json_objects(path: Path, where: str) -> Rows:
             yield number, row
 
 
-def _open_csv(path: Path, where: str) -> Table:
-    return _open_delimited(path, where, _comma_records, "a text with a comma, a quote or a line end stands in quotes")
-
-
-def _open_tsv(path: Path, where: str) -> Table:
-    return _open_delimited(path, where, _tab_records, "a text holds no tab, and quotes are text like any other")
-
-
-def _open_delimited(path: Path, where: str, records: Callable[[Path, str], Records], rule: str) -> Table:
+def _open_delimited(path: Path, where: str, *, records: Callable[[Path, str], Records], rule: str) -> Table:
     header = next(records(path, where), None)
     if header is None:
-        raise ValueError(f"{where} is empty; a header line with the columns' names is expected")
+        raise ValueError(f"{where} is empty; a header line with the names of the columns is expected")
     names = header[1]
 
     def rows(_: Sequence[str] | None) -> Rows:
@@ -148,7 +141,7 @@ def _open_delimited(path: Path, where: str, records: Callable[[Path, str], Recor
 
 
 def _comma_records(path: Path, where: str) -> Records:
-    """Yield (number of its first line, values) of each record of a CSV file (RFC 4180); blank lines hold none."""
+    """Yield (number of the first line, values) of each record of a CSV file (RFC 4180); skip blank lines."""
     reader = csv.reader((line for _, line in _lines(path, where)), strict=True)
     while True:
         number, values = reader.line_num + 1, None
@@ -162,19 +155,19 @@ def _comma_records(path: Path, where: str) -> Records:
             )
         if values:
             yield number, values
-        elif reader.line_num < number:  # nothing was read: the end
+        elif reader.line_num < number:  # no line was read: the end of the file
             return
 
 
 def _tab_records(path: Path, where: str) -> Records:
-    """Yield (line number, values) of each line of a TSV file as GLUE writes it; blank lines hold none."""
+    """Yield (line number, values) of each line of a TSV file as GLUE writes it; skip blank lines."""
     for number, line in _lines(path, where):
         if text := line.rstrip("\r\n"):
             yield number, text.split("\t")
 
 
 def _lines(path: Path, where: str) -> Iterator[tuple[int, str]]:
-    """Yield (number from 1, line with its end); only a line feed ends a line, not the other ends that Unicode knows."""
+    """Yield (number from 1, line with its end); only a line feed ends a line, not Unicode's other separators."""
     with path.open("rb") as file:
         for number, raw in enumerate(file, start=1):
             line = None
@@ -218,7 +211,11 @@ def _open_parquet(path: Path, where: str) -> Table:
 _OPENERS: dict[str, Callable[[Path, str], Table]] = {
     ".jsonl": _open_json_lines,
     ".json": _open_json_lines,
-    ".csv": _open_csv,
-    ".tsv": _open_tsv,
+    ".csv": partial(
+        _open_delimited, records=_comma_records, rule="a text with a comma, a quote or a line end stands in quotes"
+    ),
+    ".tsv": partial(
+        _open_delimited, records=_tab_records, rule="a text holds no tab, and quotes are text like any other"
+    ),
     ".parquet": _open_parquet,
 }

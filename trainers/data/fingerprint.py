@@ -1,10 +1,9 @@
-"""The fingerprint of a data set: tells whether two sources hold the same records, and nothing else.
+"""The keyed fingerprint of a data set: it says whether two sources hold the same records, and nothing else.
 
-A ledger keeps it to refuse another data set under the same name. It is keyed, so that nobody without the key can test a
-guess of the data against it. It does not depend on the order of rows: their MACs are added modulo 2**256 (an
-incremental hash of a multiset; Bellare & Micciancio, 1997), which also lets it be computed in one pass without holding
-them. Nor does it depend on the file format, but for types that a format does not know: the number 3 of a JSONL file is
-the text "3" in a CSV file, which is another record.
+A ledger stores it, and so refuses another data set under the same name. Nobody without the key can test a guess of the
+data against it. The order of rows does not matter: their MACs are added modulo 2**256 (an incremental hash of a
+multiset; Bellare & Micciancio, 1997), in one pass. The file format does not matter either, except for types that a
+format lacks: the number 3 of a JSONL file is the text "3" in a CSV file, which is another record.
 """
 
 from __future__ import annotations
@@ -25,17 +24,16 @@ def fingerprint(source: str, key: bytes, field: str = "data.train") -> str:
     """Return the keyed fingerprint of all columns of all rows of a source, as 64 hexadecimal digits.
 
     Args:
-        source: a file or a data set of the hub, as `read_rows` takes them.
+        source: a file or a data set of the hub, in the form that `read_rows` takes.
         key: at least 16 secret bytes; another key gives an unrelated fingerprint.
-        field: the source's place in the configuration, for errors and the split of a data set of the hub.
+        field: the source's place in the configuration; begins every error, and gives the default split on the hub.
 
     Raises:
-        ValueError: a key that is too short, no such source, or a malformed one; never tells a row's content.
+        ValueError: the key is too short, or the source is missing or malformed; the error shows no content of a row.
 
     Formal guarantees:
-        Without the key it is a pseudorandom function of the multiset of records. Equal multisets of canonical records
-        (canonical.py) have equal fingerprints; others collide with probability 2**-256, whoever chose them without the
-        key.
+        It is a pseudorandom function of the multiset of canonical records (`canonical`). Equal multisets have equal
+        fingerprints. Other multisets that are chosen without the key collide with probability 2**-256.
     """
     require_key(key)
     row_key = hmac.digest(key, b"dpzo fingerprint, one row", _DIGEST)
@@ -48,19 +46,19 @@ def fingerprint(source: str, key: bytes, field: str = "data.train") -> str:
 
 
 def require_key(key: bytes) -> None:
-    """Refuse a key that could be guessed.
+    """Check that a key is too long to be guessed.
 
     Raises:
-        ValueError: it is not at least 16 bytes.
+        ValueError: it is shorter than 16 bytes.
     """
     if not isinstance(key, bytes) or len(key) < 16:
         raise ValueError("a key of at least 16 secret bytes is expected; make one with secrets.token_bytes(32).")
 
 
 def canonical(record: Mapping[str, Any]) -> bytes:
-    """Return a record as JSON with sorted columns; a missing value is as no column, and 1.0 is spelt 1.
+    """Return a record as JSON with sorted columns, without null columns and with 1 for 1.0.
 
-    Bytes, dates and decimals, which Parquet can hold, are spelt by type and representation.
+    Bytes, dates and decimals, which Parquet can hold, become type and representation.
     """
     plain = {name: value if type(value) is str else _plain(value) for name, value in record.items()}
     present = {name: value for name, value in plain.items() if value is not None}

@@ -1,4 +1,4 @@
-"""What a model chooses between, as tokens: label words that all rows share, words at a mask, or a row's own options."""
+"""The options that a model chooses between, as tokens: label words, words at a mask, or each row's own options."""
 
 from __future__ import annotations
 
@@ -15,23 +15,18 @@ def label_options(label_words: Mapping[str, str], text: TextEncoder) -> tuple[Id
     """Return each label word's tokens as they follow a prompt.
 
     Raises:
-        ValueError: a word that is no token, unknown, or merges with the prompt's end; words that do not exclude each
-            other.
+        ValueError: a word has no token, is unknown, or merges with the prompt's end; a word begins with another.
     """
-    found = text.encode_after_prompt(list(label_words.values()))
-    options = [_checked(label, word, ids, text) for (label, word), ids in zip(label_words.items(), found, strict=True)]
-    _refuse_overlap(list(label_words.values()), options)
-    return tuple(options)
+    return _checked_words(label_words, text.encode_after_prompt(list(label_words.values())), text)
 
 
 def mask_words(label_words: Mapping[str, str], text: TextEncoder) -> tuple[Ids, ...]:
-    """Return each label word's one token, as it stands behind a blank.
+    """Return each label word's one token, as it follows a blank.
 
     Raises:
-        ValueError: a word of several tokens, with its pieces; unknown words; words of the same token.
+        ValueError: a word is several tokens (the error shows them) or is unknown; two words are the same token.
     """
-    found = text.encode([f" {word.strip()}" for word in label_words.values()])
-    options = [_checked(label, word, ids, text) for (label, word), ids in zip(label_words.items(), found, strict=True)]
+    options = text.encode([f" {word.strip()}" for word in label_words.values()])
     for (label, word), ids in zip(label_words.items(), options, strict=True):
         if len(ids) > 1:
             pieces = ", ".join(repr(piece) for piece in text.pieces(ids))
@@ -39,28 +34,25 @@ def mask_words(label_words: Mapping[str, str], text: TextEncoder) -> tuple[Ids, 
                 f"task.label_words: {word!r} (label {label!r}) is {len(ids)} tokens of this model, {pieces}; a masked "
                 "model predicts one. Choose a word that is one token"
             )
-    _refuse_overlap(list(label_words.values()), options)
-    return tuple(options)
+    return _checked_words(label_words, options, text)
 
 
 class RowOptions:
-    """Options that every row brings itself; their number may differ from row to row.
-
-    The loss of an example is the cross-entropy over its own options, so rows with few and many stand side by side.
+    """Options that each row brings itself. Rows may have different numbers of options.
 
     Args:
         task: with `options`.
-        text: the prompt's tokens.
+        text: encoder of the task's prompts.
     """
 
     def __init__(self, task: TaskConfig, text: TextEncoder) -> None:
         self._templates = [Template.parse(option, "task.options") for option in task.options or []]
-        self._listed = [template.is_one_an_item for template in self._templates]
+        self._listed = [template.makes_option_per_item for template in self._templates]
         if any(self._listed) and len(self._templates) > 1:
-            raise ValueError("task.options: a template that makes an option of each item of a list stands alone")
+            raise ValueError("task.options: a template that makes one option per item of a list must be the only one")
         if not any(self._listed) and len(self._templates) < 2:
             raise ValueError(
-                "task.options needs at least two templates, or one that goes through a list: '{choices|each}'"
+                "task.options needs at least two templates, or one that uses each item of a list: '{choices|each}'"
             )
         self._label_column = task.label_column or ""
         self._text, self._max_tokens = text, task.max_tokens
@@ -68,10 +60,10 @@ class RowOptions:
     def encode(
         self, rows: Sequence[Mapping[str, Any]], places: Sequence[str]
     ) -> list[tuple[tuple[Ids, ...], tuple[int, ...]]]:
-        """Return each row's options and which of them are right.
+        """Return each row's options, and the numbers of the right ones.
 
         Raises:
-            ValueError: a row with less than two options, with an option that has no token, or without a right one.
+            ValueError: a row has less than two options, no right option, or an option without a token.
         """
         texts, rights = [], []
         for row, where in zip(rows, places, strict=True):
@@ -79,29 +71,41 @@ class RowOptions:
             texts.append(list(of_row.values()))
             rights.append(self._right(row, list(of_row), where))
         encoded = iter(self._text.encode_continuations([text for of_row in texts for text in of_row]))
-        found = [tuple(next(encoded)[: self._max_tokens] for _ in of_row) for of_row in texts]
-        for options, where in zip(found, places, strict=True):
+        of_rows = [tuple(next(encoded)[: self._max_tokens] for _ in of_row) for of_row in texts]
+        for options, where in zip(of_rows, places, strict=True):
             if len(options) < 2 or not all(options):
                 raise ValueError(f"{where}: at least two options are needed, each with a token; remove such rows")
-        return list(zip(found, rights, strict=True))
+        return list(zip(of_rows, rights, strict=True))
 
     def _texts(self, row: Mapping[str, Any], where: str) -> dict[str, str]:
-        """Return the key that a label names an option by, number or item → its text."""
+        """Return the options' texts by the key that a label refers to: a number, or the item itself."""
         if any(self._listed):
             return self._templates[0].fill_each(row, where)
         return {str(number): template.fill(row, where) for number, template in enumerate(self._templates)}
 
     def _right(self, row: Mapping[str, Any], keys: Sequence[str], where: str) -> tuple[int, ...]:
-        named = items_of(row, self._label_column, where) if any(self._listed) else None
-        right = set(named if named is not None else [text_of(row, self._label_column, where)])
-        found = tuple(number for number, key in enumerate(keys) if key in right)
-        if not found:
-            expected = "one of the row's options" if named is not None else f"a number from 0 to {len(keys) - 1}"
+        are_items, column = any(self._listed), self._label_column
+        named = items_of(row, column, where) if are_items else [text_of(row, column, where)]
+        right = tuple(number for number, key in enumerate(keys) if key in named)
+        if not right:
+            expected = "one of the row's options" if are_items else f"a number from 0 to {len(keys) - 1}"
             raise ValueError(
                 f"{where}: column {self._label_column!r} holds no right option: {expected} is expected. The value is "
                 "private and not shown"
             )
-        return found
+        return right
+
+
+def _checked_words(label_words: Mapping[str, str], encoded: Sequence[Ids | None], text: TextEncoder) -> tuple[Ids, ...]:
+    options = [_checked(*named, ids, text) for named, ids in zip(label_words.items(), encoded, strict=True)]
+    for (word, ids), (other, other_ids) in permutations(zip(label_words.values(), options, strict=True), 2):
+        if other_ids[: len(ids)] == ids:
+            how = "has the same tokens as" if other_ids == ids else "is, in tokens, the beginning of"
+            raise ValueError(
+                f"task.label_words: {word!r} {how} {other!r}, so one does not exclude the other; choose words that "
+                "begin with different tokens"
+            )
+    return tuple(options)
 
 
 def _checked(label: str, word: str, ids: Ids | None, text: TextEncoder) -> Ids:
@@ -116,13 +120,3 @@ def _checked(label: str, word: str, ids: Ids | None, text: TextEncoder) -> Ids:
     if text.unknown in ids:
         raise ValueError(f"{where} is unknown to the model's tokenizer; choose a word of its vocabulary")
     return ids
-
-
-def _refuse_overlap(words: Sequence[str], options: Sequence[Ids]) -> None:
-    for (word, ids), (other, other_ids) in permutations(zip(words, options, strict=True), 2):
-        if other_ids[: len(ids)] == ids:
-            how = "has the same tokens as" if other_ids == ids else "is, in tokens, the beginning of"
-            raise ValueError(
-                f"task.label_words: {word!r} {how} {other!r}, so one does not exclude the other; choose words "
-                "whose tokens part ways"
-            )

@@ -1,16 +1,16 @@
-"""Rows → prepared examples: the template filled, tokenised, cut; the right answer found.
+"""Rows → prepared examples: the filled template as tokens, cut to length, and the right answer.
 
 | task                  | prompt                                  | options                            | label         |
 |-----------------------|-----------------------------------------|------------------------------------|---------------|
-| `label_words`         | bos where the tokenizer adds one, text  | one for each label word            | which one     |
-| `label_words`, [MASK] | as the tokenizer does, [CLS] text [SEP] | one token for each label word      | which one     |
-| `options`             | as the first                            | the row's own                      | which one     |
-| `target`              | as the first                            | one: the text, and eos if there is | 0             |
-| `labels`              | as the second                           | none: a classification head        | class         |
+| `label_words`         | bos if the tokenizer adds one, text     | one for each label word            | its number    |
+| `label_words`, [MASK] | as the tokenizer does, [CLS] text [SEP] | one token for each label word      | its number    |
+| `options`             | as for `label_words`                    | the row's own                      | its number    |
+| `target`              | as for `label_words`                    | one: the text, and eos if any      | 0             |
+| `labels`              | as for `label_words` with [MASK]        | none: a classification head        | class         |
 
-A prompt longer than `max_tokens`, special tokens included, loses the beginning of its text: its end, where the question
-stands, and its special tokens stay. A mask stays too: where it stands too far before the end, the end is cut instead.
-A target or an option longer than `max_tokens` loses its end, and then has no eos.
+A prompt that is longer than `max_tokens` with its special tokens loses the beginning of its text: the question stands
+at the end. If the mask would be lost, the end is cut instead. A target or an option that is longer than `max_tokens`
+loses its end, and then has no eos.
 """
 
 from __future__ import annotations
@@ -47,13 +47,12 @@ class PromptEncoder:
         tokenizer: of the model.
 
     Raises:
-        ValueError: an unusable template; label words that are no tokens, unknown to the tokenizer, merge with the
-            prompt's end, do not exclude each other, or are several tokens where a mask takes one; a `max_tokens` that
-            leaves no room for text.
+        ValueError: the template or a label word cannot be used (`label_options`, `mask_words`), or `max_tokens` leaves
+            no room for text.
 
     Formal guarantees:
-        An example depends on its own row, the task and the tokenizer, and on no other row: adding or removing a row
-        changes no other example. Errors tell a row's number, never what it holds.
+        An example depends on its own row, the task and the tokenizer only: adding or removing a row changes no other
+        example. Errors name the number of a row, never a value.
     """
 
     def __init__(self, task: TaskConfig, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -81,14 +80,14 @@ class PromptEncoder:
         self._options = mask_words(words, self._text) if self._mask else label_options(words, self._text)
 
     def encode(self, rows: Sequence[Mapping[str, Any]], field: str = "data.train") -> list[Example]:
-        """Return the rows as examples, in their order, without those whose label is to be skipped.
+        """Return the rows as examples, in their order, without rows of a label in `skip_labels`.
 
         Args:
             rows: each with the task's columns.
-            field: where they come from; begins every error.
+            field: the rows' place in the configuration; begins every error.
 
         Raises:
-            ValueError: a row without text, without a column, with an unknown label, or with an empty target.
+            ValueError: a row has no text, lacks a column, has an unknown label, or an empty target.
         """
         places = [f"{field}, row {index + 1}" for index in range(len(rows))]
         kept = [(row, where) for row, where in zip(rows, places, strict=True) if self.keeps(row, where)]
@@ -101,10 +100,10 @@ class PromptEncoder:
                 for prompt, target, texts in zip(prompts, targets, references, strict=True)
             ]
         if self._row_options is not None:
-            found = self._row_options.encode(rows, places)
+            own = self._row_options.encode(rows, places)
             return [
                 Example(prompt, options, right[0], also_right=right[1:])
-                for prompt, (options, right) in zip(prompts, found, strict=True)
+                for prompt, (options, right) in zip(prompts, own, strict=True)
             ]
         labels = [self._label(row, where) for row, where in zip(rows, places, strict=True)]
         return [
@@ -113,20 +112,20 @@ class PromptEncoder:
         ]
 
     def lengths(self, rows: Sequence[Mapping[str, Any]]) -> list[int]:
-        """Return how many tokens each row's whole prompt has, before it is cut, special tokens included."""
+        """Return the number of tokens of each row's prompt before it is cut, special tokens included."""
         around = len(self._text.prefix) + len(self._suffix)
         texts = [self._filled(row, f"row {index + 1}") for index, row in enumerate(rows)]
         return [around + len(ids) for ids in self._text.encode(texts)]
 
     def keeps(self, row: Mapping[str, Any], where: str) -> bool:
-        """Return whether a row is encoded: its label is not one to be skipped."""
+        """Return whether `encode` keeps a row: its label is not in `skip_labels`."""
         column = self._task.label_column
         if column is None or self._task.options is not None or not self._task.skip_labels:
             return True
         return text_of(row, column, where) not in self._task.skip_labels
 
     def _prompts(self, rows: Sequence[Mapping[str, Any]], places: Sequence[str]) -> tuple[list[Ids], list[int | None]]:
-        """Return each row's prompt, and the place of its mask where there is one."""
+        """Return each row's prompt, and the place of its mask or None."""
         texts = [self._filled(row, where) for row, where in zip(rows, places, strict=True)]
         prompts, masks = [], []
         for ids, where in zip(self._text.encode(texts), places, strict=True):
@@ -140,7 +139,7 @@ class PromptEncoder:
         return prompts, masks
 
     def _filled(self, row: Mapping[str, Any], where: str) -> str:
-        """Return the row's text; the mask's token in a column is no mask."""
+        """Return the row's text. A mask token inside a column becomes a blank."""
         if self._mask is not None:
             token = self._mask.token
             row = {name: value.replace(token, " ") if isinstance(value, str) else value for name, value in row.items()}
@@ -149,7 +148,7 @@ class PromptEncoder:
     def _targets(
         self, target: Template, rows: Sequence[Mapping[str, Any]], places: Sequence[str]
     ) -> tuple[list[Ids], list[tuple[str, ...]]]:
-        """Return the tokens to be written, and all texts that are right."""
+        """Return each row's target tokens, and all texts that count as right."""
         filled = [list(target.fill_each(row, where).values()) for row, where in zip(rows, places, strict=True)]
         targets = self._text.encode_continuations([texts[0] for texts in filled])
         for ids, where in zip(targets, places, strict=True):
@@ -180,7 +179,7 @@ class _Mask:
 
     @classmethod
     def of(cls, task: TaskConfig, tokenizer: PreTrainedTokenizerBase) -> _Mask | None:
-        """Return the mask of a task that has one."""
+        """Return the mask of a task, None if its template has none."""
         if MASK not in task.template:
             return None
         token, token_id = tokenizer.mask_token, tokenizer.mask_token_id
@@ -189,20 +188,20 @@ class _Mask:
         return cls(token, token_id)
 
     def place(self, ids: Ids, where: str) -> int:
-        """Return where the mask is."""
+        """Return the place of the mask in the ids of a text."""
         if ids.count(self._id) != 1:
             raise ValueError(f"{where}: the tokenizer does not keep the mask of task.template as one token")
         return ids.index(self._id)
 
 
 def public_examples(task: TaskConfig, tokenizer: PreTrainedTokenizerBase, count: int) -> list[Example]:
-    """Return `count` made-up examples of the task, labels in turn, for checks that must not read a private row."""
+    """Return `count` made-up examples of the task, for checks that must not read a private row. Labels take turns."""
     rows = [_public_row(task, index) for index in range(count)]
     return PromptEncoder(task, tokenizer).encode(rows, "made-up examples")
 
 
 def _public_row(task: TaskConfig, index: int) -> dict[str, Any]:
-    """Return a made-up row with every column of the task, its lists of two items, and a label it may have."""
+    """Return a made-up row with every column of the task, lists of two items, and a valid label."""
     texts = [_PUBLIC_TEXTS[(index + place) % len(_PUBLIC_TEXTS)] for place in range(len(_PUBLIC_TEXTS))]
     row: dict[str, Any] = {name: texts[place % len(texts)] for place, name in enumerate(task.columns)}
     options = [Template.parse(text, "task.options") for text in task.options or []]
@@ -210,7 +209,7 @@ def _public_row(task: TaskConfig, index: int) -> dict[str, Any]:
         row |= dict.fromkeys(part.list_columns, texts[-2:])
         row |= {slot.column: "cause" for _, slot in part.parts if slot and slot.change == "connective"}
     if task.label_column is not None:
-        listed = any(option.is_one_an_item for option in options)
+        listed = any(option.makes_option_per_item for option in options)
         labels = texts[-2:] if listed else task.label_names or [str(number) for number in range(len(options))]
         row[task.label_column] = labels[index % len(labels)]
     return row

@@ -1,9 +1,9 @@
 """k examples of each label, chosen by a public key: the few-shot training sets of the papers.
 
-Which examples are chosen depends on the private file, so this belongs to how a data set is defined, not to a private
-run: epsilon speaks of the selection as the data set. Of the file itself less is true: whoever leaves it lets the next
-example of the same label into the selection, so on the file neighbours differ by replacing one example, not by removing
-one. An example's rank is a keyed hash of what it holds, so that no other change of the file moves the selection.
+The choice depends on the private file, so it defines the data set and is no part of a private run: epsilon holds for
+the selection as the data set. For the file it holds under replacement only: if an example leaves the file, the next
+example of its label enters the selection. The rank of an example is a keyed hash of its content, so other changes of
+the file do not move the selection.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def few_shot(examples: Sequence[Example], labels: Sequence[str], shots: int, seed: int) -> list[Example]:
-    """Return `shots` examples of each label, those of the smallest keyed hash, in their order.
+    """Return, for each label, the `shots` examples of smallest keyed hash, in the order of `examples`.
 
     Formal guarantees:
-        Adding or removing one example changes the selection by at most one example that comes and one that goes, both
-        of that example's label; the order of the file changes nothing but order.
+        Adding or removing one example adds at most one example to the selection and removes at most one, both of its
+        label. The order of the file changes the order of the selection only.
 
     Raises:
-        ValueError: a label with fewer examples; how many there are is not told.
+        ValueError: a label has fewer examples; the error does not say how many.
     """
     ranked = sorted(range(len(examples)), key=lambda index: _rank(examples[index], seed))
     chosen: set[int] = set()

@@ -1,16 +1,16 @@
-"""Where rows come from: a local file, or a data set of the Hugging Face hub.
+"""The sources of rows: a local file, or a data set of the Hugging Face hub.
 
 | source                                       | rows                                                            |
 |----------------------------------------------|-----------------------------------------------------------------|
 | `reviews.jsonl`, `.json`                     | one JSON object a line                                          |
 | `reviews.csv`                                | header; quotes as in RFC 4180; every value is text              |
 | `reviews.tsv`                                | header; no quoting (GLUE's files); every value is text          |
-| `reviews.parquet`                            | every value as its column's type says                           |
+| `reviews.parquet`                            | every value has its column's type                               |
 | `hub:<name>[:<split>]`                       | a data set without a configuration: `hub:imdb:train`            |
 | `hub:<owner>/<name>[/<config>][:<split>]`    | `hub:stanfordnlp/imdb`, `hub:nyu-mll/glue/sst2:train[:1000]`    |
 
-Without a split, `data.validation` reads the split 'validation', and everything else 'train'. The `datasets`
-library keeps a copy of what it downloads in its cache folder; local files are read without it (see files.py).
+If a source names no split, `data.validation` reads the split 'validation', and all other fields read 'train'. The
+`datasets` library keeps downloads in its cache folder; local files are read without it (see files.py).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NAMES_SHOWN = 20
 
 
 class HubSource(NamedTuple):
-    """A data set of the hub: its name, configuration and split, as `datasets.load_dataset` takes them."""
+    """Name, configuration and split of a data set of the hub, in the form that `datasets.load_dataset` takes."""
 
     name: str
     config: str | None
@@ -39,15 +39,15 @@ class HubSource(NamedTuple):
 
 
 def read_rows(source: str, columns: Sequence[str], field: str = "data.train") -> list[dict[str, Any]]:
-    """Return all rows of a source in its order, each with just `columns`; every value is there: text, number or list.
+    """Return all rows of a source in its order, each with only `columns`. No value is null.
 
     Args:
-        source: a file or a data set of the hub, as in the table above.
-        columns: what the task reads.
-        field: the source's place in the configuration; begins every error, and names the split where none is given.
+        source: a file or a data set of the hub, in the form of the table above.
+        columns: to read.
+        field: the source's place in the configuration; begins every error, and gives the default split on the hub.
 
     Raises:
-        ValueError: no such source, a missing column, a malformed or null value, no rows. Never tells a row's content.
+        ValueError: no such source, a missing column, a malformed or null value, no rows. It shows no content of a row.
     """
     table, name = _open(source, field)
     _check_columns(table, columns, name, field)
@@ -58,10 +58,10 @@ def read_rows(source: str, columns: Sequence[str], field: str = "data.train") ->
 
 
 def stream_records(source: str, field: str = "data.train") -> Iterator[dict[str, Any]]:
-    """Yield every row of a source in its order with all its columns, as it stands: nothing of it is checked.
+    """Yield every row of a source in its order with all its columns, unchecked.
 
     Raises:
-        ValueError: no such source, or a malformed one. Never tells a row's content.
+        ValueError: no such source, or a malformed one. It shows no content of a row.
     """
     table, _ = _open(source, field)
     for _, row in table.records(None):
@@ -69,9 +69,9 @@ def stream_records(source: str, field: str = "data.train") -> Iterator[dict[str,
 
 
 def check_source(source: str, columns: Sequence[str], field: str = "data.train") -> None:
-    """Check cheaply that `read_rows` can begin: there is such a file, with the columns and a sound first row.
+    """Check that a file exists and has the columns and a valid first row.
 
-    Of a data set of the hub only the spelling is checked: nothing is downloaded.
+    For a data set of the hub only the spelling is checked: nothing is downloaded.
 
     Raises:
         ValueError: as `read_rows`.
@@ -85,9 +85,9 @@ def check_source(source: str, columns: Sequence[str], field: str = "data.train")
 
 
 def same_source(private: str, other: str, field: str) -> bool:
-    """Return whether `other`, given in `field`, holds rows of data.train's `private`, as far as names tell.
+    """Return whether data.train's `private` and the source `other` of `field` share rows, judged by their names.
 
-    The same file, also through links; or a data set of the hub of which both read a part of the same split.
+    They do if they are the same file, also through links, or read parts of the same split of a data set of the hub.
     """
     one, two = _hub_source(private, "data.train"), _hub_source(other, field)
     if one is None or two is None:
@@ -98,7 +98,7 @@ def same_source(private: str, other: str, field: str) -> bool:
 
 
 def _open(source: str, field: str) -> tuple[Table, str]:
-    """Return the opened source and what errors call it."""
+    """Return the opened source, and its name for errors."""
     hub = _hub_source(source, field)
     if hub is not None:
         return _open_hub(hub, f"{field}: {source}"), source
@@ -136,14 +136,14 @@ def _check_columns(table: Table, columns: Sequence[str], name: str, field: str) 
 
 
 def _nearest(word: str, known: Sequence[str]) -> str:
-    """Return ' Did you mean …?' with the known word that looks most like it, else nothing."""
+    """Return ' Did you mean …?' with the most similar known word, or an empty text."""
     lowered = {other.lower(): other for other in known}
     close = difflib.get_close_matches(word.lower(), lowered, n=1)
     return f" Did you mean {lowered[close[0]]!r}?" if close else ""
 
 
 def _hub_source(source: str, field: str) -> HubSource | None:
-    """Return the parts of 'hub:…', None for a file."""
+    """Return the parts of 'hub:…', or None for a file."""
     if not source.startswith("hub:"):
         return None
     found = _HUB.fullmatch(source)
@@ -167,7 +167,7 @@ def _open_hub(source: HubSource, where: str) -> Table:
     from datasets import Dataset, load_dataset
     from datasets.exceptions import DatasetsError
 
-    data, failure = None, "it is no table of rows"
+    data, failure = None, "it is not a table of rows"
     try:
         data = load_dataset(source.name, source.config, split=source.split)
     except (OSError, ValueError, DatasetsError) as error:

@@ -1,8 +1,8 @@
-"""Training and validation records apart by a keyed coin: a rule that is fixed without looking at the data.
+"""The split into training and validation records by a keyed coin, a rule that does not look at the data.
 
-Each record (each user, where users are the unit of privacy) falls on its side by itself, so adding or removing one
-touches one side only, and what both sides release together costs the larger of the two and not their sum. Equal records
-fall on the same side: a validation record was not trained on.
+The side of a record (of a user, if users are the unit of privacy) depends on that record alone. Adding or removing one
+therefore changes one side only, and the releases of both sides together cost the larger ε and not the sum. Equal
+records fall on the same side: no validation record is trained on.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from trainers.data.fingerprint import canonical, require_key
 
 
 def validates(identities: Iterable[bytes], key: bytes, share: float) -> list[bool]:
-    """Return of each identity whether its coin puts it on the validation side.
+    """Return, for each identity, whether it falls on the validation side.
 
     Args:
-        identities: what a coin depends on, from `identity_of_record` or `identity_of_user`.
-        key: at least 16 secret bytes, the same for everything that is ever split from this data set.
+        identities: from `identity_of_record` or `identity_of_user`.
+        key: at least 16 secret bytes, always the same for a data set.
         share: probability of the validation side, in (0, 1).
 
     Raises:
-        ValueError: a key that is too short.
+        ValueError: the key is too short.
 
     Formal guarantees:
-        The side is a function of identity, key and share alone: of no other record, no order, no number of records.
+        The side is a function of identity, key and share. It does not depend on other records, their order or number.
     """
     require_key(key)
     threshold = math.floor(share * 2**64)
@@ -35,10 +35,10 @@ def validates(identities: Iterable[bytes], key: bytes, share: float) -> list[boo
 
 
 def identity_of_record(record: dict[str, Any]) -> bytes:
-    """Return what a record's coin depends on: all its columns."""
+    """Return the identity of a record: all its columns."""
     return b"dpzo split, record:" + canonical(record)
 
 
 def identity_of_user(user: str) -> bytes:
-    """Return what a user's coin depends on: its id alone, so that all its records fall on one side."""
+    """Return the identity of a user, which puts all its records on one side."""
     return b"dpzo split, user:" + user.encode()

@@ -1,7 +1,7 @@
-"""A model's tokenizer: loaded with a clear refusal, and used so that a text's ids depend on no other text.
+"""A model's tokenizer: loading it, and encoding texts so that the ids of a text depend on no other text.
 
-Texts are tokenised without special tokens. What the tokenizer puts around a text by default is found once, by comparing
-the two on a public text, and put on afterwards: so a prompt that is cut keeps its first token (a causal model's bos).
+Texts are tokenised without special tokens. The special tokens that the tokenizer puts around a text are found once, on
+a public text, and added after a prompt is cut: a cut prompt keeps its first token (a causal model's bos).
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _BAR_FROM = 20_000
 
 
 def check_tokenizer(path: str) -> None:
-    """Check without loading anything that a model folder exists and has a tokenizer; a name on the hub passes.
+    """Check, without loading it, that a model folder exists and has a tokenizer. A name on the hub passes.
 
-    The folder's files are looked at because transformers builds an empty tokenizer from a bare config.json, silently.
+    transformers would silently build an empty tokenizer from a bare config.json.
 
     Raises:
         ValueError: no such folder, or no tokenizer in it.
@@ -48,8 +48,8 @@ def check_tokenizer(path: str) -> None:
             )
         if not _begins_as_json(folder / "tokenizer.json"):
             raise ValueError(
-                f"model.path: tokenizer.json in {path} is not JSON; where it is a git-lfs pointer, the file that it "
-                "points to must be fetched"
+                f"model.path: tokenizer.json in {path} is not JSON. If it is a git-lfs pointer, fetch the file with "
+                "git lfs pull"
             )
     elif not _may_be_on_hub(path):
         seen_from = "" if folder.is_absolute() else f", seen from the working directory {Path.cwd()}"
@@ -60,13 +60,13 @@ def check_tokenizer(path: str) -> None:
 
 
 def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of a model folder or of a name on the hub; no code of the model's is run.
+    """Load the tokenizer of a model folder or of a name on the hub, without running the model's own code.
 
-    A tokenizer without a padding token gets its end-of-sequence token for it, or else its unknown token. That needs no
-    new row in the embedding, and what is padded is masked, so no loss depends on it.
+    A tokenizer without a padding token pads with its end-of-sequence token, or else its unknown token. That needs no
+    new row in the embedding. No loss depends on the choice, since padding is masked.
 
     Raises:
-        ValueError: no folder, no tokenizer, a damaged one, or one without any token to pad with.
+        ValueError: the folder or the tokenizer is missing or damaged, or the tokenizer has no token to pad with.
     """
     check_tokenizer(path)
     from transformers import AutoTokenizer
@@ -86,19 +86,19 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
 
 
 class TextEncoder:
-    """Texts → ids, and what stands around a whole prompt.
+    """Texts → ids, and the special tokens around a prompt.
 
     Args:
         tokenizer: of the model.
-        anchor: a public text of the prompt's form, to learn from how the tokenizer treats a prompt and what follows it.
+        anchor: a public text in the form of a prompt; shows how the tokenizer treats a prompt and what follows it.
 
     Attributes:
         prefix, suffix: ids that the tokenizer puts before and after a text by default.
-        end: id of its end-of-sequence token as a tuple, empty where it has none.
-        unknown: id of its unknown token, if any.
+        end: id of its end-of-sequence token in a tuple, which is empty if there is none.
+        unknown: id of its unknown token, or None.
 
     Raises:
-        ValueError: the tokenizer finds no token in the anchor, or puts special tokens elsewhere than around a text.
+        ValueError: the anchor has no token, or the tokenizer puts special tokens inside a text.
 
     Formal guarantees:
         The ids of a text depend on that text alone, not on the texts beside it.
@@ -114,29 +114,29 @@ class TextEncoder:
         self.unknown: int | None = unknown if isinstance(unknown, int) else None
 
     def encode(self, texts: Sequence[str]) -> list[Ids]:
-        """Return the ids of each text, without special tokens; with a progress bar where it takes seconds."""
+        """Return the ids of each text, without special tokens; show a progress bar if it takes seconds."""
         chunks = [texts[start : start + _TEXTS_AT_ONCE] for start in range(0, len(texts), _TEXTS_AT_ONCE)]
         return [ids for chunk in _with_progress(chunks, len(texts)) for ids in self._encode_chunk(chunk)]
 
     def encode_after_prompt(self, texts: Sequence[str]) -> list[Ids | None]:
-        """Return the ids that each text has where it follows a prompt; None where its beginning merges with the prompt.
+        """Return the ids that each text has after a prompt; None if its beginning merges with the prompt.
 
-        Tokenised alone a text can differ: a SentencePiece tokenizer puts a blank before whatever it is given. So it is
-        tokenised behind the anchor, whose ids must come out unchanged and are taken off.
+        A text alone can have other ids: a SentencePiece tokenizer puts a blank before it. So it is tokenised after the
+        anchor, whose ids must stay unchanged and are then removed.
         """
         length = len(self._anchor_ids)
         joint = self.encode([self._anchor + text for text in texts])
         return [ids[length:] if ids[:length] == self._anchor_ids else None for ids in joint]
 
     def encode_continuations(self, texts: Sequence[str]) -> list[Ids]:
-        """Return the ids of each text behind a prompt, or alone where its beginning would merge with the prompt."""
-        found = self.encode_after_prompt(texts)
-        merged = [index for index, ids in enumerate(found) if ids is None]
+        """Return the ids of each text after a prompt, or alone if its beginning would merge with the prompt."""
+        after_prompt = self.encode_after_prompt(texts)
+        merged = [index for index, ids in enumerate(after_prompt) if ids is None]
         alone = dict(zip(merged, self.encode([texts[index] for index in merged]), strict=True))
-        return [alone[index] if ids is None else ids for index, ids in enumerate(found)]
+        return [alone[index] if ids is None else ids for index, ids in enumerate(after_prompt)]
 
     def pieces(self, ids: Ids) -> list[str]:
-        """Return what each token stands for."""
+        """Return the text of each token."""
         return [str(self._tokenizer.decode([token])) for token in ids]
 
     def _encode_chunk(self, texts: Sequence[str]) -> list[Ids]:
@@ -145,7 +145,7 @@ class TextEncoder:
             add_special_tokens=False,
             return_attention_mask=False,
             return_token_type_ids=False,
-            verbose=False,  # texts longer than the model are cut later, by whole prompts
+            verbose=False,  # no warning about texts longer than the model: prompts are cut later
         )
         return [tuple(ids) for ids in encoded["input_ids"]]
 
@@ -169,13 +169,13 @@ def _begins_as_json(file: Path) -> bool:
 
 
 def _may_be_on_hub(path: str) -> bool:
-    """Whether a path that is no folder can be a name on the hub; 'models/x' beside a folder 'models' is a slip."""
+    """Return whether a path can be a name on the hub; 'models/x' beside a folder 'models' is a mistyped path."""
     owner, slash, _ = path.partition("/")
     return _HUB_NAME.fullmatch(path) is not None and not (slash and Path(owner).is_dir())
 
 
 def _with_progress(chunks: Sequence[Sequence[str]], total: int) -> Iterable[Sequence[str]]:
-    """Yield the chunks, under a bar on standard error where there are many texts and someone to see it."""
+    """Yield the chunks; show a bar on standard error if there are many texts and it is a terminal."""
     from rich.console import Console
     from rich.progress import Progress
 

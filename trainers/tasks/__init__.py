@@ -1,1 +1,1 @@
-"""From a file or a data set to prepared examples: rows, templates, tokens, right answers."""
+"""What a task asks of a model: the catalogue of the papers' tasks, and templates."""

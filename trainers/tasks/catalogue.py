@@ -1,7 +1,7 @@
-"""The papers' tasks by name: `task.name: sst2` fills in what the configuration does not say itself.
+"""The papers' tasks by name: `task.name: sst2` fills in what the configuration leaves out.
 
-A name gives the prompt and the words for the head in use, the label column, the score, and, where data.train is not
-given either, the data set on the hub. A local file needs the same columns as that data set.
+A name gives the prompt and the label words for the model's head, the label column, and the metric. If the configuration
+has no data.train, it also gives the data set on the hub. A local file needs the columns of that data set.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _KINDS = ("label_words", "labels", "options", "target")
 
 
 def filled_in(values: dict[str, Any]) -> dict[str, Any]:
-    """Return a configuration's mapping with the settings of the task that it names; what it gives itself stays.
+    """Return a configuration's mapping with the settings of the task that it names; its own settings win.
 
     Raises:
         ValueError: an unknown name, or a task that has no prompt for the model's head.
@@ -32,7 +32,7 @@ def filled_in(values: dict[str, Any]) -> dict[str, Any]:
         )
     own = {key: value for key, value in given.items() if value is not None}
     settings = task.settings(head)
-    if any(kind in own for kind in _KINDS):  # another kind of answer than the catalogue's replaces it
+    if any(kind in own for kind in _KINDS):  # an answer of another kind replaces the catalogue's
         settings = {key: value for key, value in settings.items() if key not in _KINDS}
     return {**values, "task": {**settings, **own}, "data": _data(values.get("data"), task)}
 
@@ -41,7 +41,7 @@ def find_task(name: str) -> Task:
     """Return a task by its name.
 
     Raises:
-        ValueError: there is none; tells the nearest.
+        ValueError: there is no such task; the error names the nearest.
     """
     from trainers.tasks.catalogue_entries import TASKS
 
@@ -59,7 +59,7 @@ def _head_of(values: Mapping[str, Any]) -> str:
 
 
 def _data(given: Any, task: Task) -> Any:
-    """Return the data section with the hub's splits where it names no training data."""
+    """Return the data section; if it names no training data, with the task's splits on the hub."""
     if given is not None and not isinstance(given, dict):
         return given
     own = {key: value for key, value in (given or {}).items() if value is not None}

@@ -1,8 +1,8 @@
-"""The entries of the catalogue: data, no code.
+"""The entries of the catalogue.
 
-Prompts of causal models are those of Malladi et al. (2023), arXiv:2305.17333, table 14; those of masked models are
-those of Gao et al. (2021), arXiv:2012.15723, table 1, which Malladi et al. and the private papers also use. Both leave
-tasks out; "own" marks a causal prompt that follows the pattern of its neighbours there. A classification head reads the
+Prompts of causal models come from Malladi et al. (2023), arXiv:2305.17333, table 14. Prompts of masked models come from
+Gao et al. (2021), arXiv:2012.15723, table 1, which Malladi et al. and the private papers also use. Both papers leave
+tasks out: "own" marks a causal prompt of ours, written after the pattern of theirs. A classification head reads the
 columns one after the other.
 """
 

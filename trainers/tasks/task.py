@@ -1,4 +1,4 @@
-"""What a task of the catalogue says."""
+"""A task of the catalogue: its prompts, labels, data set and metric."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CAUSAL, MASKED, CLASSES = "causal-lm", "masked-lm", "sequence-classification"
 
 @dataclass(frozen=True)
 class Prompt:
-    """A template and what is predicted after it or at its mask: a word for each label, a row's options, or a text."""
+    """A template, and what the model predicts after it or at its mask: label words, a row's own options, or a text."""
 
     template: str
     words: tuple[str, ...] = ()
@@ -24,14 +24,14 @@ class Task:
     """One task of the catalogue.
 
     Args:
-        title: its name in tables.
+        title: name in tables.
         data: data set on the hub, with its configuration.
-        prompts: head → prompt; a classification head's has a template alone.
-        labels: values of the label column in the order of the prompts' words; empty where a row has its own options.
-        splits: of training and of validation, on the hub.
-        label_column: where the label, or the right options, stand; None for a text to be generated.
-        metric: the score on public examples.
-        skip_labels: labels that say that there is none.
+        prompts: head → prompt; the prompt of a classification head has a template only.
+        labels: values of the label column, in the order of the prompts' words; empty if rows have their own options.
+        splits: names of the training and the validation split on the hub.
+        label_column: column of the label or of the right options; None if the model writes a text.
+        metric: score on public examples.
+        skip_labels: values of the label column that mean "no label"; such rows are left out.
     """
 
     title: str
@@ -44,24 +44,24 @@ class Task:
     skip_labels: tuple[str, ...] = ()
 
     def settings(self, head: str) -> dict[str, Any]:
-        """Return the task's section of a configuration for a model's head; the head must have a prompt."""
+        """Return the task section of a configuration for a head that has a prompt."""
         prompt = self.prompts[head]
-        found: dict[str, Any] = {"template": prompt.template, "metric": self.metric}
+        settings: dict[str, Any] = {"template": prompt.template, "metric": self.metric}
         if self.label_column is not None:
-            found["label_column"] = self.label_column
+            settings["label_column"] = self.label_column
         if self.skip_labels:
-            found["skip_labels"] = list(self.skip_labels)
+            settings["skip_labels"] = list(self.skip_labels)
         if prompt.target is not None:
-            found["target"] = prompt.target
+            settings["target"] = prompt.target
         elif prompt.options:
-            found["options"] = list(prompt.options)
+            settings["options"] = list(prompt.options)
         elif prompt.words:
-            found["label_words"] = dict(zip(self.labels, prompt.words, strict=True))
+            settings["label_words"] = dict(zip(self.labels, prompt.words, strict=True))
         else:
-            found["labels"] = list(self.labels)
-        return found
+            settings["labels"] = list(self.labels)
+        return settings
 
     def sources(self) -> dict[str, str]:
-        """Return where the task's data lie on the hub, as `data.train` and `data.validation` name it."""
+        """Return the task's splits on the hub, in the form of `data.train` and `data.validation`."""
         train, validation = self.splits
         return {"train": f"hub:{self.data}:{train}", "validation": f"hub:{self.data}:{validation}"}

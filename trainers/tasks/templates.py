@@ -1,10 +1,9 @@
-"""Templates with columns in braces, filled with the text of a row.
+"""Templates with columns in braces, to be filled with the texts of a row.
 
-A column is replaced by its text and by nothing else: no attribute, no index, no format. So a template cannot reach into
-a value, and the same words that `TaskConfig.columns` reads are the columns here. Errors name the row's number and the
-column, never what stands there.
+A column is replaced by its text: a template cannot ask for an attribute, an index or a format of a value. Errors name
+the number of the row and the column, never the value.
 
-A column may be followed by one of a few fixed changes, which the papers' prompts need:
+One of these changes may follow a column; the papers' prompts need them:
 
 | written                | gives                                                                                      |
 |------------------------|--------------------------------------------------------------------------------------------|
@@ -26,7 +25,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-MASK = "[MASK]"  # in a template: where a masked model predicts, whatever its tokenizer calls it
+MASK = "[MASK]"  # in a template: the place where a masked model predicts, in place of its tokenizer's mask token
 CLOSING_MARKS = ".,;:!?"
 CONNECTIVES = {"cause": "because", "effect": "so"}
 _LISTED = ("first", "each", "cloze")
@@ -34,7 +33,7 @@ _LISTED = ("first", "each", "cloze")
 
 @dataclass(frozen=True)
 class Slot:
-    """A column in a template, the change to its text, and for 'cloze' the column with the items to put in."""
+    """A column in a template, the change to its text, and for 'cloze' the column of the items to insert."""
 
     column: str
     change: str | None = None
@@ -42,11 +41,11 @@ class Slot:
 
     @property
     def list_column(self) -> str | None:
-        """The column of which every item makes a text of its own."""
+        """The column whose items fill the template one at a time, if there is one."""
         return (self.items or self.column) if self.change in _LISTED else None
 
     def text(self, row: Mapping[str, Any], where: str, item: str | None) -> str:
-        """Return the column's text in a row; `item` is the one to use of a list, its first where None."""
+        """Return the column's text in a row; of a list use `item`, or its first item if that is None."""
         if self.list_column is not None and item is None:
             item = items_of(row, self.list_column, where)[0]
         if self.change == "cloze":
@@ -65,11 +64,11 @@ class Slot:
 
 @dataclass(frozen=True)
 class Template:
-    """A text with columns in braces, taken apart once.
+    """A parsed text with columns in braces.
 
     Args:
         field: its place in the configuration, for errors: 'task.template'.
-        parts: (literal text, column that follows it), in order; no column after the last one where text ends it.
+        parts: (literal text, column that follows it) in order; the last column is None if the template ends in text.
     """
 
     field: str
@@ -77,7 +76,7 @@ class Template:
 
     @classmethod
     def parse(cls, text: str, field: str) -> Template:
-        """Take a template apart.
+        """Parse a template.
 
         Raises:
             ValueError: unpaired braces, an unnamed column, an unknown change, a format or conversion, no column at all.
@@ -85,7 +84,7 @@ class Template:
         try:
             pieces = list(string.Formatter().parse(text))
         except ValueError as error:
-            raise ValueError(f"{field}: {error}. Columns stand in braces; write a brace itself twice") from None
+            raise ValueError(f"{field}: {error}. Columns stand in braces; write a literal brace twice") from None
         template = cls(field, tuple((literal, _slot(field, *rest)) for literal, *rest in pieces))
         if not template.columns:
             raise ValueError(f"{field} names no column, so every row would read the same; write one as {{column}}")
@@ -95,26 +94,26 @@ class Template:
 
     @property
     def columns(self) -> list[str]:
-        """The columns that it names, each once."""
+        """The columns that the template names, each once."""
         named = [name for _, slot in self.parts if slot for name in (slot.column, slot.items) if name]
         return list(dict.fromkeys(named))
 
     @property
     def list_columns(self) -> list[str]:
-        """The columns of which it uses the items."""
+        """The columns whose items the template uses."""
         return list(dict.fromkeys(slot.list_column for _, slot in self.parts if slot and slot.list_column))
 
     @property
-    def is_one_an_item(self) -> bool:
-        """Whether it makes one option for each item of a list."""
+    def makes_option_per_item(self) -> bool:
+        """Whether the template makes one option for each item of a list."""
         return any(slot is not None and slot.change in ("each", "cloze") for _, slot in self.parts)
 
     def fill(self, row: Mapping[str, Any], where: str, item: str | None = None) -> str:
-        """Return the text with the row's columns in it; `where` tells the row in errors; of a list use `item`."""
+        """Return the text filled from a row; `where` names the row in errors; of a list use `item`."""
         return "".join(literal + (slot.text(row, where, item) if slot else "") for literal, slot in self.parts)
 
     def fill_each(self, row: Mapping[str, Any], where: str) -> dict[str, str]:
-        """Return item → the text with that item, of the list that the template goes through, equal items once."""
+        """Return item → text with that item, for the items of the template's list; equal items once."""
         if not self.list_columns:
             return {"": self.fill(row, where)}
         return {item: self.fill(row, where, item) for item in items_of(row, self.list_columns[0], where)}
@@ -124,7 +123,7 @@ def text_of(row: Mapping[str, Any], column: str, where: str) -> str:
     """Return a column as text: a number as Python writes it, a truth value as 'true' or 'false'.
 
     Raises:
-        ValueError: the row lacks the column, or holds nothing there, or a list.
+        ValueError: the column is missing, null, or a list.
     """
     value = row.get(column)
     if isinstance(value, str):
@@ -139,10 +138,10 @@ def text_of(row: Mapping[str, Any], column: str, where: str) -> str:
 
 
 def items_of(row: Mapping[str, Any], column: str, where: str) -> list[str]:
-    """Return the items of a column as texts; one that holds no list is its only item.
+    """Return the items of a column as texts; a value that is no list counts as one item.
 
     Raises:
-        ValueError: the row lacks the column, or holds nothing there.
+        ValueError: the column is missing, null, or an empty list.
     """
     value = row.get(column)
     if not isinstance(value, list):
@@ -153,7 +152,7 @@ def items_of(row: Mapping[str, Any], column: str, where: str) -> list[str]:
 
 
 def without_closing_mark(text: str) -> str:
-    """Return a text without blanks at its end and without one punctuation mark there."""
+    """Return a text without the blanks and the one punctuation mark at its end."""
     text = text.rstrip()
     return text[:-1].rstrip() if text and text[-1] in CLOSING_MARKS else text
 

@@ -121,7 +121,9 @@ def test_rows_without_a_choice_are_refused_by_their_number(options, row, says):
     assert SECRET not in str(caught.value)
 
 
-@pytest.mark.parametrize(("options", "says"), [(["{a}"], "at least two templates"), (["{c|each}", "{a}"], "alone")])
+@pytest.mark.parametrize(
+    ("options", "says"), [(["{a}"], "at least two templates"), (["{c|each}", "{a}"], "the only one")]
+)
 def test_options_that_are_no_choice_are_refused(options, says):
     with pytest.raises(ValueError, match=rf"task\.options.*{says}"):
         PromptEncoder(own(options), small())

@@ -77,7 +77,7 @@ def test_a_damaged_tokenizer_is_refused_in_one_line(tmp_path, content):
 def test_a_pointer_to_a_file_that_was_never_fetched_is_refused(tmp_path, model_type):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
     (tmp_path / "tokenizer.json").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
-    with pytest.raises(ValueError, match=r"tokenizer\.json .* is not JSON; .* fetched"):
+    with pytest.raises(ValueError, match=r"tokenizer\.json .* is not JSON\. .* fetch the file"):
         check_tokenizer(str(tmp_path))
 
 

@@ -26,8 +26,8 @@ def test_a_template_reaches_no_attribute_and_no_index():
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("{text", r"task\.template: .*Columns stand in braces; write a brace itself twice"),
-        ("text}", r"write a brace itself twice"),
+        ("{text", r"task\.template: .*Columns stand in braces; write a literal brace twice"),
+        ("text}", r"write a literal brace twice"),
         ("{}", r"names no column; write the column between the braces"),
         ("{text:>20}", r"\{text:>20\} asks for a format; a column's text is used as it is: \{text\}"),
         ("{text!r}", r"\{text!r\} asks for a format"),
@@ -75,11 +75,11 @@ def test_a_column_may_be_changed_in_a_few_fixed_ways(text, value, expected):
 
 def test_a_list_makes_a_text_of_each_item_once():
     cloze = Template.parse("{q|cloze:names}!", "task.options")
-    assert (cloze.columns, cloze.list_columns, cloze.is_one_an_item) == (["q", "names"], ["names"], True)
+    assert (cloze.columns, cloze.list_columns, cloze.makes_option_per_item) == (["q", "names"], ["names"], True)
     row = {"q": "@placeholder met @placeholder", "names": ["Ann", "Bob", "Ann"]}
     assert cloze.fill_each(row, "row 1") == {"Ann": "Ann met Ann!", "Bob": "Bob met Bob!"}
     first = Template.parse(" {a|first}", "task.target")
-    assert (first.is_one_an_item, first.fill_each({"a": ["x", "y"]}, "row 1")) == (False, {"x": " x", "y": " y"})
+    assert (first.makes_option_per_item, first.fill_each({"a": ["x", "y"]}, "row 1")) == (False, {"x": " x", "y": " y"})
 
 
 def test_errors_of_changes_name_no_value():
