@@ -18,7 +18,7 @@ from tests.support.models import CAUSAL, ENCODERS, MASK_ID, save_model, tokenize
 from trainers.config import LoraConfig, ModelConfig, PerformanceConfig
 from trainers.directions import Direction, direction_values
 from trainers.evaluators.base import Example, Probe
-from trainers.evaluators.self_test import _drawn_out, require_above_rounding, require_positions, self_test
+from trainers.evaluators.self_test import _lengthened, require_above_rounding, require_positions, self_test
 from trainers.evaluators.transformers import packing
 from trainers.evaluators.transformers.evaluator import TransformersEvaluator
 from trainers.mechanism.plan import MechanismPlan
@@ -230,7 +230,7 @@ def test_rows_that_the_model_has_no_place_for_are_refused_before_a_run(folders, 
 
 def test_proof_draws_an_example_of_any_head_out_to_one_of_its_kind():
     for examples in EXAMPLES.values():
-        drawn = _drawn_out(examples[0], 60)
+        drawn = _lengthened(examples[0], 60)
         assert len(drawn.prompt_ids) == 60
         assert drawn.mask_place == examples[0].mask_place
 

@@ -1,1 +1,1 @@
-"""Loss evaluators: the loop's only view of a model."""
+"""Loss evaluators: the view that the training loop has of a model."""

@@ -1,7 +1,6 @@
-"""Greedy continuations of prompts, for tasks whose answer is a text.
+"""Where a generated answer ends: at the end of its line, or at the end-of-sequence token.
 
-One forward pass reads the prompts, padded on the left, and one more a token continues them all from the cached keys and
-values. A text ends at its line's end or at the end-of-sequence token: answers of one line are what the metrics compare.
+Metrics compare answers of one line.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 
 def has_ended(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> bool:
-    """Return whether a continuation has come to its line's end, or to the text's."""
+    """Return whether a continuation is complete."""
     if tokenizer.eos_token_id in ids:
         return True
     text = str(tokenizer.decode(ids, skip_special_tokens=True))
@@ -18,7 +17,7 @@ def has_ended(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> bool:
 
 
 def first_line(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
-    """Return the text of a continuation to its line's end, or to the text's, without blanks around it."""
+    """Return the text of a continuation up to its end, without blanks around it."""
     end = ids.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in ids else len(ids)
     text = str(tokenizer.decode(ids[:end], skip_special_tokens=True)).strip()
     return text.splitlines()[0].strip() if text else ""

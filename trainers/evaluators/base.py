@@ -1,14 +1,14 @@
-"""What a loss evaluator promises: the loop's only view of a model.
+"""What a loss evaluator promises. It is all that the training loop sees of a model.
 
-An evaluator holds the trainable parameters θ and answers with one loss for each probe and each example. It alone
-decides how: in place one after the other, in one batch as adapters, or spread over devices. The contract tests hold
-every implementation to the same promises:
+An evaluator holds the trainable parameters θ and returns one loss for each probe and each example. It may measure the
+probes one after the other in place, or all in one batch as adapters, on one device or on several. The contract tests
+hold every implementation to the same promises:
 
-* the same direction moves the same parameters in the same way, by Hugging Face parameter name and flat index, whatever
-  the fusing, sharding or device;
-* after a probe θ is what it was, bit for bit;
-* an example's loss has its own row; padding and the order of a batch change nothing beyond rounding;
-* a probe that moves no loss is an error at start-up.
+* A direction moves the same parameters by the same values, addressed by Hugging Face parameter name and flat index,
+  however the implementation fuses or shards them and whatever the device.
+* After a probe θ has the bits that it had before.
+* The loss of an example depends on its own row. Padding and the order of the batch change it by rounding only.
+* If a probe moves no loss, start-up fails.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from trainers.directions import Direction, WeightedDirections
 
 @dataclass(frozen=True)
 class Probe:
-    """One place to measure the losses at: θ + scale · z(direction)."""
+    """A point at which losses are measured: θ + scale · z(direction)."""
 
     direction: Direction
     scale: float
@@ -33,18 +33,21 @@ class Probe:
 
 @dataclass(frozen=True)
 class OutputPoint:
-    """One place to ask for the answer to the constant input: θ + Σ terms on the mask, on all of θ, or |θ| + Σ terms."""
+    """A point at which the output for the constant input is computed: base + Σ terms.
+
+    base: θ with the terms on the mask only, θ with the terms everywhere, or |θ| with the terms everywhere.
+    """
 
     terms: tuple[tuple[Direction, float], ...]
     base: Literal["on the mask", "everywhere", "magnitudes"] = "everywhere"
 
 
 class ParameterSpace(Protocol):
-    """θ as public values: what pulls, masks and frames need to know and to do. Nothing here sees an example."""
+    """θ and the state that belongs to it: mask, anchor, velocity. All of it is public; no method sees an example."""
 
     @property
     def count(self) -> int:
-        """Number of parameters that directions move, d: those of the mask where there is one."""
+        """Number d of parameters that directions move: those of the mask, if there is one."""
         ...
 
     def inner_products(self, directions: Sequence[Direction]) -> np.ndarray:
@@ -52,7 +55,7 @@ class ParameterSpace(Protocol):
         ...
 
     def set_anchor(self) -> None:
-        """Take the θ of now as the place that `pull` draws to."""
+        """Make the current θ the anchor of `pull`."""
         ...
 
     def pull(self, share: float) -> None:
@@ -62,26 +65,33 @@ class ParameterSpace(Protocol):
     def restrict(
         self, scores: WeightedDirections, *, keep: float, per_tensor: bool = False, nested: bool = False
     ) -> None:
-        """Let directions move only the share `keep` of highest score |θ_i · s_i|, s = Σ terms.
+        """Set the mask to the share `keep` of parameters of highest score |θ_i · s_i|, where s = Σ terms of `scores`.
 
-        Without terms the score is |θ_i|. nested: the new mask holds the one of now, or lies in it.
-        Raises ValueError where nothing would be kept.
+        Args:
+            scores: without terms the score is |θ_i|.
+            keep: in (0, 1].
+            per_tensor: keep this share of each tensor.
+            nested: the new mask contains the present one, or is contained in it.
+
+        Raises:
+            ValueError: the mask would be empty.
         """
         ...
 
     def mask_digest(self) -> str:
-        """Return a hash over the parameters that directions move: equal digests mean equal masks."""
+        """Return a hash of the mask: equal digests mean equal masks."""
         ...
 
     def save(self, path: Path, metadata: Mapping[str, str]) -> None:
-        """Write θ, mask, anchor and velocity to a safetensors file, with text to keep with them.
+        """Write θ, mask, anchor and velocity, with `metadata`, to a safetensors file.
 
-        Raises OSError where there is no room, or no right to write.
+        Raises:
+            OSError: the disk is full, or writing is not permitted.
         """
         ...
 
     def load(self, path: Path) -> None:
-        """Go on from what was saved of the same parameters, bit for bit, whichever evaluator saved it."""
+        """Restore what `save` of any evaluator wrote for the same parameters, bit for bit."""
         ...
 
 
@@ -91,12 +101,12 @@ class Example:
 
     Args:
         prompt_ids: token ids of the prompt.
-        option_ids: token ids of each candidate continuation; one option for a target text; empty for a classification
-            head, which reads the prompt alone.
-        label: which option (or class) is right.
-        mask_place: for a masked model, the place in the prompt where the options, one token each, are scored.
-        also_right: further options that count as right where answers are compared; the loss is of `label` alone.
-        references: right texts, for scores of generated answers; empty where nothing is generated.
+        option_ids: token ids of each candidate continuation; one option for a target text; none for a classification
+            head, which reads the prompt only.
+        label: number of the right option (or class).
+        mask_place: of a masked model, the place in the prompt where the options, one token each, are scored.
+        also_right: further options that count as right in a score; the loss uses `label` only.
+        references: right texts, for scores of generated answers; otherwise empty.
     """
 
     prompt_ids: tuple[int, ...]
@@ -121,16 +131,16 @@ class LossEvaluator(Protocol):
 
     @property
     def model_size(self) -> int:
-        """Number of parameters of the whole model, those that do not train included."""
+        """Number of parameters of the whole model, trainable or not."""
         ...
 
     @property
     def parameters(self) -> ParameterSpace:
-        """θ as public values."""
+        """θ and the state that belongs to it."""
         ...
 
     def public_outputs(self, points: Sequence[OutputPoint]) -> list[float]:
-        """Return the model's mean output for a constant input, which is no example, at each point; θ is unchanged."""
+        """Return the model's mean logit for a constant public input at each point; θ is unchanged."""
         ...
 
     def probe(self, batch: Sequence[Example], probes: Sequence[Probe]) -> np.ndarray:
@@ -146,13 +156,17 @@ class LossEvaluator(Protocol):
         ...
 
     def generate(self, batch: Sequence[Example], max_new_tokens: int) -> list[str]:
-        """Return each prompt's likeliest continuation at θ, token by token, to the end of its line."""
+        """Return each prompt's greedy continuation at θ, up to the end of the line.
+
+        Raises:
+            ValueError: the model is not causal.
+        """
         ...
 
     def apply(self, update: WeightedDirections, *, momentum: float = 0.0) -> None:
-        """Move θ to θ + Σ coefficient · z(direction), in the order given.
+        """Move θ by Σ coefficient · z(direction), in the order of `update`.
 
-        With `momentum` β, θ moves by v ← β v + Σ coefficient · z(direction) instead; v is 0 after a reset or new mask.
+        With `momentum` β, θ moves by v ← β v + Σ coefficient · z(direction); v is 0 after a reset or a new mask.
         """
         ...
 
@@ -161,13 +175,13 @@ class LossEvaluator(Protocol):
         ...
 
     def state_digest(self) -> str:
-        """Return a hash over names, shapes and bits of θ: equal digests mean equal weights."""
+        """Return a hash of the names, shapes and bits of θ: equal digests mean equal weights."""
         ...
 
     def export(self, folder: Path) -> None:
-        """Write the model at θ with its tokenizer, as `from_pretrained` reads it (an adapter folder for LoRA)."""
+        """Write the model at θ and its tokenizer for `from_pretrained`; of a LoRA model write the adapter."""
         ...
 
     def close(self) -> None:
-        """Give back devices, memory and processes; the evaluator is of no use afterwards."""
+        """Free devices, memory and processes. No method may be called afterwards."""
         ...

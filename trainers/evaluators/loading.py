@@ -1,4 +1,4 @@
-"""A model folder or hub name → a model ready for forward passes, and the tensors of it that train."""
+"""Loads a model folder or hub name as a model for forward passes, and finds its trainable tensors."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _PEFT_TASKS = {"causal-lm": "CAUSAL_LM", "sequence-classification": "SEQ_CLS", "
 
 
 def load_model(config: ModelConfig, *, num_labels: int, pad_token_id: int, seed: int, device: str) -> Any:
-    """Load the model in float32 and evaluation mode, with its adapter where one trains.
+    """Load the model in float32 and evaluation mode, with an adapter if `config.trainable` is lora.
 
-    A classification head that the checkpoint lacks, and the adapter, are initialised from `seed`, so that every worker
-    and every restart begins with the same bits.
+    The adapter, and a classification head that the checkpoint lacks, are initialised from `seed`: every worker and
+    every restart begins with the same bits.
 
     Raises:
-        ValueError: the path holds no model of that kind.
+        ValueError: the path has no model of that kind.
     """
-    transformers_logging.disable_progress_bar()  # one line a model and lane would bury the sweep's own progress
-    transformers_logging.set_verbosity_error()  # a head made anew is expected here, and deterministic
+    transformers_logging.disable_progress_bar()  # it would hide the progress bar of a sweep
+    transformers_logging.set_verbosity_error()  # it warns about a new head, which is expected here
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _from_pretrained(config, num_labels)
@@ -40,13 +40,13 @@ def load_model(config: ModelConfig, *, num_labels: int, pad_token_id: int, seed:
 
 
 def rounded_to(dtype: str, model: torch.nn.Module) -> None:
-    """Round all weights to a type of number, 'float32' or 'bfloat16'; tables like rotary frequencies stay exact."""
+    """Convert all weights to 'float32' or 'bfloat16'; buffers, such as rotary frequencies, stay exact."""
     for parameter in model.parameters():
         parameter.data = parameter.data.to(getattr(torch, dtype))
 
 
 def trainable_parameters(model: torch.nn.Module, config: ModelConfig) -> dict[str, torch.nn.Parameter]:
-    """Return Hugging Face name → parameter of what trains; tied parameters stand once, under their first name."""
+    """Return Hugging Face name → trainable parameter; tied parameters appear once, under their first name."""
     named = dict(model.named_parameters())
     if config.trainable == "lora":
         named = {_adapter_name(name): tensor for name, tensor in named.items() if _belongs_to_adapter(name)}
@@ -95,26 +95,26 @@ def _with_adapter(model: Any, config: ModelConfig, seed: int) -> Any:
         ),
     )
     for name, tensor in adapted.named_parameters():
-        if ".lora_A." in name:  # PEFT's law, U(±1/√fan_in), from the public counter instead of a global generator
+        if ".lora_A." in name:  # U(±1/√fan_in) as PEFT draws it, but from the public counter
             values = uniform_values(seed, _adapter_name(name), tensor.numel(), 1.0 / math.sqrt(tensor.shape[1]))
             tensor.data.copy_(torch.from_numpy(values).view(tensor.shape))
     return adapted
 
 
 def _linear_weights(model: Any, head: str) -> set[str]:
-    """Return the names of all linear layers' weights but the vocabulary's, and all of a classification head.
+    """Return the names of all linear layers' weights except the vocabulary's, and of all weights of a new head.
 
-    As PEFT's `all-linear` chooses, which leaves the head to `modules_to_save`: a head that is made anew has to train.
+    PEFT's `all-linear` makes the same choice, and leaves a new head, which must train, to `modules_to_save`.
     """
     vocabulary = model.get_output_embeddings()
-    found = {
+    names = {
         f"{name}.weight"
         for name, module in model.named_modules()
         if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not vocabulary
     }
     if head == "sequence-classification":
-        found |= {name for name, _ in model.named_parameters() if not name.startswith(f"{model.base_model_prefix}.")}
-    return found
+        names |= {name for name, _ in model.named_parameters() if not name.startswith(f"{model.base_model_prefix}.")}
+    return names
 
 
 def _belongs_to_adapter(name: str) -> bool:
@@ -122,5 +122,5 @@ def _belongs_to_adapter(name: str) -> bool:
 
 
 def _adapter_name(name: str) -> str:
-    """Return the name under which PEFT saves the tensor, without the adapter's own name."""
+    """Return the name under which PEFT saves the tensor."""
     return name.replace(".default", "").replace(".modules_to_save", "")

@@ -1,17 +1,18 @@
-"""θ: the trainable parameters, as a master and the live weights that a forward pass reads.
+"""θ: the trainable parameters, as a master copy and as the live weights that a forward pass reads.
 
-A probe writes `master + scale · z` into the live weights, absolutely and in one pass; the master is touched by updates
-alone. Nothing is ever restored by subtraction, so nothing drifts (methods.md, wrong no. 13).
+A probe writes `master + scale · z` into the live weights in one pass. Only updates change the master. Nothing is
+restored by subtraction, which would let half-precision weights drift (docs/pitfalls.md#perturbations-that-drift).
 
-Memory bounds these passes, so an update waits for the next probe and moves the master in the same pass. A replay makes
-many updates and no probe: they gather, and move it many at a time. The bits are those of an update made at once.
+Memory bandwidth bounds these passes, so an update waits for the next probe and moves the master in the same pass. A
+replay makes many updates and no probe: they wait together, and move the master many at a time. The bits are those of
+updates that are made at once.
 
-The master is float32, or bfloat16: then every update is added in float32 and rounded stochastically, by public bits
-of its own (`rounding`), so that updates far below what bfloat16 resolves add up in the mean. There each one is made at
-once, since rounding two together would give other bits than one after the other.
+The master is float32 or bfloat16. A bfloat16 master adds every update in float32 and rounds stochastically, by public
+bits of that update (`rounding`), so that updates far below its resolution add up in the mean. Each update is made at
+once: rounding two together would give other bits.
 
-What costs memory of the parameters' size beyond these two: the base weights (after the first update) and an anchor
-(after the first stage), each one copy of the master's type, and a velocity, float32; and only where they are used.
+Further copies of the parameters' size exist only if they are used: the base weights (after the first update) and an
+anchor (after the first stage) in the master's type, and a velocity in float32.
 """
 
 from __future__ import annotations
@@ -34,17 +35,17 @@ from trainers.evaluators.base import OutputPoint
 from trainers.evaluators.tensor_file import read_tensors, save_tensors
 
 _NUM_MOVES = "moves"
-MAX_WAITING = 32  # directions; more would make one pass long, and save little more memory traffic
+MAX_WAITING = 32  # directions: more would lengthen one pass and save little memory traffic
 
 
 class Parameters:
     """The named trainable tensors of a model.
 
     Args:
-        live: Hugging Face parameter name → the tensor that the model computes with; contiguous, floating point.
-        exact: the weights in the master's type, float32 or bfloat16, that `live` holds in its own; they are not copied.
-            A float32 copy of `live` when absent.
-        seed: public key of the bits that updates of a bfloat16 master are rounded by.
+        live: Hugging Face parameter name → tensor that the model computes with, contiguous and floating-point.
+        exact: the same weights in the master's type, float32 or bfloat16; kept, not copied. By default a float32 copy
+            of `live`.
+        seed: public key of the bits that round updates of a bfloat16 master.
     """
 
     def __init__(
@@ -62,16 +63,16 @@ class Parameters:
         self._forget()
 
     def _forget(self) -> None:
-        self._master = self._base  # shared until the first update: a probe alone needs no third copy
+        self._master = self._base  # shared until the first update: probes need no third copy
         self._waiting: tuple[tuple[Direction, float], ...] = ()  # θ = master + Σ coefficient · z of these
         self._kept: Kept | None = None
         self._anchor: Mapping[str, torch.Tensor] = self._base
         self._velocity: dict[str, torch.Tensor] | None = None
-        self._num_moves = 0  # updates and pulls that a bfloat16 master has been rounded after
+        self._num_moves = 0  # updates and pulls so far, each of which rounds a bfloat16 master
 
     @property
     def count(self) -> int:
-        """Number of parameters that directions move, d: those of the mask where there is one."""
+        """Number d of parameters that directions move: those of the mask, if there is one."""
         return sum(tensor.numel() for tensor in (self._kept or self._base).values())
 
     @property
@@ -92,7 +93,7 @@ class Parameters:
         self._live_is_theta = False
 
     def place(self, point: OutputPoint) -> None:
-        """Write what a point says into the live weights, one tensor at a time."""
+        """Write a point into the live weights, one tensor at a time."""
         terms = checked(point.terms)
         if point.base == "on the mask":
             ((direction, scale),) = terms
@@ -108,7 +109,7 @@ class Parameters:
             live.copy_(values)
 
     def settle(self) -> None:
-        """Write θ into the live weights, if a probe or an update has left something else there."""
+        """Write θ into the live weights, unless they already hold it."""
         if not self._live_is_theta:
             self._update_master()
             for name, live in self._live.items():
@@ -116,7 +117,7 @@ class Parameters:
             self._live_is_theta = self._live_is_theta_off_mask = True
 
     def add(self, update: WeightedDirections, *, momentum: float = 0.0) -> None:
-        """Move θ by Σ coefficient · z(direction), or by a velocity v ← momentum · v + Σ coefficient · z(direction)."""
+        """Move θ by Σ coefficient · z(direction), or by v ← momentum · v + Σ coefficient · z(direction)."""
         terms = checked(update)
         self._own_master()
         self._live_is_theta = False
@@ -131,20 +132,20 @@ class Parameters:
         self._waiting = (*self._waiting, *terms)
 
     def set_anchor(self) -> None:
-        """Take the θ of now as the place that `pull` draws to; a copy, unless θ is still the base."""
+        """Make the current θ the anchor of `pull`: a copy, unless θ is still the base."""
         self._update_master()
         copies = {name: tensor.clone() for name, tensor in self._master.items() if self._master is not self._base}
         self._anchor = copies or self._base
 
     @torch.inference_mode()
     def pull(self, share: float) -> None:
-        """Move θ by a share of the way to the anchor: θ ← θ − share · (θ − anchor), each operation rounded."""
+        """Move θ by a share of the way to the anchor: θ ← θ − share · (θ − anchor). Each operation rounds."""
         self._own_master()
         self._update_master()
         self._live_is_theta = False
         rounding = self._next_rounding()
         for name, tensor in self._master.items():
-            values = tensor.float()  # itself, where it is float32
+            values = tensor.float()  # the tensor itself, if it is float32
             values.sub_((values - self._anchor[name]).mul_(float(np.float32(share))))
             if values is not tensor:
                 store(tensor, values, rounding, name)
@@ -156,12 +157,10 @@ class Parameters:
     def restrict(
         self, scores: WeightedDirections, *, keep: float, per_tensor: bool = False, nested: bool = False
     ) -> None:
-        """Let directions move only the share `keep` of the parameters with the highest scores.
+        """Set the mask to the parameters of highest score (`ParameterSpace.restrict`).
 
-        The score of a parameter is |θ_i · s_i|, s = Σ terms, and |θ_i| without terms. A tensor of zeros, such as
-        the second factor of a fresh adapter, has no weights to rank by: |s_i| ranks it.
-        nested: the new mask holds the one of now, or lies in it.
-        Raises ValueError where nothing would be kept.
+        In a tensor of zeros, such as the second factor of a new adapter, every score |θ_i · s_i| is 0: |s_i| is the
+        score there.
         """
         self._update_master()
         ranked = {name: _scores(name, tensor.float(), checked(scores)) for name, tensor in self._master.items()}
@@ -170,7 +169,7 @@ class Parameters:
         self._kept, self._velocity = kept, None
 
     def mask_digest(self) -> str:
-        """Return a SHA-256 over names and flat indices of what directions move; of all of θ where there is no mask."""
+        """Return a SHA-256 of the names and flat indices in the mask, or of nothing if there is no mask."""
         digest = hashlib.sha256()
         for name, indices in sorted((self._kept or {}).items()):
             digest.update(f"{name} {indices.numel()}:".encode())
@@ -183,22 +182,19 @@ class Parameters:
         self._live_is_theta = self._live_is_theta_off_mask = False
 
     def theta(self) -> dict[str, torch.Tensor]:
-        """Return name → θ in the master's type; to be read, and only until the next update."""
+        """Return name → θ in the master's type. Only read the tensors, and only until the next update."""
         self._update_master()
         return dict(self._master)
 
     def assign(self, values: Mapping[str, torch.Tensor]) -> None:
-        """Set θ to float32 tensors, which are kept, not copied: whoever changes them later assigns them again."""
+        """Set θ to float32 tensors, which are kept, not copied. A caller that changes them assigns them again."""
         assert values.keys() == self._base.keys()
         assert not self._is_rounded
         self._master, self._waiting = dict(values), ()
         self._live_is_theta = self._live_is_theta_off_mask = False
 
     def save(self, path: Path, metadata: Mapping[str, str]) -> None:
-        """Write θ, mask, anchor and velocity to a safetensors file, with text to keep with them.
-
-        Raises OSError where there is no room, or no right to write.
-        """
+        """Write θ, mask, anchor and velocity to a safetensors file (`ParameterSpace.save`)."""
         self._update_master()
         anchor = self._anchor if self._anchor is not self._base else {}
         parts = {"theta": self._master, "kept": self._kept or {}, "anchor": anchor, "velocity": self._velocity or {}}
@@ -206,9 +202,9 @@ class Parameters:
         save_tensors({**named, _NUM_MOVES: torch.tensor(self._num_moves)}, metadata, path)
 
     def load(self, path: Path) -> None:
-        """Go on from what was saved of the same parameters, bit for bit."""
+        """Restore what `save` wrote for the same parameters, bit for bit."""
         parts: dict[str, dict[str, torch.Tensor]] = {"theta": {}, "kept": {}, "anchor": {}, "velocity": {}}
-        num_moves = 0  # a file of an earlier version does not say it, and is one of a float32 master
+        num_moves = 0  # files of earlier versions lack it: their master is float32
         for key, tensor in read_tensors(path):
             part, _, name = key.partition("/")
             if key == _NUM_MOVES:
@@ -222,7 +218,7 @@ class Parameters:
         self._live_is_theta = self._live_is_theta_off_mask = False
 
     def digest(self) -> str:
-        """Return a SHA-256 over names, shapes and bits of θ."""
+        """Return a SHA-256 of the names, shapes and bits of θ."""
         digest = hashlib.sha256()
         for name, tensor in sorted(self.theta().items()):
             digest.update(f"{name}{tuple(tensor.shape)}".encode())
@@ -233,7 +229,7 @@ class Parameters:
         if self._master is self._base:
             self._master = {name: tensor.clone() for name, tensor in self._base.items()}
 
-    @torch.inference_mode()  # what clones the master in that mode makes tensors that only it may change
+    @torch.inference_mode()  # the master may be an inference tensor, which cannot be changed outside of this mode
     def _update_master(self) -> None:
         if self._waiting:
             self._add_terms(self._master, self._waiting)
@@ -269,13 +265,13 @@ class Parameters:
                 store(tensor, values, rounding, name)
 
     def _next_rounding(self) -> Rounding:
-        """Return bits that no move before had: the same ones twice would round the same elements up each time."""
+        """Return new bits: the bits of an earlier move would round the same elements up again."""
         self._num_moves += 1
         return Rounding(self._seed, self._num_moves - 1)
 
 
 def checked(terms: WeightedDirections) -> list[tuple[Direction, float]]:
-    """Return the terms with coefficients rounded to float32; ValueError for one that is not finite."""
+    """Return the terms with coefficients rounded to float32, as floats; ValueError if one is not finite."""
     return [(direction, float(coefficient)) for direction, coefficient in checked_terms(terms)]
 
 

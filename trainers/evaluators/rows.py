@@ -1,7 +1,7 @@
-"""From examples to rows: the token sequences that a batch needs, and what each must predict at its end.
+"""Rows: the token sequences that a batch of examples needs, and what each must predict.
 
-Rows become tensors in one of two layouts. `packing` puts them end to end without any padding and is used wherever the
-model allows it; `padding` fills them up to a common length and serves every other model.
+Rows become tensors in one of two layouts. `packing` puts them end to end without padding, if the model allows it.
+`padding` fills them to a common length, for all other models.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from dataclasses import dataclass
 
 from trainers.evaluators.base import Example
 
+FIXED_TOKENS = 512  # of one pass of fixed shape: fewer cost more overhead, more are wasted on a short batch
+
 
 @dataclass(frozen=True)
 class Row:
-    """A sequence to be read: which example it serves, its token ids, the tokens it must predict, and where.
+    """A token sequence to be read, the example that it serves, and the tokens that it must predict.
 
-    `targets` holds one candidate continuation, or, where every option is a single token, all options side by side
-    (`options_share_place`): they are predicted at the same place. It is empty for a classification head. `place` is
-    where an encoder predicts: at its mask, or for a classification head at its first token; a causal model, which has
-    none, predicts at the end of the row.
+    `targets` is one candidate continuation; or, if every option is a single token, all options, which are predicted at
+    the same place (`options_share_place`); or empty for a classification head. `place` is where an encoder predicts: at
+    its mask, or for a classification head at its first token. A causal model (None) predicts at the end of the row.
     """
 
     example: int
@@ -31,7 +32,7 @@ class Row:
 
     @property
     def places(self) -> range:
-        """Places of the row that predict something."""
+        """Places of the row that predict."""
         if self.place is not None:
             return range(self.place, self.place + 1)
         num_places = 1 if self.options_share_place else len(self.targets)
@@ -39,13 +40,13 @@ class Row:
 
 
 def rows_of(examples: Sequence[Example]) -> list[Row]:
-    """Return the rows that examples need, longest first: one where the options share a place, else one an option."""
+    """Return the rows that examples need, longest first: one if the options share a place, otherwise one per option."""
     rows = [row for number, example in enumerate(examples) for row in _rows_of_one(number, example)]
     return sorted(rows, key=lambda row: len(row.ids), reverse=True)
 
 
 def cut(rows: Sequence[Row], starts_new: Callable[[Sequence[Row], Row], bool]) -> list[tuple[Row, ...]]:
-    """Cut rows, in order, into groups; `starts_new(group, row)` says that a row no longer fits the group."""
+    """Cut rows, in their order, into groups. `starts_new(group, row)` says that the row does not fit the group."""
     groups: list[list[Row]] = []
     for row in rows:
         if not groups or starts_new(groups[-1], row):
@@ -67,6 +68,3 @@ def _rows_of_one(number: int, example: Example) -> list[Row]:
         Row(number, index, (*example.prompt_ids, *option[:-1]), option, options_share_place=False)
         for index, option in enumerate(options)
     ]
-
-
-FIXED_TOKENS = 512  # of one pass of fixed shape: fewer cost more overhead, more are wasted on a short batch

@@ -1,8 +1,9 @@
-"""From logits to losses: what each row says of its options, and what an example's loss is."""
+"""From logits to losses: the scores of each row's options, and the loss of an example."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -10,20 +11,22 @@ import torch
 from trainers.evaluators.base import Example
 from trainers.evaluators.rows import Row
 
+Scores = TypeVar("Scores")
+
 
 def row_scores(logits_PV: torch.Tensor, rows: Sequence[Row]) -> list[np.ndarray]:
-    """Return each row's scores as `score_tensors` has them, in numpy."""
+    """Return what `score_tensors` returns, in numpy."""
     scores = score_tensors(logits_PV, rows)
     if isinstance(scores, torch.Tensor):
-        return list(scores.cpu().numpy())  # all rows at once
+        return list(scores.cpu().numpy())
     return [of_row.cpu().numpy() for of_row in scores]
 
 
 def score_tensors(logits_PV: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor | list[torch.Tensor]:
-    """Return each row's scores, float64, from the logits of the rows' places P, row after row; one tensor if all alike.
+    """Return each row's scores, float64, from the logits of the rows' places P; one tensor if all rows have as many.
 
-    A row of a classification head gives all classes' logits, one whose options share a place the options' logits, any
-    other the mean log-probability of its continuation.
+    The scores are the classes' logits for a classification head, the options' logits if they share a place, and else
+    the mean log-probability of the continuation.
     """
     if not any(row.targets for row in rows):
         return logits_PV.double()
@@ -34,8 +37,21 @@ def score_tensors(logits_PV: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor 
     return [_scores_of_row(logits_TV, row) for logits_TV, row in zip(by_row, rows, strict=True)]
 
 
+def option_scores(rows: Sequence[Row], scores: Sequence[Scores], num_examples: int) -> list[list[Scores]]:
+    """Return, for each example, the scores of its rows in the order of its options."""
+    of_examples: list[dict[int, Scores]] = [{} for _ in range(num_examples)]
+    for row, of_row in zip(rows, scores, strict=True):
+        of_examples[row.example][row.option] = of_row
+    return [[options[number] for number in sorted(options)] for options in of_examples]
+
+
+def best_options(scores: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the number of each example's most likely option or class, int64 [B]."""
+    return np.array([int(np.argmax(of_example)) for of_example in scores], dtype=np.int64)
+
+
 def losses_of(scores: Sequence[np.ndarray], batch: Sequence[Example]) -> np.ndarray:
-    """Return each example's loss, nats, float64 [B]: cross-entropy over its options, or minus a single one's score."""
+    """Return each example's loss, nats, float64 [B]: cross-entropy over its options, or minus its only score."""
     if len({len(of_example) for of_example in scores}) == 1 and len(scores[0]) > 1:
         scores_BO = np.stack(scores)
         labels_B = np.array([example.label for example in batch])
@@ -46,13 +62,10 @@ def losses_of(scores: Sequence[np.ndarray], batch: Sequence[Example]) -> np.ndar
 def loss_tensor(
     scores: torch.Tensor | Sequence[torch.Tensor], rows: Sequence[Row], batch: Sequence[Example]
 ) -> torch.Tensor:
-    """Return what `losses_of` says of the scores of `rows`, with its graph, float64 [B]."""
-    found: list[dict[int, torch.Tensor]] = [{} for _ in batch]
-    for row, of_row in zip(rows, scores, strict=True):
-        found[row.example][row.option] = of_row
+    """Return what `losses_of` returns for the scores of `rows`, float64 [B], as a tensor with its graph."""
     losses = []
-    for options, example in zip(found, batch, strict=True):
-        scores_O = torch.cat([options[index] for index in sorted(options)])
+    for options, example in zip(option_scores(rows, list(scores), len(batch)), batch, strict=True):
+        scores_O = torch.cat(options)
         losses.append(-scores_O[0] if len(scores_O) == 1 else scores_O.logsumexp(0) - scores_O[example.label])
     return torch.stack(losses)
 

@@ -1,13 +1,14 @@
-"""The proof that an evaluator measures what it perturbs, and one example at a time, before a private row is read.
+"""A self-test of the evaluator on public examples, before a private row is read.
 
-Engines fail silently: packed weights that nobody reads any more, a stale cache, a perturbation below rounding. And some
-architectures couple the examples of a batch (padding that is not masked, a recurrent state): then one example moves the
-differences of all, the clip bounds nothing, and the reported epsilon would be false. So the first thing a run does is
-to probe made-up public examples, alone and together, and look.
+Engines fail silently: a forward pass that reads packed copies of the weights, a stale cache, a perturbation below
+rounding. Some architectures couple the examples of a batch (padding that is not masked, a recurrent state): one example
+would move the differences of all, the clip would bound nothing, and the reported epsilon would be false
+(docs/pitfalls.md#examples-that-move-each-others-losses). So a run first probes made-up examples, alone and together,
+and compares the losses.
 
-What remains is rounding: in float32, and in vLLM unless `performance.vllm.batch_invariant` asks for kernels that do not
-do it, a loss changes in its last digits with its neighbours. It is measured here, compared with the clip by
-`require_above_rounding`, and named in the statement, which also says which evaluator and mode were used.
+Rounding remains: in float32, and in vLLM without `performance.vllm.batch_invariant`, the last digits of a loss change
+with the other examples of the batch. The self-test measures this, `require_above_rounding` compares it with the clip,
+and the privacy statement names it.
 """
 
 from __future__ import annotations
@@ -20,27 +21,28 @@ import numpy as np
 from trainers.evaluators.base import Example, LossEvaluator, Probe
 from trainers.mechanism.plan import MechanismPlan
 
-MAX_COUPLING = 1e-4  # nats, of losses of order 1: float32 rounds a hundred times less, half precision in fixed shapes
-# not at all (padding.py), and what truly couples does far more
-MAX_ROUNDING = 0.1  # of the clip norm, that rounding may move the sum of a whole batch by
+# Nats, for losses of order 1. Rounding in float32 is a hundred times smaller, half precision in fixed shapes does not
+# depend on the batch at all (padding.py), and a real coupling is far larger.
+MAX_COUPLING = 1e-4
+MAX_ROUNDING = 0.1  # of the clip norm: the most that rounding may move the sum over a batch
 
 
 def self_test(
     evaluator: LossEvaluator, examples: Sequence[Example], probes: Sequence[Probe], *, max_tokens: int
 ) -> float:
-    """Check that probes move the losses, leave θ as it was bit for bit, and see each example alone.
+    """Check that probes move the losses and restore θ, and that no example depends on the others of its batch.
 
     Args:
-        evaluator: what is to be trusted.
+        evaluator: to be tested.
         examples: public, at least two.
         probes: perturbations of the configured radius.
-        max_tokens: longest prompt of the run; one example is drawn out to it.
+        max_tokens: length of the longest prompt of the run; one example is lengthened to it.
 
     Returns:
-        How much an example's loss changes with its batch mates: rounding, in nats.
+        How much rounding changes an example's loss with the other examples of its batch, in nats.
 
     Raises:
-        ValueError: no loss moved, θ did, the longest prompt does not fit the model, or examples are coupled.
+        ValueError: no loss moved, θ changed, the longest prompt does not fit the model, or examples are coupled.
     """
     digest = evaluator.state_digest()
     before_B = evaluator.losses(examples)
@@ -49,43 +51,42 @@ def self_test(
         scales = sorted({abs(probe.scale) for probe in probes})
         raise ValueError(
             f"a perturbation of radius {', '.join(f'{scale:g}' for scale in scales)} moved no loss: it is lost in "
-            "rounding, or this model does not compute with the parameters that train. Raise method.smoothing, or check "
+            "rounding, or this model does not compute with the trainable parameters. Raise method.smoothing, or check "
             "model.trainable and lora.target_modules."
         )
-    rounding = _coupling(evaluator, [*examples, _drawn_out(examples[0], max_tokens)], probes, max_tokens)
+    rounding = _coupling(evaluator, [*examples, _lengthened(examples[0], max_tokens)], probes, max_tokens)
     if evaluator.state_digest() != digest or not np.array_equal(evaluator.losses(examples), before_B):
         raise ValueError("a probe changed the parameters; this evaluator cannot be used with this model.")
     return rounding
 
 
 def require_above_rounding(rounding: float, plan: MechanismPlan, smoothing: float) -> None:
-    """Refuse a perturbation so small that rounding, divided by it, would rival the clip.
+    """Check that the perturbation is large enough for rounding, divided by it, to stay below the clip norm.
 
-    An example's difference is its losses' over 2λ, so rounding by r nats moves it by up to r/λ; over a batch and K
-    coordinates that is B·r / (λ·√K), which must stay small beside C.
+    An example's value is the difference of two losses over 2λ, so rounding by r nats moves it by up to r/λ. Over a
+    batch and K coordinates that is B·r / (λ·√K), which must be small compared with C.
 
     Raises:
-        ValueError: with the smallest radius that would do.
+        ValueError: it is too small; the error names the smallest radius that would pass.
     """
     if plan.clip_norm is None:
         return
     share = plan.expected_batch_size * rounding / (smoothing * plan.num_directions**0.5 * plan.clip_norm)
     if share > MAX_ROUNDING:
         raise ValueError(
-            f"method.smoothing {smoothing:g} is too small: an example's loss changes by {rounding:.1e} nats with its "
-            f"batch mates, by rounding, and over a batch that could be {share:.2g} of the clip norm. Use at least "
-            f"{smoothing * share / MAX_ROUNDING:.1e}, or a larger method.clip_norm."
+            f"method.smoothing {smoothing:g} is too small: rounding changes an example's loss by {rounding:.1e} nats "
+            f"with the other examples of its batch, and over a batch that could be {share:.2g} of the clip norm. Use "
+            f"at least {smoothing * share / MAX_ROUNDING:.1e}, or a larger method.clip_norm."
         )
 
 
 def require_positions(evaluator: LossEvaluator, examples: Sequence[Example]) -> None:
-    """Check that the longest row, prompt and continuation together, has a place in the model.
+    """Check that the model has enough positions for the longest row: a prompt and its continuation.
 
-    A run that found out when it draws that row would end there, and by that tell who was drawn. What is evaluated is a
-    made-up row of that length.
+    A run that stopped when it draws that row would reveal who was drawn. This evaluates a made-up row of that length.
 
     Raises:
-        ValueError: it has none; how long it is is not told.
+        ValueError: the model has too few positions; the error does not say how long the row is.
     """
     lengths = {(len(of.prompt_ids), max(map(len, of.option_ids), default=0)) for of in examples}
     if not lengths:
@@ -97,8 +98,8 @@ def require_positions(evaluator: LossEvaluator, examples: Sequence[Example]) -> 
         evaluator.losses([made_up])
     except (IndexError, RuntimeError) as error:
         raise ValueError(
-            "task.max_tokens: the longest row, a prompt and its continuation of so many tokens at most each, does not "
-            "fit the model (more positions than it has?). Lower task.max_tokens."
+            "task.max_tokens: the longest row, a prompt and a continuation of at most max_tokens each, does not fit "
+            "the model (too few positions?). Lower task.max_tokens."
         ) from error
 
 
@@ -109,21 +110,21 @@ def _coupling(evaluator: LossEvaluator, examples: Sequence[Example], probes: Seq
         alone_PB = np.concatenate([evaluator.probe([example], probes) for example in examples], axis=1)
     except (IndexError, RuntimeError) as error:
         raise ValueError(
-            f"task.max_tokens: a prompt of {max_tokens} tokens with its continuation does not fit the model (more "
-            "positions than it has?). Lower task.max_tokens."
+            f"task.max_tokens: a prompt of {max_tokens} tokens with its continuation does not fit the model (too few "
+            "positions?). Lower task.max_tokens."
         ) from error
     coupling = float(np.abs(alone_PB - together_PB).max())
     if not coupling <= MAX_COUPLING * max(1.0, float(np.abs(alone_PB).max())):
         raise ValueError(
             f"model.path: an example's loss depends on its neighbours in the batch (by {coupling:.2g} nats), so one "
-            "example would move the contributions of others and no epsilon would hold. Use another architecture, or "
-            "model.dtype float32 (on GPUs performance.vllm.batch_invariant) where half precision is rounded by what "
-            "stands beside it."
+            "example would move the contributions of others and no epsilon would hold. Use another architecture; if "
+            "the cause is rounding in half precision, use model.dtype float32, or on GPUs "
+            "performance.vllm.batch_invariant."
         )
     return coupling
 
 
-def _drawn_out(example: Example, max_tokens: int) -> Example:
-    """Return the example with its prompt repeated to the longest that a run may meet."""
+def _lengthened(example: Example, max_tokens: int) -> Example:
+    """Return the example with its prompt repeated up to a length. The place of a mask stays."""
     times = -(-max_tokens // len(example.prompt_ids))
-    return replace(example, prompt_ids=(example.prompt_ids * times)[:max_tokens])  # the place of its mask stays
+    return replace(example, prompt_ids=(example.prompt_ids * times)[:max_tokens])

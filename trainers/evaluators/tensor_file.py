@@ -1,4 +1,4 @@
-"""Tensors in one file that is there whole or not at all, and the digest of a file."""
+"""Safetensors files that are written completely or not at all, and the digest of a file."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _READ_BYTES = 2**20
 def write_tensors(
     tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str], path_of: Callable[[Path], Path], folder: Path
 ) -> Path:
-    """Write tensors, with text to keep with them, as `write_tensor_file` does."""
+    """Write tensors and metadata by `write_tensor_file`."""
     return write_tensor_file(partial(save_tensors, tensors, metadata), path_of, folder)
 
 
 def save_tensors(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str], path: Path) -> None:
-    """Write tensors by name, and text to keep with them, to a file.
+    """Write named tensors and metadata to a safetensors file.
 
     Raises:
-        OSError: there is no room, or no right to write.
+        OSError: the disk is full, or writing is not permitted.
     """
     try:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata=dict(metadata))
@@ -38,22 +38,22 @@ def save_tensors(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str
 
 
 def read_tensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield name and tensor of a file, one after the other; what is not asked for takes no memory."""
+    """Yield (name, tensor) of a safetensors file. One tensor is in memory at a time."""
     with safe_open(path, framework="pt") as file:
         for name in file.keys():  # noqa: SIM118
             yield name, file.get_tensor(name)
 
 
 def write_tensor_file(write: Callable[[Path], None], path_of: Callable[[Path], Path], folder: Path) -> Path:
-    """Write a file durably under the name that `path_of` gives it when it is finished, and return it.
+    """Write a file durably, then rename it to what `path_of` returns; return that path.
 
     Args:
-        write: writes it to a path.
-        path_of: called with the file while it has another name; returns its path in `folder`.
-        folder: where it goes.
+        write: writes the file to a temporary path.
+        path_of: temporary path of the finished file → its final path in `folder`.
+        folder: of the file.
 
     Raises:
-        OSError: there is no room, or no right to write; nothing is left behind.
+        OSError: the disk is full, or writing is not permitted. The temporary file is removed.
     """
     part = folder / f".{os.getpid()}.part"
     try:

@@ -1,1 +1,1 @@
-"""Losses by Hugging Face transformers."""
+"""The loss evaluator by Hugging Face transformers."""

@@ -1,10 +1,10 @@
-"""A batch → the forward passes it needs → logits of the places that predict, for each kind of head.
+"""A batch → its forward passes → logits at the places that predict, for each kind of head.
 
-| head                    | packed                                   | padded                                       |
-|-------------------------|------------------------------------------|----------------------------------------------|
-| causal-lm               | logits at the places that predict        | on the left; logits of each row's last ones  |
-| masked-lm               | states at the masks, then the head       | on the right; the same                       |
-| sequence-classification | states at each row's start, pooler, head | on the right; the whole model                |
+| head                    | packed rows                              | padded rows                                     |
+|-------------------------|------------------------------------------|-------------------------------------------------|
+| causal-lm               | logits at the places that predict        | padded on the left; logits at the rows' ends    |
+| masked-lm               | states at the masks, then the head       | padded on the right; states at the masks, head  |
+| sequence-classification | states at each row's start, pooler, head | padded on the right; the whole model            |
 
 In half precision rows are padded to fixed shapes, so that neighbours change no bit of a loss (padding.py).
 """
@@ -29,15 +29,15 @@ class Forward:
     """The forward passes of one model.
 
     Args:
-        model: with its head and, where one trains, its adapter.
-        base: the same without the adapter.
-        config: its head, and the type of number that it computes in.
-        pad_id: token that fills rows up.
+        model: with its head and its adapter, if it has one.
+        base: the same model without the adapter.
+        config: head and type of number of the model.
+        pad_id: id of the padding token.
         performance: micro-batch size and device.
 
     Attributes:
-        packs: whether rows are packed, or else padded.
-        accepts: arguments that the model's forward pass takes.
+        packs: whether rows are packed; otherwise they are padded.
+        accepts: names of the arguments of the model's forward pass.
     """
 
     def __init__(
@@ -54,11 +54,11 @@ class Forward:
 
     @property
     def causal(self) -> bool:
-        """Whether the model predicts what follows a row."""
+        """Whether the model predicts the next token."""
         return self._head == "causal-lm"
 
     def prepare(self, batch: Sequence[Example]) -> list[PackedBatch] | list[PaddedBatch]:
-        """Return the forward passes that the batch needs."""
+        """Return the forward passes that a batch needs."""
         rows, first = rows_of(batch), self._filling.first_position
         if self.packs:
             return pack(
@@ -72,12 +72,11 @@ class Forward:
         return padded(tuple(rows), self._filling)
 
     def logits(self, batch: PackedBatch | PaddedBatch) -> torch.Tensor:
-        """Return the logits of all places that predict, row after row, [places, V]; one place a row for a head."""
+        """Return the logits at all places that predict, row after row, [places, V], or [rows, classes]."""
         if self._readout is not None:
             return self._logits_of_encoder(batch, self._readout)
         if isinstance(batch, PackedBatch):
-            with batch.layout():
-                return self._model(**batch.inputs(self.accepts)).logits[0]
+            return self._packed_output(batch).logits[0]
         inputs = batch.inputs(self.accepts)
         if not self.causal:
             return self._model(**inputs).logits[: len(batch.rows)]
@@ -92,9 +91,12 @@ class Forward:
     def _logits_of_encoder(self, batch: PackedBatch | PaddedBatch, readout: Readout) -> torch.Tensor:
         with readout.at(batch.places):
             if isinstance(batch, PackedBatch):
-                with batch.layout():
-                    logits = self._model(**batch.inputs(self.accepts)).logits
+                logits = self._packed_output(batch).logits
             else:
                 logits = self._model(**batch.inputs(self.accepts)).logits
         # a masked model's logits are [rows, 1, V], a classification head's [rows, V]
         return logits.flatten(0, -2)[: len(batch.rows)]
+
+    def _packed_output(self, batch: PackedBatch) -> Any:
+        with batch.layout():
+            return self._model(**batch.inputs(self.accepts))

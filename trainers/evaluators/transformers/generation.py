@@ -1,4 +1,8 @@
-"""Greedy continuations by transformers, a batch at a time."""
+"""Greedy continuations by transformers.
+
+One forward pass reads the prompts, padded on the left. Each further token of all rows takes one pass over the cached
+keys and values.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +28,15 @@ def generate(
     max_tokens: int,
     accepts: set[str],
 ) -> list[str]:
-    """Return the likeliest continuation of each prompt, one line of at most `max_new` tokens, without blanks around it.
+    """Return the greedy continuation of each prompt: one line of at most `max_new` tokens, without blanks around it.
 
     Args:
-        model: causal, with an attention that knows padding.
+        model: causal, with an attention that handles padding.
         tokenizer: of the model, with a padding token.
         prompts: token ids.
-        max_new: tokens to add at most.
+        max_new: largest number of new tokens.
         max_tokens: largest padded size of one pass over prompts.
-        accepts: arguments that the model's forward pass takes.
+        accepts: names of the arguments of the model's forward pass.
     """
     rows = [Row(number, 0, prompt, (), options_share_place=False) for number, prompt in enumerate(prompts)]
     rows.sort(key=lambda row: len(row.ids), reverse=True)
@@ -47,7 +51,7 @@ def generate(
 
 @contextmanager
 def standard_attention(base: Any) -> Iterator[None]:
-    """Give a model the library's own attention for a while, where rows were packed."""
+    """Switch a model from packed attention to the library's own within a block."""
     before = base.config._attn_implementation
     base.set_attn_implementation("sdpa")
     try:
@@ -59,21 +63,21 @@ def standard_attention(base: Any) -> Iterator[None]:
 def _continue(
     model: Any, tokenizer: PreTrainedTokenizerBase, batch: PaddedBatch, max_new: int, accepts: set[str]
 ) -> list[list[int]]:
-    """Return the tokens that each row continues with, to the end of the longest."""
+    """Return the new tokens of each row, until all rows are complete."""
     mask_RL, positions_R1 = batch.attention_mask_RL, batch.position_ids_RL[:, -1:]
-    found: list[list[int]] = [[] for _ in batch.rows]
+    new_ids: list[list[int]] = [[] for _ in batch.rows]
     read, cache = batch.inputs(accepts), None
     last_only = {"logits_to_keep": last_places(1, model)} if "logits_to_keep" in accepts else {}
     for _ in range(max_new):
         answer = model(**read, past_key_values=cache, use_cache=True, **last_only)
         cache, next_R = answer.past_key_values, answer.logits[:, -1].argmax(dim=-1)
-        for ids, token in zip(found, next_R.tolist(), strict=True):
+        for ids, token in zip(new_ids, next_R.tolist(), strict=True):
             ids.append(token)
-        if all(has_ended(tokenizer, ids) for ids in found):
+        if all(has_ended(tokenizer, ids) for ids in new_ids):
             break
         positions_R1 = positions_R1 + 1
         mask_RL = torch.cat([mask_RL, torch.ones_like(mask_RL[:, :1])], dim=1)
         read = {"input_ids": next_R[:, None], "attention_mask": mask_RL}
         if "position_ids" in accepts:
             read["position_ids"] = positions_R1
-    return found
+    return new_ids

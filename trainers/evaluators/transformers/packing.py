@@ -1,10 +1,10 @@
-"""The packed layout: rows end to end in one long sequence, no padding anywhere but inside the attention.
+"""The packed layout: rows end to end in one long sequence, without padding outside of the attention.
 
-Embeddings, projections, norms and MLPs see every token once and nothing else, in one large matrix product each. Only
-the attention must keep the rows apart: it is registered with transformers under a name of its own, folds the packed
-sequence into a few rectangles of rows of like length, and hands each to the library's own scaled-dot-product attention
-(which knows grouped queries, scales and causality). Logits are computed at the places that predict, and nowhere else.
-An encoder looks both ways, so its rectangles carry a mask over the places that a shorter row leaves empty.
+Embeddings, projections, norms and MLPs compute each token once, in one large matrix product each. The attention must
+keep the rows apart. It is registered with transformers under its own name, folds the sequence into a few rectangles of
+rows of similar length, and passes each to the library's scaled-dot-product attention, which handles grouped queries,
+scales and causality. Logits are computed at the places that predict only. An encoder looks both ways, so its rectangles
+have a mask that excludes the empty places of shorter rows.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from trainers.evaluators.rows import Row, cut
 
 ATTENTION = "dpzo_packed"
-ENCODERS = {"bert", "roberta", "xlm-roberta", "camembert"}  # absolute positions, nothing added to their attention
-SHORTEST_IN_RECTANGLE = 0.5  # of its longest row: shorter ones go into a rectangle of their own
+ENCODERS = {"bert", "roberta", "xlm-roberta", "camembert"}  # absolute positions, and no bias in the attention
+SHORTEST_IN_RECTANGLE = 0.5  # of the longest row of a rectangle; a shorter row starts a new rectangle
 
 
 @dataclass(frozen=True)
 class PackedBatch:
     """Tensors of one forward pass over rows laid end to end, T tokens in all.
 
-    `rectangles` hold positions in the packed sequence, [rows, longest] each, a row's missing places filled with its
-    first; `filled` says which are not missing, bool [rows, 1, 1, longest], None where all are or none is ever looked
-    at; `unfold_T` says where each of the T tokens stands in the rectangles laid end to end.
+    Each of `rectangles`, [rows, longest], holds positions in the packed sequence; the empty places of a shorter row
+    repeat its first position. `filled`, bool [rows, 1, 1, longest], marks the places that are not empty; it is None if
+    none is empty, or if the model never looks at them. `unfold_T` is the place of each token in the rectangles laid
+    end to end.
     """
 
     rows: tuple[Row, ...]
@@ -44,7 +45,7 @@ class PackedBatch:
     unfold_T: torch.Tensor
 
     def inputs(self, accepted: set[str]) -> dict[str, Any]:
-        """Return the arguments of the model's forward pass, as far as it takes them."""
+        """Return the arguments of the model's forward pass; `accepted` are the names that it takes."""
         inputs: dict[str, Any] = {"input_ids": self.input_ids_1T, "position_ids": self.position_ids_1T}
         if "logits_to_keep" in accepted:
             inputs |= {"logits_to_keep": self.places, "use_cache": False}
@@ -52,7 +53,7 @@ class PackedBatch:
 
     @contextmanager
     def layout(self) -> Iterator[None]:
-        """Tell the attention, for the time of a forward pass, where the rows are."""
+        """Show the attention where the rows are, within a block."""
         token = _BATCH.set(self)
         try:
             yield
@@ -64,10 +65,10 @@ _BATCH: ContextVar[PackedBatch] = ContextVar("packed_batch")
 
 
 def can_pack(model: PreTrainedModel, accepted: set[str], *, causal: bool) -> bool:
-    """Return whether rows of this model can be packed, and if so make its attention do it.
+    """Return whether rows of this model can be packed; if so, replace its attention.
 
-    A causal model can where transformers lets the attention be replaced, every layer attends to everything before it,
-    and positions and logits can be chosen. An encoder must be one that is known to compute with nothing else.
+    A causal model qualifies if transformers can replace its attention, every layer attends to all earlier places, and
+    positions and logits can be chosen. An encoder must be in `ENCODERS`.
     """
     config = model.config.get_text_config()
     layers = getattr(config, "layer_types", None)
@@ -86,7 +87,7 @@ def can_pack(model: PreTrainedModel, accepted: set[str], *, causal: bool) -> boo
 def pack(
     rows: Sequence[Row], *, max_tokens: int, causal: bool, first_position: int, device: torch.device
 ) -> list[PackedBatch]:
-    """Cut rows (longest first) into passes of at most `max_tokens` tokens; a longer row goes alone."""
+    """Cut rows (longest first) into passes of at most `max_tokens` tokens. A longer row is a pass of its own."""
 
     def starts_new(group: Sequence[Row], row: Row) -> bool:
         return sum(len(member.ids) for member in group) + len(row.ids) > max_tokens
@@ -127,7 +128,7 @@ def _tensors(rows: tuple[Row, ...], causal: bool, first_position: int, device: t
 
 
 def _filled(lengths: Sequence[int], device: torch.device) -> torch.Tensor | None:
-    """Return which places of a rectangle's rows (longest first) are filled; None where all are."""
+    """Return which places of a rectangle's rows (longest first) are filled, or None if all are."""
     if lengths[-1] == lengths[0]:
         return None
     places_L = torch.arange(lengths[0], device=device)
@@ -147,7 +148,7 @@ def _attention(
     answers = []
     for rectangle, filled in zip(batch.rectangles, batch.filled, strict=True):
         q, k, v = (tensor[0][:, rectangle].transpose(0, 1) for tensor in (query, key, value))
-        # rows are filled up behind their end, where a causal row never looks: it needs no mask
+        # the empty places follow the end of a row, where a causal row never looks: it needs no mask
         answer, _ = sdpa_attention_forward(module, q, k, v, filled, **arguments)
         answers.append(answer.flatten(0, 1))
     return torch.cat(answers)[batch.unfold_T][None], None

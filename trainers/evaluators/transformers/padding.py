@@ -1,17 +1,17 @@
-"""The padded layout: rows filled up to a common length, for models that cannot be packed and for half precision.
+"""The padded layout: rows filled to a common length, for models that cannot be packed and for half precision.
 
-A causal model reads rows padded on the left, so that the places which predict stand at the end of every row and logits
-are computed for those alone. A masked model and a classification head read rows padded on the right.
+A causal model reads rows that are padded on the left: the places that predict are at the end of every row, and logits
+are computed there only. A masked model and a classification head read rows that are padded on the right.
 
-`pad` cuts a batch as suits it best. That lets an example's neighbours choose the shapes of the matrix products that it
-takes part in, and with them how its loss is rounded: by 1e-6 nats in float32, but by 1e-2 in bfloat16, and over a whole
-batch that would be more than the clip. `pad_to_fixed_shapes` lets a row choose its shape by its own length alone, and
-fills what is missing with rows that nobody reads: then neighbours change no bit of a loss.
+`pad` cuts a batch to waste little. The neighbours of an example then choose the shapes of its matrix products, and so
+the rounding of its loss: by 1e-6 nats in float32, but by 1e-2 in bfloat16, which over a batch would exceed the clip.
+`pad_to_fixed_shapes` chooses the shape of a row by its own length, and fills a pass with rows that are not read:
+neighbours change no bit of a loss.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,17 +19,17 @@ import torch
 
 from trainers.evaluators.rows import FIXED_TOKENS, Row, cut
 
-MIN_SPLIT_TOKENS = 512  # a smaller forward pass costs more in overhead than it saves in padding
-MAX_PADDING = 0.15  # padded share above which a new pass starts
-LENGTH_STEP, PLACES_STEP = 16, 8  # fixed shapes have multiples of these
+MIN_SPLIT_TOKENS = 512  # below this, a new pass costs more overhead than it saves padding
+MAX_PADDING = 0.15  # share of padding above which a new pass starts
+LENGTH_STEP, PLACES_STEP = 16, 8  # fixed shapes are multiples of these
 
 
 @dataclass(frozen=True)
 class PaddedBatch:
-    """Tensors of one forward pass over rows R of padded length L; rows beyond `rows` are read by nobody.
+    """Tensors of one forward pass over rows R of padded length L; extra rows are padding.
 
-    `num_places` is how many of a row's last places predict where rows are padded on the left. `places` are the places
-    that predict where they are padded on the right, counted through all rows: r · L + place.
+    If rows are padded on the left, `num_places` is how many of the last places of a row predict. If they are padded on
+    the right, `places` are the places that predict, counted through all rows: r · L + place.
     """
 
     rows: tuple[Row, ...]
@@ -40,7 +40,7 @@ class PaddedBatch:
     places: torch.Tensor
 
     def inputs(self, accepted: set[str]) -> dict[str, Any]:
-        """Return the arguments of the model's forward pass, as far as it takes them."""
+        """Return the arguments of the model's forward pass; `accepted` are the names that it takes."""
         inputs: dict[str, Any] = {"input_ids": self.input_ids_RL, "attention_mask": self.attention_mask_RL}
         if "position_ids" in accepted:
             inputs["position_ids"] = self.position_ids_RL
@@ -49,7 +49,7 @@ class PaddedBatch:
 
 @dataclass(frozen=True)
 class Filling:
-    """How rows are filled up: with which token, on which side, and which position number comes first."""
+    """How rows are padded: the token, the side, and the position number of a row's first token."""
 
     pad_id: int
     left: bool
@@ -58,7 +58,7 @@ class Filling:
 
 
 def pad(rows: Sequence[Row], filling: Filling, *, max_tokens: int) -> list[PaddedBatch]:
-    """Cut rows (longest first) into passes of at most `max_tokens` padded tokens; a longer row goes alone."""
+    """Cut rows (longest first) into passes of at most `max_tokens` padded tokens. A longer row is a pass of its own."""
 
     def starts_new(group: Sequence[Row], row: Row) -> bool:
         longest, tokens = len(group[0].ids), sum(len(member.ids) for member in group)
@@ -75,11 +75,11 @@ def padded(rows: tuple[Row, ...], filling: Filling) -> PaddedBatch:
 
 
 def pad_to_fixed_shapes(rows: Sequence[Row], filling: Filling, *, max_tokens: int) -> list[PaddedBatch]:
-    """Put rows into passes whose shapes depend on a row's own length and number of predicting places, and `max_tokens`.
+    """Cut rows into passes of fixed shapes.
 
     Formal guarantees:
-        Shapes, and whether a mask is needed (it always is: every row has padding), are the same whichever other rows
-        there are.
+        The shape of a row's pass depends on the row's length, its number of places that predict, and `max_tokens`; it
+        does not depend on other rows. Every row has padding, so that every pass needs a mask.
     """
     shapes: dict[tuple[int, int], list[Row]] = {}
     for row in rows:
@@ -88,13 +88,9 @@ def pad_to_fixed_shapes(rows: Sequence[Row], filling: Filling, *, max_tokens: in
     batches = []
     for (length, places), members in shapes.items():
         size = max(1, min(max_tokens, FIXED_TOKENS) // length)
-        batches += [_tensors(group, filling, length, size, min(places, length)) for group in _groups(members, size)]
+        groups = [tuple(members[start : start + size]) for start in range(0, len(members), size)]
+        batches += [_tensors(group, filling, length, size, min(places, length)) for group in groups]
     return batches
-
-
-def _groups(rows: Sequence[Row], size: int) -> Iterator[tuple[Row, ...]]:
-    for start in range(0, len(rows), size):
-        yield tuple(rows[start : start + size])
 
 
 def _next_multiple(number: int, step: int) -> int:

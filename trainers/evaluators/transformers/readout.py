@@ -1,8 +1,8 @@
-"""Hidden states of the places that predict, and of no others, to a head that would read them all.
+"""Passes the hidden states of the places that predict, and no others, to a model's head.
 
-A head over the vocabulary costs as much as several layers, and of a masked model's row it is needed at the mask alone.
-A classification head reads the first place of a row, which in the packed layout is not the first of the sequence. Both
-are served by one hook behind the layers: it hands on [rows, 1, width] in place of all states.
+A head over the vocabulary costs as much as several layers; of a masked model's row it is needed at the mask only. A
+classification head reads the first place of a row, which in the packed layout is not the first of the sequence. One
+hook behind the layers serves both: it replaces all states by those at the chosen places, [rows, 1, width].
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import torch
 
 
 class Readout:
-    """Chooses the hidden states that leave a model's layers.
+    """Selects the hidden states that leave a model's layers.
 
     Args:
-        layers: the module whose first output is the last hidden state, [rows, places, width].
+        layers: module whose output holds the last hidden state, [rows, places, width].
     """
 
     def __init__(self, layers: torch.nn.Module) -> None:
@@ -27,7 +27,7 @@ class Readout:
 
     @contextmanager
     def at(self, places: torch.Tensor) -> Iterator[None]:
-        """Hand on the states at `places` alone, counted through all rows, for the time of a forward pass."""
+        """Select the states at `places`, counted through all rows, within a block."""
         self._places = places
         try:
             yield
@@ -41,15 +41,15 @@ class Readout:
 
 
 def layers_of(base: Any, *, packed: bool) -> torch.nn.Module:
-    """Return what a readout stands behind: the layers, where a pooler follows them, or else the model without its head.
+    """Return the module for a `Readout`: the layers if a pooler follows them, otherwise the model without its head.
 
-    Rows are packed for encoders whose layers are known to stand under `encoder` alone.
+    Only encoders whose layers are called `encoder` have packed rows.
     """
     return base.base_model.encoder if packed else base.base_model
 
 
 def first_position(base: torch.nn.Module) -> int:
-    """Return the position number of a row's first token: RoBERTa's kind counts on from the padding token's number."""
+    """Return the position number of a row's first token. Models like RoBERTa start after the padding token's id."""
     for name, module in base.named_modules():
         padding = getattr(module, "padding_idx", None)
         if name.endswith("embeddings.position_embeddings") and isinstance(padding, int):

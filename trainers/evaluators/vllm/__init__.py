@@ -1,1 +1,1 @@
-"""Losses by vLLM."""
+"""The loss evaluator by vLLM."""

@@ -1,7 +1,7 @@
-"""Which adapters an engine is started with, and whether it has room for them, from the model's config.json alone.
+"""The adapters of an engine, from the model's config.json: their rank, their shapes, and whether memory holds them.
 
-Adapters are what LoRA trains, or how an engine is shown low-rank probes of a model's own weights.
-Nothing here imports vLLM.
+Adapters are the LoRA adapter that trains, or the form in which an engine reads low-rank probes of a model's own
+weights. Nothing here imports vLLM.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from typing import Any
 from trainers.config import RunConfig
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""Ranks that vLLM has room for; others take that of the next."""
+"""Ranks of vLLM's slots; an adapter of another rank takes the next larger."""
 DEFAULT_SLOTS = 8
-"""Adapters held at once where the configuration says nothing."""
+"""Number of slots by default."""
 LINEAR_LAYERS = (
     *("q_proj", "k_proj", "v_proj", "o_proj", "out_proj"),
     *("gate_proj", "up_proj", "down_proj", "fc1", "fc2", "project_in", "project_out"),
 )
-"""Last names of the linear layers of architectures that vLLM gives adapters to."""
+"""Last parts of the names of the linear layers that vLLM gives adapters to."""
 _WITHOUT_ADAPTERS = {"GPT2LMHeadModel"}
 _FUSED = ({"q_proj", "k_proj", "v_proj"}, {"gate_proj", "up_proj"})
 
 
 def probe_rank(config: RunConfig) -> int:
-    """Return the rank of the probes that an engine shows as adapters over the model's own weights; 0 where it writes.
+    """Return the rank of the probes that an engine reads as adapters over the model's own weights; 0 if there are none.
 
-    They are low-rank directions of linear layers alone (a vector has no such form), without a mask, of an architecture
-    and a rank that vLLM has adapters for, on a device whose adapters round a row alike each time.
+    Such probes are low-rank directions of linear layers only (a vector has no such form), without a mask, of an
+    architecture and a rank that vLLM has adapters for, on a device whose adapters are exact.
     """
     method = config.method
     if config.model.trainable != "all-linear" or method.direction != "low-rank" or method.mask is not None:
@@ -37,35 +37,33 @@ def probe_rank(config: RunConfig) -> int:
     if not adapters_are_exact(config):
         return 0
     has_adapters = not _WITHOUT_ADAPTERS & set(model_config(config.model.path).get("architectures") or [])
-    return method.direction_rank if has_adapters and room_for(method.direction_rank) else 0
+    return method.direction_rank if has_adapters and slot_rank(method.direction_rank) else 0
 
 
 def adapters_are_exact(config: RunConfig) -> bool:
-    """Return whether the engine's adapters take the model's type of number, and round a row alike each time.
+    """Return whether the engine's adapters accept the model's type of number, and round a row alike each time.
 
-    On GPUs their kernels take half precision alone, and add up partial sums in any order unless batch-invariant.
+    On GPUs their kernels accept half precision only, and add partial sums in any order unless they are batch-invariant.
     """
     if config.performance.device == "cpu":
         return True
     return config.model.dtype != "float32" and config.performance.vllm.batch_invariant
 
 
-def room_for(rank: int) -> int | None:
-    """Return the least rank that vLLM has room for and that holds this one; None where there is none."""
-    return next((room for room in LORA_RANKS if room >= rank), None)
+def slot_rank(rank: int) -> int | None:
+    """Return the smallest rank of a vLLM slot that holds an adapter of this rank, or None."""
+    return next((of_slot for of_slot in LORA_RANKS if of_slot >= rank), None)
 
 
 def require_slots_fit(config: RunConfig, model: Mapping[str, Any]) -> None:
-    """Check that the adapters of a run, of LoRA or of low-rank probes, alone do not exceed the memory.
-
-    Weights and cache are not counted, so this is necessary and not sufficient.
+    """Check that the slots of a run, for LoRA or for low-rank probes, fit into memory without weights and cache.
 
     Args:
-        config: the run's.
+        config: of the run.
         model: values of the model's config.json.
 
     Raises:
-        ValueError: with the arithmetic; or no slot is of that rank.
+        ValueError: they do not fit (the error shows the arithmetic), or vLLM has no slot of the rank.
     """
     lora = config.model.lora
     if config.model.trainable == "lora":
@@ -74,7 +72,7 @@ def require_slots_fit(config: RunConfig, model: Mapping[str, Any]) -> None:
         field, wanted, targets = "method.direction_rank", probe_rank(config), LINEAR_LAYERS
     if not wanted:
         return
-    slots, rank = config.performance.vllm.max_loras or DEFAULT_SLOTS, room_for(wanted)
+    slots, rank = config.performance.vllm.max_loras or DEFAULT_SLOTS, slot_rank(wanted)
     if rank is None:
         raise ValueError(f"{field} {wanted}: vLLM has ranks up to {LORA_RANKS[-1]}")
     width = 4 if config.model.dtype == "float32" else 2
@@ -89,9 +87,9 @@ def require_slots_fit(config: RunConfig, model: Mapping[str, Any]) -> None:
 
 
 def adapted_shapes(model: Mapping[str, Any], targets: Sequence[str] | None) -> list[tuple[int, int]]:
-    """Return (input width, output width) of every matrix that holds an adapter, over all layers.
+    """Return (input width, output width) of every matrix with an adapter, over all layers.
 
-    vLLM fuses some: an adapter on one matrix of such a group takes memory for all of the group.
+    vLLM fuses some matrices: an adapter on one of them takes memory for all of its group.
     """
     hidden = first_of(model, ("hidden_size", "n_embd")) or 0
     layers = first_of(model, ("num_hidden_layers", "n_layer")) or 0
@@ -108,14 +106,14 @@ def adapted_shapes(model: Mapping[str, Any], targets: Sequence[str] | None) -> l
         else:
             shapes |= {"o_proj": (queries, hidden), "gate_proj": (hidden, feed), "up_proj": (hidden, feed)}
             shapes |= {"down_proj": (feed, hidden)}
-    chosen = {name.rpartition(".")[2] for name in targets} if targets else {"q_proj", "c_attn"}  # PEFT's choice, fused
+    chosen = {name.rpartition(".")[2] for name in targets} if targets else {"q_proj", "c_attn"}  # PEFT's default
     for group in _FUSED:
         chosen |= group if group & chosen else set()
     return [shape for name, shape in shapes.items() if name in chosen] * layers
 
 
 def _free_bytes(config: RunConfig) -> int:
-    """Return what an engine may take: of the GPU its share, of a machine without one what is free now."""
+    """Return the bytes that an engine may use: its share of the GPU, or on a CPU the memory that is free now."""
     if config.performance.device == "cpu":
         lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
         return int(lines["MemAvailable"].split()[0]) * 1024
@@ -140,5 +138,5 @@ def model_config(path: str) -> dict[str, Any]:
 
 
 def first_of(model: Mapping[str, Any], names: Sequence[str]) -> int | None:
-    """Return the first of the values that is there: architectures call the same thing differently."""
+    """Return the first value that exists: architectures have different names for the same thing."""
     return next((int(model[name]) for name in names if model.get(name)), None)

@@ -1,7 +1,6 @@
-"""What vLLM cannot do, found before its engine starts: one clear line each, from the model's config.json alone.
+"""Checks of what vLLM cannot do, from the configuration and the model's config.json, before an engine starts.
 
-Nothing here imports vLLM. What an engine says of such inputs, if it says anything, comes after a minute and from the
-depth of a worker. Architectures are those whose losses and updates the contract tests compare with transformers.
+An engine would report such a problem after a minute and from inside a worker, or not at all. Nothing here imports vLLM.
 """
 
 from __future__ import annotations
@@ -21,8 +20,9 @@ ARCHITECTURES = {
     "Qwen2ForCausalLM": "Qwen2",
     "GPT2LMHeadModel": "GPT-2",
 }
+"""Architectures whose losses and updates the contract tests compare with transformers."""
 CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
-"""Widths of an attention head that the CPU kernels of vLLM 0.32 have."""
+"""Widths of an attention head that the CPU kernels of vLLM 0.32 support."""
 _CONTEXT = ("max_position_embeddings", "n_positions")
 
 
@@ -31,10 +31,10 @@ def require_supported(config: RunConfig, examples: Sequence[Example]) -> None:
 
     Args:
         config: with `performance.evaluator: vllm`.
-        examples: made up, public; their continuations follow the longest prompt.
+        examples: public, made up; the longest of their continuations must fit after the longest prompt.
 
     Raises:
-        ValueError: the first thing that it cannot, and what to do instead.
+        ValueError: the first thing that vLLM cannot do, and what to do instead.
     """
     _require_forward_only(config)
     package = require_vllm(config.performance.device)
@@ -43,8 +43,8 @@ def require_supported(config: RunConfig, examples: Sequence[Example]) -> None:
     if "quantization_config" in model:
         method = (model["quantization_config"] or {}).get("quant_method", "unknown")
         raise ValueError(
-            f"model.path: the weights of {config.model.path} are quantised ({method}), and directions move numbers "
-            "that are not. Use the model in float32, bfloat16 or float16"
+            f"model.path: the weights of {config.model.path} are quantised ({method}), and directions cannot move "
+            "quantised weights. Use the model in float32, bfloat16 or float16"
         )
     _require_adapters(config)
     _require_devices(config, model, package.device)
@@ -53,11 +53,18 @@ def require_supported(config: RunConfig, examples: Sequence[Example]) -> None:
 
 
 def _require_adapters(config: RunConfig) -> None:
-    invariant = str(config.performance.vllm.batch_invariant).lower()
-    if config.model.trainable == "lora" and not adapters_are_exact(config):
+    if config.model.trainable != "lora":
+        return
+    if "lm_head" in (config.model.lora.target_modules or []):
         raise ValueError(
-            "model.trainable: lora: on GPUs vLLM's adapters take half precision alone, and round a row alike each time "
-            f"with batch_invariant: true alone; got model.dtype: {config.model.dtype} and performance.vllm."
+            "model.lora.target_modules: vLLM's adapters of lm_head are not reliable. Leave lm_head out, or use "
+            "performance.evaluator: transformers"
+        )
+    if not adapters_are_exact(config):
+        invariant = str(config.performance.vllm.batch_invariant).lower()
+        raise ValueError(
+            "model.trainable: lora: on GPUs vLLM's adapters accept half precision only, and round a row alike each "
+            f"time only with batch_invariant: true; got model.dtype: {config.model.dtype} and performance.vllm."
             f"batch_invariant: {invariant}. Set both, or use performance.evaluator: transformers"
         )
 
@@ -80,7 +87,7 @@ def _require_architecture(model: Mapping[str, Any], path: str) -> None:
     if names[0] not in ARCHITECTURES:
         tested = ", ".join(ARCHITECTURES.values())
         raise ValueError(
-            f"model.path: {path} is a {names[0]}; with performance.evaluator: vllm these are tested: {tested}. Use "
+            f"model.path: {path} is a {names[0]}; performance.evaluator: vllm is tested with {tested}. Use "
             "performance.evaluator: transformers"
         )
 
@@ -97,18 +104,20 @@ def _require_devices(config: RunConfig, model: Mapping[str, Any], device: str) -
 
         if engine.tensor_parallel > torch.cuda.device_count():
             raise ValueError(
-                f"performance.vllm.tensor_parallel {engine.tensor_parallel} wants as many GPUs; this machine has "
+                f"performance.vllm.tensor_parallel {engine.tensor_parallel} needs as many GPUs; this machine has "
                 f"{torch.cuda.device_count()}"
             )
         return
     if engine.batch_invariant:
-        raise ValueError("performance.vllm.batch_invariant: these kernels are for GPUs; leave it out on a CPU")
+        raise ValueError(
+            "performance.vllm.batch_invariant: vLLM has these kernels for GPUs only; leave it out on a CPU"
+        )
     width = model.get("head_dim") or (heads and (first_of(model, ("hidden_size", "n_embd")) or 0) // heads)
     if width and width not in CPU_HEAD_SIZES:
         sizes = ", ".join(map(str, CPU_HEAD_SIZES))
         raise ValueError(
-            f"model.path: attention heads of width {width}; vLLM on a CPU has {sizes}. Use performance.evaluator: "
-            "transformers"
+            f"model.path: attention heads of width {width}; vLLM on a CPU supports {sizes}. Use "
+            "performance.evaluator: transformers"
         )
 
 
@@ -118,9 +127,9 @@ def _require_context(config: RunConfig, model: Mapping[str, Any], examples: Sequ
         return
     longest = max((len(ids) for example in examples for ids in example.option_ids), default=1)
     prompt = config.task.max_tokens
-    read = longest - 1  # the last token is predicted, and is not read
+    read = longest - 1  # the model predicts the last token, and does not read it
     if config.performance.vllm.scoring == "reference":
-        read = longest + 1  # the engine's own scores: all is read, and it writes one more
+        read = longest + 1  # the engine reads all tokens, and writes one more
     if prompt + read > context:
         raise ValueError(
             f"task.max_tokens {prompt}: a prompt of {prompt} tokens with {longest} to follow takes {prompt + read} "

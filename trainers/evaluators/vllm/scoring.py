@@ -1,12 +1,12 @@
-"""Logits of label rows from vLLM's model runner: rows become one batch of prompts, of which nothing is sampled.
+"""Logits of label rows from vLLM's model runner: the rows become one batch of prompts, and nothing is sampled.
 
-The runner is given what the engine's scheduler would give it, without the engine: no request is queued, no token is
-drawn, and the head computes the places that predict alone. Cache blocks are handed out anew each pass, so that no pass
-can see what another one left.
+The runner gets what the engine's scheduler would give it. The engine itself queues no request and draws no token, and
+the head computes the places that predict only. Every pass gets its cache blocks anew, so that none sees what another
+left there.
 
-In half precision the shape of a matrix product decides how its sums are rounded, and by 1e-2 nats that would let an
-example's batch mates move its loss. So there every pass has the same number of tokens, and the head the same number of
-rows; what is missing is filled up with rows that nobody reads (`padding` does the same for transformers).
+In half precision the shape of a matrix product decides how its sums are rounded: by 1e-2 nats, other examples of the
+batch would move a loss. There every pass has the same number of tokens, and the head the same number of rows; extra
+rows are padding (the transformers evaluator does the same in `padding`).
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from vllm.v1.core.sched.output import CachedRequestData, NewRequestData, Schedul
 from trainers.evaluators.rows import Row
 from trainers.evaluators.scores import row_scores
 
-FIXED_PLACES = 64  # rows of the head's input, in half precision
+FIXED_PLACES = 64  # rows of the head's input in half precision
 
 
 class Visit(NamedTuple):
-    """A row to be read with one adapter, or with none."""
+    """A row to be read, and the adapter to read it with, or None."""
 
     row: Row
     adapter: Any
@@ -36,9 +36,9 @@ class Scorer:
     """Passes over rows on one worker.
 
     Args:
-        runner: vLLM's model runner, with no request in it.
-        max_tokens: largest pass, tokens; a longer row goes alone.
-        fixed_tokens: of which every pass has a multiple; None where any size rounds alike.
+        runner: vLLM's model runner, without requests.
+        max_tokens: largest pass, in tokens; a longer row is a pass of its own.
+        fixed_tokens: every pass has a multiple of this; None if the size of a pass changes no rounding.
     """
 
     def __init__(self, runner: Any, *, max_tokens: int, fixed_tokens: int | None = None) -> None:
@@ -47,22 +47,22 @@ class Scorer:
         (group,) = runner.kv_cache_config.kv_cache_groups
         self._block_size, self._num_blocks = group.kv_cache_spec.block_size, runner.kv_cache_config.num_blocks
         self._max_rows, self._longest = runner.scheduler_config.max_num_seqs, runner.max_model_len
-        if self._fixed:  # room for the rows that fill a pass up
+        if self._fixed:  # room for the rows that pad a pass
             self._max_rows -= -(-self._fixed // self._longest)
         self._sampling = SamplingParams(max_tokens=1, temperature=0.0)
 
     def scores(self, visits: Sequence[Visit]) -> list[np.ndarray]:
-        """Return the scores of each row visited (`scores.row_scores`); nothing on a worker that gathers no logits."""
-        found: list[np.ndarray] = []
+        """Return the scores of each row (`scores.row_scores`); an empty list on a worker without logits."""
+        scores: list[np.ndarray] = []
         for group in self._passes(visits):
             logits = self.logits(group)
             if logits is not None:
-                found += row_scores(logits, [visit.row for visit in group])
-        return found
+                scores += row_scores(logits, [visit.row for visit in group])
+        return scores
 
     def logits(self, visits: Sequence[Visit]) -> torch.Tensor | None:
-        """Return the logits of the places of one pass, row after row, [places, V]; None on the other workers."""
-        read = [*visits, *self._filling(visits)] if self._fixed else visits
+        """Return the logits at the places of one pass, row after row, [places, V]; None on a worker without logits."""
+        read = [*visits, *self._padding(visits)] if self._fixed else visits
         names = [str(number) for number in range(len(read))]
         self._runner.execute_model(self._schedule(names, read))
         state, self._runner.execute_model_state = self._runner.execute_model_state, None
@@ -79,19 +79,19 @@ class Scorer:
         if len(places) > len(visits):
             return self._runner.model.compute_logits(state.hidden_states[places])
         if state.logits is None or order == sorted(order):
-            return state.logits  # of the last token of each row, which the runner computes anyway
+            return state.logits  # of each row's last token, which the runner always computes
         return state.logits[np.argsort(order)]
 
     def _logits_of_fixed_shape(self, states: torch.Tensor, places: list[int]) -> torch.Tensor | None:
-        found = []
+        parts = []
         for start in range(0, len(places), FIXED_PLACES):
             here = places[start : start + FIXED_PLACES]
             logits = self._runner.model.compute_logits(states[[*here, *here[:1] * (FIXED_PLACES - len(here))]])
-            found += [] if logits is None else [logits[: len(here)]]
-        return torch.cat(found) if found else None
+            parts += [] if logits is None else [logits[: len(here)]]
+        return torch.cat(parts) if parts else None
 
-    def _filling(self, visits: Sequence[Visit]) -> Iterator[Visit]:
-        """Yield rows that nobody reads, for a pass of a multiple of the fixed number of tokens."""
+    def _padding(self, visits: Sequence[Visit]) -> Iterator[Visit]:
+        """Yield padding rows, which make the size of a pass a multiple of the fixed number of tokens."""
         assert self._fixed
         tokens = sum(len(visit.row.ids) for visit in visits)
         missing = min(-tokens % self._fixed, self._runner.scheduler_config.max_num_batched_tokens - tokens)

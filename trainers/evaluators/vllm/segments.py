@@ -1,9 +1,9 @@
-"""Where each Hugging Face parameter lives in vLLM's own: fused, transposed, split over devices, padded.
+"""Where each Hugging Face parameter lies in vLLM's parameters: fused, transposed, split over devices, padded.
 
-Directions go by Hugging Face name and flat index, so an engine that lays weights out in another way needs a table. It
-is not written down by architecture but found out: each parameter's flat indices are given to the model's own
-`load_weights` as if they were weights, and where they land is read off. Every element is looked at, so a table that is
-made is right, and a layout that no table can say is refused.
+Directions are addressed by Hugging Face name and flat index, so an engine with another layout needs a table. The table
+is not written down per architecture, but measured: the model's own `load_weights` gets each parameter's flat indices as
+if they were weights, and the places where they land are read. Every element is checked, so a table is right or is
+refused.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 
 @dataclass(frozen=True)
 class Segment:
-    """A box of a Hugging Face parameter, and the same values as they lie in the engine's: a view of the box's shape."""
+    """A box of a Hugging Face parameter, and a view of the same shape onto the engine's copy of it."""
 
     box: tuple[slice, ...]
     view: torch.Tensor
@@ -28,41 +28,42 @@ class Segment:
 
 @dataclass(frozen=True)
 class Layout:
-    """Live tensors of Hugging Face shape, to be written by name, and what must be copied on from those that are staged.
+    """Live tensors of Hugging Face shape, by name, and the segments into which staged ones are copied.
 
-    `live` are views of the engine's storage where a parameter lies there whole and in order, else tensors of their own.
+    A live tensor is a view of the engine's storage if the parameter lies there whole and in order. Otherwise it is
+    staged: a tensor of its own.
     """
 
     live: dict[str, torch.Tensor]
     staged: dict[str, tuple[Segment, ...]]
 
     def forward(self) -> None:
-        """Copy what is staged to where the engine computes with it."""
+        """Copy the staged tensors into the engine's parameters."""
         for name, segments in self.staged.items():
             for segment in segments:
                 segment.view.copy_(self.live[name][segment.box])
 
 
 def lay_out(model: Any, weights: Mapping[str, torch.Tensor]) -> Layout:
-    """Return where the weights live in an engine's model that was loaded from them.
+    """Return the layout of the weights in an engine's model.
 
     Args:
-        model: vLLM's; it is left with `weights` in it.
-        weights: Hugging Face name → tensor of its shape, all that train.
+        model: of vLLM; this loads `weights` into it.
+        weights: Hugging Face name → tensor, for all trainable parameters.
 
     Raises:
-        ValueError: the engine keeps a weight nowhere, packed, or in an order that no strides can say.
+        ValueError: the engine drops a weight, packs it, or keeps it in an order that strides cannot describe.
     """
     parameters = dict(model.named_parameters())
     if packed := [name for name, tensor in parameters.items() if not tensor.numel()]:
         raise ValueError(
-            f"performance.evaluator vllm: the engine has packed {packed[0]} out of reach: no perturbation would change "
-            "a loss. Use performance.evaluator transformers for this model."
+            f"performance.evaluator vllm: the engine computes with a packed copy of {packed[0]}, so no perturbation "
+            "would change a loss. Use performance.evaluator transformers for this model."
         )
     live: dict[str, torch.Tensor] = {}
     staged: dict[str, tuple[Segment, ...]] = {}
     for name, weight in weights.items():
-        (target,) = _where(model, parameters, name, weight)
+        target = _load(model, parameters, name, weight)
         segments = _segments(model, parameters[target], name, weight)
         whole = len(segments) == 1 and segments[0].view.shape == weight.shape
         if whole and not segments[0].view.is_contiguous() and parameters[target].numel() == weight.numel():
@@ -74,48 +75,48 @@ def lay_out(model: Any, weights: Mapping[str, torch.Tensor]) -> Layout:
     return Layout(live, staged)
 
 
-def _where(model: Any, parameters: Mapping[str, torch.Tensor], name: str, weight: torch.Tensor) -> list[str]:
-    """Return the engine's name of what holds a weight, after loading it."""
-    found = [of for of in model.load_weights([(name, weight)]) or () if of in parameters]
-    if len(found) != 1:
+def _load(model: Any, parameters: Mapping[str, torch.Tensor], name: str, weight: torch.Tensor) -> str:
+    """Load a weight, and return the name of the engine's parameter that holds it."""
+    targets = [target for target in model.load_weights([(name, weight)]) or () if target in parameters]
+    if len(targets) != 1:
         raise ValueError(
-            f"performance.evaluator vllm: the engine keeps the parameter {name} in {len(found)} places, where one was "
-            "expected. Use performance.evaluator transformers for this model."
+            f"performance.evaluator vllm: the engine keeps the parameter {name} in {len(targets)} of its parameters; "
+            "expected one. Use performance.evaluator transformers for this model."
         )
-    return found
+    return targets[0]
 
 
 def _segments(model: Any, parameter: Any, name: str, weight: torch.Tensor) -> tuple[Segment, ...]:
     """Return the boxes of a weight that lie in a parameter."""
-    # counted from 1: loaders fill a vocabulary's padding with zeros
+    # the indices count from 1: loaders fill the padding of a vocabulary with zeros
     codes = torch.arange(1, weight.numel() + 1, dtype=torch.float64, device=weight.device).view(weight.shape)
     with _in_place_of(parameter, torch.zeros_like(parameter.data, dtype=torch.float64)) as landed:
         model.load_weights([(name, codes)])
     places = landed.flatten().nonzero()[:, 0]
-    if not places.numel():  # all of it is another device's
+    if not places.numel():  # the weight is on other devices
         return ()
-    found = landed.flatten()[places].long() - 1
-    place_of = torch.empty_like(codes, dtype=torch.long).view(-1).scatter_(0, found, places).view(weight.shape)
-    boxes = _boxes(found, weight.shape)
+    indices = landed.flatten()[places].long() - 1
+    place_of = torch.empty_like(codes, dtype=torch.long).view(-1).scatter_(0, indices, places).view(weight.shape)
+    boxes = _boxes(indices, weight.shape)
     if sum(math.prod(side.stop - side.start for side in box) for box in boxes) != places.numel():
         raise ValueError(_no_table(name))
     return tuple(_segment(parameter, name, place_of[box], box) for box in boxes)
 
 
-def _boxes(found: torch.Tensor, shape: torch.Size) -> list[tuple[slice, ...]]:
+def _boxes(indices: torch.Tensor, shape: torch.Size) -> list[tuple[slice, ...]]:
     """Return the boxes that flat indices fill, if they fill boxes: the product of each dimension's runs."""
-    runs = [_runs(coordinates.unique()) for coordinates in torch.unravel_index(found, tuple(shape))]
+    runs = [_runs(coordinates.unique()) for coordinates in torch.unravel_index(indices, tuple(shape))]
     return list(product(*runs))
 
 
 def _runs(values: torch.Tensor) -> list[slice]:
-    """Cut rising integers where one is left out."""
+    """Cut increasing integers into runs of consecutive ones."""
     gaps = (values.diff() != 1).nonzero()[:, 0] + 1
     return [slice(int(run[0]), int(run[-1]) + 1) for run in values.tensor_split(gaps.cpu())]
 
 
 def _segment(parameter: Any, name: str, places: torch.Tensor, box: tuple[slice, ...]) -> Segment:
-    """Return a box's view by the strides between its first elements, if they hold for all others too."""
+    """Return the view of a box by the strides of its first elements, if all other elements have them too."""
     origin = (0,) * places.ndim
     first = int(places[origin])
     strides, expected = [], torch.full_like(places, first)
@@ -131,7 +132,7 @@ def _segment(parameter: Any, name: str, places: torch.Tensor, box: tuple[slice, 
 
 
 def _transposed(parameter: Any, weight: torch.Tensor) -> torch.Tensor:
-    """Let the engine compute with the transpose of a tensor in the weight's own order, and return that."""
+    """Make the engine compute with the transpose of a tensor in the weight's own order; return that tensor."""
     live = weight.to(parameter.dtype, copy=True)
     parameter.data = live.t()
     return live
@@ -149,6 +150,6 @@ def _in_place_of(parameter: Any, scratch: torch.Tensor) -> Iterator[torch.Tensor
 
 def _no_table(name: str) -> str:
     return (
-        f"performance.evaluator vllm: the engine lays the parameter {name} out in an order that is not known to dpzo. "
+        f"performance.evaluator vllm: dpzo does not know the order in which the engine lays out the parameter {name}. "
         "Use performance.evaluator transformers for this model."
     )

@@ -1,4 +1,4 @@
-"""Slots of vLLM's adapters: registered empty, once, and filled in place whenever something else is to be seen."""
+"""Slots of vLLM's adapters: empty adapters that are registered once, and whose factors are written in place."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Pair = tuple[torch.Tensor, torch.Tensor]
 
 
 class AdapterSlot(NamedTuple):
-    """A place for one adapter, and the adapter that requests name to be read with what is there."""
+    """The place of one adapter's factors, and the adapter that a request names to be read with them."""
 
     index: int
     adapter: LoRARequest
@@ -25,7 +25,7 @@ class AdapterSlots:
 
     Args:
         runner: vLLM's model runner, with adapters enabled and none registered.
-        rank: of what will be filled in, at most; what is of lower rank is padded with zeros.
+        rank: largest rank of the factors; factors of lower rank are padded with zeros.
     """
 
     def __init__(self, runner: Any, rank: int) -> None:
@@ -36,10 +36,10 @@ class AdapterSlots:
         self._slots = list(_registered(runner.lora_manager, rank))
 
     def require(self, parts: Iterable[str]) -> None:
-        """Check that there is a slot for every one of these modules, by Hugging Face name.
+        """Check that these modules, by Hugging Face name, have adapters.
 
         Raises:
-            ValueError: there is none for one of them.
+            ValueError: one of them has none.
         """
         known = {part for _, parts in self._modules.values() for part in parts}
         for part in parts:
@@ -50,16 +50,16 @@ class AdapterSlots:
                 )
 
     def groups(self, count: int) -> Iterator[list[tuple[int, AdapterSlot]]]:
-        """Yield numbers below `count` with a slot each, as many at a time as there are slots."""
+        """Yield the numbers below `count`, each with a slot, as many at a time as there are slots."""
         for start in range(0, count, len(self._slots)):
             yield list(zip(range(start, count), self._slots, strict=False))
 
     def fill(self, slots: Sequence[AdapterSlot], pair_of: Callable[[int, str], Pair | None]) -> None:
-        """Put the factors of every module into slots, one module after the other.
+        """Write the factors of every module into slots.
 
         Args:
-            slots: whose adapters are to be seen with them.
-            pair_of: place in `slots` and name of a module → its factors, tensors that the engine may change.
+            slots: to be written.
+            pair_of: (place in `slots`, name of a module) → factors, in tensors that the engine may change, or None.
         """
         for module, parts in self._modules.values():
             for place, slot in enumerate(slots):
@@ -71,7 +71,7 @@ class AdapterSlots:
 
 @contextmanager
 def without_adapters(runner: Any) -> Iterator[None]:
-    """Give a model its own layers back for a while: its `load_weights` does not know the names in their wrappers."""
+    """Unwrap the layers with adapters within a block: `load_weights` does not know the names of the wrapped ones."""
     wrapped = dict(runner.lora_manager._adapter_manager.modules)
     for name, module in wrapped.items():
         runner.model.set_submodule(name, module.base_layer)
@@ -83,7 +83,7 @@ def without_adapters(runner: Any) -> Iterator[None]:
 
 
 def _registered(lora_manager: Any, rank: int) -> Iterator[AdapterSlot]:
-    """Register an empty adapter for each slot; requests name them from then on."""
+    """Register an empty adapter for each slot."""
     manager = lora_manager._adapter_manager
     for number in range(1, manager.lora_slots + 1):
         adapter = LoRARequest(f"probe-{number}", number, "in memory")

@@ -1,7 +1,8 @@
-"""θ inside vLLM's worker, written to where the engine computes with it: the model's own weights, or adapters' slots.
+"""Writes θ or probes into the place that vLLM computes with: the model's own weights, or the slots of adapters.
 
-All kinds take a list of writes, each of which puts something into the live tensors of `Parameters`, and make one or
-more of them visible to the engine at a time: of the whole model there is one copy, adapters have a slot for each probe.
+Each class takes a list of writes, which put θ or a probe into the live tensors of `Parameters`, and shows the engine
+one or several of them at a time. The engine has one copy of the model's weights, but a slot for each of several
+adapters.
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ from trainers.evaluators.vllm.slots import AdapterSlots, Pair
 
 Write = Callable[[], None]
 Shown = list[tuple[int, Any]]
-"""(number of a write, adapter that has it), for all that the engine can see at once."""
+"""(number of a write, adapter that has it or None), for all writes that the engine reads at once."""
 
 _PREFIX, _FACTORS = "base_model.model.", ("lora_A", "lora_B")
 
 
 class FullWeights:
-    """Weights of the model itself: all of them, or those of its linear layers.
+    """The model's own weights: all of them, or those of its linear layers.
 
     Args:
         runner: vLLM's model runner.
         weights: Hugging Face name → tensor of the master's type on the runner's device; kept, not copied.
-        seed: public key of the bits that updates of a bfloat16 master are rounded by.
+        seed: public key of the bits that round updates of a bfloat16 master.
     """
 
     def __init__(self, runner: Any, weights: Mapping[str, torch.Tensor], seed: int) -> None:
@@ -39,11 +40,11 @@ class FullWeights:
         self.parameters = Parameters(self._layout.live, weights, seed=seed)
 
     def probed(self, probes: Sequence[Probe]) -> Iterator[Shown]:
-        """Make every probe visible."""
+        """Show the engine every probe."""
         return self.shown(_writes(self.parameters, probes))
 
     def shown(self, writes: Sequence[Write]) -> Iterator[Shown]:
-        """Make one write after the other visible."""
+        """Show the engine one write after the other."""
         for number, write in enumerate(writes):
             write()
             self._layout.forward()
@@ -51,16 +52,16 @@ class FullWeights:
 
 
 class AdapterWeights:
-    """The weights of a LoRA adapter, in slots of the engine that are filled anew each time.
+    """The weights of a LoRA adapter, in slots of the engine.
 
     Args:
         runner: vLLM's model runner, with adapters enabled and none registered.
         weights: PEFT's name → tensor of the master's type on the runner's device; kept, not copied.
         config: rank, alpha and type of number.
-        seed: public key of the bits that updates of a bfloat16 master are rounded by.
+        seed: public key of the bits that round updates of a bfloat16 master.
 
     Raises:
-        ValueError: a module with an adapter is not one that the engine gives adapters to.
+        ValueError: the engine has no adapters for one of the modules.
     """
 
     def __init__(self, runner: Any, weights: Mapping[str, torch.Tensor], config: ModelConfig, seed: int) -> None:
@@ -72,11 +73,11 @@ class AdapterWeights:
         self._slots.require(name.removeprefix(_PREFIX).rsplit(".", 2)[0] for name in weights)
 
     def probed(self, probes: Sequence[Probe]) -> Iterator[Shown]:
-        """Make every probe visible."""
+        """Show the engine every probe."""
         return self.shown(_writes(self.parameters, probes))
 
     def shown(self, writes: Sequence[Write]) -> Iterator[Shown]:
-        """Make as many writes visible at once as there are slots."""
+        """Show the engine as many writes at once as there are slots."""
         for group in self._slots.groups(len(writes)):
             for number, slot in group:
                 writes[number]()

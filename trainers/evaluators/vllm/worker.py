@@ -1,11 +1,12 @@
-"""The part of the vLLM evaluator that lives in vLLM's worker, where the weights are.
+"""The part of the vLLM evaluator that runs in vLLM's worker, where the weights are.
 
-One call does a whole step: it writes each probe's weights, reads the rows and sends losses back; no tensor of the
-model's size ever leaves the worker. θ is kept by the same `Parameters` as with transformers, under Hugging Face names
-and in Hugging Face shapes, so that directions, masks, anchors, velocities and exports are the same to the last bit.
+One call does a whole step: it writes each probe's weights, reads the rows and returns losses. No tensor of the model's
+size leaves the worker. θ is a `Parameters`, as with transformers, under Hugging Face names and in Hugging Face shapes:
+directions, masks, anchors, velocities and exports agree to the last bit. With several devices each worker holds the
+whole θ, and writes its own part into the engine.
 
-Importing this module keeps vLLM from packing linear weights on CPUs: a packed weight is a copy that no perturbation
-reaches. Over several devices each worker keeps the whole θ and writes its own part of it.
+Importing this module stops vLLM from packing linear weights on CPUs: a packed weight is a copy that no perturbation
+reaches.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from trainers.config import ModelConfig
 from trainers.evaluators.base import Example, OutputPoint, Probe
 from trainers.evaluators.loading import load_model, rounded_to, trainable_parameters
 from trainers.evaluators.rows import FIXED_TOKENS, rows_of
-from trainers.evaluators.scores import losses_of
+from trainers.evaluators.scores import losses_of, option_scores
 from trainers.evaluators.vllm.low_rank import LowRankWeights
 from trainers.evaluators.vllm.scoring import Scorer, Visit
 from trainers.evaluators.vllm.weights import AdapterWeights, FullWeights, Shown
@@ -37,13 +38,13 @@ layer_utils.check_cpu_sgl_kernel = lambda *_: False
 
 @dataclass(frozen=True)
 class Refusal:
-    """What a worker answers instead of raising an error, of which another process would see a broken worker."""
+    """A worker's answer in place of an error: vLLM would take an exception for a broken worker."""
 
     error: ValueError | OSError
 
 
 def answering(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a worker's method answer with a `Refusal`, and compute without gradients."""
+    """Make a worker's method answer with a `Refusal` for an error, and compute without gradients."""
 
     @wraps(method)
     def answer(*arguments: Any, **named: Any) -> Any:
@@ -53,19 +54,19 @@ def answering(method: Callable[..., Any]) -> Callable[..., Any]:
         except OSError as error:
             return Refusal(OSError(error.errno, error.strerror or str(error)))
         except ValueError as error:
-            return Refusal(ValueError(str(error)))  # a plain one, which any process can unpickle
+            return Refusal(ValueError(str(error)))  # a plain ValueError, which any process can unpickle
 
     return answer
 
 
 class ZoWorker:
-    """What vLLM's worker learns: methods that begin with `zo_`, to be called by `LLM.collective_rpc`."""
+    """Methods that vLLM adds to its worker, and that `LLM.collective_rpc` calls. Their names begin with `zo_`."""
 
     model_runner: Any
 
     @answering
     def zo_open(self, **arguments: Any) -> int:
-        """Take over the engine's weights (`WorkerModel`); return the number of parameters of the whole model."""
+        """Open the `WorkerModel`; return the number of parameters of the whole model."""
         self.zo_model = WorkerModel(self.model_runner, **arguments)
         return self.zo_model.size
 
@@ -81,18 +82,18 @@ class ZoWorker:
 
 
 class WorkerModel:
-    """A model of vLLM's whose weights are moved in place.
+    """A model in vLLM's worker whose weights are moved in place.
 
-    On a worker that gathers no logits, losses, scores and outputs are None.
+    On a worker without logits, losses, scores and outputs are None.
 
     Args:
         runner: vLLM's model runner.
         config: fields of the `ModelConfig`.
         pad_id: padding token, for the Hugging Face model.
-        seed: public key from which an adapter is initialised, and by which updates of a bfloat16 master are rounded.
-        max_tokens: largest pass, tokens.
-        batch_invariant: whether the engine's kernels round a row alike whatever its neighbours.
-        probe_rank: of the low-rank probes that slots have room for; 0 where the engine has no slots for them.
+        seed: public key that initialises an adapter, and rounds updates of a bfloat16 master.
+        max_tokens: largest pass, in tokens.
+        batch_invariant: whether the engine's kernels round a row alike beside any neighbours.
+        probe_rank: largest rank of low-rank probes in slots; 0 if the engine has no slots for probes.
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class WorkerModel:
         loaded = self._load()
         self.size = sum(tensor.numel() for tensor in loaded.parameters())
         trained = trainable_parameters(loaded, self._config)
-        for tensor in trained.values():  # one after the other: what was loaded is freed on the way
+        for tensor in trained.values():  # one after the other, so that each loaded tensor is freed
             tensor.data = tensor.data.to(getattr(torch, self._config.master_dtype))
         weights = {name: tensor.data.to(runner.device) for name, tensor in trained.items()}
         self._weights = _weights(runner, weights, self._config, seed, probe_rank)
@@ -137,49 +138,45 @@ class WorkerModel:
     def outputs(self, constant: Example, points: Sequence[OutputPoint]) -> list[float] | None:
         """Return the mean logit for a constant row at each point."""
         (row,) = rows_of([constant])
-        found = []
+        outputs = []
         for shown in self._weights.shown([partial(self.parameters.place, point) for point in points]):
             logits = self._scorer.logits([Visit(row, adapter) for _, adapter in shown])
-            found += [] if logits is None else logits.double().mean(dim=-1).tolist()
-        return found or None
+            outputs += [] if logits is None else logits.double().mean(dim=-1).tolist()
+        return outputs or None
 
     def show(self, probes: Sequence[Probe] | None) -> list[Any]:
-        """Write θ, or as many probes as the engine can see at once; return the adapter that has each."""
+        """Write θ, or as many probes as the engine reads at once; return the adapter of each."""
         shown = self._weights.shown([self.parameters.settle]) if probes is None else self._weights.probed(probes)
         return [adapter for _, adapter in next(shown)]
 
     def export(self, folder: Path) -> None:
-        """Write the model at θ, or its adapter, in the master's type, for `from_pretrained`; the first worker does."""
+        """Write the model at θ, or its adapter, in the master's type, on the first worker."""
         if get_tensor_model_parallel_rank():
             return
         model = self._load()
-        rounded_to(self._config.dtype, model)  # what does not train is written as it was computed with
+        rounded_to(self._config.dtype, model)  # frozen weights are exported with the bits of the computation
         rounded_to("float32", model)
         for name, tensor in trainable_parameters(model, self._config).items():
             tensor.data = self.parameters.theta()[name].cpu()
         model.save_pretrained(folder)
 
     def save(self, path: Path, metadata: dict[str, str]) -> None:
-        """Write θ and what belongs to it to a file; the first worker does."""
+        """Write θ and its state to a file on the first worker."""
         if not get_tensor_model_parallel_rank():
             self.parameters.save(path, metadata)
 
     def _scores(self, batch: Sequence[Example], count: int, views: Iterator[Shown]) -> list[list[np.ndarray]] | None:
-        """Return each example's scores in each of `count` views, float64 [options]; None without gathered logits."""
+        """Return each example's scores in each of `count` views, float64 [options]; None without logits."""
         rows = rows_of(batch)
-        found: list[list[dict[int, np.ndarray]]] = [[{} for _ in batch] for _ in range(count)]
+        by_view: list[list[np.ndarray]] = [[]] * count
         for shown in views:
-            visits = [(number, Visit(row, adapter)) for number, adapter in shown for row in rows]
-            scores = self._scorer.scores([visit for _, visit in visits])
+            scores = self._scorer.scores([Visit(row, adapter) for _, adapter in shown for row in rows])
             if not scores:
-                found = []
-                continue
-            for (number, visit), values in zip(visits, scores, strict=True):
-                found[number][visit.row.example][visit.row.option] = values
-        return [
-            [np.concatenate([options[index] for index in sorted(options)]) for options in examples]
-            for examples in found
-        ] or None
+                continue  # no return: every worker must read every view
+            for place, (number, _) in enumerate(shown):
+                of_rows = scores[place * len(rows) : (place + 1) * len(rows)]
+                by_view[number] = [np.concatenate(options) for options in option_scores(rows, of_rows, len(batch))]
+        return by_view if all(by_view) else None
 
 
 def _weights(

@@ -84,10 +84,10 @@ def test_every_tested_architecture_passes(check, tmp_path, architecture):
         (
             {"architectures": ["MambaForCausalLM"]},
             {},
-            "is a MambaForCausalLM; with performance.evaluator: vllm these are tested: OPT, Llama, Qwen2, GPT-2. Use",
+            "is a MambaForCausalLM; performance.evaluator: vllm is tested with OPT, Llama, Qwen2, GPT-2. Use",
         ),
-        ({"quantization_config": {"quant_method": "gptq"}}, {}, "are quantised (gptq), and directions move numbers"),
-        ({"head_dim": 16}, {}, "model.path: attention heads of width 16; vLLM on a CPU has 32, 64, "),
+        ({"quantization_config": {"quant_method": "gptq"}}, {}, "are quantised (gptq), and directions cannot move"),
+        ({"head_dim": 16}, {}, "model.path: attention heads of width 16; vLLM on a CPU supports 32, 64, "),
         (
             {"max_position_embeddings": 41},
             {},
@@ -102,12 +102,17 @@ def test_every_tested_architecture_passes(check, tmp_path, architecture):
         (
             None,
             {"performance": {"vllm": {"batch_invariant": True}}},
-            "performance.vllm.batch_invariant: these kernels are for GPUs",
+            "performance.vllm.batch_invariant: vLLM has these kernels for GPUs only",
         ),
         (
             None,
             {"model": {"trainable": "lora", "lora": {"rank": 513}}},
             "model.lora.rank 513: vLLM has ranks up to 512",
+        ),
+        (
+            None,
+            {"model": {"trainable": "lora", "lora": {"target_modules": ["q_proj", "lm_head"]}}},
+            "model.lora.target_modules: vLLM's adapters of lm_head are not reliable",
         ),
     ],
 )
@@ -179,7 +184,7 @@ def test_adapters_on_a_gpu_round_alike_in_half_precision_and_batch_invariant_alo
     lora = {**gpu, "model": {"trainable": "lora", "dtype": dtype}}
     if not exact:
         with pytest.raises(
-            ValueError, match=f"take half precision alone.*dtype: {dtype} .*invariant: {str(invariant).lower()}"
+            ValueError, match=f"accept half precision only.*dtype: {dtype} .*invariant: {str(invariant).lower()}"
         ):
             check(**lora)
 

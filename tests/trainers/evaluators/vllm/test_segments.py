@@ -113,7 +113,7 @@ def test_only_what_is_split_is_staged():
 def test_a_packed_weight_is_refused():
     engine = Engine()
     engine.down = torch.nn.Parameter(torch.empty(0), requires_grad=False)
-    with pytest.raises(ValueError, match="has packed down out of reach"):
+    with pytest.raises(ValueError, match="computes with a packed copy of down"):
         lay_out(engine, WEIGHTS)
 
 
@@ -130,11 +130,11 @@ def with_a_hole(values: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("change", [shuffled, with_a_hole])
 def test_an_order_that_strides_cannot_say_is_refused(change: Callable, monkeypatch):
     monkeypatch.setattr(Engine, "load_down", lambda self, _, values: self.down.data.copy_(change(values)))
-    with pytest.raises(ValueError, match="lays the parameter down out in an order"):
+    with pytest.raises(ValueError, match="the order in which the engine lays out the parameter down"):
         lay_out(Engine(), WEIGHTS)
 
 
 def test_a_weight_that_the_engine_does_not_keep_is_refused(monkeypatch):
     monkeypatch.setattr(Engine, "load_weights", lambda self, weights: set())
-    with pytest.raises(ValueError, match="keeps the parameter q in 0 places"):
+    with pytest.raises(ValueError, match="keeps the parameter q in 0 of its parameters"):
         lay_out(Engine(), WEIGHTS)
