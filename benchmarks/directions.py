@@ -56,16 +56,16 @@ def passes(num_directions: int) -> dict[str, Callable[[int], None]]:
     def write(target: dict[str, torch.Tensor], kind: Kind, names: list[str] | None = None) -> None:
         direction = Direction(seed=1, step=2, index=0, kind=kind)
         for name in names or master:
-            write_perturbed(target[name], master[name], direction, name, SCALE)
+            write_perturbed({name: target[name]}, {name: master[name]}, direction, SCALE)
 
     def update(kind: Kind, count: int = num_directions) -> None:
         terms = [(Direction(1, 2, index, kind), 1e-9) for index in range(count)]
         for name, tensor in master.items():
-            add_directions(tensor, terms, name)
+            add_directions({name: tensor}, terms)
 
     def write_from_half(_: int) -> None:
         for name, tensor in half_master.items():
-            write_perturbed(half[name], tensor, Direction(1, 2, 0, "rademacher"), name, SCALE)
+            write_perturbed({name: half[name]}, {name: tensor}, Direction(1, 2, 0, "rademacher"), SCALE)
 
     def update_rounded(count: int) -> None:
         add_rounded(

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from trainers.directions import Direction
-from trainers.directions.apply import add_to_all, write_all
+from trainers.directions.apply import add_directions, write_perturbed
 
 MANY_ADAPTERS = (32, 64)  # directions; each needs two adapters
 KERNEL_ELEMENTS, KERNEL_DIRECTIONS = 1 << 30, 16
@@ -70,10 +70,10 @@ def _kernels(repeats: int) -> list[tuple[str, str]]:
         terms = [(direction, 1e-9) for direction in directions]
 
         def write(z: Direction = directions[0]) -> None:
-            write_all(live, master, z, 1e-3)
+            write_perturbed(live, master, z, 1e-3)
 
         def add(update: Any = terms) -> None:
-            add_to_all(master, update)
+            add_directions(master, update)
 
         for what, width, run in (("write, bfloat16", 6, write), (f"add {KERNEL_DIRECTIONS}", 8, add)):
             reached = width * KERNEL_ELEMENTS / _seconds(run, repeats)

@@ -279,8 +279,8 @@ def test_velocity_anchor_and_mask_are_those_of_transformers(pair):
     assert pair.vllm.state_digest() == pair.transformers.state_digest()
     assert pair.vllm.parameter_count == pair.transformers.parameter_count
     assert pair.vllm.parameter_count < pair.vllm.model_size == pair.transformers.model_size
-    products = (evaluator.parameters.inner_products(Z) for evaluator in both(pair))
-    np.testing.assert_array_equal(*products)
+    norms = (evaluator.parameters.squared_norms(Z) for evaluator in both(pair))
+    np.testing.assert_array_equal(*norms)
     np.testing.assert_allclose(
         pair.vllm.probe(TARGET, pair.probes), pair.transformers.probe(TARGET, pair.probes), rtol=0, atol=pair.atol
     )

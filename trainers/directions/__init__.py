@@ -1,7 +1,7 @@
-"""Public random directions: the same z for the same key on every machine, and fast enough to be drawn anew each pass.
+"""Public random directions: the same z for the same key on every machine, drawn anew in every pass.
 
-`counter` says what a direction is (a counter hash in numpy, the executable specification), `gaussian` turns its words
-into normal values, `apply` adds directions to torch tensors. Importing this package loads neither torch nor numba.
+`counter` defines a direction (a counter hash in numpy, the executable specification), `gaussian` turns its words into
+normal values, and `apply` adds directions to torch tensors. Importing this package loads neither torch nor numba.
 """
 
 from trainers.directions.counter import Direction, WeightedDirections, direction_values, uniform_values

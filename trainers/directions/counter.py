@@ -1,10 +1,10 @@
-"""What a public random direction is: a pure function of (seed, step, index, kind, parameter name, flat index).
+"""The definition of a public random direction: a pure function of (seed, step, index, kind, name, flat index).
 
-Zeroth-order steps never store a direction; they draw it again whenever they need it. So a direction is a counter hash
-(Philox4x32-10, Salmon et al. 2011) and not the state of a generator: any element can be computed anywhere, in any
-order. This module is the executable specification in numpy; `kernels_cpu` compiles it, `apply_torch` repeats it in
-torch, and the tests hold both to its bits. Directions are public: anyone who has the release log can draw them, and
-nothing secret may ever come from here.
+Zeroth-order steps never store a direction; they draw it again when they need it. A direction is therefore a counter
+hash (Philox4x32-10, Salmon et al. 2011) and not the state of a generator: any element can be computed anywhere, in any
+order. This module is the executable specification in numpy. `backends.cpu_kernels` compiles it, `backends.torch_ops`
+repeats it in torch, and the tests compare their bits with it. Directions are public: anyone who has the release log can
+draw them, so nothing secret may come from here.
 
 Layout of one tensor, in its own C order, with words[b] the four 32-bit words of block b:
     Rademacher  element i is bit i % 32 of words[i // 128][i % 128 // 32]; 1 means +1, 0 means -1.
@@ -43,10 +43,16 @@ _WEYL_0, _WEYL_1 = np.uint64(WEYL[0]), np.uint64(WEYL[1])
 class Direction:
     """One public direction over all parameters of a model.
 
-    seed: the run's public key, step: training step, index: which of the step's K directions; integers >= 0.
-    kind: "gaussian" (independent N(0, 1) values), "rademacher" (independent signs) or "low-rank" (variance 1, and of
-    the given rank in each matrix). rank: of low-rank directions, at least 1; 0 for the others.
-    Raises ValueError for anything else.
+    Args:
+        seed: public key of the run, at least 0.
+        step: training step, at least 0.
+        index: number of the direction among the K of its step, at least 0.
+        kind: "gaussian" (independent N(0, 1) values), "rademacher" (independent signs) or "low-rank" (variance 1, and
+            of the given rank in each matrix).
+        rank: of low-rank directions, at least 1; 0 for the others.
+
+    Raises:
+        ValueError: anything else.
     """
 
     seed: int
@@ -68,7 +74,7 @@ class Direction:
 
     @property
     def is_low_rank(self) -> bool:
-        """Whether matrices get a direction of two factors."""
+        """Whether the direction of a matrix is a product of two factors."""
         return self.kind == "low-rank"
 
 
@@ -79,7 +85,7 @@ Float32Directions = Sequence[tuple[Direction, np.float32]]
 
 
 class Stream(NamedTuple):
-    """The random words of one tensor: 64-bit Philox key and the two upper words of the counter, each part 32 bits."""
+    """The key of one tensor's random words: 64-bit Philox key and two upper words of the counter, in 32-bit parts."""
 
     key0: int
     key1: int
@@ -88,20 +94,20 @@ class Stream(NamedTuple):
 
 
 def stream(direction: Direction, name: str) -> Stream:
-    """Return the stream of one parameter under its HF name; different names, steps and indices never share one."""
+    """Return the stream of a parameter by its Hugging Face name. Different names, steps and indices never share one."""
     return _hash_stream(
         "dpzo.direction.v1", direction.kind, str(direction.seed), str(direction.step), str(direction.index), name
     )
 
 
 def rounding_stream(seed: int, update: int, name: str) -> Stream:
-    """Return the stream of the bits by which an update rounds one parameter (`rounding`); no direction has it."""
+    """Return the stream of the bits by which an update rounds a parameter (`rounding`). No direction shares it."""
     _check_natural("seed", seed)
     return _hash_stream("dpzo.rounding.v1", str(seed), str(update), name)
 
 
 def _encode(*fields: str) -> bytes:
-    """Put each field's length in bytes before it, so that no two lists of fields give the same bytes."""
+    """Return the fields with their lengths, so that different lists of fields give different bytes."""
     return b"".join(b"%d:%b" % (len(part), part) for part in (field.encode() for field in fields))
 
 
@@ -155,7 +161,7 @@ def direction_values(direction: Direction, name: str, shape: int | Sequence[int]
 
 
 def low_rank_factors(direction: Direction, name: str, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return U [rows, rank] and V [columns, rank] of one tensor, float32: what an engine takes as an adapter."""
+    """Return the factors U [rows, rank] and V [columns, rank] of one tensor, float32."""
     sizes = {"left": shape[0], "right": math.prod(shape[1:])}
     key = (str(direction.seed), str(direction.step), str(direction.index), str(direction.rank), name)
     left, right = (
@@ -166,7 +172,7 @@ def low_rank_factors(direction: Direction, name: str, shape: Sequence[int]) -> t
 
 
 def low_rank_scale(direction: Direction) -> np.float32:
-    """Return 1 / √rank, by which U Vᵀ is multiplied last."""
+    """Return 1 / √rank, the last factor of U Vᵀ / √rank."""
     return np.float32(1.0 / math.sqrt(direction.rank))
 
 
@@ -178,9 +184,11 @@ def _normal_values(key: Stream, numel: int) -> np.ndarray:
 def uniform_values(seed: int, name: str, numel: int, bound: float) -> np.ndarray:
     """Return values uniform on (-bound, bound), the public start of a LoRA A matrix: float32, shape (numel,).
 
-    Element i is bound · (2w + 1 - 2²⁴) / 2²⁴ with w the upper 24 bits of word i % 4 of block i // 4: symmetric about 0
-    and rounded once, in the last product, so the same float32 on every device. Bound is rounded to float32 first.
-    Raises ValueError for a seed that is no integer >= 0 and a bound that is not finite or below 0.
+    Element i is bound · (2w + 1 - 2²⁴) / 2²⁴, where w is the upper 24 bits of word i % 4 of block i // 4. It is
+    symmetric about 0, and rounded once, in the last product. Bound is rounded to float32 first.
+
+    Raises:
+        ValueError: seed is no integer >= 0, or bound is not finite or below 0.
     """
     _check_natural("seed", seed)
     if not (math.isfinite(bound) and bound >= 0):

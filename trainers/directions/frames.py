@@ -1,7 +1,7 @@
 """The K directions of a step: a raw direction for each, and its length.
 
 A law of independent values takes raw directions as they are. The sphere scales each one to norm √d: the scale is a
-public function of the key and of the parameters' names and shapes (`inner_products`), so nothing of a direction's size
+public function of the key and of the parameters' names and shapes (`norms`), so nothing of a direction's size
 is stored. It costs one more drawing of each direction.
 """
 
@@ -26,8 +26,8 @@ class Geometry(Protocol):
         """Number of parameters that move, d."""
         ...
 
-    def inner_products(self, directions: Sequence[Direction]) -> np.ndarray:
-        """Return 〈z_i, z_j〉 over them, float64 [K, K], the same on every machine."""
+    def squared_norms(self, directions: Sequence[Direction]) -> np.ndarray:
+        """Return ‖z_k‖² over them, float64 [K], the same on every machine."""
         ...
 
 
@@ -42,4 +42,4 @@ def scaled(law: DirectionLaw, directions: Sequence[Direction], geometry: Geometr
     """Return each raw direction with its scale: √d / ‖z‖ on the sphere of radius √d, 1 for every other law."""
     if law != "sphere":
         return [(z, 1.0) for z in directions]
-    return [(z, math.sqrt(geometry.count / float(geometry.inner_products([z])[0, 0]))) for z in directions]
+    return [(z, math.sqrt(geometry.count / float(geometry.squared_norms([z])[0]))) for z in directions]

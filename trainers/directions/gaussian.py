@@ -1,13 +1,14 @@
 """Two 32-bit words → two standard normal values, by the same float32 operations everywhere.
 
 A replay on another machine must rebuild the same weights, so no library's log or sine is used: their last bits differ
-between C libraries, compilers and devices. Box–Muller is spelled out in integer operations, conversions, +, −, × and
-square root, each of which IEEE 754 rounds in one way only. Whoever repeats it elsewhere must not fuse multiply and add.
+between C libraries, compilers and devices. Box–Muller consists here of integer operations, conversions, +, −, × and
+square roots, which IEEE 754 rounds in one way only. Another implementation must not fuse a product and a sum.
 
-numpy runs these functions on arrays as the specification and numba compiles the same lines for scalars, hence the plain
-casts and `.view` instead of array methods. numba's disk cache watches `kernels_cpu.py` only: touch it after an edit.
+numpy runs these functions on arrays as the specification, and numba compiles the same lines for scalars; hence the
+plain casts and `.view` instead of array methods. numba's disk cache watches `backends/cpu_kernels.py` only: touch that
+file after an edit of this one.
 
-The polynomials are weighted minimax fits (Lawson's iteration) rounded to float32; the result is within 1e-6 of
+The polynomials are weighted minimax fits (Lawson's iteration) rounded to float32. The result is within 1e-6 of
 Box–Muller in float64 on the same u1, u2.
 """
 

@@ -1,7 +1,7 @@
-"""Choosing a mask: the parameters with the highest scores, as flat indices.
+"""Chooses a mask: the flat indices of the parameters with the highest scores.
 
-The choice depends on the bits of the scores alone: equal scores are told apart by name and index, so that a replay
-finds the same mask anywhere.
+The choice depends on the bits of the scores only. Equal scores are ordered by name and index, so that a replay finds
+the same mask on any machine.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ def choose(
     Args:
         scores: parameter name → float32 scores of its shape.
         keep: share of all parameters, in (0, 1].
-        per_tensor: keep this share of each tensor rather than of all together.
-        previous: a mask to grow or to shrink: the new one holds it, or lies in it, as its size says.
+        per_tensor: keep this share of each tensor.
+        previous: a mask to grow or to shrink: the new mask contains it if it is larger, and otherwise lies in it.
 
     Raises:
-        ValueError: a score is not finite, or so small a share keeps nothing.
+        ValueError: a score is not finite, or the mask would be empty.
     """
     names = sorted(scores)
     if not all(bool(torch.isfinite(tensor).all()) for tensor in scores.values()):
@@ -53,7 +53,7 @@ def _flags(tensor: torch.Tensor, indices: torch.Tensor | None) -> np.ndarray:
 
 
 def _highest(values: np.ndarray, keep: float, before: np.ndarray | None) -> np.ndarray:
-    """Return which ⌊keep · size⌋ values are highest; `before` ones come first of all, or are the only candidates."""
+    """Return which ⌊keep · size⌋ values are highest; those of `before` come first, or are the only candidates."""
     count = int(keep * values.size)
     candidates, flags = np.ones(values.size, dtype=bool), np.zeros(values.size, dtype=bool)
     if before is not None and count >= before.sum():

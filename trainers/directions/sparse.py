@@ -1,7 +1,7 @@
 """Directions on a mask: only the elements at kept indices are drawn, written and moved.
 
-A counter hash gives any element by itself, so a mask that keeps 1 % of the parameters costs about 1 % of a pass. The
-bits are those of the whole direction at these places.
+A counter hash gives any element by itself, so a mask of 1 % of the parameters costs about 1 % of a pass. The elements
+have the bits of the whole direction.
 """
 
 from __future__ import annotations
@@ -11,24 +11,23 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from trainers.directions.backends import torch_ops as apply_torch
-from trainers.directions.backends import torch_rounding as rounding_torch
+from trainers.directions.backends import torch_ops, torch_rounding
 from trainers.directions.counter import Direction, WeightedDirections, stream
 from trainers.directions.rounding import Rounding
 
 Kept = Mapping[str, torch.Tensor]
-"""Parameter name → flat indices, int64 in rising order, on the parameter's device."""
+"""Parameter name → flat indices, int64 in increasing order, on the parameter's device."""
 
 
 def values_at(direction: Direction, name: str, shape: Sequence[int], indices: torch.Tensor) -> torch.Tensor:
     """Return z at flat indices, float32 of the same length."""
     if indices.device.type != "cpu" or (direction.is_low_rank and len(shape) > 1):
-        return apply_torch.values_at(direction, name, shape, indices)
-    from trainers.directions.backends import cpu_kernels as kernels_cpu
+        return torch_ops.values_at(direction, name, shape, indices)
+    from trainers.directions.backends import cpu_kernels
 
     out = np.empty(indices.numel(), np.float32)
     key = np.array(stream(direction, name), np.uint64)
-    kernels_cpu.gather(0, out.size, indices.numpy(), key, direction.kind != "rademacher", out)
+    cpu_kernels.gather(0, out.size, indices.numpy(), key, direction.kind != "rademacher", out)
     return torch.from_numpy(out)
 
 
@@ -39,9 +38,9 @@ def add_kept(
     terms: WeightedDirections,
     rounding: Rounding | None = None,
 ) -> None:
-    """Add Σ_k c_k z_k to master in place at the kept indices, a rounding after each product and each sum.
+    """Add Σ_k c_k z_k to master in place at the kept indices. Each product and each sum rounds.
 
-    `rounding` says how the results are rounded to a bfloat16 master; others need none.
+    rounding: the bits that round the results; for a bfloat16 master only.
     """
     if not terms:
         return
@@ -51,7 +50,7 @@ def add_kept(
         if rounding is None:
             flat[indices] = values
         else:
-            rounding_torch.store_at(flat, indices, values, rounding, name)
+            torch_rounding.store_at(flat, indices, values, rounding, name)
 
 
 @torch.no_grad()
@@ -61,7 +60,7 @@ def write_kept(
     kept: Kept,
     terms: WeightedDirections,
 ) -> None:
-    """Write live ← master + Σ_k c_k z_k at the kept indices, rounded to live's dtype; the rest is not touched."""
+    """Write live ← master + Σ_k c_k z_k at the kept indices, rounded to live's dtype. Other elements stay."""
     for name, tensor in live.items():
         indices = kept[name]
         values = _moved(master[name].view(-1)[indices].float(), terms, name, tensor.shape, indices)

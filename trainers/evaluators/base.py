@@ -50,8 +50,8 @@ class ParameterSpace(Protocol):
         """Number d of parameters that directions move: those of the mask, if there is one."""
         ...
 
-    def inner_products(self, directions: Sequence[Direction]) -> np.ndarray:
-        """Return 〈z_i, z_j〉 over the parameters that move, float64 [K, K], the same on every machine."""
+    def squared_norms(self, directions: Sequence[Direction]) -> np.ndarray:
+        """Return ‖z_k‖² over the parameters that directions move, float64 [K], the same on every machine."""
         ...
 
     def set_anchor(self) -> None:

@@ -25,10 +25,10 @@ import numpy as np
 import torch
 
 from trainers.directions import Direction, WeightedDirections
-from trainers.directions.apply import add_rounded, add_to_all, checked_terms, write_all
+from trainers.directions.apply import add_directions, add_rounded, checked_terms, write_perturbed
 from trainers.directions.backends.torch_rounding import store
-from trainers.directions.inner_products import inner_products
 from trainers.directions.masks import choose
+from trainers.directions.norms import squared_norms
 from trainers.directions.rounding import Rounding
 from trainers.directions.sparse import Kept, add_kept, write_kept
 from trainers.evaluators.base import OutputPoint
@@ -88,7 +88,7 @@ class Parameters:
             self._update_master()
             write_kept(self._live, self._master, self._kept, checked([(direction, scale)]))
         else:
-            write_all(self._live, self._master, direction, scale, self._waiting)
+            write_perturbed(self._live, self._master, direction, scale, self._waiting)
             self._waiting = ()
         self._live_is_theta = False
 
@@ -105,7 +105,7 @@ class Parameters:
             values = self._master[name].to(torch.float32, copy=True)
             if point.base == "magnitudes":
                 values.abs_()
-            add_to_all({name: values}, terms)
+            add_directions({name: values}, terms)
             live.copy_(values)
 
     def settle(self) -> None:
@@ -150,9 +150,9 @@ class Parameters:
             if values is not tensor:
                 store(tensor, values, rounding, name)
 
-    def inner_products(self, directions: Sequence[Direction]) -> np.ndarray:
-        """Return 〈z_i, z_j〉 over the parameters that move, float64 [K, K], the same on every machine."""
-        return inner_products(self._base, directions, self._kept)
+    def squared_norms(self, directions: Sequence[Direction]) -> np.ndarray:
+        """Return ‖z_k‖² over the parameters that directions move, float64 [K], the same on every machine."""
+        return squared_norms(self._base, directions, self._kept)
 
     def restrict(
         self, scores: WeightedDirections, *, keep: float, per_tensor: bool = False, nested: bool = False
@@ -237,7 +237,7 @@ class Parameters:
 
     def _add_terms(self, tensors: Mapping[str, torch.Tensor], terms: WeightedDirections) -> None:
         if self._kept is None:
-            add_to_all(tensors, terms)
+            add_directions(tensors, terms)
         else:
             add_kept(tensors, self._kept, terms)
 
@@ -279,5 +279,5 @@ def _scores(name: str, weights: torch.Tensor, terms: WeightedDirections) -> torc
     if not terms:
         return weights.abs()
     slopes = torch.zeros_like(weights)
-    add_to_all({name: slopes}, terms)
+    add_directions({name: slopes}, terms)
     return (weights * slopes if weights.any() else slopes).abs()

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from trainers.directions import Direction, direction_values
-from trainers.directions.apply import _backend, add_directions, checked_terms, write_all, write_perturbed
+from trainers.directions.apply import _backend, add_directions, checked_terms, write_perturbed
 from trainers.directions.backends import cpu as apply_cpu
 from trainers.directions.backends import cpu_kernels as kernels_cpu
 from trainers.directions.backends import torch_ops as apply_torch
@@ -102,7 +102,7 @@ def test_weights_streamed_past_the_caches_have_the_same_bits_and_touch_nothing_e
     monkeypatch.setattr(apply_cpu, "CHUNK", 128 * 1001)
     streamed = apply_cpu._writer(live, direction("rademacher")) is kernels_cpu.stream_float32
     assert streamed == (offset % 16 == 0)  # torch aligns a storage to 64 bytes
-    write_perturbed(live, master, direction("rademacher"), NAME, 1e-3)
+    write_perturbed({NAME: live}, {NAME: master}, direction("rademacher"), 1e-3)
     assert same_bits(live, specified(master, [(direction("rademacher"), 1e-3)]))
     assert (storage[:offset] == 7).all()
     assert (storage[offset + master.numel() :] == 7).all()
@@ -124,7 +124,7 @@ def test_rounding_to_half_precision_is_that_of_torch_at_its_edges(dtype, kind):
     positive = torch.cat([bits, halfway.to(torch.int32)]).view(torch.float32)
     master = torch.cat([positive, -positive])
     live = torch.empty_like(master, dtype=dtype)
-    write_perturbed(live, master, direction(kind), NAME, 0.0)
+    write_perturbed({NAME: live}, {NAME: master}, direction(kind), 0.0)
     with np.errstate(invalid="ignore"):  # signalling NaNs are among the masters
         expected = specified(master, [(direction(kind), 0.0)]).to(dtype)
     numbers = ~expected.isnan()
@@ -136,9 +136,9 @@ def test_shapes_keep_their_c_order_and_names_their_own_direction():
     flat, square = weights(2500), weights(2500).view(50, 50)
     live = {name: torch.empty_like(square) for name in ("a", "b")}
     for name, tensor in live.items():
-        write_perturbed(tensor, square, direction("gaussian"), name, 0.5)
+        write_perturbed({name: tensor}, {name: square}, direction("gaussian"), 0.5)
     one = torch.empty_like(flat)
-    write_perturbed(one, flat, direction("gaussian"), "a", 0.5)
+    write_perturbed({"a": one}, {"a": flat}, direction("gaussian"), 0.5)
     assert same_bits(live["a"].view(-1), one)
     correlation = torch.corrcoef(torch.stack([(live[name] - square).view(-1) for name in ("a", "b")]))[0, 1]
     assert abs(correlation) < 5 / 50  # 5 standard deviations of 2,500 elements: false alarm 6e-7
@@ -146,29 +146,29 @@ def test_shapes_keep_their_c_order_and_names_their_own_direction():
 
 def test_views_in_the_middle_of_a_storage_touch_nothing_else():
     storage = torch.zeros(10_000)
-    write_perturbed(storage[37:5037], weights(5000), direction("rademacher"), NAME, 1.0)
+    write_perturbed({NAME: storage[37:5037]}, {NAME: weights(5000)}, direction("rademacher"), 1.0)
     assert storage[37:5037].abs().min() > 0
     assert not storage[:37].any()
     assert not storage[5037:].any()
-    add_directions(storage[6000:6001], [(direction("rademacher"), 1.0)], NAME)
+    add_directions({NAME: storage[6000:6001]}, [(direction("rademacher"), 1.0)])
     assert storage[5037:].abs().sum() == 1
 
 
 def test_empty_and_zero_dimensional_tensors():
-    write_perturbed(torch.empty(0), torch.empty(0), direction("gaussian"), NAME, 1.0)
-    add_directions(torch.empty(3, 0), [(direction("gaussian"), 1.0)], NAME)
+    write_perturbed({NAME: torch.empty(0)}, {NAME: torch.empty(0)}, direction("gaussian"), 1.0)
+    add_directions({NAME: torch.empty(3, 0)}, [(direction("gaussian"), 1.0)])
     scalar = torch.tensor(1.0)
-    add_directions(scalar, [], NAME)
+    add_directions({NAME: scalar}, [])
     assert scalar == 1
-    write_perturbed(scalar, torch.tensor(2.0), direction("rademacher"), NAME, 0.5)
+    write_perturbed({NAME: scalar}, {NAME: torch.tensor(2.0)}, direction("rademacher"), 0.5)
     assert scalar in (1.5, 2.5)
 
 
 def test_parameters_that_require_gradients_are_written_in_place():
     parameter = torch.nn.Parameter(torch.zeros(300))
-    write_perturbed(parameter, weights(300), direction("gaussian"), NAME, 1.0)
+    write_perturbed({NAME: parameter}, {NAME: weights(300)}, direction("gaussian"), 1.0)
     assert parameter.detach().abs().max() > 1
-    add_directions(parameter, [(direction("gaussian"), 1.0)], NAME)
+    add_directions({NAME: parameter}, [(direction("gaussian"), 1.0)])
     assert parameter.is_leaf
 
 
@@ -177,16 +177,16 @@ def test_a_probe_in_half_precision_leaves_no_drift():
     live = master.to(torch.bfloat16)
     for step in range(50):
         for sign in (1, -1):
-            write_perturbed(live, master, direction("gaussian", step), NAME, sign * 1e-3)
-    write_perturbed(live, master, direction("gaussian"), NAME, 0.0)
+            write_perturbed({NAME: live}, {NAME: master}, direction("gaussian", step), sign * 1e-3)
+    write_perturbed({NAME: live}, {NAME: master}, direction("gaussian"), 0.0)
     assert torch.equal(live, master.to(torch.bfloat16))
 
 
 def test_scales_are_rounded_to_float32_first():
     master = weights(1000)
     exact, nearest = torch.empty(1000), torch.empty(1000)
-    write_perturbed(exact, master, direction("gaussian"), NAME, 0.1)
-    write_perturbed(nearest, master, direction("gaussian"), NAME, float(np.float32(0.1)))
+    write_perturbed({NAME: exact}, {NAME: master}, direction("gaussian"), 0.1)
+    write_perturbed({NAME: nearest}, {NAME: master}, direction("gaussian"), float(np.float32(0.1)))
     assert same_bits(exact, nearest)
 
 
@@ -211,24 +211,28 @@ def test_other_devices_use_torch(monkeypatch):
 )
 def test_tensors_that_do_not_fit_are_refused(live, master, message):
     with pytest.raises(ValueError, match=message):
-        write_perturbed(live, master, direction("gaussian"), NAME, 1.0)
+        write_perturbed({NAME: live}, {NAME: master}, direction("gaussian"), 1.0)
 
 
 def test_a_live_tensor_that_is_the_master_is_refused():
     master = torch.zeros(4)
     with pytest.raises(ValueError, match="share memory"):
-        write_perturbed(master, master, direction("gaussian"), NAME, 1.0)
+        write_perturbed({NAME: master}, {NAME: master}, direction("gaussian"), 1.0)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e39])
 def test_factors_that_are_no_finite_float32_are_refused_before_anything_moves(bad):
     master = torch.ones(4)
     with pytest.raises(ValueError, match="scale of a direction must be a finite float32"):
-        write_perturbed(torch.zeros(4), master, direction("gaussian"), NAME, bad)
+        write_perturbed({NAME: torch.zeros(4)}, {NAME: master}, direction("gaussian"), bad)
     with pytest.raises(ValueError, match="coefficient of a direction must be a finite float32"):
-        add_directions(master, [(direction("gaussian"), 1.0), (direction("gaussian", 1), bad)], NAME)
+        add_directions({NAME: master}, [(direction("gaussian"), 1.0), (direction("gaussian", 1), bad)])
     with pytest.raises(ValueError, match="coefficient of a direction must be a finite float32"):
-        write_all({NAME: torch.zeros(4)}, {NAME: master}, direction("gaussian"), 1.0, [(direction("gaussian"), bad)])
+        write_perturbed(
+            {NAME: torch.zeros(4)}, {NAME: master}, direction("gaussian"), 1.0, [(direction("gaussian"), bad)]
+        )
     with pytest.raises(ValueError, match="scale of a direction must be a finite float32"):
-        write_all({NAME: torch.zeros(4)}, {NAME: master}, direction("gaussian"), bad, [(direction("gaussian"), 1.0)])
+        write_perturbed(
+            {NAME: torch.zeros(4)}, {NAME: master}, direction("gaussian"), bad, [(direction("gaussian"), 1.0)]
+        )
     assert torch.equal(master, torch.ones(4))

@@ -1,15 +1,15 @@
-"""Low-rank directions, directions on a mask, inner products and the sphere: the same bits everywhere."""
+"""Low-rank directions, directions on a mask, norms and the sphere: the same bits everywhere."""
 
 import numpy as np
 import pytest
 import torch
 
 from trainers.directions import Direction, direction_values
-from trainers.directions.apply import add_to_all, write_all
+from trainers.directions.apply import add_directions, write_perturbed
 from trainers.directions.backends import torch_ops as apply_torch
 from trainers.directions.counter import low_rank_factors
 from trainers.directions.frames import raw_direction, scaled
-from trainers.directions.inner_products import UNITS, inner_products
+from trainers.directions.norms import UNITS, squared_norms
 from trainers.directions.sparse import add_kept, values_at, write_kept
 
 SHAPES = [(7,), (33, 77), (5, 4, 9), (1, 3), (300, 1000), ()]
@@ -31,9 +31,9 @@ def seen_as(direction: Direction, shape: tuple[int, ...]) -> torch.Tensor:
 def test_every_way_to_draw_gives_the_bits_of_the_specification(direction, shape):
     expected, generator = seen_as(direction, shape), np.random.default_rng(0)
     added, live = torch.zeros(shape), torch.empty(shape)
-    add_to_all({"w": added}, [(direction, 1.0)])
+    add_directions({"w": added}, [(direction, 1.0)])
     assert torch.equal(added, expected)
-    write_all({"w": live}, {"w": torch.ones(shape)}, direction, 0.5)
+    write_perturbed({"w": live}, {"w": torch.ones(shape)}, direction, 0.5)
     assert torch.equal(live, 1 + 0.5 * expected)
     kept = torch.from_numpy(np.flatnonzero(generator.random(expected.numel()) < 0.3))
     for at in (values_at, apply_torch.values_at):
@@ -46,7 +46,7 @@ def test_chunks_cut_rows_where_they_like(shape, monkeypatch):
     monkeypatch.setattr(apply_torch, "CHUNK", 256)
     for rank in (1, 3):
         direction, values = Direction(3, 5, 1, "low-rank", rank), torch.zeros(shape)
-        add_to_all({"w": values}, [(direction, 1.0)])
+        add_directions({"w": values}, [(direction, 1.0)])
         assert torch.equal(values, seen_as(direction, shape))
 
 
@@ -95,11 +95,11 @@ def test_a_rank_belongs_to_low_rank_directions_alone(kind, rank):
 
 def exact(directions: list[Direction]) -> np.ndarray:
     z = np.stack([np.concatenate([direction_values(d, n, t.shape) for n, t in TENSORS.items()]) for d in directions])
-    products = np.trunc(z[:, None].astype(float) * z[None].astype(float) * UNITS)
-    return np.array([[sum(int(value) for value in row) / UNITS for row in rows] for rows in products])
+    squares = np.trunc(z.astype(float) ** 2 * UNITS)
+    return np.array([sum(int(value) for value in row) / UNITS for row in squares])
 
 
-def test_inner_products_are_those_of_the_specification_on_every_path(monkeypatch):
+def test_squared_norms_are_those_of_the_specification_on_every_path(monkeypatch):
     directions = [
         raw_direction("gaussian", 3, 5, 0, 1),
         raw_direction("rademacher", 3, 5, 1, 1),
@@ -107,18 +107,18 @@ def test_inner_products_are_those_of_the_specification_on_every_path(monkeypatch
     ]
     expected = exact(directions)
     everywhere = {name: torch.arange(tensor.numel()) for name, tensor in TENSORS.items()}
-    np.testing.assert_array_equal(inner_products(TENSORS, directions), expected)
-    np.testing.assert_array_equal(inner_products(dict(reversed(TENSORS.items())), directions), expected)
-    np.testing.assert_array_equal(inner_products(TENSORS, directions, everywhere), expected)
-    monkeypatch.setattr("trainers.directions.inner_products._CHUNK", 1024)
-    np.testing.assert_array_equal(inner_products(TENSORS, directions), expected)
+    np.testing.assert_array_equal(squared_norms(TENSORS, directions), expected)
+    np.testing.assert_array_equal(squared_norms(dict(reversed(TENSORS.items())), directions), expected)
+    np.testing.assert_array_equal(squared_norms(TENSORS, directions, everywhere), expected)
+    monkeypatch.setattr("trainers.directions.norms._CHUNK", 1024)
+    np.testing.assert_array_equal(squared_norms(TENSORS, directions), expected)
 
 
 class Space:
     count = 33 * 77 + 5
 
-    def inner_products(self, directions):
-        return inner_products(TENSORS, directions)
+    def squared_norms(self, directions):
+        return squared_norms(TENSORS, directions)
 
 
 def vectors(law: str, num: int) -> np.ndarray:
@@ -126,7 +126,7 @@ def vectors(law: str, num: int) -> np.ndarray:
     rows = []
     for term in scaled(law, directions, Space()):  # pyright: ignore[reportArgumentType]
         moved = {name: torch.zeros_like(tensor) for name, tensor in TENSORS.items()}
-        add_to_all(moved, [term])
+        add_directions(moved, [term])
         rows.append(np.concatenate([tensor.numpy().ravel() for tensor in moved.values()]).astype(float))
     return np.stack(rows)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from trainers.directions import Direction, direction_values
-from trainers.directions.apply import add_rounded, write_all
+from trainers.directions.apply import add_rounded, write_perturbed
 from trainers.directions.backends import cpu as apply_cpu
 from trainers.directions.backends import torch_rounding as rounding_torch
 from trainers.directions.rounding import Rounding, rounded, rounding_bits
@@ -163,7 +163,7 @@ def test_a_probe_reads_a_bfloat16_master(kind, dtype, device, monkeypatch):
     for size in SIZES:
         master, live = weights(size), torch.full((size,), torch.nan, dtype=dtype)
         before = master.clone()
-        write_all({NAME: live}, {NAME: master}, direction, 1e-3)
+        write_perturbed({NAME: live}, {NAME: master}, direction, 1e-3)
         assert torch.equal(live, torch.from_numpy(moved(master, [(direction, np.float32(1e-3))])).to(dtype)), size
         assert same_bits(master, before)
 
@@ -173,7 +173,7 @@ def test_masters_of_the_wrong_type_are_refused_before_anything_moves():
     with pytest.raises(ValueError, match="must be a contiguous bfloat16 tensor here"):
         add_rounded({"a": half, "b": torch.ones(4)}, terms, Rounding(1, 0))
     with pytest.raises(ValueError, match="must be a contiguous float32 tensor here"):
-        write_all({"a": torch.zeros(4)}, {"a": half}, terms[0][0], 1.0, terms)
+        write_perturbed({"a": torch.zeros(4)}, {"a": half}, terms[0][0], 1.0, terms)
     with pytest.raises(ValueError, match="coefficient of a direction must be a finite float32"):
         add_rounded({"a": half}, [*terms, (terms[0][0], float("nan"))], Rounding(1, 0))
     assert (half == 1).all()

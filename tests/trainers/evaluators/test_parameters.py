@@ -76,13 +76,13 @@ def test_a_replay_moves_the_master_few_times_and_to_the_same_bits(num_directions
 
     def counted(master, terms):
         sizes.append(len(terms))
-        apply.add_to_all(master, terms)
+        apply.add_directions(master, terms)
 
     num_steps = 70 if num_directions == 1 else 12
     for step in range(num_steps):
         stepwise.add(update(step, num_directions))
         stepwise.settle()
-    monkeypatch.setattr(parameters, "add_to_all", counted)
+    monkeypatch.setattr(parameters, "add_directions", counted)
     for step in range(num_steps):
         replayed.add(update(step, num_directions))
     assert replayed.digest() == stepwise.digest()

@@ -1,1 +1,1 @@
-"""Where directions are added to tensors: numba on CPUs, Triton on GPUs, torch elsewhere."""
+"""Backends that add directions to tensors: numba on CPUs, Triton on GPUs, plain torch elsewhere."""

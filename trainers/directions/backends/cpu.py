@@ -1,9 +1,9 @@
-"""CPU tensors → numba kernels, on as many threads as torch uses.
+"""Adds directions to CPU tensors with numba kernels, on as many threads as torch uses.
 
-The threads are Python's and not those of numba's `parallel=True`: its GNU OpenMP layer kills a process that forks after
-a parallel call, its workqueue layer aborts when two threads call at once. The kernels release the GIL, and a pool that
-is forgotten after a fork has neither fault. Chunks are handed out as threads become free, because the other trial of a
-sweep keeps a core busy now and then; which thread takes a chunk changes no bit.
+The threads are Python's, not those of numba's `parallel=True`: its GNU OpenMP layer kills a process that forks after a
+parallel call, and its workqueue layer aborts if two threads call at once. The kernels release the GIL, and the pool is
+dropped after a fork. A thread that becomes free takes the next chunk, since other work may keep a core busy; which
+thread takes a chunk changes no bit.
 """
 
 from __future__ import annotations
@@ -18,27 +18,26 @@ from typing import Any
 import numpy as np
 import torch
 
-from trainers.directions.backends import cpu_kernels as kernels_cpu
-from trainers.directions.backends import cpu_rounding as kernels_rounding
+from trainers.directions.backends import cpu_kernels, cpu_rounding
 from trainers.directions.backends.cpu_streaming import ALIGNMENT
 from trainers.directions.counter import Direction, Float32Directions, stream
 from trainers.directions.rounding import Rounding
 
 CHUNK = 1 << 18  # elements that one thread takes at a time; a multiple of 128
 MIN_PARALLEL = 1 << 17  # elements below which waking a thread costs more than it saves
-MIN_STREAMED = 1 << 19  # elements; fewer are written through the caches
+MIN_STREAMED = 1 << 19  # elements below which weights are written through the caches
 
 Task = tuple[Any, ...]  # kernel, start, stop, arrays
 
 _WRITERS = {
-    torch.float32: kernels_cpu.write_float32,
-    torch.bfloat16: kernels_cpu.write_bfloat16,
-    torch.float16: kernels_cpu.write_float16,
+    torch.float32: cpu_kernels.write_float32,
+    torch.bfloat16: cpu_kernels.write_bfloat16,
+    torch.float16: cpu_kernels.write_float16,
 }
 _WRITERS_FROM_BFLOAT16 = {
-    torch.float32: kernels_rounding.write_float32,
-    torch.bfloat16: kernels_rounding.write_bfloat16,
-    torch.float16: kernels_rounding.write_float16,
+    torch.float32: cpu_rounding.write_float32,
+    torch.bfloat16: cpu_rounding.write_bfloat16,
+    torch.float16: cpu_rounding.write_float16,
 }
 
 
@@ -57,10 +56,10 @@ def write_perturbed(
 
 
 def add_directions(masters: Iterable[tuple[str, torch.Tensor]], terms: Float32Directions) -> None:
-    """Add every coefficient · z to master for every (name, master), as checked by `apply.add_directions`."""
+    """Add every coefficient · z to master for every (name, master), as checked by `apply`."""
     tasks = []
     for name, master in masters:
-        tasks += _chunks(kernels_cpu.add_in_place, master.numel(), _flat(master), *_arrays(terms, name))
+        tasks += _chunks(cpu_kernels.add_in_place, master.numel(), _flat(master), *_arrays(terms, name))
     _run(tasks)
 
 
@@ -70,15 +69,15 @@ def add_rounded(masters: Iterable[tuple[str, torch.Tensor]], terms: Float32Direc
     for name, master in masters:
         key = np.array(rounding.stream(name), np.uint64)
         arrays = _flat(master), *_arrays(terms, name), key
-        tasks += _chunks(kernels_rounding.add_rounded, master.numel(), *arrays)
+        tasks += _chunks(cpu_rounding.add_rounded, master.numel(), *arrays)
     _run(tasks)
 
 
 def _writer(live: torch.Tensor, direction: Direction) -> Callable[..., None]:
-    """Choose a kernel: small weights may stay in a cache until they are used; normal values cost more than memory."""
+    """Return a kernel. Streaming does not help small weights, which may stay in a cache, or slow normal values."""
     large_and_aligned = live.numel() >= MIN_STREAMED and live.data_ptr() % ALIGNMENT == 0
     if live.dtype == torch.float32 and direction.kind == "rademacher" and large_and_aligned:
-        return kernels_cpu.stream_float32
+        return cpu_kernels.stream_float32
     return _WRITERS[live.dtype]
 
 
@@ -90,7 +89,7 @@ def _arrays(terms: Float32Directions, name: str) -> tuple[np.ndarray, np.ndarray
 
 
 def _flat(tensor: torch.Tensor) -> np.ndarray:
-    """View a contiguous tensor as one row of float32, or of uint16 where numpy has no such type or numba no code."""
+    """View a contiguous tensor as one row of float32, or of uint16 for half precision, which numba lacks."""
     flat = tensor.detach().reshape(-1)
     return (flat if flat.dtype == torch.float32 else flat.view(torch.uint16)).numpy()
 

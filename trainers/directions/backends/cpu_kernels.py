@@ -1,9 +1,9 @@
 """CPU kernels: draw z again in a core's cache and add it, in one pass over the weights.
 
-A pass over a large model is bound by memory, so nothing of a tensor's size is ever made: tiles of a few thousand
-elements are hashed, turned into values and added while they are in the first-level cache. numba compiles the
-specification itself (`philox`, `radius`, `cos_sin`) without fast-math: LLVM vectorises it, and every operation rounds
-as IEEE 754 says, so the bits depend neither on the number of threads nor on chunks, vector width or process.
+Memory bounds a pass over a large model, so nothing of a tensor's size is made: tiles of a few thousand elements are
+hashed, turned into values and added while they are in the first-level cache. numba compiles the specification itself
+(`philox`, `radius`, `cos_sin`) without fast-math. LLVM vectorises it, and every operation rounds as IEEE 754 says: the
+bits do not depend on threads, chunks, vector width or process.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LOW_32 = _U64(0xFFFFFFFF)
 
 
 def _compile(function: Callable, **options: Any) -> Any:
-    """Compile with a disk cache, or without one where home and installation are read-only."""
+    """Compile with a disk cache, or without one if home and installation are read-only."""
     try:
         return njit(nogil=True, cache=True, **options)(function)
     except RuntimeError:
@@ -72,7 +72,7 @@ def _add_rademacher(values, first, stream, coefficient, words):
 
 @_compile
 def _write_rademacher(target, source, first, stream, coefficient, words):
-    """target[i] = source[i] ± coefficient; a loop of its own because LLVM does not vectorise it if they may be one."""
+    """target[i] = source[i] ± coefficient. LLVM vectorises this loop only if the two arrays cannot be the same."""
     _hash_blocks(first // 128, (target.size + 127) // 128, stream, words)
     bits = _F32(coefficient).view(_U32)
     rows = target[: target.size // 32 * 32].reshape(-1, 32)
@@ -127,7 +127,7 @@ def _write(target, source, first, streams, are_gaussian, factors, words, normals
 
 @_compile
 def stream_float32(start, stop, live, master, streams, are_gaussian, factors):
-    """Write what write_float32 writes, past the caches; live is aligned for it and the last term Rademacher."""
+    """Write what write_float32 writes, past the caches. live is aligned, and the last term is Rademacher."""
     words, normals = np.empty(_NORMALS, _U32), np.empty(_NORMALS, _F32)
     bits = _F32(factors[-1]).view(_U32)
     for first in range(start, stop, TILE):
@@ -137,9 +137,7 @@ def stream_float32(start, stop, live, master, streams, are_gaussian, factors):
         whole = end - (end - first) % 32
         for row in range(first, whole, 32):
             stream_row(live, master, row, words[(row - first) // 32], bits)
-            prefetch(
-                master, row + TILE
-            )  # so that memory is read while it is written: the next tile adds before it writes
+            prefetch(master, row + TILE)  # the next tile: memory is read while this one is written
             prefetch(master, row + TILE + 16)
         for i in range(whole, end):
             live[i] = master[i] + _signed(bits, words[(i - first) // 32], i % 32)
@@ -197,7 +195,7 @@ def store_float16(out, bits):
 
 @_compile
 def _float16_bits(bits):
-    """Round the bits of a float32 to those of a float16 (x86 before AVX-512 FP16 and many others have no such type)."""
+    """Round the bits of a float32 to those of a float16, in integers: many CPUs have no such type."""
     magnitude = _U32(bits & _U32(0x7FFFFFFF))
     # Below 2^-14 adding 1/2 leaves the rounded float16 mantissa in the last bits: float32 near 1/2 is spaced 2^-24.
     subnormal = _U32(_F32(magnitude.view(_F32) + _F32(0.5)).view(_U32) - _U32(0x3F000000))
@@ -239,21 +237,17 @@ def gather(start, stop, indices, stream, is_gaussian, out):
 
 
 @_compile
-def inner_products(start, stop, streams, are_gaussian, products):
-    """Add ⌊z_i z_j · 2³⁶⌋, towards zero, over elements start … stop - 1 to products[i, j], int64 [K, K], j <= i."""
-    words, normals = np.empty(_NORMALS, _U32), np.empty(_NORMALS, _F32)
-    num_directions = are_gaussian.size
-    values = np.empty((num_directions, _NORMALS), _F32)
-    one = np.ones(1, _F32)
+def squared_norm(start, stop, stream, is_gaussian):
+    """Return Σ trunc(z_i² · 2³⁶) over elements start … stop - 1 as int64; start is a multiple of 128."""
+    words, normals, values = np.empty(_NORMALS, _U32), np.empty(_NORMALS, _F32), np.empty(_NORMALS, _F32)
+    total = np.int64(0)
     for first in range(start, stop, _NORMALS):
-        size = min(_NORMALS, stop - first)
-        for k in range(num_directions):
-            row = values[k, :size]
-            row[:] = _F32(0)
-            _add(row, first, streams[k : k + 1], are_gaussian[k : k + 1], one, words, normals)
-        for i in range(num_directions):
-            for j in range(i + 1):
-                total = np.int64(0)
-                for e in range(size):
-                    total += np.int64(np.float64(values[i, e]) * np.float64(values[j, e]) * 68719476736.0)
-                products[i, j] += total
+        row = values[: min(_NORMALS, stop - first)]
+        row[:] = _F32(0)
+        if is_gaussian:
+            _add_gaussian(row, first, stream, _F32(1.0), words, normals)
+        else:
+            _add_rademacher(row, first, stream, _F32(1.0), words)
+        for i in range(row.size):
+            total += np.int64(np.float64(row[i]) * np.float64(row[i]) * 68719476736.0)
+    return total

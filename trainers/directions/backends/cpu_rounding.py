@@ -1,7 +1,7 @@
 """CPU kernels for a bfloat16 master: a tile is widened to float32 in a core's cache, moved there, and rounded back.
 
-A master in bfloat16 arrives as uint16, which numba has. numba's disk cache watches this file only: touch it after an
-edit of `kernels_cpu`.
+A bfloat16 master is passed as uint16, since numba lacks bfloat16. numba's disk cache watches this file only: touch it
+after an edit of `cpu_kernels`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ROUNDED = 2 * _NORMALS  # elements whose bits fit in the buffer of words
 
 @_compile
 def _widen(tile_bits, source):
-    """Write float32 bits of bfloat16 ones."""
+    """Write the float32 bits of bfloat16 values."""
     for i in range(source.size):
         tile_bits[i] = _U32(source[i]) << _U32(16)
 

@@ -1,8 +1,9 @@
-"""Three things that numba cannot say in Python: a store past the caches, a prefetch and a fence.
+"""Three instructions that numba lacks: a store past the caches, a prefetch and a fence.
 
-A core that writes weights through its caches first reads the old ones from memory; a non-temporal store does not, and a
-write of the weights is bound by memory. LLVM splits the vectors for narrower machines, and where an architecture has no
-such store it emits a plain one. numba's disk cache watches `kernels_cpu.py` only: touch it after an edit of this file.
+A core that writes weights through its caches first reads the old ones from memory; a non-temporal store does not, and
+memory bounds a write of the weights. LLVM splits the vectors for narrower machines, and emits a plain store for an
+architecture without such an instruction. numba's disk cache watches `cpu_kernels.py` only: touch that file after an
+edit of this one.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def stream_row(_context, target, source, start, word, magnitude_bits):
 
 @_intrinsic
 def prefetch(_context, array, index):
-    """Ask for the cache line of array[index], which may lie beyond the array's end."""
+    """Request the cache line of array[index], which may lie beyond the end of the array."""
 
     def generate(context, builder, signature, arguments):
         array, index = arguments

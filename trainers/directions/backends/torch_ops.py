@@ -1,9 +1,9 @@
-"""The same directions in plain torch operations, for tensors of any device, and an oracle for the CPU kernels.
+"""Directions in plain torch operations, for tensors of any device, and as a reference for the other backends.
 
-A second writing of `counter.philox` and `gaussian.box_muller`, which torch cannot run as they stand: words live in
-int64, since torch has no unsigned arithmetic on every device. A product of two 32-bit words wraps around there, but its
-bits are those of the unsigned product. Every floating-point operation is a torch call of its own, so none are fused.
-Work goes by chunks; temporaries stay at a few hundred bytes for each element of a chunk whatever the tensor's size.
+This repeats `counter.philox` and `gaussian.box_muller`, which torch cannot run. Words are int64, since torch lacks
+unsigned arithmetic on some devices: a product of two 32-bit words overflows, but has the bits of the unsigned product.
+Every floating-point operation is a torch call of its own, so none are fused. Work is done in chunks: temporaries take a
+few hundred bytes per element of a chunk, for tensors of any size.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def write_perturbed(
 
 @torch.no_grad()
 def add_directions(masters: Iterable[tuple[str, torch.Tensor]], terms: Float32Directions) -> None:
-    """Add every coefficient · z to master for every (name, master), as checked by `apply.add_directions`."""
+    """Add every coefficient · z to master for every (name, master), as checked by `apply`."""
     for name, master in masters:
         flat = master.view(-1)
         for start, stop in chunks(flat.numel()):
@@ -96,7 +96,7 @@ def values_at(direction: Direction, name: str, shape: Sequence[int], indices: to
 def _low_rank_chunk(
     direction: Direction, name: str, shape: Sequence[int], start: int, stop: int, device: torch.device
 ) -> torch.Tensor:
-    """Return elements start … stop - 1 of U Vᵀ / √rank, whole rows at a time where they are no longer than a chunk."""
+    """Return elements start … stop - 1 of U Vᵀ / √rank, by whole rows unless a row is longer than a chunk."""
     left, right = low_rank_tensors(direction, name, tuple(shape), device)
     columns = right.shape[0]
     if columns > CHUNK:

@@ -1,6 +1,6 @@
-"""Directions on GPUs: launches the Triton kernel, and proves it against plain torch operations before it is used.
+"""Directions on GPUs: launches the Triton kernel, and compares it with plain torch operations before its first use.
 
-Terms of one kind that follow each other take one pass together; what `apply` checks is checked already.
+Consecutive terms of one kind share a pass. `apply` has checked the arguments.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from trainers.directions.backends import torch_ops as apply_torch
+from trainers.directions.backends import torch_ops
 from trainers.directions.backends.triton_kernels import TILE, one_pass
 from trainers.directions.counter import Direction, Float32Directions, stream
 
-OPTIONS = {"enable_fp_fusion": False}  # a fused product and sum is rounded once, where all others round twice
-_SLICE = 3 * TILE + 37  # elements that the proof looks at: whole tiles, and one in part
-_GAUSSIAN_TOLERANCE = 1e-6  # of values of order 1, should a device round a square root or a product in its own way
+OPTIONS = {"enable_fp_fusion": False}  # a fused product and sum rounds once; the other backends round twice
+_SLICE = 3 * TILE + 37  # elements that `verify` compares: whole tiles and a part of one
+_GAUSSIAN_TOLERANCE = 1e-6  # for values of order 1, if a device rounds a square root or a product differently
 
 
 @torch.no_grad()
@@ -39,32 +39,32 @@ def write_perturbed(
 
 @torch.no_grad()
 def add_directions(masters: Iterable[tuple[str, torch.Tensor]], terms: Float32Directions) -> None:
-    """Add every coefficient · z to master for every (name, master), as checked by `apply.add_directions`."""
+    """Add every coefficient · z to master for every (name, master), as checked by `apply`."""
     listed = [(name, master, master) for name, master in masters]
     for run in _runs(terms):
         _launch(listed, run, writes=False)
 
 
 def verify(device: torch.device) -> None:
-    """Compare a small slice with the plain torch operations on the same device, once before the kernel is trusted.
+    """Compare the kernel with plain torch operations on a small slice on the device.
 
     Raises:
-        RuntimeError: signs differ in a bit, or normal values by more than rounding.
+        RuntimeError: a sign differs, or normal values differ by more than rounding.
     """
     master = torch.linspace(-1.0, 1.0, _SLICE, device=device)
     for kind in ("rademacher", "gaussian"):
         directions = [Direction(11, 2, index, kind) for index in range(3)]
         update: Float32Directions = [(direction, np.float32(1e-3)) for direction in directions[1:]]
-        found = [
-            _both(backend, master, directions[0], update) for backend in (write_perturbed, apply_torch.write_perturbed)
-        ]
-        (live, moved), (wanted_live, wanted_moved) = found
+        (live, moved), (wanted_live, wanted_moved) = (
+            _both(backend, master, directions[0], update) for backend in (write_perturbed, torch_ops.write_perturbed)
+        )
         tolerance = 0.0 if kind == "rademacher" else _GAUSSIAN_TOLERANCE
         worst = max(float((live - wanted_live).abs().max()), float((moved - wanted_moved).abs().max()))
         if not worst <= tolerance:
             raise RuntimeError(
-                f"the Triton kernel on {device} gives other {kind} directions than torch (by {worst:.1e}): weights "
-                "would not be those of a replay elsewhere. Use the triton that this torch names, or uninstall it"
+                f"the Triton kernel on {device} gives other {kind} directions than torch (by {worst:.1e}): a replay on "
+                "another machine would give other weights. Install the triton version that this torch requires, or "
+                "uninstall triton"
             )
 
 
@@ -77,7 +77,7 @@ def _both(
 
 
 def _runs(terms: Float32Directions) -> Iterator[list[tuple[Direction, np.float32]]]:
-    """Yield the terms in their order, those of one kind that follow each other together."""
+    """Yield the terms in runs of consecutive terms of one kind."""
     for _, run in groupby(terms, key=lambda term: _is_gaussian(term[0])):
         yield list(run)
 
@@ -87,14 +87,16 @@ def _is_gaussian(direction: Direction) -> bool:
 
 
 def _launch(tensors: Sequence[tuple[str, torch.Tensor, torch.Tensor]], run: Float32Directions, *, writes: bool) -> None:
-    """Take one pass over every (name, live, master); keys and factors of all go to the device at once."""
+    """Run one pass over every (name, live, master). The keys and factors of all go to the device at once."""
     if not tensors:
         return
     device = tensors[0][2].device
     keys = torch.from_numpy(np.array([_keys(run, name) for name, _, _ in tensors])).to(device)
     factors = torch.from_numpy(np.array([factor for _, factor in run], np.float32)).to(device)
     kernel: Any = one_pass
-    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():  # Triton launches where torch is
+    with (
+        torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+    ):  # Triton launches on torch's current device
         for number, (_, live, master) in enumerate(tensors):
             kernel[(-(-master.numel() // TILE),)](
                 live,

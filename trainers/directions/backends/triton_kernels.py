@@ -1,14 +1,14 @@
-"""The GPU kernel: draw z again in registers and add it, one pass over the weights for all directions of a step.
+"""The GPU kernel: draws z again in registers and adds it, in one pass over the weights for all directions of a step.
 
-The specification of `counter` and `gaussian` once more. Triton's own Philox has the constants and rounds of ours; what
-follows it uses the operations that IEEE 754 rounds in one way only, and the launch forbids fusing them
-(`enable_fp_fusion=False`), so the bits are those of the other backends.
+It repeats the specification of `counter` and `gaussian`. Triton's own Philox has the same constants and rounds. All
+other operations are those that IEEE 754 rounds in one way only, and the launch forbids fusing them
+(`enable_fp_fusion=False`): the bits are those of the other backends.
 
 A tile of Rademacher signs is two-dimensional, [words, 32 bits]: 128 elements share one hash. A tile of normal values is
-one row of hashes, each of which gives four neighbours.
+one row of hashes, each of which gives four consecutive values.
 """
 # pyright: reportGeneralTypeIssues=false, reportReturnType=false
-# Triton reads the source of these functions; as Python nobody calls them.
+# Triton compiles the source of these functions; Python never calls them.
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _values(start, key, GAUSSIAN: tl.constexpr, SIZE: tl.constexpr):
 
 @triton.jit
 def _bfloat16(values):
-    """Round to the nearest, ties to even, in integers: what a plain cast does depends on the device."""
+    """Round to the nearest, ties to even, in integers: a plain cast rounds differently on some devices."""
     bits = values.to(tl.uint32, bitcast=True)
     rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
     rounded = tl.where((bits & 0x7FFFFFFF) > 0x7F800000, 0x7FC0, rounded)

@@ -25,8 +25,8 @@ class VllmParameters:
     def count(self) -> int:
         return self._rpc("zo_call", "count")
 
-    def inner_products(self, directions: Sequence[Direction]) -> np.ndarray:
-        return self._rpc("zo_parameters", "inner_products", list(directions))
+    def squared_norms(self, directions: Sequence[Direction]) -> np.ndarray:
+        return self._rpc("zo_parameters", "squared_norms", list(directions))
 
     def set_anchor(self) -> None:
         self._rpc("zo_parameters", "set_anchor")

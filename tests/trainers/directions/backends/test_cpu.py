@@ -12,7 +12,7 @@ import torch
 from numba.core import caching
 
 from trainers.directions import Direction, counter
-from trainers.directions.apply import add_directions, write_all, write_perturbed
+from trainers.directions.apply import add_directions, write_perturbed
 from trainers.directions.backends import cpu as apply_cpu
 from trainers.directions.backends import cpu_kernels as kernels_cpu
 from trainers.directions.backends import torch_ops as apply_torch
@@ -32,7 +32,7 @@ from trainers.directions.apply import add_directions, write_perturbed
 def digest():
     master = torch.from_numpy(numpy.linspace(-1, 1, int(sys.argv[1]), dtype="float32"))
     terms = [(Direction(1, 2, 3, kind), 1e-3) for kind in ("gaussian", "rademacher")]
-    add_directions(master, terms, "w")
+    add_directions({"w": master}, terms)
     return hashlib.sha256(master.numpy().tobytes()).hexdigest()
 
 torch.set_num_threads(2)
@@ -44,10 +44,10 @@ if os.fork() == 0:
 assert os.wait()[1] == 0
 
 master, live = torch.ones(16_000_000), torch.ones(16_000_000)
-write_perturbed(live[:9], master[:9], Direction(1, 2, 3, "gaussian"), "w", 1e-3)  # compiles
+write_perturbed({"w": live[:9]}, {"w": master[:9]}, Direction(1, 2, 3, "gaussian"), 1e-3)  # compiles
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-write_perturbed(live, master, Direction(1, 2, 3, "gaussian"), "w", 1e-3)
-add_directions(master, [(Direction(1, 2, 3, "rademacher"), 1e-3)], "w")
+write_perturbed({"w": live}, {"w": master}, Direction(1, 2, 3, "gaussian"), 1e-3)
+add_directions({"w": master}, [(Direction(1, 2, 3, "rademacher"), 1e-3)])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
@@ -62,7 +62,7 @@ def _restore_threads():
 def digest(num_threads: int) -> str:
     torch.set_num_threads(num_threads)
     master = torch.from_numpy(np.linspace(-1, 1, NUMEL, dtype=np.float32))
-    add_directions(master, [(GAUSSIAN, 1e-3), (RADEMACHER, 1e-3)], "w")
+    add_directions({"w": master}, [(GAUSSIAN, 1e-3), (RADEMACHER, 1e-3)])
     return hashlib.sha256(master.numpy().tobytes()).hexdigest()
 
 
@@ -74,9 +74,9 @@ def test_an_update_in_the_pass_of_a_write_is_the_same_on_every_number_of_threads
     master = torch.from_numpy(np.linspace(-1, 1, apply_cpu.MIN_STREAMED + 41, dtype=np.float32))
     expected, two_passes, one_pass = master.clone(), torch.empty_like(master), torch.empty_like(master)
     update = [(Direction(4, step, 0, kind), 1e-3) for step in range(3)]
-    add_directions(expected, update, "w")
-    write_perturbed(two_passes, expected, RADEMACHER, "w", 1e-3)
-    write_all({"w": one_pass}, {"w": master}, RADEMACHER, 1e-3, update)
+    add_directions({"w": expected}, update)
+    write_perturbed({"w": two_passes}, {"w": expected}, RADEMACHER, 1e-3)
+    write_perturbed({"w": one_pass}, {"w": master}, RADEMACHER, 1e-3, update)
     assert torch.equal(master, expected)
     assert torch.equal(one_pass, two_passes)
 
@@ -108,7 +108,7 @@ def test_callers_on_several_threads_do_not_disturb_each_other():
 
     def written(direction: Direction) -> torch.Tensor:
         live = torch.empty_like(master)
-        write_perturbed(live, master, direction, "w", 1e-3)
+        write_perturbed({"w": live}, {"w": master}, direction, 1e-3)
         return live
 
     alone = [written(direction) for direction in directions]
@@ -130,7 +130,7 @@ def test_blocks_are_counted_with_64_bits():
 def test_small_tensors_wake_no_thread(monkeypatch):
     torch.set_num_threads(2)
     monkeypatch.setattr(apply_cpu, "_pool", lambda: pytest.fail("a small tensor went to the thread pool"))
-    add_directions(torch.zeros(apply_cpu.MIN_PARALLEL - 1), [(GAUSSIAN, 1.0)], "w")
+    add_directions({"w": torch.zeros(apply_cpu.MIN_PARALLEL - 1)}, [(GAUSSIAN, 1.0)])
 
 
 def test_an_error_in_a_helper_reaches_the_caller():
