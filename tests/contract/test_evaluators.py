@@ -306,7 +306,7 @@ def test_classification_losses_are_those_of_transformers(folders, architecture, 
     folder = folders[f"{architecture}-sequence-classification"]
     model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
     evaluator = of_architecture(folders, architecture, "sequence-classification")
-    assert evaluator.packs == (layout == "packed")
+    assert evaluator._forward.packs == (layout == "packed")
     with torch.no_grad():
         expected = [
             model(torch.tensor([example.prompt_ids]), labels=torch.tensor([example.label])).loss.item()
@@ -330,7 +330,7 @@ def test_losses_at_the_mask_are_those_of_transformers(folders, architecture, lay
         words = logits[[option[0] for option in example.option_ids]]
         expected.append(float(torch.logsumexp(words, 0) - words[example.label]))
     evaluator = of_architecture(folders, architecture, "masked-lm")
-    assert evaluator.packs == (layout == "packed")
+    assert evaluator._forward.packs == (layout == "packed")
     np.testing.assert_allclose(evaluator.losses(examples), expected, atol=1e-5)
 
 

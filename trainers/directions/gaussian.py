@@ -14,9 +14,6 @@ Box–Muller in float64 on the same u1, u2.
 
 import numpy as np
 
-# |z| <= sqrt(66 ln 2) = 6.7638…, met when u1 = 2**-33. A normal variable exceeds it with probability 1.3e-11.
-MAX_ABS_VALUE = float(np.sqrt(66 * np.log(2.0)))
-
 SQRT_HALF_BITS = 0x3F3504F3  # of float32 sqrt(1/2)
 MINUS_2_LN_2 = float(np.float32(-2 * np.log(2.0)))
 RADIANS = float(np.float32(2 * np.pi / 2**32))

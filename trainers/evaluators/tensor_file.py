@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,13 +15,6 @@ from trainers.mechanism.release_log import fsync_folder
 
 PATTERN_OF_PARTS = ".*.part"
 _READ_BYTES = 2**20
-
-
-def write_tensors(
-    tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str], path_of: Callable[[Path], Path], folder: Path
-) -> Path:
-    """Write tensors and metadata by `write_tensor_file`."""
-    return write_tensor_file(partial(save_tensors, tensors, metadata), path_of, folder)
 
 
 def save_tensors(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str], path: Path) -> None:

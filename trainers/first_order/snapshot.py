@@ -15,12 +15,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 
-from trainers.evaluators.tensor_file import digest_of_file, write_tensors
+from trainers.evaluators.tensor_file import digest_of_file, save_tensors, write_tensor_file
 from trainers.mechanism.release_log import Transcript
 
 _PATTERN = "snapshot-*.safetensors"
@@ -45,7 +46,7 @@ def write_snapshot(folder: Path, log: Transcript, snapshot: Snapshot) -> None:
     """Write a snapshot, name it in the log, and remove those before it; a kill leaves one that counts."""
     place = {"steps": str(snapshot.steps), "scores": json.dumps(snapshot.scores)}
     name = f"snapshot-{snapshot.steps:08d}.safetensors"
-    path = write_tensors(snapshot.tensors, place, lambda _: folder / name, folder)
+    path = write_tensor_file(partial(save_tensors, snapshot.tensors, place), lambda _: folder / name, folder)
     log.snapshot(digest_of_file(path))
     for old in folder.glob(_PATTERN):
         if old != path:

@@ -100,7 +100,7 @@ def test_weights_streamed_past_the_caches_have_the_same_bits_and_touch_nothing_e
     storage = torch.full((master.numel() + 64,), 7.0)
     live = storage[offset : offset + master.numel()]
     monkeypatch.setattr(apply_cpu, "CHUNK", 128 * 1001)
-    streamed = apply_cpu._writer(live, direction("rademacher")) is kernels_cpu.stream_float32
+    streamed = apply_cpu._writer(live, master, direction("rademacher")) is kernels_cpu.stream_float32
     assert streamed == (offset % 16 == 0)  # torch aligns a storage to 64 bytes
     write_perturbed({NAME: live}, {NAME: master}, direction("rademacher"), 1e-3)
     assert same_bits(live, specified(master, [(direction("rademacher"), 1e-3)]))
@@ -110,10 +110,10 @@ def test_weights_streamed_past_the_caches_have_the_same_bits_and_touch_nothing_e
 
 def test_only_large_float32_weights_are_streamed():
     large, small = torch.empty(apply_cpu.MIN_STREAMED), torch.empty(apply_cpu.MIN_STREAMED - 1)
-    assert apply_cpu._writer(large, direction("rademacher")) is kernels_cpu.stream_float32
-    assert apply_cpu._writer(small, direction("rademacher")) is kernels_cpu.write_float32
-    assert apply_cpu._writer(large, direction("gaussian")) is kernels_cpu.write_float32
-    assert apply_cpu._writer(large.half(), direction("rademacher")) is kernels_cpu.write_float16
+    assert apply_cpu._writer(large, large, direction("rademacher")) is kernels_cpu.stream_float32
+    assert apply_cpu._writer(small, small, direction("rademacher")) is kernels_cpu.write_float32
+    assert apply_cpu._writer(large, large, direction("gaussian")) is kernels_cpu.write_float32
+    assert apply_cpu._writer(large.half(), large, direction("rademacher")) is kernels_cpu.write_half
 
 
 @pytest.mark.parametrize("kind", DIRECTION_KINDS)

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.rounding import rounded, rounding_bits
 from trainers.directions import Direction, direction_values
 from trainers.directions.apply import add_rounded, write_perturbed
 from trainers.directions.backends import cpu as apply_cpu
 from trainers.directions.backends import torch_rounding as rounding_torch
-from trainers.directions.rounding import Rounding, rounded, rounding_bits
+from trainers.directions.rounding import Rounding
 from trainers.directions.sparse import add_kept
 
 SIZES = [1, 7, 8, 9, 127, 2049, 8191, 8193, 300_007]

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.rounding import rounded, rounding_bits
 from trainers.directions import Direction, apply, direction_values
 from trainers.directions.backends import torch_ops as apply_torch
-from trainers.directions.rounding import Rounding, rounded, rounding_bits
+from trainers.directions.rounding import Rounding
 from trainers.evaluators import parameters
 from trainers.evaluators.parameters import Parameters
 

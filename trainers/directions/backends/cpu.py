@@ -29,17 +29,6 @@ MIN_STREAMED = 1 << 19  # elements below which weights are written through the c
 
 Task = tuple[Any, ...]  # kernel, start, stop, arrays
 
-_WRITERS = {
-    torch.float32: cpu_kernels.write_float32,
-    torch.bfloat16: cpu_kernels.write_bfloat16,
-    torch.float16: cpu_kernels.write_float16,
-}
-_WRITERS_FROM_BFLOAT16 = {
-    torch.float32: cpu_rounding.write_float32,
-    torch.bfloat16: cpu_rounding.write_bfloat16,
-    torch.float16: cpu_rounding.write_float16,
-}
-
 
 def write_perturbed(
     tensors: Iterable[tuple[str, torch.Tensor, torch.Tensor]],
@@ -50,8 +39,9 @@ def write_perturbed(
     """Add the update to master, write live ← master + scale · z for every (name, live, master), checked by `apply`."""
     terms, tasks = [*update, (direction, scale)], []
     for name, live, master in tensors:
-        writer = _writer(live, direction) if master.dtype == torch.float32 else _WRITERS_FROM_BFLOAT16[live.dtype]
-        tasks += _chunks(writer, master.numel(), _flat(live), _flat(master), *_arrays(terms, name))
+        half = () if live.dtype == torch.float32 else (live.dtype == torch.bfloat16,)
+        arrays = _flat(live), _flat(master), *_arrays(terms, name), *half
+        tasks += _chunks(_writer(live, master, direction), master.numel(), *arrays)
     _run(tasks)
 
 
@@ -73,12 +63,15 @@ def add_rounded(masters: Iterable[tuple[str, torch.Tensor]], terms: Float32Direc
     _run(tasks)
 
 
-def _writer(live: torch.Tensor, direction: Direction) -> Callable[..., None]:
+def _writer(live: torch.Tensor, master: torch.Tensor, direction: Direction) -> Callable[..., None]:
     """Return a kernel. Streaming does not help small weights, which may stay in a cache, or slow normal values."""
+    kernels: Any = cpu_kernels if master.dtype == torch.float32 else cpu_rounding
+    if live.dtype != torch.float32:
+        return kernels.write_half
     large_and_aligned = live.numel() >= MIN_STREAMED and live.data_ptr() % ALIGNMENT == 0
-    if live.dtype == torch.float32 and direction.kind == "rademacher" and large_and_aligned:
+    if kernels is cpu_kernels and direction.kind == "rademacher" and large_and_aligned:
         return cpu_kernels.stream_float32
-    return _WRITERS[live.dtype]
+    return kernels.write_float32
 
 
 def _arrays(terms: Float32Directions, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -94,7 +87,7 @@ def _flat(tensor: torch.Tensor) -> np.ndarray:
     return (flat if flat.dtype == torch.float32 else flat.view(torch.uint16)).numpy()
 
 
-def _chunks(kernel: Callable[..., None], numel: int, *arrays: np.ndarray) -> list[Task]:
+def _chunks(kernel: Callable[..., None], numel: int, *arrays: Any) -> list[Task]:
     return [(kernel, start, min(start + CHUNK, numel), *arrays) for start in range(0, numel, CHUNK)]
 
 

@@ -154,43 +154,27 @@ def write_float32(start, stop, live, master, streams, are_gaussian, factors):
 
 
 @_compile
-def write_bfloat16(start, stop, live, master, streams, are_gaussian, factors):
-    """live[start:stop] = the bits, as uint16, of master + scale · z rounded to the nearest bfloat16, ties to even."""
+def write_half(start, stop, live, master, streams, are_gaussian, factors, is_bfloat16):
+    """Write what write_float32 writes as uint16 bits of bfloat16 or float16, rounded to the nearest, ties to even."""
     words, normals, tile = np.empty(_NORMALS, _U32), np.empty(_NORMALS, _F32), np.empty(TILE, _F32)
-    bits = tile.view(_U32)
     for first in range(start, stop, TILE):
         end = min(first + TILE, stop)
         out = live[first:end]
         _write(tile[: out.size], master[first:end], first, streams, are_gaussian, factors, words, normals)
-        store_bfloat16(out, bits)
+        store_half(out, tile.view(_U32), is_bfloat16)
 
 
 @_compile
-def write_float16(start, stop, live, master, streams, are_gaussian, factors):
-    """live[start:stop] = the bits, as uint16, of master + scale · z rounded to the nearest float16, ties to even."""
-    words, normals, tile = np.empty(_NORMALS, _U32), np.empty(_NORMALS, _F32), np.empty(TILE, _F32)
-    bits = tile.view(_U32)
-    for first in range(start, stop, TILE):
-        end = min(first + TILE, stop)
-        out = live[first:end]
-        _write(tile[: out.size], master[first:end], first, streams, are_gaussian, factors, words, normals)
-        store_float16(out, bits)
-
-
-@_compile
-def store_bfloat16(out, bits):
-    """out[i] = the bits of float32 bits[i] rounded to the nearest bfloat16, ties to even."""
+def store_half(out, bits, is_bfloat16):
+    """out[i] = the bits of float32 bits[i] rounded to bfloat16 or float16, to the nearest, ties to even."""
+    if not is_bfloat16:
+        for i in range(out.size):
+            out[i] = _float16_bits(bits[i])
+        return
     for i in range(out.size):
         rounded = _U32(bits[i] + _U32(0x7FFF) + ((bits[i] >> _U32(16)) & _U32(1))) >> _U32(16)
         is_nan = (bits[i] & _U32(0x7FFFFFFF)) > _U32(0x7F800000)
         out[i] = _U32(0x7FC0) if is_nan else rounded
-
-
-@_compile
-def store_float16(out, bits):
-    """out[i] = the bits of float32 bits[i] rounded to the nearest float16, ties to even."""
-    for i in range(out.size):
-        out[i] = _float16_bits(bits[i])
 
 
 @_compile

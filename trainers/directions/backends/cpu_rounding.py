@@ -14,8 +14,7 @@ from trainers.directions.backends.cpu_kernels import (
     _add,
     _compile,
     _hash_blocks,
-    store_bfloat16,
-    store_float16,
+    store_half,
 )
 
 _F32, _U16, _U32 = np.float32, np.uint16, np.uint32
@@ -67,22 +66,11 @@ def write_float32(start, stop, live, master, streams, are_gaussian, factors):
 
 
 @_compile
-def write_bfloat16(start, stop, live, master, streams, are_gaussian, factors):
-    """live[start:stop] = the bits, as uint16, of master + every factor · z in turn, to the nearest, ties to even."""
+def write_half(start, stop, live, master, streams, are_gaussian, factors, is_bfloat16):
+    """Write what write_float32 writes as uint16 bits of bfloat16 or float16, rounded to the nearest, ties to even."""
     words, normals, tile = np.empty(_NORMALS, _U32), np.empty(_NORMALS, _F32), np.empty(TILE, _F32)
     for first in range(start, stop, TILE):
         out = live[first : min(first + TILE, stop)]
         _widen(tile.view(_U32), master[first : first + out.size])
         _add(tile[: out.size], first, streams, are_gaussian, factors, words, normals)
-        store_bfloat16(out, tile.view(_U32))
-
-
-@_compile
-def write_float16(start, stop, live, master, streams, are_gaussian, factors):
-    """live[start:stop] = the bits, as uint16, of master + every factor · z in turn, to the nearest float16."""
-    words, normals, tile = np.empty(_NORMALS, _U32), np.empty(_NORMALS, _F32), np.empty(TILE, _F32)
-    for first in range(start, stop, TILE):
-        out = live[first : min(first + TILE, stop)]
-        _widen(tile.view(_U32), master[first : first + out.size])
-        _add(tile[: out.size], first, streams, are_gaussian, factors, words, normals)
-        store_float16(out, tile.view(_U32))
+        store_half(out, tile.view(_U32), is_bfloat16)

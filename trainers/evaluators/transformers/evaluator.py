@@ -72,11 +72,6 @@ class TransformersEvaluator:
         return self.parameters.count
 
     @property
-    def packs(self) -> bool:
-        """Whether rows are laid end to end without padding."""
-        return self._forward.packs
-
-    @property
     def model_size(self) -> int:
         return sum(tensor.numel() for tensor in self._model.parameters())
 
