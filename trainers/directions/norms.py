@@ -30,10 +30,11 @@ def squared_norms(
 
     tensors: parameter name → tensor, of which only shape and device matter. directions: none of them low-rank.
     """
-    sums = [
-        sum(chunk for name, tensor in tensors.items() for chunk in _chunk_sums(z, name, tensor, kept and kept[name]))
-        for z in directions
-    ]
+    sums = [0] * len(directions)
+    for name, tensor in tensors.items():
+        indices = None if kept is None else kept[name]
+        for k, direction in enumerate(directions):
+            sums[k] += sum(_chunk_sums(direction, name, tensor, indices))
     return np.array([total / UNITS for total in sums])
 
 
