@@ -1,4 +1,4 @@
-"""The size and shape of the house: few entries a folder, no import circle."""
+"""The size and shape of the house: few entries a folder, short files, no import circle."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PRODUCT = ("orchestrator", "search_spaces", "trainers")
+MOST_LINES_OF_A_FILE = 300
 MOST_ENTRIES = {"orchestrator": 12, "trainers": 12, "orchestrator/privacy": 8}
+FILES = sorted(path for package in PRODUCT for path in (ROOT / package).rglob("*.py"))
+
+
+def lines_of(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def shown(path: Path) -> str:
+    return str(path.relative_to(ROOT))
 
 
 @pytest.mark.parametrize(("folder", "most"), MOST_ENTRIES.items())
@@ -20,6 +30,10 @@ def test_a_folder_has_few_modules_and_packages(folder, most):
     modules = {path.stem for path in (ROOT / folder).glob("*.py")} - {"__init__"}
     packages = {path.parent.name for path in (ROOT / folder).glob("*/__init__.py")}
     assert len(modules | packages) <= most
+
+
+def test_no_file_is_long():
+    assert {shown(path): lines_of(path) for path in FILES if lines_of(path) > MOST_LINES_OF_A_FILE} == {}
 
 
 def test_no_module_imports_itself_by_way_of_others():
