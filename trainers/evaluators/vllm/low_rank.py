@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 
-from trainers.directions import WeightedDirections
 from trainers.directions.backends.torch_ops import low_rank_tensors
 from trainers.directions.counter import low_rank_scale
 from trainers.evaluators.base import Probe
@@ -30,9 +29,7 @@ class LowRankWeights(FullWeights):
     """The weights of a model's linear layers, and slots for low-rank probes of them.
 
     Args:
-        runner: vLLM's model runner, with adapters enabled and none registered.
-        weights: Hugging Face name → matrix of the master's type on the runner's device; kept, not copied.
-        seed: public key of the bits that round updates of a bfloat16 master.
+        runner, weights, seed: as for `FullWeights`, with adapters enabled and matrices only.
         rank: largest rank of a probe in a slot.
 
     Raises:
@@ -55,20 +52,17 @@ class LowRankWeights(FullWeights):
         self.parameters.settle()
         self._layout.forward()
         for group in self._slots.groups(len(probes)):
-            terms = [checked([(probes[number].direction, probes[number].scale)]) for number, _ in group]
-            self._slots.fill([slot for _, slot in group], lambda place, part, of=terms: self._pair(of[place], part))
+            shown = [probes[number] for number, _ in group]
+            self._slots.fill([slot for _, slot in group], lambda place, part, of=shown: self._pair(of[place], part))
             yield [(number, slot.adapter) for number, slot in group]
 
     def _fits(self, probe: Probe) -> bool:
         return probe.direction.is_low_rank and probe.direction.rank <= self._rank
 
-    def _pair(self, terms: WeightedDirections, part: str) -> Pair | None:
+    def _pair(self, probe: Probe, part: str) -> Pair | None:
         name = part + _SUFFIX
         if name not in self._shapes:
             return None
-        rows_of_a, columns_of_b = [], []
-        for direction, coefficient in terms:
-            left, right = low_rank_tensors(direction, name, self._shapes[name], self._device)
-            rows_of_a.append(right.T)
-            columns_of_b.append(left * (coefficient * float(low_rank_scale(direction))))
-        return torch.cat(rows_of_a), torch.cat(columns_of_b, dim=1)
+        ((direction, scale),) = checked([(probe.direction, probe.scale)])
+        left, right = low_rank_tensors(direction, name, self._shapes[name], self._device)
+        return right.T.clone(memory_format=torch.contiguous_format), left * (scale * float(low_rank_scale(direction)))

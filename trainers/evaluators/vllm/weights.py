@@ -55,10 +55,8 @@ class AdapterWeights:
     """The weights of a LoRA adapter, in slots of the engine.
 
     Args:
-        runner: vLLM's model runner, with adapters enabled and none registered.
-        weights: PEFT's name → tensor of the master's type on the runner's device; kept, not copied.
+        runner, weights, seed: as for `FullWeights`, with adapters enabled and PEFT's names.
         config: rank, alpha and type of number.
-        seed: public key of the bits that round updates of a bfloat16 master.
 
     Raises:
         ValueError: the engine has no adapters for one of the modules.
