@@ -24,6 +24,7 @@ class TrialRunner(Protocol):
 
     def report(self) -> dict[str, Any]:
         """Train to the next score and return what `Trial.report` returns."""
+        ...
 
     def close(self) -> None:
         """Release the model or the workers."""
