@@ -106,7 +106,7 @@ def config_of(cell: Cell, num_steps: int, work: Path, factor: float) -> RunConfi
     given = example.method.model_dump(mode="json", exclude_unset=True) | METHODS[cell.method]
     method = given | ({} if cell.task == "demo" else _on_sst2(cell))
     method |= {"num_steps": num_steps, "seed": cell.seed, "learning_rate": scaled(method["learning_rate"], factor)}
-    if CATALOGUE[method["name"]].staged:
+    if CATALOGUE[method["name"]].takes("stage_steps"):
         method["stage_steps"] = max(1, num_steps // 7)  # three stages, of T/7, 2T/7 and 4T/7 steps
     privacy: dict[str, Any] = {"delta": DELTA, "expected_batch_size": 32.0}
     if cell.epsilon is not None:

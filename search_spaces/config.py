@@ -1,8 +1,8 @@
-"""The `search` section of a sweep's configuration: how many trials, chosen how, out of which space, released how."""
+"""The `search` section of a sweep: the number of trials, how they are chosen, and what of them is released."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -17,12 +17,14 @@ _LARGEST_SEED = 2**32 - 1  # what numpy's generators, and so Optuna's samplers, 
 
 
 class MenuEntry(Section):
-    """One (σ, q, T) that a trial may take from a menu."""
+    """One (σ, q, T) of a menu."""
 
-    num_steps: Count = Field(description="Steps T of a trial that takes this entry; a stopped one is charged them all.")
+    num_steps: Count = Field(
+        description="Steps T of a trial that takes this entry; a trial that is stopped is charged all of them."
+    )
     expected_batch_size: Positive = Field(description="B = q · N of these steps, in examples or users.")
     noise_multiplier: Positive | None = Field(default=None, description="σ of these steps; or give epsilon.")
-    epsilon: Positive | None = Field(default=None, description="What one such trial may cost; σ is calibrated to it.")
+    epsilon: Positive | None = Field(default=None, description="Cost of one such trial; σ is calibrated to it.")
 
     @model_validator(mode="after")
     def _one_noise(self) -> MenuEntry:
@@ -32,7 +34,7 @@ class MenuEntry(Section):
 
 
 class SecretNumber(Section):
-    """The law of the number of trials under `release: best`, drawn once and kept secret; num_trials is its mean."""
+    """The law of the secret number of trials under `release: best`; num_trials is its mean."""
 
     law: Literal["geometric", "logarithmic", "poisson", "negative-binomial"] = Field(
         default="geometric", description="'logarithmic' costs less at the same mean, with a median of few trials."
@@ -50,7 +52,7 @@ class FilterConfig(Section):
 
 
 class SearchConfig(Section):
-    """How trials are chosen, and what of them leaves the operator; this and num_trials decide how ε is counted."""
+    """How trials are chosen and released; this and num_trials decide how ε is counted."""
 
     num_trials: Count = Field(description="Trials of the sweep; the mean of their secret number under release: best.")
     concurrent_trials: Count = Field(1, description="Trials that run at once.")
@@ -102,24 +104,19 @@ class SearchConfig(Section):
 
     @property
     def parameters(self) -> Mapping[str, Parameter]:
-        """All that a trial is asked for, by name; the number of its entry under 'menu' where there is one."""
-        found: dict[str, Parameter] = dict(self.space.root)
-        if self.filter is not None:
-            found |= self.filter.space.root
-        if self.menu is not None:
-            found[MENU] = Choices(choices=tuple(range(len(self.menu))))
-        return found
+        """Every parameter of a trial by name; with a menu, the number of its entry under 'menu'."""
+        filtered = {} if self.filter is None else self.filter.space.root
+        entry = {} if self.menu is None else {MENU: Choices(choices=tuple(range(len(self.menu))))}
+        return {**self.space.root, **filtered, **entry}
 
-    def _adaptive(self) -> list[Problem]:
-        """Return what keeps the trials from being independent draws from one law, which release: best needs."""
-        found: list[Problem] = []
+    def _adaptive(self) -> Iterator[Problem]:
+        """Return the settings that make trials depend on each other: release: best needs independent draws."""
         if self.sampler != "random":
             what = f"sampler {self.sampler!r} is adaptive; release 'best' needs independent draws. Use sampler 'random'"
-            found.append((("sampler",), f"{what}, or release 'all'"))
+            yield ("sampler",), f"{what}, or release 'all'"
         if self.early_stopping != "none":
             what = f"{self.early_stopping!r} stops trials by the scores of others; release 'best' needs independent"
-            found.append((("early_stopping",), f"{what} trials. Use early_stopping 'none', or release 'all'"))
+            yield ("early_stopping",), f"{what} trials. Use early_stopping 'none', or release 'all'"
         if self.seed is not None:
             what = "a public seed would tell which settings were drawn; release 'best' needs secret draws. Leave it out"
-            found.append((("seed",), f"{what}, or use release 'all'"))
-        return found
+            yield ("seed",), f"{what}, or use release 'all'"

@@ -1,4 +1,4 @@
-"""Raise several problems of one configuration at once, each at its own place."""
+"""Raises several problems of one configuration at once, each at its own place."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 Problem = tuple[tuple[str, ...], str]
-"""Where (keys from the model that is being validated), and what is wrong there."""
+"""Place (keys from the model that is being validated) and complaint."""
 
 
 def refuse(title: str, problems: Sequence[Problem]) -> NoReturn:

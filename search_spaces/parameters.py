@@ -1,7 +1,6 @@
 """Distributions of one hyperparameter: a range of numbers, a range of whole numbers, or a list of choices.
 
-Each is a frozen model that knows its inverse distribution function, so that one uniform number gives one value.
-What draws that uniform number, and what it is called, is the business of `space.py`.
+Each is a frozen model with its inverse distribution function, so that one uniform number gives one value.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ class FloatRange(Section):
 
 
 class IntRange(Section):
-    """Whole numbers from low to high in equal steps, all alike or (log) each about as likely as 1 / itself."""
+    """Whole numbers from low to high in equal steps: equally likely, or (log) each about as likely as 1 / itself."""
 
     low: int = Field(description="Smallest value, included.")
     high: int = Field(description="Largest value, included.")
@@ -115,7 +114,7 @@ PARAMETER_KINDS = {"<range>": FloatRange, "<whole numbers>": IntRange, "<choices
 
 
 def _kind(value: Any) -> str | None:
-    """Return the tag of what was given; whole numbers are whole only when both ends are written so."""
+    """Return the tag of a value; a range is of whole numbers if both its ends are written as such."""
     if isinstance(value, Section):
         return next((tag for tag, kind in PARAMETER_KINDS.items() if isinstance(value, kind)), None)
     if not isinstance(value, Mapping):

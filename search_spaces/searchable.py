@@ -1,7 +1,8 @@
 """Which settings a sweep may vary, and why it may not vary the others.
 
-A trial may change what leaves the event of the accountant alone (rule 1: the caps on steps and evaluations, with their
-sampling probability and noise multiplier, are fixed before the sweep starts). Everything else is refused by name.
+The configuration says it at each field, by the mark `Searchable`. A trial may change what leaves the event of the
+accountant alone: under rule 1 the caps on steps and evaluations, with their sampling probability and noise multiplier,
+are fixed before the sweep starts. Every other name is refused with its reason.
 
 A number inside a schedule or a mask has a longer name, 'method.learning_rate.start', 'method.clip_norm.values.1' or
 'method.mask.keep': what the configuration itself gives there is the frame that a trial's values are put into.
@@ -11,44 +12,52 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterator
 from difflib import get_close_matches
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, RootModel
+from pydantic.fields import FieldInfo
 
 from trainers.config import RunConfig
-from trainers.config.mask import MaskConfig
-from trainers.config.method import SCHEDULED
+from trainers.config.schedules import Schedule
+from trainers.config.sections import Searchable
 
-SEARCHABLE = (
-    "method.smoothing",
-    "method.clip_norm",
-    "method.learning_rate",
-    "method.num_directions",
-    "method.direction",
-    "method.weight_decay",
-    "method.direction_rank",
-    "method.difference",
-    "method.stage_steps",
-    "method.proximal",
-    "method.shrinkage",
-    "method.momentum",
-)
-_IN_SCHEDULE = r"((parts\.\d+\.)?(schedule\.)?(start|end|factor|value|every|values\.\d+))"
-_INSIDE = re.compile(
-    rf"method\.({'|'.join(SCHEDULED)})\.{_IN_SCHEDULE}|"
-    rf"method\.mask\.(scores|rank|num_directions|smoothing|keep(\.{_IN_SCHEDULE})?)"
-)
-FILTERED = ("privacy.noise_multiplier", "privacy.expected_batch_size", "method.num_steps")
-"""What enters the event, and may be searched only under a Rényi filter (rule 3): every trial pays its own price."""
-_LISTED = ", ".join(SEARCHABLE)
+_IN_SCHEDULE = re.compile(r"(parts\.\d+\.)?(schedule\.)?(start|end|factor|value|every|values\.\d+)")
+_SCHEDULE = get_args(Schedule)[0]
 _CAPPED = ("privacy.", "score.")
 _CAPPED_FIELDS = ("method.num_steps", "data.num_examples")
 _WHY_CAPPED = (
     "fixed before the sweep: sampling probability, noise multiplier and the number of steps and scores are the caps "
     "that the reported epsilon counts (rule 1 of the accounting)"
 )
+
+
+@functools.cache
+def dotted_names(model: type[BaseModel]) -> tuple[str, ...]:
+    """List the dotted names of all settings of a model, sections opened: 'method.smoothing'."""
+    return tuple(name for name, _ in _fields(model))
+
+
+def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel) and not issubclass(kind, RootModel):
+            yield from _fields(kind, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field
+
+
+def _mark(field: FieldInfo) -> Searchable | None:
+    return next((mark for mark in field.metadata if isinstance(mark, Searchable)), None)
+
+
+_MARKS = {name: mark for name, field in _fields(RunConfig) if (mark := _mark(field)) is not None}
+SEARCHABLE = tuple(name for name, mark in _MARKS.items() if not mark.only_under_filter)
+FILTERED = tuple(name for name, mark in _MARKS.items() if mark.only_under_filter)
+"""What enters the event, and may be searched only under a Rényi filter (rule 3): every trial pays its own price."""
+_LISTED = ", ".join(SEARCHABLE)
 _WAYS_OUT = f" ({', '.join(FILTERED)}: under search.filter.space, or declare a search.menu)"
 
 
@@ -72,7 +81,11 @@ def searchable(name: str) -> str:
 
 def is_searchable(name: str) -> bool:
     """Return whether a sweep may vary a setting."""
-    return name in SEARCHABLE or _INSIDE.fullmatch(name) is not None
+    field, inside = _find(name)
+    mark = None if field is None else _mark(field)
+    if field is None or mark is None or mark.only_under_filter:
+        return False
+    return not inside or (field.annotation == _SCHEDULE and _IN_SCHEDULE.fullmatch(inside) is not None)
 
 
 def filter_searchable(name: str) -> str:
@@ -87,26 +100,24 @@ def filter_searchable(name: str) -> str:
     raise ValueError(f"{why}. search.filter.space takes {', '.join(FILTERED)}")
 
 
-@functools.cache
-def dotted_names(model: type[BaseModel]) -> tuple[str, ...]:
-    """List the dotted names of all settings of a model, sections opened: 'method.smoothing'."""
-    names: list[str] = []
-    for name, field in model.model_fields.items():
-        kind = field.annotation
-        section = isinstance(kind, type) and issubclass(kind, BaseModel) and not issubclass(kind, RootModel)
-        names += [f"{name}.{below}" for below in dotted_names(kind)] if section else [name]
-    return tuple(names)
-
-
 def type_of(name: str) -> Any:
-    """Return what a setting takes: float for one that may be a schedule, and for the numbers inside one."""
-    section, field, *inside = name.split(".")
-    model: Any = RunConfig.model_fields[section].annotation
-    if field == "mask" and len(inside) == 1 and inside[0] != "keep":
-        return _plain(MaskConfig.model_fields[inside[0]].annotation)
+    """Return the type of a setting: float for one that may be a schedule, and for the numbers inside one."""
+    field, inside = _find(name)
+    assert field is not None, f"{name} is no setting"
     if inside:
-        return int if inside[-1] == "every" else float
-    return float if field in SCHEDULED else _plain(model.model_fields[field].annotation)
+        return int if inside.endswith("every") else float
+    return float if field.annotation == _SCHEDULE else _plain(field.annotation)
+
+
+def _find(name: str) -> tuple[FieldInfo | None, str]:
+    """Return the innermost field that a dotted name goes through, and what is left of the name inside of it."""
+    model, field, keys = RunConfig, None, name.split(".")
+    while keys and isinstance(model, type) and issubclass(model, BaseModel):
+        field = model.model_fields.get(keys[0])
+        if field is None:
+            return None, name
+        keys, model = keys[1:], field.annotation if field.annotation == _SCHEDULE else _plain(field.annotation)
+    return field, ".".join(keys)
 
 
 def _plain(annotation: Any) -> Any:
@@ -123,10 +134,10 @@ def _suggestion(name: str) -> str:
     """Say what an unknown name may have meant, with a leading blank; empty if nothing is close."""
     known = dotted_names(RunConfig)
     same_end = [full for full in known if full.rpartition(".")[2] == name.rpartition(".")[2]]
-    found = (same_end or get_close_matches(name, known, n=1) or [None])[0]
-    if found is None:
+    meant = (same_end or get_close_matches(name, known, n=1) or [None])[0]
+    if meant is None:
         return ""
-    if found in SEARCHABLE:
-        return f" Did you mean {found!r}?"
-    capped = found.startswith(_CAPPED) or found in _CAPPED_FIELDS
-    return f" If {found!r} is meant: {_WHY_CAPPED if capped else 'it is the same for every trial'}."
+    if meant in SEARCHABLE:
+        return f" Did you mean {meant!r}?"
+    capped = meant.startswith(_CAPPED) or meant in _CAPPED_FIELDS
+    return f" If {meant!r} is meant: {_WHY_CAPPED if capped else 'it is the same for every trial'}."

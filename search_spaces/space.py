@@ -1,7 +1,7 @@
 """The search space: distributions by dotted name, and the ways to draw from them.
 
 The same space serves Optuna (adaptive samplers, `define_by_run`) and independent draws (`sample`), under the same flat
-keys. The only file that knows Optuna's way of asking; it does so through the trial it is given and imports nothing.
+keys. This is the only file here that talks to Optuna, through the trial that it is given.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class UniformSource(Protocol):
 
 
 def _fitted(name: str, parameter: Parameter) -> Parameter:
-    """Return the distribution as the type of its setting wants it: ints become floats where floats are due."""
+    """Return the distribution in the type of its setting: whole numbers become floats for a float setting."""
     kind = type_of(name)
     if isinstance(parameter, Choices) or (kind is int and isinstance(parameter, IntRange)):
         return parameter
@@ -45,11 +45,7 @@ def _fitted(name: str, parameter: Parameter) -> Parameter:
 
 
 def _all_fitted(parameters: Mapping[str, Parameter]) -> Mapping[str, Parameter]:
-    """Return every distribution fitted to its setting.
-
-    Raises:
-        ValidationError: one problem for each that does not fit, or none was given.
-    """
+    """Return every distribution fitted to its setting; one problem for each that does not fit."""
     if not parameters:
         raise ValueError("needs at least one setting to vary, such as method.learning_rate")
     fitted: dict[str, Parameter] = {}
@@ -73,10 +69,10 @@ class SearchSpace(
         ]
     ]
 ):
-    """What a sweep varies: a mapping of dotted names of the run configuration to distributions, or a paper's by name.
+    """What a sweep varies: a mapping from dotted names of the run configuration to distributions, or a paper's grid.
 
-    Formal guarantees: no name in it enters the event of the accountant, so a trial drawn from it, by whatever rule and
-    from whatever was released before, is covered by the caps of its sweep (rule 1 of the accounting).
+    Formal guarantees: no name in it enters the event of the accountant. So a trial drawn from it, by any rule and after
+    any releases, is covered by the caps of its sweep (rule 1 of the accounting).
     """
 
     model_config = ConfigDict(frozen=True)
@@ -86,7 +82,7 @@ _Filtered = Annotated[str, AfterValidator(filter_searchable)]
 
 
 class FilterSpace(RootModel[Annotated[Mapping[_Filtered, Parameter], AfterValidator(_all_fitted)]]):
-    """What a sweep under a Rényi filter varies beside its search space: names that do enter the event."""
+    """What a sweep under a Rényi filter also varies: names that do enter the event."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -94,7 +90,7 @@ class FilterSpace(RootModel[Annotated[Mapping[_Filtered, Parameter], AfterValida
 def define_by_run(parameters: Mapping[str, Parameter]) -> Callable[[optuna.Trial], None]:
     """Return a function that asks an Optuna trial for every setting, for Ray Tune's `OptunaSearch(space=…)`.
 
-    Optuna keeps the answers under the dotted names. The function can be pickled.
+    Optuna stores the values under the dotted names. The function can be pickled.
     """
     return partial(_ask, parameters)
 
@@ -113,8 +109,8 @@ def _ask(parameters: Mapping[str, Parameter], trial: optuna.Trial) -> None:
 def sample(space: SearchSpace, rng: UniformSource) -> dict[str, Value]:
     """Draw once: flat dotted names → values, in the order of the space.
 
-    Formal guarantees: successive draws are independent and identically distributed if the numbers of `rng` are: one
-    number a setting, and nothing else is looked at. The law is that of Optuna's RandomSampler.
+    Formal guarantees: successive draws are independent and identically distributed if the numbers of `rng` are: a draw
+    depends on one number for each setting and nothing else. The law is that of Optuna's RandomSampler.
     """
     return {name: parameter.quantile(float(rng.random())) for name, parameter in space.root.items()}
 
@@ -128,7 +124,7 @@ def apply(config: RunConfig, values: Mapping[str, Any], *, filtered: bool = Fals
         filtered: whether a Rényi filter counts the trial, so that values may also enter the event.
 
     Returns:
-        A RunConfig validated anew; what a sweep's configuration has beyond it is left behind.
+        A validated RunConfig, without the other sections of a sweep's configuration.
 
     Raises:
         ValueError: a name that a sweep may not vary, or a value that the run configuration refuses.
@@ -146,11 +142,7 @@ def apply(config: RunConfig, values: Mapping[str, Any], *, filtered: bool = Fals
 
 
 def _put(values: Any, place: Sequence[str], value: Any) -> None:
-    """Put a value at a place inside a section that is already a mapping or list there.
-
-    Raises:
-        ValueError: the configuration has no such schedule or mask to put it into.
-    """
+    """Put a value at a place inside a section; the configuration must have the schedule or mask around it."""
     *outer, last = place
     for key in outer:
         values = values.get(key) if isinstance(values, dict) else _item(values, key)
@@ -172,9 +164,9 @@ def _item(values: Any, key: str) -> Any:
 
 
 def refused_ends(space: SearchSpace | FilterSpace, config: RunConfig) -> Iterator[tuple[str, Value, ValueError]]:
-    """Yield ends of ranges, and choices, that a run configuration refuses, each put into `config` on its own.
+    """Yield the ends of ranges, and the choices, that a run configuration refuses, each tried in `config` alone.
 
-    A setting is valid between two valid ends, so a space without refused ends holds no trial that fails for its values.
+    A setting is valid between two valid ends, so no trial of a space without refused ends fails for its values.
     """
     for name, parameter in space.root.items():
         for end in parameter.ends:

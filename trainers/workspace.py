@@ -1,7 +1,7 @@
-"""From a configuration to a workspace: everything slow or breakable, in the order in which it is cheapest to fail.
+"""From a configuration to a workspace and a run: checks that are cheap to fail come first.
 
-`check_inputs` looks at files, columns, tokenizer, label words and at last at every row, before a model is loaded and
-before anything is reserved; `open_workspace` then loads.
+`check_inputs` reads files, columns, tokenizer, label words and every row, before a model is loaded and before anything
+is reserved. `open_workspace` then loads the model, and `open_run` opens a run on it.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainers.config import RunConfig
-from trainers.config.method import require_kept
 from trainers.data.prompts import PromptEncoder, public_examples
 from trainers.data.shots import few_shot
 from trainers.data.sources import check_source, read_rows, same_source, stream_records
 from trainers.data.split import identity_of_record, identity_of_user, validates
 from trainers.data.tokenization import load_tokenizer
+from trainers.directions.frames import DirectionLaw
 from trainers.evaluators.base import Example, LossEvaluator
 from trainers.evaluators.self_test import require_positions, self_test
 from trainers.evaluators.vllm.adapters import probe_rank
@@ -29,6 +29,7 @@ from trainers.run.base_run import BaseRun
 from trainers.run.context import RunContext, Workspace
 from trainers.run.estimator import selftest_probes
 from trainers.run.method import smallest_resolution
+from trainers.run.pruning import require_kept
 from trainers.run.zeroth_order import ZerothOrderRun
 from trainers.tasks.templates import text_of
 
@@ -39,7 +40,7 @@ PROOF_EXAMPLES = 4
 
 
 def check_inputs(config: RunConfig) -> None:
-    """Check, without loading a model, that the data can be read and prompted, to the last row.
+    """Check, without loading a model, that every row of the data can be read and prompted.
 
     Raises:
         ValueError: a file, column, tokenizer, label word, user or row is missing or unusable; one clear line.
@@ -63,13 +64,12 @@ def check_inputs(config: RunConfig) -> None:
 def open_workspace(config: RunConfig, *, private: bool = True, coin_key: bytes | None = None) -> Workspace:
     """Read and encode the data, load the model, and prove on public examples that its probes work.
 
-    With `private` false no private row is read: there are no training examples, and none to score on unless public.
-
     Args:
         config: the run's configuration.
-        private: whether private rows are read.
-        coin_key: secret key of the split, at least 16 bytes and always the same for a data set; needed where
-            data.validation_share is given.
+        private: whether private rows are read. If not, there are no training examples, and none to score on unless
+            they are public.
+        coin_key: secret key of the split, at least 16 bytes and always the same for a data set; needed with
+            data.validation_share.
 
     Raises:
         ValueError: the inputs are unusable, or the key is missing or too short.
@@ -100,7 +100,7 @@ def open_workspace(config: RunConfig, *, private: bool = True, coin_key: bytes |
 
 
 class _Encoded(NamedTuple):
-    """Examples, whose they are where users are the unit of privacy, and which rows of the source they come from."""
+    """Examples, their users if users are the unit of privacy, and for each row of the source whether it was kept."""
 
     examples: list[Example]
     users: list[str] | None = None
@@ -108,7 +108,7 @@ class _Encoded(NamedTuple):
 
 
 def _sources(config: RunConfig) -> list[tuple[str, str, list[str]]]:
-    """Return field, source and wanted columns of everything that is read."""
+    """Return field, source and needed columns of every source."""
     sources = [("data.train", config.data.train), ("data.validation", config.data.validation)]
     return [(field, source, _columns(config, field)) for field, source in sources if source is not None]
 
@@ -139,7 +139,7 @@ def _read(config: RunConfig, encoder: PromptEncoder, source: str, columns: list[
 
 
 def _split(config: RunConfig, everyone: _Encoded, coin_key: bytes, share: float) -> tuple[_Encoded, _Encoded]:
-    """Return the training and the validation side of the private rows; either may be empty, which is private too."""
+    """Return the training and the validation side of the private rows. Whether a side is empty is private."""
     if everyone.users is None:
         identities = map(identity_of_record, compress(stream_records(config.data.train), everyone.kept))
     else:
@@ -155,21 +155,21 @@ def _side(everyone: _Encoded, sides: list[bool], *, wanted: bool) -> _Encoded:
 
 
 def open_evaluator(config: RunConfig, tokenizer: Any) -> tuple[LossEvaluator, float]:
-    """Load the model, prove on public examples that its probes work, and return it with its rounding in nats."""
+    """Load the model, test on public examples that its probes work, and return it with its rounding in nats."""
     evaluator, method = load_evaluator(config, tokenizer), config.method
     require_size_of_model(method.preset, evaluator.model_size)
     require_kept(method, evaluator.parameter_count)
     examples = public_examples(config.task, tokenizer, PROOF_EXAMPLES)
-    probes = selftest_probes(method.direction, method.seed, method.direction_rank, smallest_resolution(method)[0])
-    rounding = self_test(evaluator, examples, probes, max_tokens=config.task.max_tokens)
-    if config.performance.evaluator == "vllm" and probe_rank(config):  # a search may choose probes that are no adapters
-        probes = selftest_probes("gaussian", method.seed, method.direction_rank, smallest_resolution(method)[0])
-        rounding = max(rounding, self_test(evaluator, examples, probes, max_tokens=config.task.max_tokens))
-    return evaluator, rounding
+    laws: list[DirectionLaw] = [method.direction]
+    if config.performance.evaluator == "vllm" and probe_rank(config):
+        laws.append("gaussian")  # a search may also use probes that cannot be shown as adapters: test those too
+    smoothing, _ = smallest_resolution(method)
+    probes = [selftest_probes(law, method.seed, method.direction_rank, smoothing) for law in laws]
+    return evaluator, max(self_test(evaluator, examples, of, max_tokens=config.task.max_tokens) for of in probes)
 
 
 def load_evaluator(config: RunConfig, tokenizer: Any) -> LossEvaluator:
-    """Load the model into the evaluator that `performance.evaluator` names; nothing is proved yet.
+    """Load the model into the evaluator that `performance.evaluator` names; nothing is tested yet.
 
     Raises:
         ValueError: the path holds no such model, or the evaluator is not installed.
@@ -190,7 +190,7 @@ def load_evaluator(config: RunConfig, tokenizer: Any) -> LossEvaluator:
 
 
 def _gradients(config: RunConfig, evaluator: Any, tokenizer: Any) -> UnitGradients | None:
-    """Return the gradients of a first-order method, proved on public examples; None for the others."""
+    """Return the gradients of a first-order method, tested on public examples; None for a zeroth-order method."""
     spec = METHODS[config.method.name]
     if spec.order == "zeroth":
         return None

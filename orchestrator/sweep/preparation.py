@@ -17,7 +17,7 @@ from orchestrator.sweep.trial import SweepContext
 from search_spaces.config import MENU, SearchConfig
 from trainers.config.mechanism import mechanism_plan
 from trainers.run.base_run import public_score
-from trainers.run.zeroth_order import require_resolution
+from trainers.run.zeroth_order import require_schedules_above_rounding
 from trainers.workspace import check_inputs, open_workspace
 
 # settings that decide whether a probe is lost in rounding, by the end that is worse (σ plays no part, but a mechanism
@@ -59,7 +59,8 @@ def zero_shot_score(context: SweepContext) -> float | None:
     config = context.config
     with closing(open_workspace(config, private=False)) as workspace:  # closed before lanes load models of their own
         worst = context.plan.trial(_worst_ends(config.search))
-        require_resolution(workspace.rounding, mechanism_plan(worst, worst.privacy.noise_multiplier), worst)
+        mechanism = mechanism_plan(worst, worst.privacy.noise_multiplier)
+        require_schedules_above_rounding(workspace.rounding, mechanism, worst)
         return public_score(config, workspace)
 
 

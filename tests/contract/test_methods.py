@@ -248,7 +248,7 @@ def noise() -> FrozenNoise:
 def test_the_loss_falls_without_noise(case, tmp_path):
     """To half of its excess or less, over as many steps as the method needs: a mask trains its own coordinates."""
     changes: dict = {"num_steps": 300, "clip_norm": 500.0, "learning_rate": 0.02, "smoothing": 1e-2}
-    if METHODS[str(CASES[case].get("name", "dp-aggzo"))].staged:
+    if METHODS[str(CASES[case].get("name", "dp-aggzo"))].takes("stage_steps"):
         changes |= {"stage_steps": 150, "proximal": 0.01}
     if METHODS[str(CASES[case].get("name", "dp-aggzo"))].private:
         changes["privacy__noise_multiplier"] = 1e-6
@@ -392,7 +392,7 @@ LEARNING_RATES = {"dp-zopo": 0.01}  # of others 0.001; fewer parameters move, ea
 def test_on_the_demo_the_loss_falls_without_noise(case, demo, tmp_path):
     """On examples that the run does not see, within a few steps along ever new directions."""
     rate = LEARNING_RATES.get(case, 0.001)
-    stages = {"stage_steps": 20, "proximal": 0.01} if METHODS[config_of(case).method.name].staged else {}
+    stages = {"stage_steps": 20, "proximal": 0.01} if METHODS[config_of(case).method.name].takes("stage_steps") else {}
     config = config_of(case, num_steps=STEPS, smoothing=1e-2, clip_norm=50.0, learning_rate=rate, **stages)
     unseen = demo.examples[:UNSEEN]
     demo.evaluator.reset()

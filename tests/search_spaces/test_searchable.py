@@ -1,12 +1,19 @@
 import pytest
 
-from search_spaces.searchable import SEARCHABLE, dotted_names, searchable, type_of
-from trainers.config import RunConfig
+from search_spaces.searchable import FILTERED, SEARCHABLE, dotted_names, searchable, type_of
+from trainers.config import MethodConfig, RunConfig
+from trainers.config.sections import Searchable
 
 
 def test_searchable_settings_exist_in_the_run_configuration():
     assert set(SEARCHABLE) <= set(dotted_names(RunConfig))
-    assert [type_of(name) for name in SEARCHABLE[:4]] == [float, float, float, int]
+    assert [type_of(name) for name in SEARCHABLE[:4]] == [int, float, float, float]
+    assert set(FILTERED) == {"method.num_steps", "privacy.noise_multiplier", "privacy.expected_batch_size"}
+
+
+def test_a_setting_is_searchable_where_its_field_says_so():
+    marked = {name for name, field in MethodConfig.model_fields.items() if Searchable() in field.metadata}
+    assert {f"method.{name}" for name in marked} == set(SEARCHABLE)
 
 
 INSIDE = {
@@ -72,8 +79,8 @@ def test_what_the_event_counts_is_refused_by_rule_1(name):
         ("learning_rate", "unknown name. Did you mean 'method.learning_rate'?"),
         ("num_steps", "unknown name. If 'method.num_steps' is meant: fixed before the sweep"),
         ("path", "unknown name. If 'model.path' is meant: it is the same for every trial"),
-        ("zzz", "unknown name. Searchable: method.smoothing, "),
-        ("method", "a section: write dotted names, method.smoothing: {low: …, high: …}"),
+        ("zzz", "unknown name. Searchable: method.num_directions, method.smoothing, "),
+        ("method", "a section: write dotted names, method.num_directions: {low: …, high: …}"),
         ("data.train", "not a hyperparameter: it is the same for every trial"),
         ("method.seed", "not a hyperparameter"),
     ],

@@ -23,6 +23,7 @@ from tests.support.runs import open_run, run_config, step_sum
 from trainers.mechanism.noise import ExactNoise
 from trainers.mechanism.plan import GRID_UNITS_PER_CLIP, MechanismPlan
 from trainers.mechanism.tokens import LocalTokens
+from trainers.run.method import Method
 
 LAPLACE = {"privacy__noise": "laplace"}
 
@@ -154,18 +155,18 @@ def noise_at_nine_tenths(patch: pytest.MonkeyPatch) -> None:
 
 def division_by_the_real_batch_size(patch: pytest.MonkeyPatch) -> None:
     true_sum = trainers.run.step.clipped_sum
-    true_apply = trainers.run.step.apply_release
+    true_update = Method.update
     sizes: list[int] = []
 
     def remember(values_BK: np.ndarray, plan: MechanismPlan) -> np.ndarray:
         sizes.append(max(1, len(values_BK)))
         return true_sum(values_BK, plan)
 
-    def divide(context, step: int, noisy_K: np.ndarray) -> None:
-        true_apply(context, step, noisy_K * context.plan.expected_batch_size / sizes[-1])
+    def divide(self: Method, step: int, noisy_K: np.ndarray) -> None:
+        true_update(self, step, noisy_K * self.plan_at(step).expected_batch_size / sizes[-1])
 
     patch.setattr(trainers.run.step, "clipped_sum", remember)
-    patch.setattr(trainers.run.step, "apply_release", divide)
+    patch.setattr(Method, "update", divide)
 
 
 def one_clip_for_the_batch(patch: pytest.MonkeyPatch) -> None:

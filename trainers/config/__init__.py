@@ -1,6 +1,6 @@
-"""The configuration of one run, as frozen models that need neither torch nor ray to be read: one file a section.
+"""The configuration of one run, as frozen models that load neither torch nor Ray: one file a section.
 
-`performance` and `resources` can change neither the mechanism nor its event; everything that can stands in the others.
+`performance` and `resources` can change neither the mechanism nor its event; every setting that can is elsewhere.
 """
 
 from trainers.config.data import DataConfig

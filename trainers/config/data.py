@@ -1,4 +1,4 @@
-"""Where the examples come from, and whose they are."""
+"""The `data` section: the examples, and the unit of privacy."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class DataConfig(Section):
     )
     shots: Count | None = Field(
         default=None,
-        description="Train on so many rows of each label, chosen by a public key. The data set that epsilon speaks of "
-        "is then this selection, not the file.",
+        description="Train on this many rows of each label, chosen by a public key. Epsilon then speaks of this "
+        "selection, not of the file.",
     )
     shots_seed: int = Field(default=0, ge=0, description="PUBLIC key of the selection.")
     validation_share: Annotated[float, Field(gt=0, lt=1)] | None = Field(
@@ -32,10 +32,10 @@ class DataConfig(Section):
         "record (or user). Needs score.on: private. The declared numbers are divided in the same proportion.",
     )
     user_column: str | None = Field(
-        default=None, description="Column that names the user, who then is the unit of privacy instead of the example."
+        default=None, description="Column that names the user. The user is then the unit of privacy, not the example."
     )
     max_examples_per_user: Count | None = Field(
-        default=None, description="With user_column: examples m of a drawn user that a step averages, at most."
+        default=None, description="With user_column: the most examples m of a drawn user that a step averages."
     )
     num_users: Count | None = Field(
         default=None, description="With user_column: declared number of users, public; then B counts users."

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from trainers.config import RunConfig
 from trainers.config.run import CONFUSION_METRICS
-from trainers.config.schedules import as_function, stage_starts
 from trainers.mechanism.plan import MechanismPlan
 from trainers.methods.catalogue import METHODS
 
 
 def mechanism_plan(config: RunConfig, noise_multiplier: float | None) -> MechanismPlan:
-    """Return the run's mechanism; `noise_multiplier` is σ, given or calibrated, None for a method without privacy."""
+    """Return the run's mechanism. `noise_multiplier` is σ, given or calibrated; None for a method without privacy."""
     method = config.method
     private = METHODS[method.name].private
-    clip_norm = as_function(method.clip_norm, method.num_steps, stage_starts(method.num_steps, method.stage_steps))
     return MechanismPlan(
         sampling_prob=config.sampling_prob,
         expected_batch_size=config.privacy.expected_batch_size,
         num_directions=config.method.num_directions,
         num_steps=config.method.num_steps,
-        clip_norm=clip_norm(0) if private else None,
+        clip_norm=method.as_function(method.clip_norm)(0) if private else None,
         noise_multiplier=noise_multiplier,
         noise=config.privacy.noise,
         adjacency=config.privacy.adjacency,
@@ -27,7 +25,7 @@ def mechanism_plan(config: RunConfig, noise_multiplier: float | None) -> Mechani
 
 
 def score_plan(config: RunConfig) -> MechanismPlan:
-    """Return the mechanism of the configured score on private examples: everyone is looked at, K numbers, noise σ."""
+    """Return the mechanism of the configured score on private examples: no sampling, K numbers, noise σ."""
     assert config.num_scored_units is not None  # RunConfig requires it
     return MechanismPlan(
         sampling_prob=1.0,

@@ -1,4 +1,4 @@
-"""Which model, which of its parameters train, and in which type of number."""
+"""The `model` section: which model, which of its parameters train, and in which number type."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ModelConfig(Section):
     path: str = Field(description="A folder, or a name on the Hugging Face hub.")
     head: Head = Field(
         default="causal-lm",
-        description="Which loss it computes: of a continuation, of a word at [MASK], or of a class.",
+        description="Loss that it computes: of a continuation, of a word at [MASK], or of a class.",
     )
     trainable: Literal["full", "all-linear", "lora"] = Field(
         default="full",
@@ -37,10 +37,10 @@ class ModelConfig(Section):
     lora: LoraConfig = Field(default_factory=LoraConfig, description="Used with trainable: lora.")
     dtype: Literal["float32", "bfloat16"] = Field(
         default="float32",
-        description="What it computes in. The parameters that train are kept in master_dtype either way.",
+        description="Number type of its computations. The parameters that train are kept in master_dtype.",
     )
     master_dtype: Literal["float32", "bfloat16"] = Field(
         default="float32",
-        description="What the parameters that train are kept in. bfloat16 takes half the memory: updates are added in "
-        "float32 and rounded stochastically, by public bits. Of zeroth-order methods.",
+        description="Number type of the parameters that train. bfloat16 takes half the memory: updates are added in "
+        "float32 and rounded stochastically, by public bits. For zeroth-order methods.",
     )

@@ -1,4 +1,4 @@
-"""Speed, which is kept apart so that it can change neither the mechanism nor its event."""
+"""The `performance` section: speed, kept apart so that it can change neither the mechanism nor its event."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ EvaluatorName = Literal["transformers", "vllm"]
 
 
 class VllmConfig(Section):
-    """How the vLLM engine holds the model and scores, where `performance.evaluator` is vllm."""
+    """How the vLLM engine holds the model and scores; used with evaluator: vllm."""
 
     tensor_parallel: Count = Field(default=1, description="Devices that one copy of the model is split over.")
     memory_share: float = Field(
         default=0.9, gt=0.0, le=1.0, description="Share of a GPU's memory that the engine may take."
     )
     max_loras: Count | None = Field(
-        default=None, description="Adapters held at once, one a probe, of which others wait their turn; 8 when absent."
+        default=None, description="Adapters held at once, one a probe; further probes wait. 8 when absent."
     )
     batch_invariant: bool = Field(
-        default=False, description="Kernels whose rounding does not depend on an example's batch mates; slower."
+        default=False, description="Kernels whose rounding does not depend on the other examples of the batch; slower."
     )
     scoring: Literal["fast", "reference"] = Field(
-        default="fast", description="Logits of label rows alone, or the engine's own prompt_logprobs, to compare with."
+        default="fast", description="Logits of label rows alone, or the engine's own prompt_logprobs, as a reference."
     )
 
 
@@ -39,6 +39,6 @@ class PerformanceConfig(Section):
     vllm: VllmConfig = Field(default_factory=VllmConfig, description="Used with evaluator: vllm.")
     snapshot_steps: Count | None = Field(
         default=None,
-        description="Steps between snapshots of the weights. Of a first-order run a kill loses the steps after the "
-        "last one (50 when absent); a zeroth-order run only replays its log the faster (1000 when absent).",
+        description="Steps between snapshots of the weights. A killed first-order run loses the steps after the last "
+        "one (50 when absent); for a zeroth-order run they only speed up a replay (1000 when absent).",
     )

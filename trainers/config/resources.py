@@ -1,4 +1,4 @@
-"""How many workers take the steps of a run, what each of them needs, and how they share the work."""
+"""The `resources` section: how many workers take the steps of a run, what each needs, and how they divide the work."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trainers.config.sections import Count, Positive, Section
 
 
 class ResourcesConfig(Section):
-    """Machines only: nothing here can change the mechanism or its event, and none of it says which run this is."""
+    """Machines only: nothing here can change the mechanism or its event, and nothing identifies the run."""
 
     workers: Count = Field(
         default=1,
@@ -18,7 +18,7 @@ class ResourcesConfig(Section):
     )
     max_workers: Count | None = Field(
         default=None,
-        description="Elastic: between `workers` and so many, as machines come and go. The release log is the only "
+        description="Elastic: between `workers` and this number, as machines come and go. The release log is the only "
         "state.",
     )
     parallel: Literal["data", "directions"] = Field(
@@ -28,24 +28,24 @@ class ResourcesConfig(Section):
     )
     direction_workers: Count | None = Field(
         default=None,
-        description="Both together: the examples are divided among groups of so many workers, and each group divides "
+        description="Both together: the examples are divided among groups of this many workers, and each group divides "
         "its probes.",
     )
     step_patience_s: Positive = Field(
         default=600.0,
-        description="Seconds to wait at least for a worker in a step before it is taken for lost, and all are started "
-        "again; doubled until it is 8 times the longest step so far. The first step has 2 hours. Far above any step: "
-        "that one was given up shows in the release log.",
+        description="Least seconds to wait for a worker in a step before it counts as lost and all are started again; "
+        "doubled until it is 8 times the longest step so far. The first step has 2 hours. Choose it far above any "
+        "step, since the release log shows that a step was given up.",
     )
     cpus_per_worker: Positive | None = Field(
         default=None, description="CPU cores of a worker; performance.num_threads, or 1, when absent."
     )
     gpus_per_worker: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
-        default=0.0, description="GPUs of a worker; a fraction where several workers share one."
+        default=0.0, description="GPUs of a worker; a fraction if several workers share one."
     )
     check_steps: Count = Field(
         default=200,
-        description="Steps between comparisons of the workers' weights; one that differs is rebuilt from the log.",
+        description="Steps between comparisons of the workers' weights; a worker that differs is rebuilt from the log.",
     )
 
     @model_validator(mode="after")

@@ -1,8 +1,8 @@
-"""Everything about one run: the sections, and what must hold between them."""
+"""The whole configuration of one run: its sections, and the rules between them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field, model_validator
 
@@ -19,14 +19,12 @@ from trainers.methods.catalogue import METHODS
 from trainers.methods.presets import require_kind_of_model
 from trainers.tasks.catalogue import filled_in
 
-if TYPE_CHECKING:
-    from trainers.config import RunConfig
-if TYPE_CHECKING:
-    from trainers.config import DataConfig, TaskConfig
+CONFUSION_METRICS = ("f1", "precision", "recall")
+_OF_TARGETS = ("likelihood", "exact-match", "token-f1")
 
 
 class RunConfig(Section):
-    """Everything about one run."""
+    """The whole configuration of one run."""
 
     name: str = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,80}$", description="Names the run's folder and ledger entry."
@@ -50,23 +48,19 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _sections_agree(self) -> RunConfig:
         self.task.refuse_head(self.model.head)
-        refuse_shots(self.data, self.task)
+        _require_shots_fit(self.data, self.task)
         require_kind_of_model(self.method.preset, self.model.head, self.model.trainable)
-        private = METHODS[self.method.name].private
-        given = self.privacy.epsilon is not None or self.privacy.noise_multiplier is not None
-        if private and not given:
-            raise ValueError("a private method needs privacy.epsilon (σ is calibrated) or privacy.noise_multiplier")
-        if not private and given:
-            raise ValueError(
-                f"{METHODS[self.method.name].title} has no privacy (ε = ∞): remove privacy.epsilon and "
-                "privacy.noise_multiplier, or choose a private method (such as dp-aggzo)"
-            )
-        require_agreement(self, private=private)
+        _require_method_fits(self)
+        _require_batch_fits(self)
+        _require_devices_fit(self)
+        _require_split_is_private(self)
+        _require_metric_fits(self)
+        _require_scores_fit(self)
         return self
 
     @property
     def metric(self) -> Metric:
-        """What a score is: score.metric, or what suits the task."""
+        """Metric of a score: score.metric, or the usual one of the task."""
         usual: Metric = "accuracy" if self.task.target is None else "likelihood"
         return self.score.metric or self.task.metric or usual
 
@@ -77,7 +71,7 @@ class RunConfig(Section):
 
     @property
     def num_scored_units(self) -> float | None:
-        """Declared number of private examples (or users) to score on, a public constant; None where there are none."""
+        """Declared number of private examples (or users) to score on, a public constant; None if there are none."""
         if self.data.validation_share is not None:
             return round(self.data.num_units * self.data.validation_share, 6)
         return self.score.num_examples
@@ -89,7 +83,7 @@ class RunConfig(Section):
 
 
 def with_declared_size(values: dict[str, Any]) -> dict[str, Any]:
-    """Return a configuration's mapping with data.num_examples = shots × labels where shots are given and it is not."""
+    """Return a configuration's mapping with a missing data.num_examples = shots × labels, if shots are given."""
     data, task = values.get("data"), values.get("task")
     if not isinstance(data, dict) or not isinstance(task, dict) or data.get("num_examples") is not None:
         return values
@@ -99,12 +93,7 @@ def with_declared_size(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "data": {**data, "num_examples": shots * len(labels)}}
 
 
-def refuse_shots(data: DataConfig, task: TaskConfig) -> None:
-    """Check that a selection by label is possible, and that its size is the one declared.
-
-    Raises:
-        ValueError: it is not.
-    """
+def _require_shots_fit(data: DataConfig, task: TaskConfig) -> None:
     if data.shots is None:
         return
     other = "user_column" if data.user_column else "validation_share" if data.validation_share else None
@@ -120,31 +109,30 @@ def refuse_shots(data: DataConfig, task: TaskConfig) -> None:
         )
 
 
-CONFUSION_METRICS = ("f1", "precision", "recall")
-_OF_TARGETS = ("likelihood", "exact-match", "token-f1")
-
-
-def require_agreement(config: RunConfig, *, private: bool) -> None:
-    """Refuse a configuration whose sizes, split or scores contradict each other; `private` is the method's.
-
-    Raises:
-        ValueError: naming the settings, one line.
-    """
-    _require_batch_fits(config)
-    _require_workers_fit(config)
-    if config.privacy.noise == "laplace" and METHODS[config.method.name].order == "first":
+def _require_method_fits(config: RunConfig) -> None:
+    spec, resources = METHODS[config.method.name], config.resources
+    given = config.privacy.epsilon is not None or config.privacy.noise_multiplier is not None
+    if spec.private and not given:
+        raise ValueError("a private method needs privacy.epsilon (σ is calibrated) or privacy.noise_multiplier")
+    if not spec.private and given:
+        raise ValueError(
+            f"{spec.title} has no privacy (ε = ∞): remove privacy.epsilon and privacy.noise_multiplier, or choose a "
+            "private method (such as dp-aggzo)"
+        )
+    if spec.order == "zeroth":
+        return
+    if config.privacy.noise == "laplace":
         raise ValueError("privacy.noise: laplace is for zeroth-order methods; gradients get gaussian noise")
-    if config.model.master_dtype != "float32" and METHODS[config.method.name].order == "first":
+    if config.model.master_dtype != "float32":
         raise ValueError(
             f"model.master_dtype {config.model.master_dtype} is for zeroth-order methods, whose updates are rounded to "
             "it; use float32 with gradients"
         )
-    _require_split_is_private(config)
-    _require_metric_fits(config)
-    if config.score.on == "private":
-        _require_private_score(config, private)
-    elif config.privacy.spare_scores:
-        raise ValueError("privacy.spare_scores buys nothing with score.on: public, whose scores cost no token")
+    if resources.is_distributed:
+        raise ValueError(
+            f"resources.workers {resources.most_workers}: a first-order run takes one; its gradients are as large as "
+            "the model, and not exchanged here"
+        )
 
 
 def _require_batch_fits(config: RunConfig) -> None:
@@ -159,16 +147,9 @@ def _require_batch_fits(config: RunConfig) -> None:
     )
 
 
-def _require_workers_fit(config: RunConfig) -> None:
+def _require_devices_fit(config: RunConfig) -> None:
     resources = config.resources
-    if not resources.is_distributed:
-        return
-    if METHODS[config.method.name].order == "first":
-        raise ValueError(
-            f"resources.workers {resources.most_workers}: a first-order run takes one; its gradients are as large as "
-            "the model, and not exchanged here"
-        )
-    if (config.performance.device == "cpu") != (resources.gpus_per_worker == 0):
+    if resources.is_distributed and (config.performance.device == "cpu") != (resources.gpus_per_worker == 0):
         raise ValueError(
             f"performance.device {config.performance.device} and resources.gpus_per_worker "
             f"{resources.gpus_per_worker:g} disagree: workers on GPUs need device cuda and a share of one each"
@@ -205,10 +186,14 @@ def _require_metric_fits(config: RunConfig) -> None:
         raise ValueError(f"score.loss_bound belongs to score.metric: loss, not {metric}")
 
 
-def _require_private_score(config: RunConfig, private: bool) -> None:
-    if not private:
-        title = METHODS[config.method.name].title
-        raise ValueError(f"score.on: private buys nothing under {title}: use score.on: public")
+def _require_scores_fit(config: RunConfig) -> None:
+    spec = METHODS[config.method.name]
+    if config.score.on == "public":
+        if config.privacy.spare_scores:
+            raise ValueError("privacy.spare_scores buys nothing with score.on: public, whose scores cost no token")
+        return
+    if not spec.private:
+        raise ValueError(f"score.on: private buys nothing under {spec.title}: use score.on: public")
     if config.metric in _OF_TARGETS:
         raise ValueError(
             f"score.on: private has no {config.metric}: use score.metric: loss with score.loss_bound, or score on "

@@ -1,9 +1,9 @@
 """Schedules: settings that change from step to step, as data in a configuration and as pure functions step → value.
 
-A plain number is the schedule that never changes. Everything else is a mapping with a `kind`; stages are joined
+A plain number is a schedule that never changes. Every other schedule is a mapping with a `kind`. Stages are joined
 schedules, and `stagewise` gives one value to each stage of the method. A schedule knows the step and public settings
-alone, so it can be planned, plotted and replayed, and it does not touch the privacy analysis: what enters the event
-(sampling probability, noise multiplier, number of steps) takes no schedule.
+alone, so it can be planned, plotted and replayed. What enters the event of a step (sampling probability, noise
+multiplier, number of steps) takes no schedule, so schedules do not touch the privacy analysis.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from trainers.config.sections import Count, Positive, Section
 
 
 class Constant(Section):
-    """One value; a number by itself is the same."""
+    """One value; the same as a plain number."""
 
     kind: Literal["constant"] = "constant"
     value: Positive = Field(description="Value at every step.")
 
 
 class StepDecay(Section):
-    """A value multiplied by a factor every so many steps."""
+    """A value that is multiplied by a factor at regular intervals."""
 
     kind: Literal["step"]
     start: Positive = Field(description="Value at the first step.")
-    factor: Positive = Field(description="What it is multiplied by.")
+    factor: Positive = Field(description="Factor of each multiplication.")
     every: Count = Field(description="Steps between two multiplications.")
 
 
@@ -50,18 +50,17 @@ class Geometric(Section):
 
 
 class Stagewise(Section):
-    """One value a stage of the method: start · factor^stage, or listed (the last one stays)."""
+    """One value a stage of the method: start · factor^stage, or a list whose last value stays."""
 
     kind: Literal["stagewise"]
     start: Positive | None = Field(default=None, description="Value of the first stage.")
-    factor: Positive | None = Field(default=None, description="What the value is multiplied by from stage to stage.")
+    factor: Positive | None = Field(default=None, description="Factor from one stage to the next.")
     values: tuple[Positive, ...] | None = Field(default=None, min_length=1, description="The values, stage by stage.")
 
     @model_validator(mode="after")
     def _one_form(self) -> Stagewise:
-        if (self.values is None) != (self.start is not None and self.factor is not None) or (
-            self.values is not None and (self.start, self.factor) != (None, None)
-        ):
+        ends = (self.start, self.factor)
+        if (self.values is None and None in ends) or (self.values is not None and ends != (None, None)):
             raise ValueError("give start and factor, or values: one of the two")
         return self
 
@@ -69,8 +68,8 @@ class Stagewise(Section):
 class Part(Section):
     """A schedule of a given length."""
 
-    num_steps: Count = Field(description="Steps that it lasts; the last part lasts to the end of the run.")
-    schedule: Annotated[Schedule, Field(description="A number, or a schedule that takes this part as its whole.")]
+    num_steps: Count = Field(description="Steps of this part; the last part lasts to the end of the run.")
+    schedule: Annotated[Schedule, Field(description="A number, or a schedule over the steps of this part.")]
 
 
 class Joined(Section):
@@ -81,23 +80,19 @@ class Joined(Section):
 
 
 SCHEDULE_KINDS: dict[str, type[Section]] = {
-    f"<{name}>": kind
-    for name, kind in {
-        "constant": Constant,
-        "step": StepDecay,
-        "cosine": Cosine,
-        "geometric": Geometric,
-        "stagewise": Stagewise,
-        "joined": Joined,
-    }.items()
+    "<constant>": Constant,
+    "<step>": StepDecay,
+    "<cosine>": Cosine,
+    "<geometric>": Geometric,
+    "<stagewise>": Stagewise,
+    "<joined>": Joined,
 }
 """Kinds of schedules by the tag that pydantic puts into the place of an error."""
-
 NUMBER = "<number>"
 
 
 def _tag(value: Any) -> str | None:
-    """Return the tag of what was given; what is no mapping is taken for a number, and refused as one."""
+    """Return the tag of a value; everything but a mapping is taken for a number, and refused as one."""
     if isinstance(value, Section):
         return next((tag for tag, kind in SCHEDULE_KINDS.items() if type(value) is kind), None)
     if not isinstance(value, Mapping):
@@ -128,7 +123,7 @@ Joined.model_rebuild()
 
 
 def stage_starts(num_steps: int, first_stage_steps: int | None) -> tuple[int, ...]:
-    """Return the first step of each stage: stage s takes T_0 · 2^s steps, the last one what is left of `num_steps`.
+    """Return the first step of each stage: stage s takes T_0 · 2^s steps, the last one the rest of `num_steps`.
 
     Without `first_stage_steps` (T_0) there is one stage. Source: Liu et al. (2024), arXiv:2402.07818.
     """
@@ -154,7 +149,7 @@ def as_function(schedule: Schedule, num_steps: int, starts: Sequence[int] = (0,)
 def points(
     schedule: Schedule, num_steps: int, starts: Sequence[int] = (0,), most: int = 500
 ) -> list[tuple[int, float]]:
-    """Return (step, value) of a schedule at up to `most` evenly spaced steps, the first and the last among them."""
+    """Return (step, value) of a schedule at up to `most` evenly spaced steps, with the first and the last step."""
     value, last = as_function(schedule, num_steps, starts), num_steps - 1
     spaced = min(most, num_steps)
     steps = sorted({round(last * index / max(1, spaced - 1)) for index in range(spaced)})
@@ -190,12 +185,11 @@ def _value(schedule: Section, step: int, num_steps: int, starts: Sequence[int]) 
 
 def _joined(schedule: Joined, num_steps: int, starts: Sequence[int]) -> Callable[[int], float]:
     begins, functions, begin = [], [], 0
-    for index, part in enumerate(schedule.parts):
-        is_last = index == len(schedule.parts) - 1
+    for number, part in enumerate(schedule.parts, start=1):
+        is_last = number == len(schedule.parts)
         length = max(1, num_steps - begin) if is_last else part.num_steps
-        own_starts = tuple(start - begin for start in starts)
         begins.append(begin)
-        functions.append(as_function(part.schedule, length, own_starts))
+        functions.append(as_function(part.schedule, length, [start - begin for start in starts]))
         begin += length
 
     def value(step: int) -> float:

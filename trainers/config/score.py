@@ -1,4 +1,4 @@
-"""How a run is judged."""
+"""The `score` section: how a run is judged."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from trainers.config.task import Metric
 
 
 class ScoreConfig(Section):
-    """How a run is judged: on public examples for nothing, or on private ones for tokens of their own."""
+    """How a run is judged: on public examples without cost, or on private ones with tokens of their own."""
 
-    on: Literal["public", "private"] = Field(default="public", description="What data.validation is.")
+    on: Literal["public", "private"] = Field(
+        default="public", description="Whether data.validation is public or private."
+    )
     metric: Metric | None = Field(
         default=None,
-        description="What a score is; larger is better. f1, precision and recall are of the second of two labels, of "
-        "more labels the plain mean; loss is minus the mean loss; likelihood, on public examples, is a target token's "
-        "mean probability. When absent accuracy, or likelihood for a target text.",
+        description="Metric of a score; larger is better. f1, precision and recall are of the second of two labels, or "
+        "the plain mean over more; loss is minus the mean loss; likelihood, on public examples, is a target token's "
+        "mean probability. When absent, accuracy, or likelihood for a target text.",
     )
     loss_bound: Positive | None = Field(
         default=None, description="With metric loss: each example's loss is cut to [0, loss_bound] nats."
@@ -27,9 +29,9 @@ class ScoreConfig(Section):
     noise_multiplier: Positive = Field(
         default=20.0,
         description="On private examples: standard deviation (or Laplace scale) of the noise, in multiples of what one "
-        "example can change: a right answer, a cell of the confusion matrix, loss_bound.",
+        "example can change: one right answer, one cell of the confusion matrix, or loss_bound.",
     )
     num_examples: Count | None = Field(
         default=None,
-        description="On private examples: their declared number, public (of users, where they are the unit).",
+        description="On private examples: their declared number, public (of users, if they are the unit).",
     )

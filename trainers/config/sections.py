@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -9,6 +10,17 @@ from pydantic import BaseModel, ConfigDict, Field
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
+
+
+@dataclass(frozen=True)
+class Searchable:
+    """Mark of a field that a sweep may vary, `Annotated[Count, Searchable()]`: it leaves the event of a step alone.
+
+    Args:
+        only_under_filter: the setting does enter the event, so it may vary under a Rényi filter alone.
+    """
+
+    only_under_filter: bool = False
 
 
 class Section(BaseModel):

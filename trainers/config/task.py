@@ -1,4 +1,4 @@
-"""How a row becomes a prompt, what is to be predicted, and how answers are judged."""
+"""The `task` section: how a row becomes a prompt, what is to be predicted, and how answers are judged."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TaskConfig(Section):
     )
     target: str | None = Field(default=None, description="Template of the text to be generated: '{summary}'.")
     skip_labels: list[str] = Field(
-        default=[], description="Rows with these labels are left out, such as -1 for no label; not of options."
+        default=[], description="Rows with these labels are left out, such as -1 for no label; not for options."
     )
     metric: Metric | None = Field(
         default=None,
@@ -51,7 +51,7 @@ class TaskConfig(Section):
 
     @model_validator(mode="after")
     def _one_kind_of_target(self) -> TaskConfig:
-        _ = self.columns  # a template that cannot be read is refused here
+        _ = self.columns  # refuses a template that cannot be read
         given = [name for name in ("label_words", "labels", "options", "target") if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(

@@ -8,8 +8,8 @@
 | empty batch                        | the sum is 0                                           |
 | no clip (a run without privacy)    | itself; of a pass with such a coordinate, nothing      |
 
-All of it in float64. The millionth is there for rounding: norm, quotient and product of up to 2**32 float32 values are
-off by far less.
+All of it in float64. The millionth covers rounding: norm, quotient and product of up to 2**32 float32 values are off by
+far less.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def add_clipped(
         for unit in norms_U.isfinite().nonzero().flatten().tolist():
             scale = float(scales_U[unit])
             for name, gradient in gradients.items():
-                total[name].add_(gradient[unit], alpha=scale)  # in float64, without a copy of the gradient
+                total[name].add_(gradient[unit], alpha=scale)  # in float64, without copying the gradient
 
 
 def _scales(norms_U: torch.Tensor, clip_norm: float | None) -> torch.Tensor:

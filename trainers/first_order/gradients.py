@@ -1,9 +1,9 @@
 """The gradient of each unit of privacy (an example, or all drawn examples of a user) over the trainable parameters.
 
-Opacus' hooks give a gradient for each row of a padded batch; a unit's rows are added up, and lie in one pass, because
-an example's options share one loss. The price is a copy of the gradient a row, so passes are bounded in bytes as well
-as in tokens. What the hooks cannot do right (`proof`), or what does not fit, is differentiated one unit at a time:
-always right, and slower.
+Opacus' hooks give a gradient for each row of a padded batch. The rows of a unit lie in one pass and are added up,
+because an example's options share one loss. Each row costs a copy of the gradient, so passes are bounded in bytes as
+well as in tokens. Units that do not fit, and models that the hooks get wrong (`proof`), are differentiated one unit at
+a time: always right, but slower.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class UnitGradients:
         self._max_tokens = max_tokens
 
     def __call__(self, units: Sequence[Unit]) -> Iterator[dict[str, torch.Tensor]]:
-        """Yield name → gradients [U, *shape] of the units of one pass after the other; every unit once, none empty."""
+        """Yield name → gradients [U, *shape] of the units, pass by pass; every unit once, none empty."""
         max_rows = GRADIENT_BYTES // (4 * self._evaluator.parameter_count)
         for group in _passes(units, self._max_tokens, max_rows):
             if len(group) == 1 or not self.by_opacus:
@@ -47,19 +47,19 @@ class UnitGradients:
                 yield self.together(group)
 
     def total(self, units: Sequence[Unit]) -> Iterator[dict[str, torch.Tensor]]:
-        """Yield name → gradients added up [1, *shape], of one pass after the other: for runs that clip nothing."""
+        """Yield name → the sum of the gradients [1, *shape], pass by pass: for runs without a clip."""
         for group in _passes(units, self._max_tokens, max_rows=self._max_tokens):
             yield self.alone(*group)
 
     def alone(self, *units: Unit) -> dict[str, torch.Tensor]:
-        """Return name → the gradient of one unit, or of several added up, [1, *shape], by plain autograd."""
+        """Return name → the gradient of one unit, or the sum of several, [1, *shape], by plain autograd."""
         with self._evaluator.differentiable() as (_, trained):
             _, losses_B = self._evaluator.row_losses([example for unit in units for example in unit])
             total = (losses_B * _shares(units, losses_B.device)).sum()
-            found = torch.autograd.grad(total, list(trained.values()), allow_unused=True)
+            gradients = torch.autograd.grad(total, list(trained.values()), allow_unused=True)
         return {
             name: (torch.zeros_like(parameter) if gradient is None else gradient)[None]
-            for (name, parameter), gradient in zip(trained.items(), found, strict=True)
+            for (name, parameter), gradient in zip(trained.items(), gradients, strict=True)
         }
 
     def together(self, units: Sequence[Unit]) -> dict[str, torch.Tensor]:
@@ -73,7 +73,7 @@ class UnitGradients:
             for name, parameter in trained.items():
                 gradients_R = getattr(parameter, "grad_sample", None)
                 gradients[name] = parameter.new_zeros((len(units), *parameter.shape))
-                if gradients_R is not None:  # a parameter that no loss of the batch depends on has none
+                if gradients_R is not None:  # absent for a parameter that no loss of the batch depends on
                     gradients[name].index_add_(0, unit_of_R, gradients_R)
                 parameter.grad_sample = parameter.grad = None  # type: ignore[attr-defined]
         return gradients
@@ -81,17 +81,16 @@ class UnitGradients:
 
 @contextmanager
 def _hooked(model: torch.nn.Module) -> Iterator[None]:
-    """Let Opacus' hooks keep the gradient of every row for the time of a pass.
+    """Let Opacus' hooks keep the gradient of every row during a pass.
 
-    The hooks work on modules in training mode alone. Those that own parameters are put into it by themselves; dropout
-    owns none, and stays off.
+    The hooks need modules in training mode. Only those that own parameters are switched to it; dropout owns none, and
+    stays off.
     """
     owners = [module for module in model.modules() if any(p.requires_grad for p in module.parameters(recurse=False))]
     modes = [module.training for module in owners]
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "Full backward hook is firing"
-        )  # of embeddings, whose input is no tensor of θ
+        # embeddings warn: their input is no tensor of θ
+        warnings.filterwarnings("ignore", "Full backward hook is firing")
         hooks = _opacus_hooks()(model, batch_first=True, loss_reduction="sum", strict=False)
         for module in owners:
             module.training = True
@@ -120,7 +119,7 @@ def _shares(units: Sequence[Unit], device: torch.device) -> torch.Tensor:
 
 
 def _passes(units: Sequence[Unit], max_tokens: int, max_rows: int) -> Iterator[list[Unit]]:
-    """Cut units, longest rows first, into passes of so many padded tokens and rows; a larger unit goes alone."""
+    """Cut units, longest rows first, into passes of limited padded tokens and rows; a larger unit goes alone."""
     sizes: Mapping[int, tuple[int, int]] = {number: _size(unit) for number, unit in enumerate(units)}
     group: list[Unit] = []
     longest = num_rows = 0

@@ -1,10 +1,10 @@
 """Gaussian noise for whole gradients: float64 from a secret stream, not the exact integers of the zeroth-order methods.
 
-The exact sampler takes 15–25 µs a number, which for the millions of coordinates of a gradient would be minutes a step.
-Here a cipher keyed anew for each step by the operating system (ChaCha20, RFC 8439) gives the words, Box and Muller's
-formula the normal values: about 30 ns a coordinate. Of a floating-point normal value the low bits tell where it came
-from (Mironov 2012). Four of them, added and halved, do not: an attack would have to try the four at once (Holohan &
-Braghin, "Secure Random Sampling in Differential Privacy", 2021, arXiv:2107.10138). There is no seed.
+The exact sampler takes 15–25 µs a number: minutes a step for the millions of coordinates of a gradient. Here a cipher
+(ChaCha20, RFC 8439), keyed anew for each step by the operating system, gives the words, and Box and Muller's formula
+the normal values: about 30 ns a coordinate. The low bits of a floating-point normal value reveal its origin (Mironov
+2012). Those of four values, added and halved, do not: an attack would have to try the four at once (Holohan & Braghin,
+"Secure Random Sampling in Differential Privacy", 2021, arXiv:2107.10138). There is no seed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class GradientNoise(Protocol):
 
 
 class GaussianNoise:
-    """Normal values from a stream that is keyed by the operating system for each step and then forgotten.
+    """Normal values from a stream with a new key of the operating system at each step, which is not kept.
 
     Formal guarantees:
         Coordinates are independent N(0, std²) up to floating point: each is the half sum of four values of Box and
@@ -38,7 +38,7 @@ class GaussianNoise:
     """
 
     def add(self, total: Mapping[str, torch.Tensor], std: float) -> None:
-        """Add independent noise of standard deviation `std` to every coordinate, float64, in place."""
+        """Add the noise, as the protocol says."""
         if not (math.isfinite(std) and std > 0):
             raise ValueError(f"the noise needs a finite standard deviation above 0, not {std}.")
         stream = secret_stream()
@@ -48,7 +48,7 @@ class GaussianNoise:
 
 
 def secret_stream() -> Any:
-    """Return a cipher that gives secret bytes for zeros, keyed by the operating system."""
+    """Return a cipher, keyed by the operating system, that turns zeros into secret bytes."""
     try:
         from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
     except ImportError as missing:

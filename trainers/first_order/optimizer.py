@@ -1,4 +1,4 @@
-"""SGD and AdamW over θ, fed with noisy mean gradients: post-processing, with a state that can be saved and taken up."""
+"""SGD and AdamW over θ, fed with noisy mean gradients: post-processing, with a state that can be saved."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-Rule = Literal["sgd", "adamw"]
+OptimizerRule = Literal["sgd", "adamw"]
 
 
 class Optimizer:
@@ -22,7 +22,12 @@ class Optimizer:
     """
 
     def __init__(
-        self, rule: Rule, theta: Mapping[str, torch.Tensor], *, weight_decay: float = 0.0, momentum: float = 0.0
+        self,
+        rule: OptimizerRule,
+        theta: Mapping[str, torch.Tensor],
+        *,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
     ) -> None:
         self._weight_decay = weight_decay
         self._theta = {name: torch.nn.Parameter(tensor.clone(), requires_grad=True) for name, tensor in theta.items()}
@@ -50,7 +55,7 @@ class Optimizer:
         self._rule.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Return θ and what the rule remembers, as named tensors: 'theta/…', 'exp_avg/…'."""
+        """Return θ and the state of the rule, as named tensors: 'theta/…', 'exp_avg/…'."""
         tensors = {f"theta/{name}": tensor for name, tensor in self.theta.items()}
         for name, parameter in self._theta.items():
             remembered = {kind: value for kind, value in self._rule.state[parameter].items() if value is not None}
@@ -58,7 +63,7 @@ class Optimizer:
         return tensors
 
     def restore(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Take up a state as `state` gave it."""
+        """Continue from what `state` gave."""
         for key, value in tensors.items():
             kind, _, name = key.partition("/")
             if kind == "theta":

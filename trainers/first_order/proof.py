@@ -1,8 +1,8 @@
-"""Which way of computing gradients is right for a model, found on public examples before a private row is read.
+"""Chooses the way of computing gradients that is right for a model, on public examples, before a private row is read.
 
-Hooks that attribute a gradient to the wrong row would break the clip, and with it epsilon, in silence: a parameter used
-outside a module that they know, a table whose rows are shared by the batch. So gradients of unequal examples together
-are held against each one's own.
+Hooks that attribute a gradient to the wrong row would break the clip, and with it epsilon, silently: for a parameter
+that is used outside a module that they know, or a table whose rows the batch shares. So the gradients of unequal
+examples, computed together, are compared with the gradient of each alone.
 """
 
 from __future__ import annotations
@@ -19,31 +19,30 @@ from trainers.first_order.gradients import UnitGradients
 from trainers.first_order.noise import secret_stream
 
 LOGGER = logging.getLogger(__name__)
-MAX_ERROR = (
-    1e-4  # of a unit's norm: from 1,000 neighbours a tenth of the clip; float32 rounds to 1e-6, bfloat16 to 1e-2
-)
-SHORTEST = 1e-3  # of the longest norm: a shorter gradient is held to the error of this one
-FAILURES = (AttributeError, NotImplementedError, RuntimeError, TypeError)  # of hooks in layers unknown to them
+# of a unit's norm: 1,000 neighbours give a tenth of the clip; float32 rounds to 1e-6, bfloat16 to 1e-2
+MAX_ERROR = 1e-4
+SHORTEST = 1e-3  # of the longest norm: a shorter gradient may have the error of this one
+FAILURES = (AttributeError, NotImplementedError, RuntimeError, TypeError)  # of hooks in layers that they do not know
 
 
 def open_gradients(
     evaluator: TransformersEvaluator, examples: Sequence[Example], *, max_tokens: int, private: bool
 ) -> UnitGradients:
-    """Return the gradients of a model, by Opacus where that is right, else one unit at a time.
+    """Return the gradients of a model: by Opacus if that is right, else one unit at a time.
 
     Args:
         evaluator: the model.
         examples: public, of unequal lengths, at least two.
         max_tokens: largest padded size of one pass.
-        private: whether each unit's gradient is needed; Opacus is not asked for otherwise.
+        private: whether each unit's own gradient is needed; Opacus is not used otherwise.
 
     Raises:
         ValueError: Opacus or cryptography is needed and not installed, or the model has no gradient.
     """
     if private:
-        secret_stream()  # what is not installed is said now, not after the reservation
+        secret_stream()  # a missing package is refused now, not after the reservation
     gradients = UnitGradients(evaluator, max_tokens, by_opacus=private)
-    units = [examples[:1], *([example] for example in examples), examples]  # also a unit of several examples
+    units = [examples[:1], *([example] for example in examples), examples]  # the last one has several examples
     alone = [gradients.alone(unit) for unit in units]
     if not _norm(alone) > 0 or not math.isfinite(_norm(alone)):
         raise ValueError("model.path: the gradient of public examples is zero or not finite; this model cannot train")

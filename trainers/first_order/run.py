@@ -1,9 +1,8 @@
 """A first-order run: DP-SGD, DP-AdamW, or AdamW without privacy, in place of the zeroth-order step.
 
 Abadi et al. (2016), "Deep Learning with Differential Privacy", arXiv:1607.00133; Li et al. (2022), "Large Language
-Models Can Be Strong Differentially Private Learners", arXiv:2110.05679. Everything around the step is that of every
-run: tokens, Poisson batches, release log, scores. What differs is that a release is a whole noisy gradient: the log
-holds its digest, and the place of the run is in snapshots (`snapshot`).
+Models Can Be Strong Differentially Private Learners", arXiv:2110.05679. Tokens, Poisson batches, release log and scores
+are those of every run. A release is a whole noisy gradient: the log holds its digest, and snapshots hold the weights.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
-from trainers.config.schedules import as_function
 from trainers.evaluators.transformers.evaluator import TransformersEvaluator
 from trainers.first_order.clipping import add_clipped
 from trainers.first_order.gradients import Unit
@@ -28,26 +26,23 @@ from trainers.methods.catalogue import METHODS
 from trainers.run.base_run import BaseRun
 from trainers.run.context import RunContext
 
-SNAPSHOT_STEPS = 50  # between snapshots, where the configuration says nothing: what a kill may lose
+SNAPSHOT_STEPS = 50  # between snapshots, by default: a kill loses fewer than this
 
 
 class FirstOrderRun(BaseRun):
-    """One training by gradients.
-
-    Opened, it is where its last snapshot left it; steps that were released after that are lost, and stay charged.
+    """One training by gradients. It resumes at its last snapshot: later steps are lost, and stay charged.
 
     Args:
         context: what the run is made from; `workspace.gradients` is needed for fresh steps.
         sampler, noise: replaced in tests only; no configuration can name another.
 
     Formal guarantees:
-        With clip and noise in the plan, what a step releases is the Poisson-subsampled Gaussian mechanism of
-        the plan, also for an empty batch, up to floating point: gradients are clipped in L2 over all trainable
-        parameters together, so their number and `num_directions` do not enter.
+        With clip and noise in the plan, a step is the Poisson-subsampled Gaussian mechanism of the plan, also for an
+        empty batch, up to floating point. Gradients are clipped in L2 over all trainable parameters together, so their
+        number and `num_directions` do not enter.
 
     Raises:
-        ValueError: the folder holds the log of another run or no snapshot of this one, or the plan is not for Gaussian
-            noise.
+        ValueError: as for every run, the log names snapshots that are gone, or the plan's noise is not Gaussian.
     """
 
     def __init__(
@@ -60,7 +55,7 @@ class FirstOrderRun(BaseRun):
         self._evaluator = workspace.evaluator
         super().__init__(context)
         self._plan = plan
-        self._learning_rate = as_function(config.method.learning_rate, config.method.num_steps, ())
+        self._learning_rate = config.method.as_function(config.method.learning_rate)
         self._units: Sequence[Unit] = units_of(workspace.examples, workspace.users)
         self._sampler = sampler or PoissonSampler(plan, len(self._units))
         self._noise = noise or GaussianNoise()
@@ -76,7 +71,7 @@ class FirstOrderRun(BaseRun):
         method = self.config.method
         self._evaluator.reset()
         self._optimizer = Optimizer(
-            METHODS[method.name].rule or "sgd",
+            METHODS[method.name].optimizer or "sgd",
             self._evaluator.parameters.theta(),
             weight_decay=method.weight_decay,
             momentum=method.momentum,
@@ -112,7 +107,7 @@ class FirstOrderRun(BaseRun):
     def _private_sum(self) -> dict[str, torch.Tensor]:
         """Return name → sum of the clipped gradients of a fresh batch, float64. Private."""
         gradients = self._workspace.gradients
-        assert gradients is not None, "a run without gradients can be replayed, and take no step"
+        assert gradients is not None, "a run without gradients can be replayed, but takes no step"
         most = self.config.data.max_examples_per_user
         units = [choose(self._units[row], most) for row in self._sampler.draw()]
         total = {name: torch.zeros_like(theta, dtype=torch.float64) for name, theta in self._optimizer.theta.items()}

@@ -1,13 +1,9 @@
-"""The place of a first-order run on disk: weights, optimizer and scores, in one file.
+"""Snapshots of a first-order run: weights, optimizer and scores, in one file.
 
-The noisy gradients themselves are not kept (d numbers a step), so a kill loses the steps after the last snapshot: they
-stay charged, and are taken again with new batches under new tokens, where the run has spare ones.
-
-| killed                                     | on restart                                                            |
-|--------------------------------------------|-----------------------------------------------------------------------|
-| before the file has its name               | the snapshot before it                                                |
-| after that, before the line is in the log  | the snapshot before it: a file that no line names is not looked at    |
-| after the line, before the old one is gone | this snapshot                                                         |
+The noisy gradients themselves are not kept (d numbers a step), so a kill loses the steps after the last snapshot. They
+stay charged, and are taken again with new batches under new tokens, if the run has spare ones. A snapshot counts from
+the moment that the log names it: a kill before leaves the earlier snapshot, a kill after it, before the earlier file is
+removed, leaves this one.
 """
 
 from __future__ import annotations
@@ -29,12 +25,12 @@ _PATTERN = "snapshot-*.safetensors"
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Where a run is.
+    """The state of a run.
 
     Args:
         tensors: θ and the optimizer's state, by name.
-        steps: steps that θ contains.
-        scores: those of the score points before this place; None where a point had none.
+        steps: number of steps that θ contains.
+        scores: scores of the earlier score points; None for a point without a score.
     """
 
     tensors: Mapping[str, torch.Tensor]
@@ -43,10 +39,10 @@ class Snapshot:
 
 
 def write_snapshot(folder: Path, log: Transcript, snapshot: Snapshot) -> None:
-    """Write a snapshot, name it in the log, and remove those before it; a kill leaves one that counts."""
-    place = {"steps": str(snapshot.steps), "scores": json.dumps(snapshot.scores)}
+    """Write a snapshot, name it in the log, and remove earlier ones."""
+    metadata = {"steps": str(snapshot.steps), "scores": json.dumps(snapshot.scores)}
     name = f"snapshot-{snapshot.steps:08d}.safetensors"
-    path = write_tensor_file(partial(save_tensors, snapshot.tensors, place), lambda _: folder / name, folder)
+    path = write_tensor_file(partial(save_tensors, snapshot.tensors, metadata), lambda _: folder / name, folder)
     log.snapshot(digest_of_file(path))
     for old in folder.glob(_PATTERN):
         if old != path:
@@ -57,18 +53,18 @@ def read_snapshot(folder: Path, log: Transcript) -> Snapshot | None:
     """Return the run's last snapshot, None before the first.
 
     Raises:
-        ValueError: the log names snapshots, and no file here is one of them.
+        ValueError: the log names snapshots, and none of the files is one of them.
     """
     if not log.snapshots:
         return None
-    found = {digest_of_file(path): path for path in folder.glob(_PATTERN)}
-    known = [found[digest] for digest in log.snapshots if digest in found]
+    files = {digest_of_file(path): path for path in folder.glob(_PATTERN)}
+    known = [files[digest] for digest in log.snapshots if digest in files]
     if not known:
         raise ValueError(
-            f"{folder}: no snapshot here is one that {log.path.name} names; it is gone, was changed, or belongs to "
-            "another run. Bring it back, or start a new run (the steps taken stay charged)."
+            f"{folder}: {log.path.name} names snapshots, and no file here is one of them: it is gone, was changed, or "
+            "belongs to another run. Restore it, or start a new run (the steps taken stay charged)."
         )
     with safe_open(known[-1], framework="pt") as file:
-        place = file.metadata()
+        metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    return Snapshot(tensors, int(place["steps"]), tuple(json.loads(place["scores"])))
+    return Snapshot(tensors, int(metadata["steps"]), tuple(json.loads(metadata["scores"])))

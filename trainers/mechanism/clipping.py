@@ -1,11 +1,11 @@
 """Per-example clipping onto the integer grid, and the exact sum.
 
-The norm is L2 where the plan's noise is Gaussian, L1 where it is Laplace. A row is what one unit of privacy
-contributes: an example, or a user's mean over its examples (units.py). Why a row, a vector and integers:
+The norm is L2 if the plan's noise is Gaussian, L1 if it is Laplace. A row belongs to one unit of privacy: an example,
+or a user's mean over its examples (units.py). Why a row, a vector and integers:
 docs/pitfalls.md#one-clip-for-the-whole-batch, docs/pitfalls.md#several-directions-accounted-as-one and
 docs/pitfalls.md#rounding-at-the-edge-of-the-clip.
 
-| input of an example                | its contribution                                  |
+| input of a unit                    | its contribution                                  |
 |------------------------------------|---------------------------------------------------|
 | coordinate NaN, +inf or −inf       | that coordinate counts as 0                       |
 | norm at most C                     | itself, truncated towards zero on the grid        |
@@ -20,20 +20,20 @@ import numpy as np
 
 from trainers.mechanism.plan import GRID_UNITS_PER_CLIP, MechanismPlan, NoiseLaw
 
-_SATURATION = 2**48  # units of a coordinate without a clip: a batch of 2**14 examples cannot overflow int64
+_SATURATION = 2**48  # grid units of a coordinate without a clip: 2**14 examples cannot overflow int64
 _SHRINK = 1.0 - 2.0**-40
-_MOST_REPAIRS = 16  # each takes a unit from every coordinate; roundings of float64 need one
+_MOST_REPAIRS = 16  # each takes a grid unit from every coordinate; roundings of float64 need one
 
 
 def clip_to_grid(values_BK: np.ndarray, plan: MechanismPlan) -> np.ndarray:
-    """Clip each row of `values_BK` (float64 [B, K]) to norm C and return it in units, int64 [B, K].
+    """Clip each row of `values_BK` (float64 [B, K]) to norm C and return it in grid units, int64 [B, K].
 
     Formal guarantees:
-        Of every returned row the sum of squares is at most (2**30)**2 under Gaussian noise, the sum of absolute values
-        at most 2**30 under Laplace noise; checked in integers, whatever the input.
+        For every input, the squares of a returned row sum to at most (2**30)**2 under Gaussian noise, and its absolute
+        values to at most 2**30 under Laplace noise. This is checked in integers.
 
     Raises:
-        RuntimeError: the floating-point clip left more than a rounding to mend, which no input makes it do.
+        RuntimeError: the floating-point clip is off by more than rounding. No input does that: the code is wrong.
     """
     finite_BK = np.where(np.isfinite(values_BK), values_BK, 0.0).astype(np.float64)
     if plan.clip_norm is None:
@@ -49,7 +49,7 @@ def clip_to_grid(values_BK: np.ndarray, plan: MechanismPlan) -> np.ndarray:
 
 
 def clipped_sum(values_BK: np.ndarray, plan: MechanismPlan) -> np.ndarray:
-    """Return the exact sum over examples of the clipped rows, int64 [K] in units."""
+    """Return the exact sum over examples of the clipped rows, int64 [K] in grid units."""
     if values_BK.ndim != 2 or values_BK.shape[1] != plan.num_directions:
         raise ValueError(
             f"differences of shape [B, {plan.num_directions}] are expected, a row for each example. Clipping is per "
@@ -76,7 +76,7 @@ def _clip_rows(values_BK: np.ndarray, clip_norm: float, noise: NoiseLaw) -> np.n
 
 
 def _outside(units_BK: np.ndarray, noise: NoiseLaw) -> np.ndarray:
-    """Return which rows exceed the bound: in floats where they are far out and would overflow, else exact in int64."""
+    """Return which rows exceed the bound: in floats if they are far out and would overflow, else exactly in int64."""
     sizes_BK, bound = np.abs(units_BK), GRID_UNITS_PER_CLIP
     if noise == "gaussian":
         far_B = (sizes_BK.astype(np.float64) ** 2).sum(axis=1) > 2.0 * bound**2

@@ -1,4 +1,4 @@
-"""What can be read from a release log without writing it: counts, and the log that an uninterrupted run would have."""
+"""Reads a release log without opening it for writing: counts, and the log that an uninterrupted run would have."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from trainers.mechanism.release_log import FORMAT, LOG_KINDS, Kind, canonical, n
 
 
 def num_reserved(path: Path, kind: Kind) -> int:
-    """Return how many reservations of a kind a log holds, without opening it for writing; torn lines do not count."""
+    """Return the number of reservations of a kind in a log; torn lines do not count."""
     lines = path.read_bytes().splitlines(keepends=True)
     entries = [json.loads(line) for line in lines if line.endswith(b"\n")]
     return sum(entry.get("type") == "RESERVE" and entry["kind"] == kind for entry in entries)
 
 
 class ReleasedSteps:
-    """Counts the steps in a log that another process writes, from call to call, reading what is new alone."""
+    """Counts the steps in a log that another process writes; each call reads only what is new."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._place, self._steps = path, 0, 0
 
     def __call__(self) -> int:
-        """Return the number of steps whose release is on disk; 0 where there is no log yet."""
+        """Return the number of steps whose release is on disk; 0 if there is no log yet."""
         with suppress(OSError), open(self._path, "rb") as file:
             file.seek(self._place)
             new = file.read()
@@ -35,7 +35,7 @@ class ReleasedSteps:
 
 
 def uninterrupted(path: Path) -> str:
-    """Return a log as its run would have written it if nothing had interrupted it: the same releases, and no more."""
+    """Return a log as its run would have written it without interruptions: the same releases and nothing else."""
     header, *entries = (
         json.loads(line) for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")
     )

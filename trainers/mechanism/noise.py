@@ -2,7 +2,7 @@
 
 Samplers of the discrete Gaussian and Laplace laws with integer arithmetic only (Canonne, Kamath & Steinke, "The
 Discrete Gaussian for Differential Privacy", 2020, arXiv:2004.00010, Algorithms 1-3). Nothing here takes a seed or
-shares a generator with the public directions: noise that anyone can draw again protects nobody
+shares a generator with the public directions: anyone could subtract noise that they can draw again
 (docs/pitfalls.md#noise-from-the-directions-seed, docs/pitfalls.md#noise-from-a-floating-point-generator).
 """
 
@@ -20,7 +20,7 @@ class Noise(Protocol):
     """Draws the noise of one step."""
 
     def draw(self, plan: MechanismPlan) -> np.ndarray:
-        """Return independent noise for each of the plan's K coordinates, int64 [K] in units."""
+        """Return independent noise for each of the plan's K coordinates, int64 [K] in grid units."""
         ...
 
 
@@ -28,12 +28,12 @@ class ExactNoise:
     """Noise of the plan's law and scale on each coordinate.
 
     Formal guarantees:
-        Coordinates and steps are independent, and with s = `plan.noise_scale_grid_units` exactly
+        Coordinates and steps are independent, and with s = `plan.noise_scale_grid_units`, exactly
         P(n) ∝ exp(−n² / (2 s²)) for Gaussian, P(n) ∝ exp(−|n| / s) for Laplace noise.
     """
 
     def draw(self, plan: MechanismPlan) -> np.ndarray:
-        """Return independent noise for each of the plan's K coordinates, int64 [K] in units."""
+        """Return the noise of one step, as the protocol says."""
         if not plan.is_private:
             return np.zeros(plan.num_directions, dtype=np.int64)
         law = discrete_laplace if plan.noise == "laplace" else discrete_gaussian
@@ -41,8 +41,8 @@ class ExactNoise:
 
 
 def discrete_gaussian(std: int) -> int:
-    """Draw from the discrete Gaussian with standard deviation parameter `std`, a whole number of at least 1."""
-    _require_a_unit("standard deviation", std)
+    """Draw from P(n) ∝ exp(−n² / (2 · std²)), `std` a whole number of at least 1."""
+    _require_a_unit(std)
     variance = std * std
     scale = std + 1
     while True:
@@ -55,7 +55,7 @@ def discrete_gaussian(std: int) -> int:
 
 def discrete_laplace(scale: int) -> int:
     """Draw from P(n) ∝ exp(−|n| / scale), `scale` a whole number of at least 1."""
-    _require_a_unit("scale", scale)
+    _require_a_unit(scale)
     while True:
         remainder = secrets.randbelow(scale)
         if not _bernoulli_exp(remainder, scale):
@@ -70,9 +70,9 @@ def discrete_laplace(scale: int) -> int:
         return -magnitude if negative else magnitude
 
 
-def _require_a_unit(what: str, units: int) -> None:
-    if units < 1:
-        raise ValueError(f"the noise needs a {what} of at least one unit, not {units}.")
+def _require_a_unit(scale: int) -> None:
+    if scale < 1:
+        raise ValueError(f"the noise needs a scale of at least one unit of the grid, not {scale}.")
 
 
 def _bernoulli_exp(numerator: int, denominator: int) -> bool:

@@ -1,11 +1,17 @@
-"""The release log: what a run took, and what it let out, on disk before anyone uses it.
+"""The release log: every token that a run took and every value that it released, on disk before it is used.
 
-One JSON object a line. The header says which run this is; RESERVE comes before private data is touched, RELEASE holds
-the noisy integers of the step before they are applied, PUBLIC numbers that no private data entered (those of a mask,
-with its digest); all are fsynced. Together with the public directions the releases ARE the checkpoint: replaying them
-on the base model rebuilds the weights (16 bytes or so a direction and step).
+One JSON object a line, each fsynced and chained by a hash over all lines before it, so that a changed line is noticed:
 
-Life of a step, and what a kill leaves behind:
+| line     | holds                                                                                                |
+|----------|------------------------------------------------------------------------------------------------------|
+| header   | which run this is                                                                                    |
+| RESERVE  | a token; written before private data is touched                                                      |
+| RELEASE  | the noisy integers of a step or score, before they are used; of a first-order step, a digest         |
+| PUBLIC   | numbers that no private data entered: those of a mask, with the digest of the mask                   |
+| SNAPSHOT | the digest of a first-order run's snapshot, which holds its weights                                  |
+
+Together with the public directions the releases ARE the checkpoint of a zeroth-order run: replaying them on the base
+model rebuilds the weights, from about 16 bytes a direction and step. What a kill leaves behind:
 
 | killed                                  | on restart                                                          |
 |-----------------------------------------|---------------------------------------------------------------------|
@@ -13,11 +19,6 @@ Life of a step, and what a kill leaves behind:
 | after RESERVE, before RELEASE           | the token stays charged; a new batch and new noise under a new token |
 | after RELEASE, before the update        | the release is replayed (post-processing, free)                     |
 | in the middle of a line                 | the torn last line is cut off; it was not used                      |
-
-Every line carries a hash chained over all lines before it, so that a changed line is noticed.
-
-A first-order run releases whole gradients, of which RELEASE holds a digest, and keeps its place in snapshots, of which
-SNAPSHOT holds the digest.
 """
 
 from __future__ import annotations
@@ -45,14 +46,14 @@ LOCK_PATIENCE_S = 90.0
 
 
 class LogInUseError(DpzoError, ValueError):
-    """Another process writes the log; it may be about to end."""
+    """Another process has the log open; it may be about to end."""
 
 
 class Transcript:
-    """What a run took and let out, as the ranks that do not write the log know it: the same values, in memory alone.
+    """The content of a release log in memory; ranks other than 0 have no more.
 
     Args:
-        path: file of the log that rank 0 writes.
+        path: file of the log, which rank 0 writes.
     """
 
     def __init__(self, path: Path) -> None:
@@ -61,7 +62,7 @@ class Transcript:
         self.num_reserved: dict[Kind, int] = dict.fromkeys(LOG_KINDS, 0)
         self.snapshots: list[str] = []
         self.public_values: list[list[float]] = []
-        self.mask_digests: list[str | None] = []  # None in logs of before they were written
+        self.mask_digests: list[str | None] = []  # None in logs of versions that wrote none
 
     def num_released(self, kind: Kind) -> int:
         """Return the number of releases of a kind that are on disk."""
@@ -74,15 +75,16 @@ class Transcript:
 
     def release(self, kind: Kind, index: int, noisy_K: np.ndarray) -> None:
         """Record the noisy integers of step or score number `index`; int64 [K]."""
-        assert index == self.num_released(kind) < self.num_reserved[kind], f"{kind} {index} released out of turn"
-        self._append({"type": "RELEASE", "kind": kind, "index": index, "units": [int(value) for value in noisy_K]})
-        self.releases[kind].append(np.asarray(noisy_K, dtype=np.int64))
+        self._release(kind, index, np.asarray(noisy_K, dtype=np.int64), units=[int(value) for value in noisy_K])
 
     def release_digest(self, kind: Kind, index: int, digest: str) -> None:
-        """Record that what step number `index` released has this digest; the value is kept elsewhere."""
+        """Record the digest of the release of step number `index`; the value is kept elsewhere."""
+        self._release(kind, index, np.empty(0, dtype=np.int64), digest=digest)
+
+    def _release(self, kind: Kind, index: int, noisy_K: np.ndarray, **value: Any) -> None:
         assert index == self.num_released(kind) < self.num_reserved[kind], f"{kind} {index} released out of turn"
-        self._append({"type": "RELEASE", "kind": kind, "index": index, "digest": digest})
-        self.releases[kind].append(np.empty(0, dtype=np.int64))
+        self._append({"type": "RELEASE", "kind": kind, "index": index, **value})
+        self.releases[kind].append(noisy_K)
 
     def snapshot(self, digest: str) -> None:
         """Record that a snapshot with this digest belongs to the run."""
@@ -90,14 +92,14 @@ class Transcript:
         self.snapshots.append(digest)
 
     def publish(self, index: int, values: list[float], mask_digest: str) -> None:
-        """Record list number `index` of numbers that no private data entered, and which mask they gave."""
+        """Record list number `index` of public numbers, and the digest of the mask that they gave."""
         assert index == len(self.public_values), f"public values {index} out of turn"
         self._append({"type": "PUBLIC", "index": index, "values": values, "mask_digest": mask_digest})
         self.public_values.append(values)
         self.mask_digests.append(mask_digest)
 
     def close(self) -> None:
-        """Let go of what is held open."""
+        """Close the file, if there is one."""
 
     def __enter__(self) -> Self:
         return self
@@ -106,21 +108,21 @@ class Transcript:
         self.close()
 
     def _append(self, entry: dict[str, Any]) -> None:
-        """Note an entry where it lasts."""
+        """Make an entry durable, where there is a file."""
 
 
 class ReleaseLog(Transcript):
-    """An append-only log of one run, open for one writer. What it records is durable when the call returns.
+    """The append-only log of one run, open for one writer. An entry is durable when its call returns.
 
     Args:
-        path: file of the log; it is created with its folder, or opened and verified.
-        header: what identifies the run (JSON values). A log with another header is refused.
+        path: file of the log; it is created, with its folder, or opened and verified.
+        header: JSON values that identify the run. A log with another header is refused.
         defaults: values of the keys that a header lacks, one of an earlier version or this one.
         lock_patience_s: how long to wait for another process that has the log open and may be about to end.
 
     Raises:
-        ValueError: the file belongs to another run, is open in another process, or has been changed.
-        LogUnwritable: here and when something is recorded, where the disk is full or broken; the log is closed then.
+        ValueError: the file belongs to another run, is open in another process, or was changed.
+        LogUnwritable: here and at each entry: the disk is full or broken. The log is then closed.
     """
 
     def __init__(
@@ -134,7 +136,7 @@ class ReleaseLog(Transcript):
         super().__init__(path)
         self._defaults = defaults or {}
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 - held open, and locked, for the life of the run
+        self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 - open and locked while the run lives
         self._chain = b""
         with ExitStack() as close_on_error:
             close_on_error.callback(self._file.close)
@@ -158,8 +160,8 @@ class ReleaseLog(Transcript):
                 time.sleep(0.2)
                 continue
             raise LogInUseError(
-                f"{self.path} is being written by another process; one run has one writer. Wait for it, or end it, and "
-                "go on then with `dpzo resume`."
+                f"{self.path} is being written by another process; one run has one writer. Wait for it or end it, then "
+                "`dpzo resume`."
             )
 
     def _locked(self) -> bool:
@@ -170,7 +172,7 @@ class ReleaseLog(Transcript):
         return True
 
     def _complete_lines(self) -> list[bytes]:
-        """Read the lines that ended; cut off what a kill left of an unfinished one."""
+        """Return the complete lines; cut off an unfinished last one, which a kill left."""
         self._file.seek(0)
         content = self._file.read()
         complete = content[: content.rfind(b"\n") + 1]
@@ -219,10 +221,10 @@ class ReleaseLog(Transcript):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._file.fileno())
         except OSError as error:
-            self.close()  # a line behind a torn one would not be read
+            self.close()  # a line after a torn one would not be read
             raise LogUnwritable(
-                f"{self.path} cannot be written: {error.strerror}. Nothing was released that is not accounted for. "
-                "Make room, and start the same command again."
+                f"{self.path} cannot be written: {error.strerror}. Every release so far is accounted for. Make room, "
+                "and start the same command again."
             ) from None
         self._chain = chain
 
@@ -238,15 +240,15 @@ def canonical(entry: dict[str, Any]) -> bytes:
 
 
 def _filled(header: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """Return a header with defaults for what it lacks; a setting that holds a whole section is not lacking."""
+    """Return a header with the defaults of missing keys; a key whose place holds a whole section is not missing."""
     sections = {key.rsplit(".", depth)[0] for key in header for depth in range(1, key.count(".") + 1)}
     return {**{key: value for key, value in defaults.items() if key not in sections}, **header}
 
 
-def _require_same_run(path: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:
-    different = sorted(key for key in found.keys() | expected.keys() if found.get(key) != expected.get(key))
+def _require_same_run(path: Path, logged: dict[str, Any], expected: dict[str, Any]) -> None:
+    different = sorted(key for key in logged.keys() | expected.keys() if logged.get(key) != expected.get(key))
     if different:
-        details = "; ".join(f"{key}: {found.get(key)!r} in the log, {expected.get(key)!r} now" for key in different)
+        details = "; ".join(f"{key}: {logged.get(key)!r} in the log, {expected.get(key)!r} now" for key in different)
         raise ValueError(f"{path} belongs to a run with other settings ({details}). Give this run another name.")
 
 
@@ -260,8 +262,8 @@ def fsync_folder(folder: Path) -> None:
 
 
 class Stopped(DpzoError, RuntimeError):
-    """A run cannot go on. The message is for people, and says nothing that private data entered."""
+    """A run cannot continue. The message is for people and holds nothing that private data entered."""
 
 
 class LogUnwritable(Stopped):
-    """The release log took no more: a full or a broken disk. Nothing is used that is not in it."""
+    """The release log cannot be written: the disk is full or broken. Nothing is used that is not in the log."""

@@ -1,9 +1,9 @@
-"""Poisson sampling from the operating system's entropy: the batch is secret, and so is every word that drew it.
+"""Poisson sampling from the operating system's entropy.
 
-There is no seed, nothing is logged and nothing is checkpointed: amplification by sampling holds only while nobody
-can learn who was in a batch (docs/pitfalls.md#a-sampler-with-a-known-seed), and only for the sampling that was
+Amplification by sampling holds only while nobody can learn who was in a batch. So there is no seed, and nothing of a
+batch is logged or checkpointed (docs/pitfalls.md#a-sampler-with-a-known-seed). It holds only for the sampling that was
 accounted (docs/pitfalls.md#shuffled-batches-accounted-as-poisson-samples). Ranks that must draw the same batch share a
-key that the operating system made for the step (trainers/workers/shared_entropy.py).
+key that rank 0's operating system made for the step (trainers/workers/shared_entropy.py).
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from trainers.mechanism.plan import WORD_RANGE, MechanismPlan
 
 
 class Sampler(Protocol):
-    """Draws the examples (or users) of a step."""
+    """Draws the units of privacy (examples or users) of a step."""
 
     def draw(self) -> np.ndarray:
-        """Return the row numbers of the next batch, int64 of any length, also 0."""
+        """Return the numbers of the units in the next batch, int64 of any length, also 0."""
         ...
 
 
 class PoissonSampler:
-    """Each of `num_units` units of privacy, examples or users, joins a batch independently with the plan's probability.
+    """Each of `num_units` units of privacy joins a batch independently, with the plan's probability.
 
-    `entropy` is the operating system's, or what ranks share.
+    `entropy` is the operating system's, or the one that ranks share.
 
     Formal guarantees:
         Units are independent of each other and of every other step; the probability is exactly
@@ -41,7 +41,7 @@ class PoissonSampler:
         self._entropy = entropy or secrets.SystemRandom()
 
     def draw(self) -> np.ndarray:
-        """Return the row numbers of the next batch, int64 of any length, also 0."""
+        """Return the units of the next batch, as the protocol says."""
         if self._threshold >= WORD_RANGE:
             return np.arange(self._num_units)
         words = np.frombuffer(self._entropy.randbytes(4 * self._num_units), dtype="<u4")

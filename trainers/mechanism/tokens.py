@@ -1,7 +1,7 @@
-"""The right to take a step: one token each, drawn before private data is touched.
+"""Tokens: a step draws one before it touches private data.
 
-The loop knows only this protocol. In a sweep the orchestrator's ledger implements it over a database that all trials
-share; a run without a ledger counts its own steps and refuses in the same way.
+The training loop knows this protocol alone. The ledger implements it over a database that all trials of a sweep share.
+A run without a ledger counts its own steps.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from trainers.errors import DpzoError
 
 
 class TokensExhausted(DpzoError, RuntimeError):
-    """The planned releases have all been taken; another one would not be covered by the reported epsilon."""
+    """All planned releases are taken: another one would not be covered by the reported epsilon."""
 
 
 class StepTokens(Protocol):
     """Hands out the tokens of one run."""
 
     def draw(self, step: int) -> None:
-        """Take the token for `step` durably, or raise; a token that was drawn is never given back."""
+        """Take the token for `step` durably, or raise `TokensExhausted`. Drawn tokens are never returned."""
         ...
 
 
 class LocalTokens:
-    """A counter for a run that has no ledger; `already_drawn` comes from its release log."""
+    """Counts the steps of a run without a ledger; `already_drawn` comes from its release log."""
 
     def __init__(self, num_tokens: int, already_drawn: int = 0) -> None:
         self._num_tokens = num_tokens

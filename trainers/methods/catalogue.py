@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 from trainers.methods.adamw import ADAMW
 from trainers.methods.dp_adamw import DP_ADAMW
 from trainers.methods.dp_aggzo import DP_AGGZO
@@ -24,3 +27,16 @@ METHODS: dict[str, MethodSpec] = {
     "dp-adamw": DP_ADAMW,
     "adamw": ADAMW,
 }
+
+
+def require_known(what: str, name: str, known: Iterable[str]) -> None:
+    """Refuse a name that is not among the known ones.
+
+    Raises:
+        ValueError: with the name that may have been meant, and all that are known.
+    """
+    known = list(known)
+    if name not in known:
+        near = get_close_matches(str(name), known, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"unknown {what} {name!r}.{hint} Known: {', '.join(known)}")

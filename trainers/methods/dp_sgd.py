@@ -1,13 +1,34 @@
-"""DP-SGD: gradients of single examples, clipped and noised. Abadi et al. (2016), Alg. 1."""
+"""DP-SGD: the gradient of each example, clipped and noised. Abadi et al. (2016), Alg. 1.
+
+`trainers/first_order` takes the steps, with the sampler, the accountant and the ledger of all other methods.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from trainers.methods.spec import MethodSpec
 
+if TYPE_CHECKING:
+    from trainers.config import MethodConfig
+
+
+def require_one_clip(method: MethodConfig) -> None:
+    """Refuse a schedule of the clip norm.
+
+    Raises:
+        ValueError: clip_norm is no number.
+    """
+    if not isinstance(method.clip_norm, float):
+        raise ValueError(f"{method.name} has one clip_norm: give a number, not a schedule")
+
+
 DP_SGD = MethodSpec(
     title="DP-SGD",
-    private=True,
-    num_directions=(1, 1),
     source="Abadi et al. (2016), arXiv:1607.00133",
+    num_directions=(1, 1),
+    settings=frozenset({"momentum", "weight_decay"}),
     defaults={"num_directions": 1},
-    order="first",
-    rule="sgd",
+    check=require_one_clip,
+    optimizer="sgd",
 )

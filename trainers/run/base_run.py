@@ -40,7 +40,7 @@ class BaseRun(ABC):
 
     @abstractmethod
     def replay(self) -> None:
-        """Bring θ to the last place that is on disk, without touching private data."""
+        """Bring θ to the last step that is on disk, without touching private data."""
 
     @abstractmethod
     def _step(self) -> None:
@@ -53,7 +53,7 @@ class BaseRun(ABC):
 
     @property
     def steps_charged(self) -> int:
-        """Number of tokens that the run has drawn and recorded, interrupted steps included."""
+        """Number of tokens that the run has drawn for steps and recorded, interrupted steps included."""
         return self.log.num_reserved["step"]
 
     @property
@@ -67,12 +67,11 @@ class BaseRun(ABC):
         return [-(-self.config.method.num_steps * (index + 1) // times) for index in range(times)]
 
     def segments(self, on_step: Callable[[int], None] = lambda step: None) -> Iterator[tuple[int, float | None]]:
-        """Train from score to score; yield the number of steps taken and the score (None where there is none).
+        """Train from score to score; yield the number of steps taken and the score, or None.
 
-        Steps that are in the log are replayed, so that a restarted run passes its earlier scores with the same θ. Ends
-        early, with the steps it has, when the tokens are gone: steps that a kill interrupted stay charged. So do
-        private scores: one whose token is gone is None.
-        `on_step` is called with the number of released steps, which is public.
+        Steps in the log are replayed, so that a resumed run passes its earlier scores with the same θ. Steps that a
+        kill interrupted stay charged: when no token is left, the run ends early with the steps it has, and a private
+        score is None. `on_step` is called with the number of released steps, which is public.
         """
         for index, point in enumerate(self.score_points()):
             taken = self._train_until(point, on_step)
@@ -87,14 +86,14 @@ class BaseRun(ABC):
                 on_step(self.steps_taken)
         except TokensExhausted as refusal:
             LOGGER.warning("%s: ends after %d steps. %s", self.config.name, self.steps_taken, refusal)
-        return min(self.steps_taken, point)  # a snapshot may lie behind the point
+        return min(self.steps_taken, point)  # a snapshot may be ahead of the point
 
     def close(self) -> None:
         """Close the log; θ stays in the evaluator."""
         self.log.close()
 
     def _score(self, index: int) -> float | None:
-        """Return the score of a point; of one that a snapshot lies behind, the score that it had then."""
+        """Return the score of a point; a point that a snapshot has passed keeps the score that it had."""
         if index == len(self._scores):
             self._scores.append(self._new_score(index))
         return self._scores[index]
@@ -116,7 +115,7 @@ class BaseRun(ABC):
 
 
 def public_score(config: RunConfig, workspace: Workspace) -> float | None:
-    """Return how good θ is on public examples; None where there are none."""
+    """Return the score of θ on public examples; None if there are none."""
     if config.score.on == "private" or config.data.validation is None:
         return None
     return public_metrics(config, workspace.evaluator, workspace.validation)[config.metric]

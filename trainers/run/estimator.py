@@ -1,6 +1,6 @@
-"""The zeroth-order estimator that all methods share: where losses are measured, and an example's K-vector from them.
+"""The zeroth-order estimator that all methods share: the probes of a step, and an example's K-vector from its losses.
 
-Pure functions of public values: no file, no process group, no random number.
+Pure functions: no file, no process group, no random number.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Estimator:
     directions: Callable[[int], WeightedDirections]
 
     def propose(self, step: int) -> list[Probe]:
-        """Return the probes of a step: two-sided +λ and −λ of each direction in turn; θ itself first if one-sided."""
+        """Return the probes of a step: two-sided +λ and −λ of each direction in turn; one-sided θ itself first."""
         radius, directions = self.smoothing(step), self.directions(step)
         if self.difference == "two-sided":
             return [Probe(z, sign * radius * scale) for z, scale in directions for sign in (1.0, -1.0)]
@@ -57,5 +57,5 @@ class Estimator:
 
 
 def selftest_probes(law: DirectionLaw, seed: int, rank: int, smoothing: float) -> list[Probe]:
-    """Return a probe to each side of θ, by which an evaluator is proved before a run."""
+    """Return a probe on each side of θ, for the self-test of an evaluator."""
     return [Probe(raw_direction(law, seed, 0, 0, rank), sign * smoothing) for sign in (1.0, -1.0)]

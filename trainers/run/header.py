@@ -1,4 +1,4 @@
-"""What identifies a run, as the first line of its release log says it: a log is taken up by the same run alone."""
+"""The header of a release log: what identifies a run. A log is resumed by the same run alone."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _IDENTIFYING = ("data", "task", "model", "method", "score")
 
 
 def header_of(config: RunConfig, plan: MechanismPlan, base_digest: str) -> dict[str, Any]:
-    """Return what identifies the run, flat: settings (not those of speed), mechanism and base weights."""
+    """Return the header, flat: settings (without those of speed and machines), mechanism and base weights."""
     sections = config.model_dump(mode="json", include={"name", *_IDENTIFYING})
     header = {"mechanism": dataclasses.asdict(plan), "base_digest": base_digest, **sections}
     return dict(flat(header))
 
 
 def header_defaults() -> dict[str, Any]:
-    """Return the default of every key that a header holds or held: what a version without the key did."""
+    """Return the default of every key of a header, removed keys included: what a version without the key did."""
     sections: dict[str, Any] = {name: RunConfig.model_fields[name].annotation for name in _IDENTIFYING}
     settings = {name: section.model_construct().model_dump(mode="json") for name, section in sections.items()}
     mechanism = {field.name: field.default for field in dataclasses.fields(MechanismPlan)}

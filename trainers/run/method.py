@@ -1,28 +1,27 @@
-"""One method at work: schedules, stages, directions, differences and updates of one run, step after step.
+"""The configured method of one run: schedules, stages, directions, differences and updates.
 
 A run calls `enter` before each step, fresh or replayed, and `update` with each release. Everything here is a function
-of public values (configuration, plan, released vectors, weights that releases made), so a replay from step 0 passes
-through the same states, and a run that is taken up in the middle of a stage finds its anchor and its mask again.
+of public values: configuration, plan, released vectors, and weights that releases made. So a replay passes through the
+same states, and a run that is resumed in the middle of a stage finds its anchor and its mask again.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from functools import partial
 
 import numpy as np
 
 from trainers.config import MethodConfig
-from trainers.config.schedules import as_function, stage_starts
 from trainers.directions import WeightedDirections
 from trainers.directions.frames import raw_direction, scaled
 from trainers.evaluators.base import LossEvaluator, Probe
 from trainers.mechanism.plan import MechanismPlan
 from trainers.mechanism.release_log import Transcript
+from trainers.methods.catalogue import METHODS
+from trainers.methods.transforms.base import Chain, State, Update
 from trainers.run.estimator import Estimator
 from trainers.run.pruning import Pruning
-from trainers.run.released import ReleasedValues
 from trainers.workers.ranks import Ranks
 
 
@@ -33,12 +32,12 @@ class Method:
         config: the `method` section.
         plan: the run's mechanism; its clip_norm is that of step 0.
         evaluator: holds θ.
-        log: takes the public numbers of a mask.
-        ranks: which rank 0 tells them to.
+        log: records the public numbers of a mask.
+        ranks: the ranks that share those numbers.
 
     Formal guarantees:
-        `plan_at` changes the clip norm alone; σ is a multiple of the clip in force and the grid has 2**30 units a clip,
-        so the event and the integer law of the noise are those of `plan` at every step.
+        `plan_at` changes the clip norm alone. σ is a multiple of the clip in force, and the grid has 2**30 units a
+        clip, so at every step the event and the integer law of the noise are those of `plan`.
     """
 
     def __init__(
@@ -50,36 +49,33 @@ class Method:
         ranks: Ranks | None = None,
     ) -> None:
         self._config, self._plan, self._evaluator = config, plan, evaluator
-        self._starts = stage_starts(config.num_steps, config.stage_steps)
-        schedule = partial(as_function, num_steps=config.num_steps, starts=self._starts)
-        self._clip_norm, self._learning_rate = schedule(config.clip_norm), schedule(config.learning_rate)
+        self._clip_norm, self._learning_rate = map(config.as_function, (config.clip_norm, config.learning_rate))
         self._estimator = Estimator(
-            config.num_directions, config.difference, schedule(config.smoothing), self._directions
+            config.num_directions, config.difference, config.as_function(config.smoothing), self._directions
         )
-        self._released = ReleasedValues(config.shrinkage)
+        self._chain = Chain(METHODS[config.name].transforms(config))
+        self._states = self._chain.init()
         self._drawn: tuple[int, WeightedDirections] | None = None
         if config.mask is not None:
-            self._keep = schedule(config.mask.keep)
-            self._pruning = Pruning(
-                config.mask, config.direction, config.direction_rank, config.seed, evaluator, log, ranks or Ranks()
-            )
+            self._pruning = Pruning(config, evaluator, log, ranks or Ranks())
 
     def enter(self, step: int) -> None:
-        """Begin a step: at the first one of a stage, set the anchor and make the mask. No private data is read."""
-        if step not in self._starts:
+        """Begin a step. The first one of a stage sets the anchor and makes the mask, without private data."""
+        starts = self._config.stage_starts
+        if step not in starts:
             return
-        if self._config.proximal:
+        if self._chain.needs_anchor:
             self._evaluator.parameters.set_anchor()
         if self._config.mask is not None:
-            self._pruning.enter(self._starts.index(step), step, self._keep(step))
+            self._pruning.enter(starts.index(step))
 
-    def state(self) -> dict[str, list[float]]:
-        """Return what it remembers of released values; the rest is in the parameters, or follows from the step."""
-        return self._released.state()
+    def state(self) -> dict[str, State]:
+        """Return the states of its transforms; the rest is in the parameters, or follows from the step."""
+        return self._states
 
-    def restore(self, state: Mapping[str, list[float]]) -> None:
-        """Go on from a state."""
-        self._released.restore(state)
+    def restore(self, state: Mapping[str, State]) -> None:
+        """Continue from a state."""
+        self._states = dict(state)
 
     def plan_at(self, step: int) -> MechanismPlan:
         """Return the plan with the clip norm in force."""
@@ -97,16 +93,17 @@ class Method:
 
     def update(self, step: int, noisy_K: np.ndarray) -> None:
         """Move θ by a release: θ ← θ − η (Σ_k g_k z_k + ρ (θ − θ_s)), post-processing."""
-        rate, momentum = self._learning_rate(step), self._config.momentum
-        mean_K = self._released.mean(noisy_K, self.plan_at(step))
-        if self._config.proximal:
-            self._evaluator.parameters.pull(rate * self._config.proximal)
-        weights = [-rate * (1.0 - momentum) * float(g) for g in mean_K]
+        rate, plan = self._learning_rate(step), self.plan_at(step)
+        released = Update(noisy_K * plan.grid_unit / plan.expected_batch_size)
+        update, self._states = self._chain.update(released, self._states, plan)
+        if update.pull:
+            self._evaluator.parameters.pull(rate * update.pull)
+        weights = [-rate * (1.0 - update.momentum) * float(g) for g in update.values_K]
         moves = [(z, weight * scale) for weight, (z, scale) in zip(weights, self._directions(step), strict=True)]
-        self._evaluator.apply(moves, momentum=momentum)
+        self._evaluator.apply(moves, momentum=update.momentum)
 
     def _directions(self, step: int) -> WeightedDirections:
-        """Return the K directions of a step with their scales; its probes and its update ask for the same ones."""
+        """Return the K directions of a step with their scales; kept, since its probes and its update need the same."""
         if self._drawn is None or self._drawn[0] != step:
             config = self._config
             directions = [
@@ -118,9 +115,7 @@ class Method:
 
 
 def smallest_resolution(config: MethodConfig) -> tuple[float, float]:
-    """Return (λ, C) of the step where rounding matters most: where λ · C is smallest."""
-    starts = stage_starts(config.num_steps, config.stage_steps)
-    smoothing = as_function(config.smoothing, config.num_steps, starts)
-    clip_norm = as_function(config.clip_norm, config.num_steps, starts)
+    """Return (λ, C) of the step at which λ · C is smallest, so that rounding matters most."""
+    smoothing, clip_norm = config.as_function(config.smoothing), config.as_function(config.clip_norm)
     pairs = ((smoothing(step), clip_norm(step)) for step in range(config.num_steps))
     return min(pairs, key=lambda pair: pair[0] * pair[1])

@@ -1,4 +1,4 @@
-"""Which answers are right, and what follows. On private examples no number leaves without noise (scoring.py)."""
+"""Right answers and the metrics of their counts. `scoring.py` adds the noise on private examples."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def right_answers(predicted: np.ndarray, examples: Sequence[Example]) -> np.ndar
     """Return whether each of `predicted`, option or class numbers, int [B], is its example's label; bool [B].
 
     Raises:
-        ValueError: not one prediction for each example, or a target text, which leaves nothing to choose between. The
-            number of examples is not told: it may be private.
+        ValueError: not one prediction for each example, or a target text, which leaves no choice. The message does not
+            show the number of examples: it may be private.
     """
     if np.shape(predicted) != (len(examples),):
         raise ValueError("one prediction for each example is expected, in a row of their number")
@@ -30,7 +30,7 @@ def confusion_cells(predicted: np.ndarray, examples: Sequence[Example], num_labe
     Raises:
         ValueError: as `right_answers`.
     """
-    _ = right_answers(predicted, examples)  # the same demands
+    _ = right_answers(predicted, examples)  # the same checks
     cells_B = _labels(examples) * num_labels + np.asarray(predicted, dtype=np.int64)
     cells_BC = np.zeros((len(examples), num_labels**2))
     cells_BC[np.arange(len(examples)), cells_B] = 1.0

@@ -1,19 +1,18 @@
 """Data-free pruning masks: which parameters DP-ZOPO's directions move, from weights and a constant input alone.
 
 Liu et al. (2024), arXiv:2402.07818, rank parameters with pruning scores that need no data. R is the model's mean output
-for a row of one constant token. Its slopes are measured as everything here is, by differences along K′ public
-directions, so that a mask needs forward passes only:
+for a row of one constant token. Its slopes are measured by differences along K′ public directions, so that a mask needs
+forward passes only:
 
     magnitude   |θ_i|
     synflow     |θ_i · ∂R/∂θ_i| at |θ|, after Tanaka et al. (2020), arXiv:2006.05467
 
-What is measured is K′ numbers. They are written to the release log as public values: with the public directions they
-give scores whose bits are the same anywhere, so a replay on another machine finds the same mask although its forward
-passes round differently. The mask's digest stands beside them: a replay that finds another one, as where a device
-rounds normal values in its own way, is refused.
+The K′ slopes are written to the release log as public values. With the public directions they give scores whose bits
+are the same on every machine, so that a replay elsewhere finds the same mask although its forward passes round
+differently. The log also holds the digest of the mask. A replay that finds another mask is refused.
 
-Formal guarantees: nothing here takes an example; the mask is a function of the base weights, the public key and what
-was released before.
+Formal guarantees: nothing here takes an example. The mask is a function of the base weights, the public key and earlier
+releases.
 """
 
 from __future__ import annotations
@@ -22,42 +21,33 @@ import math
 from collections.abc import Sequence
 from functools import partial
 
-from trainers.config.mask import MaskConfig
+from trainers.config import MethodConfig
 from trainers.directions import Direction
-from trainers.directions.frames import DirectionLaw, raw_direction
+from trainers.directions.frames import raw_direction
 from trainers.evaluators.base import LossEvaluator, OutputPoint
 from trainers.mechanism.release_log import Transcript
+from trainers.methods.spec import MOST_DIRECTIONS
 from trainers.workers.ranks import Ranks
 
-FIRST_INDEX = 4096  # beyond the directions of any step
+FIRST_INDEX = MOST_DIRECTIONS  # after the directions of any step
 
 
 class Pruning:
     """Makes the mask of each stage.
 
     Args:
-        mask: how.
-        law, rank, seed: of the run's directions.
-        evaluator: asked for the answer to its constant input.
-        log: where the measured numbers are written, and read when they are there.
-        ranks: which rank 0 tells what it measured, so that all of them make one mask.
+        config: the `method` section, with its mask.
+        evaluator: gives the model's output for its constant input.
+        log: records the measured slopes, or has them from before.
+        ranks: rank 0 measures for all of them.
     """
 
-    def __init__(
-        self,
-        mask: MaskConfig,
-        law: DirectionLaw,
-        rank: int,
-        seed: int,
-        evaluator: LossEvaluator,
-        log: Transcript,
-        ranks: Ranks,
-    ) -> None:
-        self._law: DirectionLaw = law
-        self._mask, self._rank, self._seed = mask, rank, seed
+    def __init__(self, config: MethodConfig, evaluator: LossEvaluator, log: Transcript, ranks: Ranks) -> None:
+        assert config.mask is not None, "a method without a mask has no pruning"
+        self._config, self._mask = config, config.mask
         self._evaluator, self._log, self._ranks = evaluator, log, ranks
 
-    def enter(self, stage: int, first_step: int, keep: float) -> None:
+    def enter(self, stage: int) -> None:
         """Make the mask of a stage, if its strategy makes one there.
 
         Raises:
@@ -66,8 +56,9 @@ class Pruning:
         """
         if stage > 0 and self._mask.strategy == "static":
             return
+        of, first_step = self._config, self._config.stage_starts[stage]
         directions = [
-            raw_direction(self._law, self._seed, first_step, FIRST_INDEX + k, self._rank)
+            raw_direction(of.direction, of.seed, first_step, FIRST_INDEX + k, of.direction_rank)
             for k in range(self._mask.num_directions)
         ]
         is_new = stage >= len(self._log.public_values)
@@ -75,12 +66,12 @@ class Pruning:
         slopes = self._ranks.broadcast(measure) if is_new else self._log.public_values[stage]
         self._evaluator.parameters.restrict(
             [(z, slope / len(directions)) for z, slope in zip(directions, slopes, strict=False)],
-            keep=keep,
+            keep=of.as_function(self._mask.keep)(first_step),
             per_tensor=self._mask.rank == "tensor",
             nested=self._mask.strategy == "incremental",
         )
-        if is_new:  # written when it is known to serve: a run that was refused is refused again
-            self._require_a_say(directions[0])
+        if is_new:  # written after the check, so that a refused run is refused again
+            self._require_effect(directions[0])
             self._log.publish(stage, slopes, self._evaluator.parameters.mask_digest())
         else:
             self._require_same_mask(stage)
@@ -90,11 +81,11 @@ class Pruning:
         if known is not None and known != self._evaluator.parameters.mask_digest():
             raise ValueError(
                 f"method.mask: {self._log.path} was written with another mask at its stage {stage}: this machine, "
-                "device or version rounds θ or the directions otherwise, and the weights would silently be others. Go "
-                "on where the run began, or give this one another name."
+                "device or version rounds θ or the directions differently, and would silently give other weights. "
+                "Continue where the run began, or give this run another name."
             )
 
-    def _require_a_say(self, direction: Direction) -> None:
+    def _require_effect(self, direction: Direction) -> None:
         """Refuse a mask that the output does not depend on: the run would add up noise."""
         points = [OutputPoint(((direction, sign * self._mask.smoothing),), "on the mask") for sign in (1.0, -1.0)]
         one, other = self._evaluator.public_outputs(points)
@@ -120,3 +111,19 @@ class Pruning:
         points = [OutputPoint(((z, sign * radius),), "magnitudes") for z in directions for sign in (1.0, -1.0)]
         outputs = self._evaluator.public_outputs(points)
         return [(plus - minus) / (2.0 * radius) for plus, minus in zip(outputs[0::2], outputs[1::2], strict=True)]
+
+
+def require_kept(method: MethodConfig, parameter_count: int) -> None:
+    """Refuse a mask that would keep none of the parameters at some stage.
+
+    Raises:
+        ValueError: with the smallest share that keeps one.
+    """
+    if method.mask is None:
+        return
+    smallest = min(map(method.as_function(method.mask.keep), method.stage_starts))
+    if int(smallest * parameter_count) < 1:
+        raise ValueError(
+            f"method.mask: keep {smallest:g} keeps none of {parameter_count:,} parameters; use at least "
+            f"{1 / parameter_count:.1e}"
+        )

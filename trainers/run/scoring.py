@@ -1,7 +1,7 @@
-"""How good θ is, on public examples for nothing or on private ones for noise and a token. Larger is better.
+"""Scores of θ: on public examples without cost, on private examples with noise and a token. Larger is better.
 
 A score on private examples is a release like a step: a token of its own, a reservation on disk, exact noise, and the
-noisy value on disk before anyone sees it. What one example (or the mean over one user's) adds to it is bounded:
+noisy value on disk before anyone sees it. The contribution of one unit of privacy is bounded:
 
 | metric                  | what is summed                              | sensitivity  | the score                     |
 |-------------------------|---------------------------------------------|--------------|-------------------------------|
@@ -35,7 +35,7 @@ from trainers.run.metrics import confusion_cells, confusion_scores, right_answer
 
 
 def public_metrics(config: RunConfig, evaluator: LossEvaluator, examples: Sequence[Example]) -> dict[str, float]:
-    """Return how good θ is on public examples: the configured metric, and what comes with it, by name."""
+    """Return the scores of θ on public examples by name: the configured metric, and those that come with it."""
     if config.metric in TEXT_METRICS:
         answers = evaluator.generate(examples, config.task.max_new_tokens)
         references = [example.references for example in examples]
@@ -49,13 +49,12 @@ def public_metrics(config: RunConfig, evaluator: LossEvaluator, examples: Sequen
 class PrivateScore:
     """Noisy scores of a run on private examples, drawn from tokens of its own.
 
-    `units` are the units of privacy. Of a user the first `data.max_examples_per_user` examples count, in their order:
-    the same each time.
+    Of a user the first `data.max_examples_per_user` examples count, in their order: the same each time.
 
     Formal guarantees:
-        One score is one release of `score_plan(config)`: the sum over units of a vector whose norm, L1 under
-        Laplace and L2 under Gaussian noise, is at most the plan's clip norm. That is checked in integers, whatever the
-        losses and predictions are. What is computed from the noisy sum is post-processing.
+        One score is one release of `score_plan(config)`: the sum over units of privacy of a vector whose norm, L1 under
+        Laplace and L2 under Gaussian noise, is at most the plan's clip norm, for any losses and predictions. This is
+        checked in integers. Metrics computed from the noisy sum are post-processing.
     """
 
     config: RunConfig
@@ -65,7 +64,7 @@ class PrivateScore:
     noise: Noise = field(default_factory=ExactNoise)
 
     def __call__(self, evaluator: LossEvaluator, index: int) -> dict[str, float]:
-        """Return the metrics of score number `index` of the run; one that is in the log is read there, not drawn."""
+        """Return the metrics of score number `index` of the run; a score that is in the log is read from it."""
         plan = score_plan(self.config)
         if index >= self.log.num_released("score"):
             self.tokens.draw(index)
@@ -76,11 +75,11 @@ class PrivateScore:
         return _metrics(self.config, sums_K, plan.expected_batch_size)
 
     def _private_sum(self, evaluator: LossEvaluator, plan: MechanismPlan) -> np.ndarray:
-        """Return the exact sum over units, int64 [K] in units of the grid. Private."""
-        counted = [group[: self.config.data.max_examples_per_user] for group in self.units]
-        examples = [example for group in counted for example in group]
+        """Return the exact sum over units, int64 [K] in grid units. Private."""
+        counted = [unit[: self.config.data.max_examples_per_user] for unit in self.units]
+        examples = [example for unit in counted for example in unit]
         values_BK = _contributions(self.config, evaluator, examples)
-        return clipped_sum(unit_means(values_BK, [len(group) for group in counted]), plan)
+        return clipped_sum(unit_means(values_BK, [len(unit) for unit in counted]), plan)
 
 
 def _contributions(config: RunConfig, evaluator: LossEvaluator, examples: Sequence[Example]) -> np.ndarray:
@@ -88,7 +87,7 @@ def _contributions(config: RunConfig, evaluator: LossEvaluator, examples: Sequen
     if config.metric == "loss":
         losses_B = evaluator.losses(examples)
         bound = config.score.loss_bound
-        if bound is not None:  # a loss that is no number is as bad as can be, not as good
+        if bound is not None:  # a loss that is not finite counts as the worst
             losses_B = np.clip(np.nan_to_num(losses_B, nan=bound, posinf=bound), 0.0, bound)
         return losses_B.reshape(-1, 1)
     predicted_B = evaluator.predict(examples)
@@ -98,7 +97,7 @@ def _contributions(config: RunConfig, evaluator: LossEvaluator, examples: Sequen
 
 
 def _metrics(config: RunConfig, sums_K: np.ndarray, size: float) -> dict[str, float]:
-    """Return the metrics that sums over examples say, with or without noise."""
+    """Return the metrics of sums over examples, with or without noise."""
     if config.metric == "loss":
         return {"loss": -float(sums_K[0]) / size}
     if config.metric in CONFUSION_METRICS:

@@ -1,9 +1,9 @@
 """One step of a private run: reserve, sample, probe, clip, sum, add noise, release, update.
 
-Left of the noise everything is private and dropped when used; right of it everything is public. The order of the lines
-is the guarantee: the token is drawn and the reservation is on disk before any rank reads a row, and the release is on
-disk before its value is used. Where several ranks take the step, rank 0 alone draws tokens, adds noise (once) and
-writes; a rank that dies ends the step on all of them, and nothing of it is released.
+Everything before the noise is private and dropped when used; everything after it is public. The order of the lines is
+the guarantee: the token is drawn and the reservation is on disk before any rank reads a row, and the release is on disk
+before its value is used. Where several ranks take the step, rank 0 alone draws tokens, adds the noise (once) and writes
+the log. A rank that dies ends the step on all ranks, and nothing of it is released.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from trainers.workers.ranks import Ranks
 
 @dataclass(frozen=True)
 class StepContext:
-    """The parts that a step is made of.
+    """The parts of a step.
 
-    `units` are this rank's units of privacy: units of one example, or all examples of a user, of which a step looks
-    at `max_examples` at most (None: at all). `ranks` says who else takes the step.
+    `units` are this rank's units of privacy: single examples, or users. A step reads at most `max_examples` examples of
+    a user (None: all of them).
     """
 
     plan: MechanismPlan
@@ -50,23 +50,18 @@ def take_step(context: StepContext, step: int) -> None:
     """Take step number `step`: one token, one release, one update of θ.
 
     Formal guarantees:
-        What the step adds to the log is one K-vector with the law of the plan, also for an empty batch.
+        The step adds to the log one K-vector with the law of the plan, also for an empty batch.
 
     Raises:
-        TokensExhausted, or what the token store raises: no token was left; no data was read.
+        TokensExhausted: no token is left (a token store that fails raises its own error). No data was read.
     """
     ranks, log = context.ranks, context.log
     ranks.reserve_step(lambda: _reserve(context, step))
     total_K = ranks.sum_to_rank_0(_private_sum(context, step))
     noisy_K = ranks.broadcast_release(context.plan.num_directions, lambda: _release(context, step, total_K))
-    if not ranks.is_rank_0:  # in memory: what a rank may rebuild its weights from
+    if not ranks.is_rank_0:  # in memory, so that the rank can rebuild its weights
         log.reserve("step", step)
         log.release("step", step, noisy_K)
-    apply_release(context, step, noisy_K)
-
-
-def apply_release(context: StepContext, step: int, noisy_K: np.ndarray) -> None:
-    """Update θ from a release: post-processing, used by a step and by every replay alike."""
     context.method.update(step, noisy_K)
 
 
@@ -83,21 +78,21 @@ def _release(context: StepContext, step: int, total_K: np.ndarray) -> np.ndarray
 
 
 def _private_sum(context: StepContext, step: int) -> np.ndarray:
-    """Return this rank's exact sum of the clipped differences of a fresh batch, int64 [K] in units. Private."""
+    """Return this rank's exact sum of the clipped differences of a fresh batch, int64 [K] in grid units. Private."""
     entropy, most = context.ranks.entropy, context.max_examples
     drawn = [choose(context.units[row], most, entropy) for row in context.sampler.draw()]
-    batch = [example for group in drawn for example in group]
+    batch = [example for unit in drawn for example in unit]
     measure = partial(_losses, context.evaluator, batch)
     losses_PB = context.ranks.gather_losses(context.method.propose(step), len(batch), measure)
-    if losses_PB is None:  # another rank of this batch has them all
+    if losses_PB is None:  # the first rank of this batch has them all
         return np.zeros(context.plan.num_directions, dtype=np.int64)
     values_BK = context.method.values(step, losses_PB)
-    return clipped_sum(unit_means(values_BK, [len(group) for group in drawn]), context.method.plan_at(step))
+    return clipped_sum(unit_means(values_BK, [len(unit) for unit in drawn]), context.method.plan_at(step))
 
 
 def _losses(evaluator: LossEvaluator, batch: Sequence[Example], probes: Sequence[Probe]) -> np.ndarray:
     """Return the losses of a batch, nats, float64 [P, B]. Private."""
     losses_PB = evaluator.probe(batch, probes)
-    if losses_PB.shape != (len(probes), len(batch)):  # the sizes are not told: that of the batch is secret
-        raise RuntimeError("the evaluator gave no loss for each probe and each example; a mean is never clipped")
+    if losses_PB.shape != (len(probes), len(batch)):  # the message shows no size: that of the batch is secret
+        raise RuntimeError("the evaluator must give one loss for each probe and each example; a mean is never clipped")
     return losses_PB

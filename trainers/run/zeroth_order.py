@@ -1,4 +1,4 @@
-"""One zeroth-order run from its first step to its last: replay what was released, and go on."""
+"""A zeroth-order run: replay the releases of the log, then take fresh steps."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from trainers.run.context import RunContext
 from trainers.run.divergence import require_finite
 from trainers.run.method import Method, smallest_resolution
 from trainers.run.replay_state import ReplayState, read_state, write_state
-from trainers.run.step import StepContext, apply_release, take_step
+from trainers.run.step import StepContext, take_step
 from trainers.workers.exchange import LONG_TIMEOUT
 
 LOGGER = logging.getLogger(__name__)
-SNAPSHOT_STEPS = 1000  # between snapshots, where the configuration says nothing
+SNAPSHOT_STEPS = 1000  # between snapshots, by default
 
 
 class ZerothOrderRun(BaseRun):
@@ -39,7 +39,7 @@ class ZerothOrderRun(BaseRun):
 
     def __init__(self, context: RunContext, *, sampler: Sampler | None = None, noise: Noise | None = None) -> None:
         workspace, config, plan, ranks = context.workspace, context.config, context.plan, context.ranks
-        require_resolution(workspace.rounding, plan, config)
+        require_schedules_above_rounding(workspace.rounding, plan, config)
         units = units_of(workspace.examples, workspace.users)
         ranks.begin_run()
         ranks.require_same("examples, in the same order", lambda: workspace.content)
@@ -62,18 +62,18 @@ class ZerothOrderRun(BaseRun):
         self._restore()
 
     def replay(self) -> None:
-        """Bring θ to where the log ends, without touching private data."""
+        """Bring θ to the end of the log, without touching private data."""
         while self.steps_taken < self.steps_released:
             self._step()
 
     def _step(self) -> None:
-        """Apply the next release of the log, or where it ends take a fresh step."""
+        """Apply the next release of the log, or take a fresh step at its end."""
         self._context.method.enter(self.steps_taken)
         fresh = self.steps_taken == self.steps_released
         if fresh:
             take_step(self._context, self.steps_taken)
         else:
-            apply_release(self._context, self.steps_taken, self.log.releases["step"][self.steps_taken])
+            self._context.method.update(self.steps_taken, self.log.releases["step"][self.steps_taken])
         self.steps_taken += 1
         every, last = self.config.resources.check_steps, self.config.method.num_steps
         due = self.steps_taken % (self.config.performance.snapshot_steps or SNAPSHOT_STEPS) == 0
@@ -85,7 +85,7 @@ class ZerothOrderRun(BaseRun):
             self._save()
 
     def _save(self) -> None:
-        """Write where the run is; without it a replay takes longer, so that a full disk is no end."""
+        """Write a snapshot. It only speeds up a replay, so a full disk is not fatal."""
         state = ReplayState(self.steps_taken, self._context.method.state(), tuple(self._scores))
         try:
             write_state(self._folder, self._header, self.log, state, self._workspace.evaluator.parameters.save)
@@ -95,37 +95,38 @@ class ZerothOrderRun(BaseRun):
             self._is_warned = True
 
     def _restore(self) -> None:
-        """Go on from the last snapshot of the releases that are in the log, if there is one."""
-        found = read_state(self._folder, self._header, self.log)
-        if found is not None:
-            state, file = found
+        """Continue from the last snapshot that the log's releases gave, if there is one."""
+        snapshot = read_state(self._folder, self._header, self.log)
+        if snapshot is not None:
+            state, file = snapshot
             self._workspace.evaluator.parameters.load(file)
             self._context.method.restore(state.method)
             self.steps_taken, self._scores = state.steps, list(state.scores)
 
     def _require_same_weights(self) -> None:
-        """Rebuild the weights of the ranks that differ from most: the log says what they are."""
-        strays = self._strays()
-        if not strays:
+        """Rebuild the weights of the ranks that differ from most ranks, from the log."""
+        divergent = self._divergent_ranks()
+        if not divergent:
             return
-        if not self._rebuilt.intersection(strays):
+        if not self._rebuilt.intersection(divergent):
             LOGGER.warning(
                 "%s: after %d steps the weights of rank %s differ, and are rebuilt from the release log",
                 self.config.name,
                 self.steps_taken,
-                ", ".join(map(str, strays)),
+                ", ".join(map(str, divergent)),
             )
-            self._rebuilt.update(strays)
-            if self.ranks.rank in strays:
+            self._rebuilt.update(divergent)
+            if self.ranks.rank in divergent:
                 self._rebuild()
-            strays = self._strays(timeout=LONG_TIMEOUT)  # a replay takes its time
-        if strays:
+            divergent = self._divergent_ranks(timeout=LONG_TIMEOUT)  # a replay takes long
+        if divergent:
             raise RuntimeError(
-                f"{self.config.name}: after {self.steps_taken} steps the weights of rank {', '.join(map(str, strays))} "
-                "differ again: a device computes wrongly, or the workers' machines differ. All releases are in the log."
+                f"{self.config.name}: after {self.steps_taken} steps the weights of rank "
+                f"{', '.join(map(str, divergent))} differ again: a device computes wrongly, or the workers' machines "
+                "differ. All releases are in the log."
             )
 
-    def _strays(self, *, timeout: timedelta | None = None) -> list[int]:
+    def _divergent_ranks(self, *, timeout: timedelta | None = None) -> list[int]:
         return self.ranks.divergent_ranks(lambda: self._workspace.evaluator.state_digest().encode(), timeout=timeout)
 
     def _rebuild(self) -> None:
@@ -137,8 +138,8 @@ class ZerothOrderRun(BaseRun):
         self.replay()
 
 
-def require_resolution(rounding: float, plan: MechanismPlan, config: RunConfig) -> None:
-    """Refuse a configuration whose smallest radius, at some step of its schedules, rounding would rival.
+def require_schedules_above_rounding(rounding: float, plan: MechanismPlan, config: RunConfig) -> None:
+    """Refuse a configuration if rounding would rival its differences at some step of its schedules.
 
     Raises:
         ValueError: with the smallest radius that would do.

@@ -191,7 +191,7 @@ def _run_config(method: dict[str, Any], privacy: dict[str, Any]) -> RunConfig:
 
     The claim depends on neither the directions nor the mask: the mask keeps all four parameters of the stub.
     """
-    mask = {"mask": {"keep": 1.0, "scores": "magnitude"}} if METHODS[method["name"]].masked else {}
+    mask = {"mask": {"keep": 1.0, "scores": "magnitude"}} if METHODS[method["name"]].takes("mask") else {}
     return RunConfig.model_validate(
         {
             "name": "audit",

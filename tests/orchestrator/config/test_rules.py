@@ -75,7 +75,7 @@ def test_a_filter_searches_what_enters_the_event(quickstart):
         (
             ["search.filter={order: 8, space: {method.smoothing: {low: 1e-3, high: 1e-2}}}"],
             "search.filter.space.method.smoothing: belongs into search.space. search.filter.space takes "
-            "privacy.noise_multiplier, privacy.expected_batch_size, method.num_steps",
+            "method.num_steps, privacy.noise_multiplier, privacy.expected_batch_size",
         ),
         (
             ["search.filter={order: 8, space: {method.num_steps: {choices: [10, 20]}}}"],

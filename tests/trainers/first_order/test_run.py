@@ -227,10 +227,10 @@ def test_a_changed_snapshot_is_refused(evaluator, tmp_path):
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"no snapshot here is one that release_log.jsonl names"):
+    with pytest.raises(ValueError, match=r"release_log.jsonl names snapshots, and no file here is one of them"):
         open_run(evaluator, tmp_path)
     path.unlink()
-    with pytest.raises(ValueError, match="it is gone"):
+    with pytest.raises(ValueError, match="it is gone, was changed"):
         open_run(evaluator, tmp_path)
 
 

@@ -83,5 +83,5 @@ def test_no_noise_only_without_privacy():
 
 def test_less_than_a_unit_of_noise_is_refused():
     for law in (discrete_gaussian, discrete_laplace):
-        with pytest.raises(ValueError, match="at least one unit"):
+        with pytest.raises(ValueError, match="at least one unit of the grid"):
             law(0)

@@ -14,7 +14,6 @@ from tests.support.quadratic import MATRICES, Quadratic, example
 from tests.support.runs import open_run, run_config
 from trainers.config import RunConfig
 from trainers.config.mechanism import mechanism_plan
-from trainers.config.method import require_kept
 from trainers.directions import Direction, direction_values
 from trainers.directions.masks import choose
 from trainers.mechanism.plan import GRID_UNITS_PER_CLIP
@@ -22,6 +21,7 @@ from trainers.mechanism.release_log import ReleaseLog
 from trainers.mechanism.sampling import PoissonSampler
 from trainers.mechanism.tokens import LocalTokens
 from trainers.run.context import RunContext, Tokens, Workspace
+from trainers.run.pruning import require_kept
 from trainers.run.zeroth_order import ZerothOrderRun
 
 
