@@ -1,4 +1,4 @@
-"""The size and shape of the house: few entries a folder, short files, no import circle."""
+"""The size and shape of the house: few entries a folder, short files, no import circle, a README in each package."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ PRODUCT = ("orchestrator", "search_spaces", "trainers")
 MOST_LINES_OF_A_FILE = 300
 MOST_ENTRIES = {"orchestrator": 12, "trainers": 12, "orchestrator/privacy": 8}
 FILES = sorted(path for package in PRODUCT for path in (ROOT / package).rglob("*.py"))
+PACKAGES = sorted(path.parent for path in FILES if path.name == "__init__.py")
 
 
 def lines_of(path: Path) -> int:
@@ -34,6 +35,11 @@ def test_a_folder_has_few_modules_and_packages(folder, most):
 
 def test_no_file_is_long():
     assert {shown(path): lines_of(path) for path in FILES if lines_of(path) > MOST_LINES_OF_A_FILE} == {}
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=shown)
+def test_a_package_says_what_is_in_it(package):
+    assert (package / "README.md").is_file()
 
 
 def test_no_module_imports_itself_by_way_of_others():

@@ -14,27 +14,27 @@ from trainers.evaluators.rows import Row
 Scores = TypeVar("Scores")
 
 
-def row_scores(logits_PV: torch.Tensor, rows: Sequence[Row]) -> list[np.ndarray]:
+def row_scores(logits_TV: torch.Tensor, rows: Sequence[Row]) -> list[np.ndarray]:
     """Return what `score_tensors` returns, in numpy."""
-    scores = score_tensors(logits_PV, rows)
+    scores = score_tensors(logits_TV, rows)
     if isinstance(scores, torch.Tensor):
         return list(scores.cpu().numpy())
     return [of_row.cpu().numpy() for of_row in scores]
 
 
-def score_tensors(logits_PV: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor | list[torch.Tensor]:
-    """Return each row's scores, float64, from the logits of the rows' places P; one tensor if all rows have as many.
+def score_tensors(logits_TV: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor | list[torch.Tensor]:
+    """Return each row's scores, float64, from the logits of the rows' places T; one tensor if all rows have as many.
 
     The scores are the classes' logits for a classification head, the options' logits if they share a place, and else
     the mean log-probability of the continuation.
     """
     if not any(row.targets for row in rows):
-        return logits_PV.double()
+        return logits_TV.double()
     if all(row.options_share_place for row in rows) and len({len(row.targets) for row in rows}) == 1:
-        options_PO = torch.tensor([row.targets for row in rows], device=logits_PV.device)
-        return logits_PV.gather(1, options_PO).double()
-    by_row = logits_PV.split([len(row.places) for row in rows])
-    return [_scores_of_row(logits_TV, row) for logits_TV, row in zip(by_row, rows, strict=True)]
+        options_TO = torch.tensor([row.targets for row in rows], device=logits_TV.device)
+        return logits_TV.gather(1, options_TO).double()
+    by_row = logits_TV.split([len(row.places) for row in rows])
+    return [_scores_of_row(of_row_TV, row) for of_row_TV, row in zip(by_row, rows, strict=True)]
 
 
 def option_scores(rows: Sequence[Row], scores: Sequence[Scores], num_examples: int) -> list[list[Scores]]:
