@@ -93,7 +93,7 @@ def test_a_run_takes_its_steps_and_no_more(evaluator, tmp_path, name):
 
 def test_the_loss_falls_without_noise(evaluator, tmp_path):
     before = evaluator.losses(ONE_TOKEN).mean()
-    finish(open_run(evaluator, tmp_path, config_of("adamw")))
+    finish(open_run(evaluator, tmp_path, config_of("adamw"), batches=BATCHES))
     assert evaluator.losses(ONE_TOKEN).mean() < 0.8 * before
 
 
