@@ -134,7 +134,7 @@ def test_the_ledger_holds_a_menu_to_its_trials_and_a_trial_to_its_entry(plan):
         with pytest.raises(BudgetExceeded, match="'test' is reserved for 3 trials, and 'trial-003' would be one more"):
             ledger.draw("test", kind, "trial-003", 0)
     for kind in ("train_step/1", "evaluation/1"):
-        with pytest.raises(BudgetExceeded, match="one entry each"):
+        with pytest.raises(BudgetExceeded, match="a trial takes one entry of a menu"):
             ledger.draw("test", kind, "trial-000", 0)
     ledger.draw("test", "train_step/1", "trial-001", 1)
     with pytest.raises(BudgetExceeded, match="has drawn 2 of its 2 'train_step/1'"):
