@@ -220,8 +220,8 @@ def test_vllm_that_is_not_installed(refused, verb, monkeypatch):
 @pytest.mark.parametrize(
     ("config", "overrides", "line"),
     [
-        ({"architectures": ["FalconForCausalLM"]}, (), " is a FalconForCausalLM; with performance.evaluator: vllm "),
-        ({"quantization_config": {"quant_method": "awq"}}, (), " are quantised (awq), and directions move numbers "),
+        ({"architectures": ["FalconForCausalLM"]}, (), "is a FalconForCausalLM; performance.evaluator: vllm "),
+        ({"quantization_config": {"quant_method": "awq"}}, (), "are quantised (awq), and directions cannot move "),
         ({"max_position_embeddings": 30}, ("task.max_tokens=31",), "task.max_tokens 31: a prompt of 31 tokens with 1 "),
         (
             {},

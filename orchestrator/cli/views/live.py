@@ -63,8 +63,10 @@ class LiveView:
     on_score = on_trial_end = on_trial_start
 
     def on_end(self) -> None:
-        """Draw the last state."""
+        """Draw the last state, on a line of its own."""
         self._live.stop()
+        if not self._live.transient and not self._console.is_interactive:
+            self._console.line()  # Live ends the line on a terminal alone
 
     def _render(self) -> RenderableType:
         facts = self._facts
