@@ -53,7 +53,7 @@ def test_a_baseline_learns_and_says_what_it_is(first_order, dpzo, tmp_path, name
     else:
         assert "Each step computes the loss gradients for each example of the batch, clips this vector" in words
         assert "by a floating-point sampler" in words
-        assert "Rounding: the gradients of this baseline, their sum and its noise are floating-point numbers" in words
+        assert "Rounding. The gradients of this baseline, their sum and its noise are floating-point numbers" in words
         assert "exact integer sampler" not in words
         assert found["statement"]["versions"]["opacus"]
 
