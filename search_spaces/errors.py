@@ -1,7 +1,5 @@
 """Raises several problems of one configuration at once, each at its own place."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NoReturn
 

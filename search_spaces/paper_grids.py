@@ -4,8 +4,6 @@ A paper's file holds them, without its numbers of steps and batch sizes: those e
 sweep fixes them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -8,8 +8,6 @@ A number inside a schedule or a mask has a longer name, 'method.learning_rate.st
 'method.mask.keep': what the configuration itself gives there is the frame that a trial's values are put into.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Iterator

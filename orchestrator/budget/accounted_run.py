@@ -1,7 +1,5 @@
 """A run of which every release draws a token from the ledger."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack

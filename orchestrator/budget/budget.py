@@ -7,8 +7,6 @@ print(budget.view().left)        # what later sweeps may still take
 budget.verify()                  # checks the chain, and computes ε of every reservation anew
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path

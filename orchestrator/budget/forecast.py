@@ -1,7 +1,5 @@
 """What the named budget of a configuration has left, before and after the plan. Reads no private row."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

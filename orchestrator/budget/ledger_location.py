@@ -1,7 +1,5 @@
 """Where a ledger is, as people say it: a URL, a SQLite file, or the storage folder of their runs."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from orchestrator.privacy.ledger.ledger import Ledger

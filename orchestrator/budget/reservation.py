@@ -4,8 +4,6 @@ A configuration that names no budget is counted too: on the budget that this dat
 one without a limit. So nothing is ever released about a data set that its ledger does not know.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The privacy statement of a run or sweep, from its plan and its ledger."""
 
-from __future__ import annotations
-
 from importlib.metadata import version
 
 from orchestrator.budget.reservation import SCORES_SUFFIX, StandingReservation, same_named_budgets, units_counted

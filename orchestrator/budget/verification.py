@@ -4,8 +4,6 @@ A chain of hashes shows that rows are what was written, not that what was writte
 of a reservation follows from its rule, that the rule charges all tokens that may be drawn, and that all fit the budget.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

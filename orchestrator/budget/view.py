@@ -3,8 +3,6 @@
 Of a search whose number of trials is secret, it holds no count of drawn tokens.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

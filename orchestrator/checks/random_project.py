@@ -1,7 +1,5 @@
 """A small random model and generated reviews, for the audit and the doctor."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

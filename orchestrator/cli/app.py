@@ -6,8 +6,6 @@ violation; 1 anything else. A verb imports what it needs when it runs, so that h
 
 # ruff: noqa: B006 - typer reads the default of a list and never changes it
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """`dpzo audit`: choose the cases, show a progress bar, and write the result into a folder."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

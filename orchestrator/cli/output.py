@@ -1,7 +1,5 @@
 """What all verbs share: how results are printed, and how errors become one line and an exit code."""
 
-from __future__ import annotations
-
 import errno
 import sys
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """`dpzo plan`: the plan at once, and then what its alternatives would cost, which takes the accountant longer."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """`dpzo status`: one run or sweep, or all of a storage folder, printed once or until the work ends."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 

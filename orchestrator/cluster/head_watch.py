@@ -6,8 +6,6 @@ tests whether the head's port is open, and ends a little before Ray would end it
 release logs are on disk, and `dpzo resume` continues from them.
 """
 
-from __future__ import annotations
-
 import os
 import socket
 import time

@@ -4,8 +4,6 @@ Ray waits forever for a resource that no node has. So the resources are added up
 storage from there.
 """
 
-from __future__ import annotations
-
 import fcntl
 import math
 import os

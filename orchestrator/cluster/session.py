@@ -4,8 +4,6 @@ On a cluster the driver may run on a head without the model's hardware. What nee
 the resources of a worker (`run_on_worker_node`); on one machine it runs in this process.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 import os

@@ -3,8 +3,6 @@
 They show values of the configuration, never values of the data.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any

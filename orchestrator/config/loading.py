@@ -4,8 +4,6 @@ Files are YAML with the scalars of YAML 1.2: 1e-3 is a number; yes and no are te
 A key that occurs twice is an error. A file that ends in .json is read as JSON.
 """
 
-from __future__ import annotations
-
 import copy
 import json
 import re

@@ -1,7 +1,5 @@
 """What may stand at a dotted place of a configuration: its models with their keys, or a text."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin

@@ -4,8 +4,6 @@ A plan fixes the rule by which the search is counted, and σ. Where the configur
 calibrated so that the rule's certified epsilon fits it.
 """
 
-from __future__ import annotations
-
 import math
 
 from orchestrator.planning.rules.base import Plan

@@ -1,7 +1,5 @@
 """From a configuration to what its trials may release: the numbers that every rule counts with."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

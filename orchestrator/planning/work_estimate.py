@@ -8,8 +8,6 @@ Several workers divide the examples or the probes; the weights are perturbed onc
 workers' CPUs are assumed to be like this machine's.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import time

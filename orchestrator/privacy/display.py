@@ -1,7 +1,5 @@
 """How a number is shown: an ε or a noise multiplier never looks smaller than it is."""
 
-from __future__ import annotations
-
 import math
 from decimal import ROUND_FLOOR, Context, Decimal
 

@@ -4,8 +4,6 @@ A file of their own, so that a training worker, which only draws tokens, loads n
 they are pickled, because a worker's refused draw is raised in another process.
 """
 
-from __future__ import annotations
-
 from trainers.errors import DpzoError  # the only import from outside this package: see pyproject.toml
 
 

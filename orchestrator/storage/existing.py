@@ -3,8 +3,6 @@
 Nothing here loads a model, Ray or the ledger.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

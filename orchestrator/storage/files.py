@@ -1,7 +1,5 @@
 """Text files that a kill never leaves in part."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -6,8 +6,6 @@ database stays with the operator too: it holds the settings and scores of all tr
 numbers of trials. Only what `Ledger.export` writes may leave it.
 """
 
-from __future__ import annotations
-
 import fcntl
 import secrets
 import time

@@ -5,8 +5,6 @@ of secret batches. So the rate in a progress file is a mean over the last 30 s, 
 search of one winner writes no progress at all.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import socket

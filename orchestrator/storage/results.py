@@ -1,7 +1,5 @@
 """The files of a finished run or sweep: configuration, results and statement, each written in full or not at all."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

@@ -3,8 +3,6 @@
 It holds only releasable values: settings, scores (public, or noisy and paid for) and step counts.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Sequence

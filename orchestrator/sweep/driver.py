@@ -5,8 +5,6 @@ that was killed continues when it is started again under its name: the study kno
 keep their settings and replay their release logs.
 """
 
-from __future__ import annotations
-
 import time
 
 from ray import tune

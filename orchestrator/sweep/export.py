@@ -4,8 +4,6 @@ A release log and the base model together are the model. A sweep keeps the logs 
 exports only the best one itself. The folder may have been moved; the base model must lie where the configuration says.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, NamedTuple
 

@@ -6,8 +6,6 @@ continues: no step is released twice, and a step that was interrupted stays char
 several workers, the lane keeps a group of workers instead of a model (lane_workers.py).
 """
 
-from __future__ import annotations
-
 from typing import Any, Protocol
 
 from ray import tune

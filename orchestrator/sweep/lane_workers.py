@@ -6,8 +6,6 @@ the report. Orders and reports hold only settings and releasable scores. A group
 reads the latest order, replays the trial's release log, and continues.
 """
 
-from __future__ import annotations
-
 from contextlib import closing
 from dataclasses import dataclass
 from threading import Thread

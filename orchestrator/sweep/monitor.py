@@ -6,8 +6,6 @@ Steps are not reported one by one, because the moment of a step hints at the siz
 operator's screen may count them with `WorkFacts.count_steps`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """The checks of a sweep before anything is reserved: of its inputs without a model, and of its base model."""
 
-from __future__ import annotations
-
 from contextlib import closing
 from dataclasses import replace
 from typing import Any

@@ -5,8 +5,6 @@ A gauge changes when a score is reported and not before: the time of each step h
 gauges: its trials, and their number, stay secret.
 """
 
-from __future__ import annotations
-
 import math
 from functools import cache
 

@@ -1,7 +1,5 @@
 """Rebuilds a trial's model from its release log, and exports it."""
 
-from __future__ import annotations
-
 from contextlib import closing
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """One private run, from its plan to a model and a statement; started again after a kill, it continues."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Mapping, Sequence

@@ -4,8 +4,6 @@ Of a search of one winner (`release: best`) the status shows only what its state
 steps and their times would each say something of the secret number.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal

@@ -1,7 +1,5 @@
 """Reads the trials of a sweep from its Optuna study, without Ray; `study` drives the search."""
 
-from __future__ import annotations
-
 import optuna
 from sqlalchemy import create_engine, inspect
 

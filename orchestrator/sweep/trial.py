@@ -1,7 +1,5 @@
 """What all trials of a sweep share, and one trial that trains from score to score."""
 
-from __future__ import annotations
-
 import logging
 import math
 from collections.abc import Callable

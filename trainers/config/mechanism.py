@@ -1,7 +1,5 @@
 """From a configuration to the mechanisms of its steps and of its private scores."""
 
-from __future__ import annotations
-
 from trainers.config import RunConfig
 from trainers.config.run import CONFUSION_METRICS
 from trainers.mechanism.plan import MechanismPlan

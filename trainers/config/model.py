@@ -1,7 +1,5 @@
 """The `model` section: which model, which of its parameters train, and in which number type."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """The `performance` section: speed, kept apart so that it can change neither the mechanism nor its event."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

@@ -4,8 +4,6 @@ A stored configuration holds every key with its value. A removed key at its old 
 earlier versions are resumed and exported. Any other value is refused.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The `score` section: how a run is judged."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """What every section of a configuration is built from."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated
 

@@ -7,8 +7,6 @@ Errors name the number of a line or row and a column, never a value: errors end 
 Parsers quote their input in their exceptions, so ours keep none of those, not even as their context.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 import math

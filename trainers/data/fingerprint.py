@@ -6,8 +6,6 @@ multiset; Bellare & Micciancio, 1997), in one pass. The file format does not mat
 format lacks: the number 3 of a JSONL file is the text "3" in a CSV file, which is another record.
 """
 
-from __future__ import annotations
-
 import hmac
 import json
 import math

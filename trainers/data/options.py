@@ -1,7 +1,5 @@
 """The options that a model chooses between, as tokens: label words, words at a mask, or each row's own options."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import permutations
 from typing import Any

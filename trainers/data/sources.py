@@ -13,8 +13,6 @@ If a source names no split, `data.validation` reads the split 'validation', and 
 `datasets` library keeps downloads in its cache folder; local files are read without it (see files.py).
 """
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Iterator, Sequence

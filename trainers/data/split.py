@@ -5,8 +5,6 @@ therefore changes one side only, and the releases of both sides together cost th
 records fall on the same side: no validation record is trained on.
 """
 
-from __future__ import annotations
-
 import hmac
 import math
 from collections.abc import Iterable

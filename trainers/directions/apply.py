@@ -8,8 +8,6 @@ CPU tensors go to numba kernels, GPU tensors to a Triton kernel if Triton is ins
 other devices, low-rank directions, and on GPUs the updates of a bfloat16 master. All give the bits of `counter`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from functools import cache

@@ -13,8 +13,6 @@ Layout of one tensor, in its own C order, with words[b] the four 32-bit words of
                 V [n, rank] Gaussian under keys of their own; a tensor with less than two dimensions is Gaussian.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Sequence

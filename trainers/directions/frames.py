@@ -5,8 +5,6 @@ public function of the key and of the parameters' names and shapes (`norms`), so
 is stored. It costs one more drawing of each direction.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Literal, Protocol

@@ -4,8 +4,6 @@ The choice depends on the bits of the scores only. Equal scores are ordered by n
 the same mask on any machine.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

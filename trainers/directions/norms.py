@@ -7,8 +7,6 @@ nothing; truncation costs less than 2⁻³⁵ of the norm. It costs one more dra
 tensor's size.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np

@@ -14,8 +14,6 @@ Formal guarantees: rounding is post-processing. It depends on θ, which is made 
 that nothing else uses. No example enters, and neither the releases of a run nor its ε depend on it.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from trainers.directions.counter import Stream, rounding_stream

@@ -4,8 +4,6 @@ A counter hash gives any element by itself, so a mask of 1 % of the parameters c
 have the bits of the whole direction.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -3,8 +3,6 @@
 Metrics compare answers of one line.
 """
 
-from __future__ import annotations
-
 from transformers import PreTrainedTokenizerBase
 
 

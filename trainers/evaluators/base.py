@@ -11,8 +11,6 @@ hold every implementation to the same promises:
 * If a probe moves no loss, start-up fails.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Loads a model folder or hub name as a model for forward passes, and finds its trainable tensors."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -15,8 +15,6 @@ Further copies of the parameters' size exist only if they are used: the base wei
 anchor (after the first stage) in the master's type, and a velocity in float32.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -4,8 +4,6 @@ Rows become tensors in one of two layouts. `packing` puts them end to end withou
 `padding` fills them to a common length, for all other models.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """From logits to losses: the scores of each row's options, and the loss of an example."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import TypeVar
 

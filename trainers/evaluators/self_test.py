@@ -11,8 +11,6 @@ with the other examples of the batch. The self-test measures this, `require_abov
 and the privacy statement names it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Safetensors files that are written completely or not at all, and the digest of a file."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping

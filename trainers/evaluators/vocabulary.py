@@ -1,7 +1,5 @@
 """A check that tokenizer and model agree on token ids, and a constant input for data-free scores."""
 
-from __future__ import annotations
-
 from transformers import PreTrainedTokenizerBase
 
 from trainers.config import Head

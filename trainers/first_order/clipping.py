@@ -12,8 +12,6 @@ All of it in float64. The millionth covers rounding: norm, quotient and product 
 far less.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 
 import torch

@@ -6,8 +6,6 @@ well as in tokens. Units that do not fit, and models that the hooks get wrong (`
 a time: always right, but slower.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -7,8 +7,6 @@ the normal values: about 30 ns a coordinate. The low bits of a floating-point no
 "Secure Random Sampling in Differential Privacy", 2021, arXiv:2107.10138). There is no seed.
 """
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Mapping

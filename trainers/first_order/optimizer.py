@@ -1,7 +1,5 @@
 """SGD and AdamW over θ, fed with noisy mean gradients: post-processing, with a state that can be saved."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Literal
 

@@ -5,8 +5,6 @@ that is used outside a module that they know, or a table whose rows the batch sh
 examples, computed together, are compared with the gradient of each alone.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 from collections.abc import Sequence

@@ -5,8 +5,6 @@ Models Can Be Strong Differentially Private Learners", arXiv:2110.05679. Tokens,
 are those of every run. A release is a whole noisy gradient: the log holds its digest, and snapshots hold the weights.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence

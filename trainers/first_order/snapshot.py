@@ -6,8 +6,6 @@ the moment that the log names it: a kill before leaves the earlier snapshot, a k
 removed, leaves this one.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -14,8 +14,6 @@ docs/pitfalls.md#rounding-at-the-edge-of-the-clip.
 | no clip (a run without privacy)    | rounded to the grid, saturated at ±2**18          |
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from trainers.mechanism.plan import GRID_UNITS_PER_CLIP, MechanismPlan, NoiseLaw

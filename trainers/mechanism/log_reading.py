@@ -1,7 +1,5 @@
 """Reads a release log without opening it for writing: counts, and the log that an uninterrupted run would have."""
 
-from __future__ import annotations
-
 import json
 from contextlib import suppress
 from pathlib import Path

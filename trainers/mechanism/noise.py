@@ -6,8 +6,6 @@ shares a generator with the public directions: anyone could subtract noise that 
 (docs/pitfalls.md#noise-from-the-directions-seed, docs/pitfalls.md#noise-from-a-floating-point-generator).
 """
 
-from __future__ import annotations
-
 import secrets
 from typing import Protocol
 

@@ -10,8 +10,6 @@ integers. The noise is an integer of the discrete Gaussian or Laplace law, whose
 There is no floating point between the clip and the release.
 """
 
-from __future__ import annotations
-
 import math
 import sys
 from dataclasses import dataclass

@@ -21,8 +21,6 @@ model rebuilds the weights, from about 16 bytes a direction and step. What a kil
 | in the middle of a line                 | the torn last line is cut off; it was not used                      |
 """
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import hashlib

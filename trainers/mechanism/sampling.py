@@ -6,8 +6,6 @@ accounted (docs/pitfalls.md#shuffled-batches-accounted-as-poisson-samples). Rank
 key that rank 0's operating system made for the step (trainers/workers/shared_entropy.py).
 """
 
-from __future__ import annotations
-
 import random
 import secrets
 from typing import Protocol

@@ -4,8 +4,6 @@ The training loop knows this protocol alone. The ledger implements it over a dat
 A run without a ledger counts its own steps.
 """
 
-from __future__ import annotations
-
 from typing import Protocol
 
 from trainers.errors import DpzoError

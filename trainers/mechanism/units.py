@@ -5,8 +5,6 @@ contributes the MEAN of their vectors, which is then clipped: the sum moves by a
 has. It is a mean and not a sum, so that a good clip does not depend on how many examples users have.
 """
 
-from __future__ import annotations
-
 import random
 import secrets
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The catalogue: one row a method. A new paper is one file and one row here."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from difflib import get_close_matches
 

@@ -5,8 +5,6 @@ belong to `privacy` and are not filled in: `with_batch` says which B the setting
 and clips do not carry over to models of another size, so a preset is refused for other heads and sizes.
 """
 
-from __future__ import annotations
-
 from trainers.methods.catalogue import METHODS, require_known
 from trainers.methods.spec import Preset
 

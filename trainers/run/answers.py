@@ -5,8 +5,6 @@ Both texts are compared without case, punctuation, articles and extra blanks; of
 paper, each of its spans is a right answer.
 """
 
-from __future__ import annotations
-
 import re
 import string
 from collections import Counter

@@ -1,7 +1,5 @@
 """What runs of every order share: the release log, the place in it, the tokens and the scores."""
 
-from __future__ import annotations
-
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Detects a model whose output is not finite, or that differs between ranks. Earlier releases are accounted for."""
 
-from __future__ import annotations
-
 import math
 
 from trainers.evaluators.base import LossEvaluator, OutputPoint

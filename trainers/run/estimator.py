@@ -3,8 +3,6 @@
 Pure functions: no file, no process group, no random number.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal

@@ -1,7 +1,5 @@
 """The header of a release log: what identifies a run. A log is resumed by the same run alone."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterator
 from typing import Any

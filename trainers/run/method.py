@@ -5,8 +5,6 @@ of public values: configuration, plan, released vectors, and weights that releas
 same states, and a run that is resumed in the middle of a stage finds its anchor and its mask again.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """Right answers and the metrics of their counts. `scoring.py` adds the noise on private examples."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

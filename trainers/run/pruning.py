@@ -15,8 +15,6 @@ Formal guarantees: nothing here takes an example. The mask is a function of the 
 releases.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from functools import partial

@@ -6,8 +6,6 @@ belongs to another log is skipped. A kill before the file has its name leaves th
 before older files are removed, leaves this one.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence

@@ -13,8 +13,6 @@ One noisy confusion matrix gives accuracy, F1, precision and recall for one toke
 steps (privacy.noise), so that a promise of pure ε covers scores too.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 

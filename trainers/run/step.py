@@ -6,8 +6,6 @@ before its value is used. Where several ranks take the step, rank 0 alone draws 
 the log. A rank that dies ends the step on all ranks, and nothing of it is released.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial

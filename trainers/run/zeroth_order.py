@@ -1,7 +1,5 @@
 """A zeroth-order run: replay the releases of the log, then take fresh steps."""
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 from datetime import timedelta

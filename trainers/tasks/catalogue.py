@@ -4,8 +4,6 @@ A name gives the prompt and the label words for the model's head, the label colu
 has no data.train, it also gives the data set on the hub. A local file needs the columns of that data set.
 """
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Mapping
 from typing import Any

@@ -6,8 +6,6 @@ tasks out: "own" marks a causal prompt of ours, written after the pattern of the
 columns one after the other.
 """
 
-from __future__ import annotations
-
 from trainers.tasks.task import CAUSAL, CLASSES, MASKED, Prompt, Task
 
 _YES_NO = ("No", "Yes")

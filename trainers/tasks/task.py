@@ -1,7 +1,5 @@
 """A task of the catalogue: its prompts, labels, data set and metric."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """The mailbox between a group of workers and the process that started them: orders, answers, and one error."""
 
-from __future__ import annotations
-
 import asyncio
 from typing import Any
 

@@ -8,8 +8,6 @@ How long steps take hints at the sizes of secret batches. The measured times sta
 outsider who sees when a rank is given up learns one of a few lengths, each twice the one before.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from datetime import timedelta

@@ -7,8 +7,6 @@ A task that fails for a reason of its own is not repeated: its error goes into t
 that started the workers.
 """
 
-from __future__ import annotations
-
 import os
 import time
 import uuid

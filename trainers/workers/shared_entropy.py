@@ -6,8 +6,6 @@ user. Without the key the draws cannot be told from random bytes of the operatin
 generator as well.
 """
 
-from __future__ import annotations
-
 import hashlib
 import random
 from typing import Any

@@ -3,8 +3,6 @@
 The ranks need no shared disk: when a run is opened, rank 0 sends what was released before.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from contextlib import ExitStack

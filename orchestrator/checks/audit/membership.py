@@ -5,8 +5,6 @@ all settings, all other rows and the batches that they were in. He does not know
 was in, and makes the best possible guess for each run. The rates of wrong guesses are compared with the claim.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

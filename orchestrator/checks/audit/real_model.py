@@ -4,8 +4,6 @@ The run without the canary is taken to its end. For every step t, a second run o
 t releases. It replays them, which gives it the same weights, and takes step t with the canary in the batch.
 """
 
-from __future__ import annotations
-
 from contextlib import closing
 from pathlib import Path
 from typing import Any

@@ -5,8 +5,6 @@ no noise, so that they release the exact sums, and their difference is compared 
 have losses as a failing model may produce them: NaN, infinities, overflow, a million times the clip.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Iterator

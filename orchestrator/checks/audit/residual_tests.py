@@ -3,8 +3,6 @@
 Each test has a false alarm less than once in 10^6 audits; all tests of one case together, less than twice in 10^5.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ reservation and its release and then resumed. So noise from the seed, noise that
 are found.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The result of an audit, as `audit.json` holds it."""
 
-from __future__ import annotations
-
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 HONESTY = "An audit can find violations. It cannot prove privacy: only the accounting and its proofs do."

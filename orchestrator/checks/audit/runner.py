@@ -1,7 +1,5 @@
 """A whole audit: the three checks of every case, and the replay on a real model, over several processes."""
 
-from __future__ import annotations
-
 import multiprocessing
 import tempfile
 import time

@@ -5,8 +5,6 @@ score of a run is the logarithm of the exact likelihood ratio of its releases un
 lemma no test distinguishes the two worlds better. A new noise law is one entry in `DISTRIBUTIONS`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

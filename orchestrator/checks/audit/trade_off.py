@@ -8,8 +8,6 @@ far more than an ε computed from the two rates, which is reported as well.
 An audit can find a violation. It cannot prove that there is none.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import dp_accounting as dp

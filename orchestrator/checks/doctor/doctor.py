@@ -4,8 +4,6 @@ It checks the model of a configuration, or without one a small random model. It 
 nothing.
 """
 
-from __future__ import annotations
-
 import os
 import platform
 import tempfile

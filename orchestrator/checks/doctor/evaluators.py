@@ -1,7 +1,5 @@
 """The checks of the evaluators on generated examples: each one alone, and both against each other."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The findings of `dpzo doctor`."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict

@@ -3,8 +3,6 @@
 Spent amounts are rounded up and what is left is rounded down: no budget looks better than it is.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 

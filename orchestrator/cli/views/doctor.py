@@ -1,7 +1,5 @@
 """The findings of `dpzo doctor` on a terminal, and how to fix what failed."""
 
-from __future__ import annotations
-
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Column, Table

@@ -4,8 +4,6 @@ Steps are counted in the ledger (of one run: in its release log), so the bar adv
 and nothing is asked of the trials.
 """
 
-from __future__ import annotations
-
 from contextlib import suppress
 
 from rich.console import Console, Group, RenderableType

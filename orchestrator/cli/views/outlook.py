@@ -1,7 +1,5 @@
 """The alternatives of a plan on a terminal: what its rule tells, and what the budget has left."""
 
-from __future__ import annotations
-
 from rich.console import Group, RenderableType
 from rich.table import Column
 from rich.text import Text

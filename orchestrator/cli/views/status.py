@@ -1,7 +1,5 @@
 """The status of runs and sweeps on a terminal."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Sequence

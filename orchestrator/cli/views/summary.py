@@ -1,7 +1,5 @@
 """The plan before a run, and the result after it: the table of trials, the best trial, the privacy statement."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass

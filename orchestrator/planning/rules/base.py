@@ -1,7 +1,5 @@
 """What every plan has, whichever rule counts it, and what a rule decides for itself."""
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """Best of (`search.release: best`): a random and secret number of independent trials, of which one winner leaves."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Self

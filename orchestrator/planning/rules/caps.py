@@ -1,7 +1,5 @@
 """Caps: all trials share fixed numbers of steps and scores of one law; with data.validation_share on disjoint rows."""
 
-from __future__ import annotations
-
 import math
 from typing import Self
 

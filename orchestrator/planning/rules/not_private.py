@@ -1,7 +1,5 @@
 """No rule: a method without clipping and noise. Its steps are counted all the same, and its ε is infinite."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import NoReturn, Self

@@ -3,8 +3,6 @@
 Why that is all that counts: docs/proofs/public_tuning.md.
 """
 
-from __future__ import annotations
-
 from orchestrator.config.models import SweepConfig
 from orchestrator.planning.rules.caps import CapsPlan
 from trainers.config import RunConfig

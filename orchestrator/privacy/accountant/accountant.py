@@ -5,8 +5,6 @@ fine enough for the smallest step. Where a distribution would not fit into memor
 faint for the grid), a bound by Rényi DP or in closed form certifies instead, and the certificate names it.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """Which pairs of data sets must be indistinguishable. A module of its own: a ledger knows it without the accountant."""
 
-from __future__ import annotations
-
 from typing import Literal, get_args
 
 Adjacency = Literal["add-or-remove-one", "replace-one"]

@@ -5,8 +5,6 @@ these bounds and take the slower privacy loss distributions (PLD) for the last f
 a PLD would not fit into memory (ε in the hundreds). Rényi budgets and filters are built on them.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 from collections.abc import Iterator, Sequence

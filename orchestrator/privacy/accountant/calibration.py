@@ -5,8 +5,6 @@ bound is solved first. The ratio of PLD to bound is measured once there; it hard
 bound. About four tries by PLD finish the search: 2 s in all, where bisecting by PLD alone takes ten or more.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

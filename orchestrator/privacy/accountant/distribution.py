@@ -4,8 +4,6 @@ Where a distribution would take too much memory or time, `loss_distribution` ret
 take its place.
 """
 
-from __future__ import annotations
-
 import math
 from functools import lru_cache
 

@@ -6,8 +6,6 @@ into a flat, sorted list of releases. A part that is not understood is refused w
 so that the order in which a sweep was written down cannot change its ε.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Iterator

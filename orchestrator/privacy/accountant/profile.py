@@ -6,8 +6,6 @@ compositions. Chords between points of a profile lie above it, so a finite grid 
 (Doroshenko et al. (2022), Alg. 1, arXiv:2207.04380).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

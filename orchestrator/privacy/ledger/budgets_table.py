@@ -1,7 +1,5 @@
 """Budgets in the ledger: made once, found by name or by the fingerprint of their data."""
 
-from __future__ import annotations
-
 import difflib
 import json
 from typing import Any

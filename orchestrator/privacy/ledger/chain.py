@@ -4,8 +4,6 @@ All other rows of the budget are compared with the replayed state. Costs are sum
 rows that could have been edited.
 """
 
-from __future__ import annotations
-
 import hmac
 import json
 from collections import Counter

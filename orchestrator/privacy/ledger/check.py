@@ -1,7 +1,5 @@
 """Verification of a ledger: every chain, every count, and every row that must exist."""
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Any
 

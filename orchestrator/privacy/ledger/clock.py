@@ -6,8 +6,6 @@ that was set back is refused, because its dates would stay wrong forever. The cl
 that difference, an entry takes the date of the entry before it.
 """
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 
 _SKEW = timedelta(minutes=5)

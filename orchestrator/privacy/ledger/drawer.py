@@ -1,7 +1,5 @@
 """Draws one holder's tokens in a worker process, and waits while the ledger's database does not answer."""
 
-from __future__ import annotations
-
 import logging
 import os
 import secrets

@@ -1,7 +1,5 @@
 """One draw: tokens of a cap go to one holder, in a transaction that locks the reservation until it is committed."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any

@@ -9,8 +9,6 @@ A process keeps its connection: with a new connection for each draw, SQLite merg
 draw takes 19 ms where the fsyncs need 5. A forked child opens its own.
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

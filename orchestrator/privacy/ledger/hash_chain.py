@@ -5,8 +5,6 @@ hash that is keyed with the ledger's secret: with a plain hash, anyone could try
 a secret number of trials.
 """
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import json

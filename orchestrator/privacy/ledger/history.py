@@ -3,8 +3,6 @@
 None of it holds the ledger's key, a reservation's secret, or what a search with a secret number of trials drew.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

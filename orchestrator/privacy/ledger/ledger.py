@@ -11,8 +11,6 @@ against accidents, not against someone who rewrites the whole file. `require_dra
 an older copy, by the count of a release log; statements contain a `digest`.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from typing import Any, Self

@@ -1,7 +1,5 @@
 """Finds out whether a path lies on a network file system, where SQLite's locks and shared memory fail."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -7,8 +7,6 @@ the same budget that draws tokens of the same law: who draws the tokens of a com
 never turned back into ε.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from sqlalchemy import Connection, insert, select, update

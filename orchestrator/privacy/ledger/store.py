@@ -1,7 +1,5 @@
 """The ledger's database: its transactions, its key, and one clear error when it does not answer."""
 
-from __future__ import annotations
-
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -9,8 +9,6 @@
 - holders: how much each holder drew of a cap that is limited for each holder; the sum of draws.
 """
 
-from __future__ import annotations
-
 import secrets
 from datetime import UTC, datetime
 

@@ -4,8 +4,6 @@ Rules differ in what they let a search do, and in what they let leave. A table o
 choose. Each row of `COMPARED` makes its rule from the same plan.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

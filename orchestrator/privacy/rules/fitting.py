@@ -5,8 +5,6 @@ and certifies only near the answer. A refusal names the plans near by that fit: 
 private data on the table.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """The two kinds of release of a search, a training step and a score, each with its law, its event and a cap."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Annotated, Literal
 

@@ -1,7 +1,5 @@
 """The rules by name: what a ledger stores as JSON becomes a rule again, and its ε is computed anew."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

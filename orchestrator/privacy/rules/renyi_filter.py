@@ -6,8 +6,6 @@ choosing the next release by what the last one showed, so that each realised com
 1, and so no function here certifies parameters that were chosen on the way by their distribution.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from fractions import Fraction

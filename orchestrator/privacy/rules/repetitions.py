@@ -6,8 +6,6 @@ only through f′: a truncated negative binomial (geometric and logarithmic amon
 nearby points within a factor. Papernot & Steinke (2022), arXiv:2110.03620.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 import random

@@ -1,7 +1,5 @@
 """From a rule, and the facts around it, to the privacy statement of a run or sweep."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

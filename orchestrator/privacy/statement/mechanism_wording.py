@@ -1,7 +1,5 @@
 """What a rule releases, in the words of the privacy statement."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from orchestrator.privacy.rules.base import CostRule

@@ -5,8 +5,6 @@ included. Every other number (the ε of this run, of one trial, under another ru
 it for the total. A run without noise gets a statement too; it begins by saying that there is no privacy.
 """
 
-from __future__ import annotations
-
 import math
 import textwrap
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Fixed sentences of the privacy statement, above all what no ε covers."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Literal
 

@@ -6,8 +6,6 @@ dropped after a fork. A thread that becomes free takes the next chunk, since oth
 thread takes a chunk changes no bit.
 """
 
-from __future__ import annotations
-
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence

@@ -6,8 +6,6 @@ hashed, turned into values and added while they are in the first-level cache. nu
 bits do not depend on threads, chunks, vector width or process.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

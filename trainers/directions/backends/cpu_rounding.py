@@ -4,8 +4,6 @@ A bfloat16 master is passed as uint16, since numba lacks bfloat16. numba's disk 
 after an edit of `cpu_kernels`.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from trainers.directions.backends.cpu_kernels import (

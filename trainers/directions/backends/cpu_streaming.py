@@ -6,8 +6,6 @@ architecture without such an instruction. numba's disk cache watches `cpu_kernel
 edit of this one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -6,8 +6,6 @@ Every floating-point operation is a torch call of its own, so none are fused. Wo
 few hundred bytes per element of a chunk, for tensors of any size.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 

@@ -1,7 +1,5 @@
 """Stochastic rounding (`rounding`) in plain torch operations, for tensors of any device."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import torch

@@ -3,8 +3,6 @@
 Consecutive terms of one kind share a pass. `apply` has checked the arguments.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import groupby

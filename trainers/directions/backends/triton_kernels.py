@@ -10,8 +10,6 @@ one row of hashes, each of which gives four consecutive values.
 # pyright: reportGeneralTypeIssues=false, reportReturnType=false
 # Triton compiles the source of these functions; Python never calls them.
 
-from __future__ import annotations
-
 import triton
 import triton.language as tl
 

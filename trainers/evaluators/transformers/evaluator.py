@@ -5,8 +5,6 @@ parameters per probe (`Parameters.perturb`) and one per update. It computes no p
 logits at the places that predict only.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path

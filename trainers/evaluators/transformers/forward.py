@@ -9,8 +9,6 @@
 In half precision rows are padded to fixed shapes, so that neighbours change no bit of a loss (padding.py).
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Sequence
 from typing import Any

@@ -4,8 +4,6 @@ One forward pass reads the prompts, padded on the left. Each further token of al
 keys and values.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any

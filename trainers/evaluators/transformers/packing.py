@@ -7,8 +7,6 @@ scales and causality. Logits are computed at the places that predict only. An en
 have a mask that excludes the empty places of shorter rows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar

@@ -9,8 +9,6 @@ the rounding of its loss: by 1e-6 nats in float32, but by 1e-2 in bfloat16, whic
 neighbours change no bit of a loss.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -5,8 +5,6 @@ classification head reads the first place of a row, which in the packed layout i
 hook behind the layers serves both: it replaces all states by those at the chosen places, [rows, 1, width].
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any

@@ -4,8 +4,6 @@ Adapters are the LoRA adapter that trains, or the form in which an engine reads 
 weights. Nothing here imports vLLM.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

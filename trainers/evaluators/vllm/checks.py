@@ -3,8 +3,6 @@
 An engine would report such a problem after a minute and from inside a worker, or not at all. Nothing here imports vLLM.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -10,8 +10,6 @@
 | no usage report             | a private run would be reported to vLLM's authors                          |
 """
 
-from __future__ import annotations
-
 import os
 import warnings
 from typing import Any

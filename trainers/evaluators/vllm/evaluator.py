@@ -4,8 +4,6 @@ This file calls the engine. `worker` holds weights and rows, inside the engine's
 those of the transformers evaluator, so a release log replays to the same weights with either.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Greedy continuations by the engine, each to the end of its line (`answer_line`)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

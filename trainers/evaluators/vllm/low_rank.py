@@ -8,8 +8,6 @@ In half precision the factors are rounded and the sum θ + λ U Vᵀ is not: λ 
 last digit of a weight. In float32 both forms agree within rounding.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 

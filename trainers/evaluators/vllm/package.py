@@ -1,7 +1,5 @@
 """The installed vLLM: its version, and the device that it was built for. Nothing here imports it."""
 
-from __future__ import annotations
-
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """The `ParameterSpace` of a model in a vLLM engine. Every call goes to the workers, which hold the tensors."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any

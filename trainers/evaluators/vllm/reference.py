@@ -1,7 +1,5 @@
 """Scores by the engine's own `prompt_logprobs`: slow, but independent of `scoring`, which it checks."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

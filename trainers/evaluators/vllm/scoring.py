@@ -9,8 +9,6 @@ batch would move a loss. There every pass has the same number of tokens, and the
 rows are padding (the transformers evaluator does the same in `padding`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 

@@ -6,8 +6,6 @@ if they were weights, and the places where they land are read. Every element is 
 refused.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

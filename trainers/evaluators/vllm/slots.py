@@ -1,7 +1,5 @@
 """Slots of vLLM's adapters: empty adapters that are registered once, and whose factors are written in place."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple

@@ -5,8 +5,6 @@ one or several of them at a time. The engine has one copy of the model's weights
 adapters.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any

@@ -9,8 +9,6 @@ Importing this module stops vLLM from packing linear weights on CPUs: a packed w
 reaches.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, wraps

@@ -1,7 +1,5 @@
 """Momentum: a velocity of past updates moves θ. The evaluator keeps it, since it is as large as θ."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from trainers.methods.transforms.base import Transform, stateless

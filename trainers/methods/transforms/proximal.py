@@ -3,8 +3,6 @@
 Liu et al. (2024), arXiv:2402.07818. The extra gradient is ρ (θ − θ_s) with ρ = 1/γ.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from trainers.methods.transforms.base import Transform, stateless
