@@ -6,9 +6,13 @@ has no data.train, it also gives the data set on the hub. A local file needs the
 
 import difflib
 from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
-from trainers.tasks.task import CAUSAL, Task
+import yaml
+
+from trainers.tasks.task import CAUSAL, Prompt, Task
 
 _KINDS = ("label_words", "labels", "options", "target")
 
@@ -35,19 +39,27 @@ def filled_in(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "task": {**settings, **own}, "data": _data(values.get("data"), task)}
 
 
+@cache
+def catalogue() -> dict[str, Task]:
+    """Return the tasks of catalogue.yaml by name."""
+    entries = yaml.safe_load(files("trainers.tasks").joinpath("catalogue.yaml").read_text())
+    return {
+        name: Task(**{**entry, "prompts": {head: Prompt(**prompt) for head, prompt in entry["prompts"].items()}})
+        for name, entry in entries.items()
+    }
+
+
 def find_task(name: str) -> Task:
     """Return a task by its name.
 
     Raises:
         ValueError: there is no such task; the error names the nearest.
     """
-    from trainers.tasks.catalogue_entries import TASKS
-
-    if name in TASKS:
-        return TASKS[name]
-    close = difflib.get_close_matches(name.lower().replace("_", "-"), TASKS, n=1)
+    if task := catalogue().get(name):
+        return task
+    close = difflib.get_close_matches(name.lower().replace("_", "-"), catalogue(), n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"task.name: there is no task {name!r} in the catalogue.{hint} Known tasks: {', '.join(TASKS)}")
+    raise ValueError(f"task.name: there is no task {name!r} in the catalogue.{hint} Known tasks: {', '.join(catalogue())}")
 
 
 def _head_of(values: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """A task of the catalogue: its prompts, labels, data set and metric."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,8 @@ class Prompt:
     """A template, and what the model predicts after it or at its mask: label words, a row's own options, or a text."""
 
     template: str
-    words: tuple[str, ...] = ()
-    options: tuple[str, ...] = ()
+    words: Sequence[str] = ()
+    options: Sequence[str] = ()
     target: str | None = None
 
 
@@ -35,11 +35,11 @@ class Task:
     title: str
     data: str
     prompts: Mapping[str, Prompt]
-    labels: tuple[str, ...] = ()
-    splits: tuple[str, str] = ("train", "validation")
+    labels: Sequence[str] = ()
+    splits: Sequence[str] = ("train", "validation")
     label_column: str | None = "label"
     metric: str = "accuracy"
-    skip_labels: tuple[str, ...] = ()
+    skip_labels: Sequence[str] = ()
 
     def settings(self, head: str) -> dict[str, Any]:
         """Return the task section of a configuration for a head that has a prompt."""
