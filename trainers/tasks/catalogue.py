@@ -55,11 +55,12 @@ def find_task(name: str) -> Task:
     Raises:
         ValueError: there is no such task; the error names the nearest.
     """
-    if task := catalogue().get(name):
-        return task
-    close = difflib.get_close_matches(name.lower().replace("_", "-"), catalogue(), n=1)
+    tasks = catalogue()
+    if name in tasks:
+        return tasks[name]
+    close = difflib.get_close_matches(name.lower().replace("_", "-"), tasks, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"task.name: there is no task {name!r} in the catalogue.{hint} Known tasks: {', '.join(catalogue())}")
+    raise ValueError(f"task.name: there is no task {name!r} in the catalogue.{hint} Known tasks: {', '.join(tasks)}")
 
 
 def _head_of(values: Mapping[str, Any]) -> str:
