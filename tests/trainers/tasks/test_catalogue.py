@@ -123,7 +123,9 @@ def write(folder, name: str) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize(("name", "head"), [(name, head) for name, task in catalogue().items() for head in task.prompts])
+@pytest.mark.parametrize(
+    ("name", "head"), [(name, head) for name, task in catalogue().items() for head in task.prompts]
+)
 def test_every_task_is_read_from_a_local_file_and_encoded(tmp_path, bpe, name, head):
     task = configured(name, head).task
     path = write(tmp_path, name)
