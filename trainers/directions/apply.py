@@ -6,6 +6,7 @@ subtraction, so half precision cannot drift (docs/pitfalls.md#perturbations-that
 
 CPU tensors go to numba kernels, GPU tensors to a Triton kernel if Triton is installed. Plain torch operations serve
 other devices, low-rank directions, and on GPUs the updates of a bfloat16 master. All give the bits of `counter`.
+Autograd does not notice a change: call these functions between forward passes.
 """
 
 import math
@@ -36,7 +37,6 @@ def write_perturbed(
         live: Hugging Face name, a part of z's key → contiguous float32, bfloat16 or float16; overwritten.
         master: name → contiguous float32 of the same shape and device, but not `live` itself; without an update it may
             also be bfloat16.
-        direction: z.
         scale: rounded to float32.
         update: terms by which master moves first, in the same pass; without them master is only read.
 
@@ -47,8 +47,6 @@ def write_perturbed(
         master becomes what `add_directions(master, update)` makes of it. Each element of live is
         fl(master + fl(scale · z)) in float32, never fused, then rounded to live's dtype, ties to even. The bits depend
         on (master, update, direction, name, scale) only, not on threads or chunks.
-
-    Autograd does not notice the change: call this between forward passes.
     """
     for name, tensor in live.items():
         _check_master(master[name], name, MASTER_DTYPES[:1] if update else MASTER_DTYPES)
@@ -71,8 +69,6 @@ def add_directions(master: Tensors, terms: WeightedDirections) -> None:
     Formal guarantees:
         In the order of terms each element becomes fl(element + fl(c_k · z_k)) in float32, never fused. The bits depend
         on (master, terms, name) only, so a replay of the same terms rebuilds the weights.
-
-    Autograd does not notice the change: call this between forward passes.
     """
     for name, tensor in master.items():
         _check_master(tensor, name)
@@ -84,13 +80,7 @@ def add_directions(master: Tensors, terms: WeightedDirections) -> None:
 def add_rounded(master: Tensors, terms: WeightedDirections, rounding: Rounding) -> None:
     """Add Σ_k c_k z_k to a bfloat16 master in place, and round each element once, stochastically.
 
-    Args:
-        master: Hugging Face name, a part of the keys → contiguous bfloat16.
-        terms: as for `add_directions`.
-        rounding: the bits to round by.
-
-    Raises:
-        ValueError: another dtype or layout, or a coefficient that is not finite; nothing has moved then.
+    Arguments and errors are those of `add_directions`, except for the type of master.
 
     Formal guarantees:
         Each element is widened to float32, becomes what `add_directions` makes of it, and is rounded by

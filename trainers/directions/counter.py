@@ -1,10 +1,10 @@
 """The definition of a public random direction: a pure function of (seed, step, index, kind, name, flat index).
 
 Zeroth-order steps never store a direction; they draw it again when they need it. A direction is therefore a counter
-hash (Philox4x32-10, Salmon et al. 2011) and not the state of a generator: any element can be computed anywhere, in any
-order. This module is the executable specification in numpy. `backends.cpu_kernels` compiles it, `backends.torch_ops`
-repeats it in torch, and the tests compare their bits with it. Directions are public: anyone who has the release log can
-draw them, so nothing secret may come from here.
+hash (Philox4x32-10, Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") and not the state of a
+generator: any element can be computed anywhere, in any order. This module is the executable specification in numpy.
+`backends.cpu_kernels` compiles it, `backends.torch_ops` repeats it in torch, and the tests compare their bits with it.
+Directions are public: anyone who has the release log can draw them, so nothing secret may come from here.
 
 Layout of one tensor, in its own C order, with words[b] the four 32-bit words of block b:
     Rademacher  element i is bit i % 32 of words[i // 128][i % 128 // 32]; 1 means +1, 0 means -1.
@@ -39,7 +39,7 @@ _WEYL_0, _WEYL_1 = np.uint64(WEYL[0]), np.uint64(WEYL[1])
 
 @dataclass(frozen=True)
 class Direction:
-    """One public direction over all parameters of a model.
+    """One public direction over all parameters of a model; ValueError for other values than these.
 
     Args:
         seed: public key of the run, at least 0.
@@ -48,9 +48,6 @@ class Direction:
         kind: "gaussian" (independent N(0, 1) values), "rademacher" (independent signs) or "low-rank" (variance 1, and
             of the given rank in each matrix).
         rank: of low-rank directions, at least 1; 0 for the others.
-
-    Raises:
-        ValueError: anything else.
     """
 
     seed: int
@@ -72,7 +69,6 @@ class Direction:
 
     @property
     def is_low_rank(self) -> bool:
-        """Whether the direction of a matrix is a product of two factors."""
         return self.kind == "low-rank"
 
 
@@ -115,10 +111,7 @@ def _hash_stream(*fields: str) -> Stream:
 
 
 def philox(c0, c1, c2, c3, key0, key1):  # arrays here, scalars where numba compiles it
-    """Philox4x32-10 on 32-bit words held in uint64: counter words, key words → four output words.
-
-    Salmon, Moraes, Dror & Shaw (2011), "Parallel random numbers: as easy as 1, 2, 3".
-    """
+    """Philox4x32-10 on 32-bit words held in uint64: counter words, key words → four output words."""
     for _ in range(NUM_ROUNDS):
         product0 = _MULTIPLIER_0 * c0
         product1 = _MULTIPLIER_1 * c2
@@ -183,10 +176,8 @@ def uniform_values(seed: int, name: str, numel: int, bound: float) -> np.ndarray
     """Return values uniform on (-bound, bound), the public start of a LoRA A matrix: float32, shape (numel,).
 
     Element i is bound · (2w + 1 - 2²⁴) / 2²⁴, where w is the upper 24 bits of word i % 4 of block i // 4. It is
-    symmetric about 0, and rounded once, in the last product. Bound is rounded to float32 first.
-
-    Raises:
-        ValueError: seed is no integer >= 0, or bound is not finite or below 0.
+    symmetric about 0, and rounded once, in the last product. Bound is rounded to float32 first. ValueError if seed is
+    no integer >= 0, or bound is not finite or below 0.
     """
     _check_natural("seed", seed)
     if not (math.isfinite(bound) and bound >= 0):

@@ -15,16 +15,13 @@ from trainers.directions.sparse import Kept
 def choose(
     scores: Mapping[str, torch.Tensor], keep: float, *, per_tensor: bool = False, previous: Kept | None = None
 ) -> dict[str, torch.Tensor]:
-    """Return the flat indices of the share `keep` with the highest scores.
+    """Return the flat indices of the share `keep` of highest scores; ValueError if one is not finite or none is kept.
 
     Args:
         scores: parameter name → float32 scores of its shape.
         keep: share of all parameters, in (0, 1].
         per_tensor: keep this share of each tensor.
         previous: a mask to grow or to shrink: the new mask contains it if it is larger, and otherwise lies in it.
-
-    Raises:
-        ValueError: a score is not finite, or the mask would be empty.
     """
     names = sorted(scores)
     if not all(bool(torch.isfinite(tensor).all()) for tensor in scores.values()):

@@ -8,8 +8,6 @@ release log finds the same bits on any machine, with any evaluator, from a snaps
 Layout of one tensor in one update: element i takes half i % 2 (the lower one first) of word (i % 8) // 2 of block
 i // 8. The 16 bits are added to those of the float32 below the last place of the bfloat16, which are then cut off.
 
-`backends.cpu_rounding` and `backends.torch_rounding` implement it; the tests compare both with a numpy version.
-
 Formal guarantees: rounding is post-processing. It depends on θ, which is made of released values, and on public bits
 that nothing else uses. No example enters, and neither the releases of a run nor its ε depend on it.
 """
@@ -30,5 +28,4 @@ class Rounding:
     update: int
 
     def stream(self, name: str) -> Stream:
-        """Return the stream of one parameter."""
         return rounding_stream(self.seed, self.update, name)

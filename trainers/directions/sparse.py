@@ -36,10 +36,7 @@ def add_kept(
     terms: WeightedDirections,
     rounding: Rounding | None = None,
 ) -> None:
-    """Add Σ_k c_k z_k to master in place at the kept indices. Each product and each sum rounds.
-
-    rounding: the bits that round the results; for a bfloat16 master only.
-    """
+    """Add Σ_k c_k z_k to master at the kept indices. Each product and sum rounds; `rounding` rounds to bfloat16."""
     if not terms:
         return
     for name, tensor in master.items():

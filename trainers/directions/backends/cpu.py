@@ -34,7 +34,6 @@ def write_perturbed(
     scale: np.float32,
     update: Float32Directions,
 ) -> None:
-    """Add the update to master, write live ← master + scale · z for every (name, live, master), checked by `apply`."""
     terms, tasks = [*update, (direction, scale)], []
     for name, live, master in tensors:
         half = () if live.dtype == torch.float32 else (live.dtype == torch.bfloat16,)
@@ -44,7 +43,6 @@ def write_perturbed(
 
 
 def add_directions(masters: Iterable[tuple[str, torch.Tensor]], terms: Float32Directions) -> None:
-    """Add every coefficient · z to master for every (name, master), as checked by `apply`."""
     tasks = []
     for name, master in masters:
         tasks += _chunks(cpu_kernels.add_in_place, master.numel(), _flat(master), *_arrays(terms, name))
@@ -52,7 +50,6 @@ def add_directions(masters: Iterable[tuple[str, torch.Tensor]], terms: Float32Di
 
 
 def add_rounded(masters: Iterable[tuple[str, torch.Tensor]], terms: Float32Directions, rounding: Rounding) -> None:
-    """Add every coefficient · z to each bfloat16 (name, master) in float32 and round once, checked by `apply`."""
     tasks = []
     for name, master in masters:
         key = np.array(rounding.stream(name), np.uint64)

@@ -55,7 +55,6 @@ def add_rounded(start, stop, master, streams, are_gaussian, coefficients, roundi
 
 @_compile
 def write_float32(start, stop, live, master, streams, are_gaussian, factors):
-    """live[start:stop] = master + every factor · z in turn, start a multiple of 128."""
     words, normals = np.empty(_NORMALS, _U32), np.empty(_NORMALS, _F32)
     for first in range(start, stop, TILE):
         tile = live[first : min(first + TILE, stop)]
@@ -65,7 +64,6 @@ def write_float32(start, stop, live, master, streams, are_gaussian, factors):
 
 @_compile
 def write_half(start, stop, live, master, streams, are_gaussian, factors, is_bfloat16):
-    """Write what write_float32 writes as uint16 bits of bfloat16 or float16, rounded to the nearest, ties to even."""
     words, normals, tile = np.empty(_NORMALS, _U32), np.empty(_NORMALS, _F32), np.empty(TILE, _F32)
     for first in range(start, stop, TILE):
         out = live[first : min(first + TILE, stop)]

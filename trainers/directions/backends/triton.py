@@ -27,7 +27,6 @@ def write_perturbed(
     scale: np.float32,
     update: Float32Directions,
 ) -> None:
-    """Add the update to master, write live ← master + scale · z for every (name, live, master), checked by `apply`."""
     *before, last = _runs([*update, (direction, scale)])
     listed = list(tensors)
     for run in before:
@@ -37,18 +36,13 @@ def write_perturbed(
 
 @torch.no_grad()
 def add_directions(masters: Iterable[tuple[str, torch.Tensor]], terms: Float32Directions) -> None:
-    """Add every coefficient · z to master for every (name, master), as checked by `apply`."""
     listed = [(name, master, master) for name, master in masters]
     for run in _runs(terms):
         _launch(listed, run, writes=False)
 
 
 def verify(device: torch.device) -> None:
-    """Compare the kernel with plain torch operations on a small slice on the device.
-
-    Raises:
-        RuntimeError: a sign differs, or normal values differ by more than rounding.
-    """
+    """Compare the kernel with plain torch on a small slice; RuntimeError if a value differs by more than rounding."""
     master = torch.linspace(-1.0, 1.0, _SLICE, device=device)
     for kind in ("rademacher", "gaussian"):
         directions = [Direction(11, 2, index, kind) for index in range(3)]
@@ -75,7 +69,6 @@ def _both(
 
 
 def _runs(terms: Float32Directions) -> Iterator[list[tuple[Direction, np.float32]]]:
-    """Yield the terms in runs of consecutive terms of one kind."""
     for _, run in groupby(terms, key=lambda term: _is_gaussian(term[0])):
         yield list(run)
 
