@@ -28,11 +28,7 @@ METHODS: dict[str, MethodSpec] = {
 
 
 def require_known(what: str, name: str, known: Iterable[str]) -> None:
-    """Refuse a name that is not among the known ones.
-
-    Raises:
-        ValueError: with the name that may have been meant, and all that are known.
-    """
+    """Refuse a name that is not among the known ones; the ValueError shows the nearest, and all that are known."""
     known = list(known)
     if name not in known:
         near = get_close_matches(str(name), known, n=1)

@@ -14,11 +14,7 @@ if TYPE_CHECKING:
 
 
 def require_one_clip(method: MethodConfig) -> None:
-    """Refuse a schedule of the clip norm.
-
-    Raises:
-        ValueError: clip_norm is no number.
-    """
+    """Refuse a schedule of the clip norm with a ValueError."""
     if not isinstance(method.clip_norm, float):
         raise ValueError(f"{method.name} has one clip_norm: give a number, not a schedule")
 

@@ -19,11 +19,7 @@ _PUBLISHED = {**dp_zoso.PUBLISHED, "mask": {"keep": 0.01}}
 
 
 def require_mask(method: MethodConfig) -> None:
-    """Refuse a run without stages or mask, and a mask that would keep more than everything.
-
-    Raises:
-        ValueError: stage_steps or mask is null, or mask.keep exceeds 1 at some stage.
-    """
+    """Raise ValueError if stage_steps or mask is null, or mask.keep exceeds 1 at some stage."""
     dp_zoso.require_stages(method)
     if method.mask is None:
         raise ValueError("DP-ZOPO needs mask: {keep: 0.01}")

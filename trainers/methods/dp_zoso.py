@@ -39,17 +39,12 @@ def halved_each_stage(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def require_stages(method: MethodConfig) -> None:
-    """Refuse a run in stages whose first stage has no length.
-
-    Raises:
-        ValueError: stage_steps is null.
-    """
+    """Raise ValueError if stage_steps is null: the first stage of a run in stages needs a length."""
     if method.stage_steps is None:
         raise ValueError("DP-ZOSO and DP-ZOPO run in stages: give stage_steps, the steps of the first one")
 
 
 def pulled(method: MethodConfig) -> list[Transform]:
-    """Return the chain of the paper: the pull towards the stage's first iterate."""
     return [*configured(method), *([proximal_pull(method.proximal)] if method.proximal else [])]
 
 

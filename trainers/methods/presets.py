@@ -15,21 +15,13 @@ def presets() -> dict[str, Preset]:
 
 
 def preset_of(name: str) -> Preset:
-    """Return a preset by name.
-
-    Raises:
-        ValueError: there is none; says which was meant.
-    """
+    """Return a preset by name; ValueError with the nearest name if there is none."""
     require_known("preset", name, presets())
     return presets()[name]
 
 
 def require_kind_of_model(name: str | None, head: str, trainable: str) -> None:
-    """Refuse a preset of another head, or for the other choice of parameters.
-
-    Raises:
-        ValueError: one line.
-    """
+    """Refuse, with a ValueError, a preset of another head, or for the other choice of parameters."""
     if name is None:
         return
     preset = preset_of(name)
@@ -41,11 +33,7 @@ def require_kind_of_model(name: str | None, head: str, trainable: str) -> None:
 
 
 def require_size_of_model(name: str | None, parameter_count: int) -> None:
-    """Refuse a preset of a model that is much smaller or larger.
-
-    Raises:
-        ValueError: one line.
-    """
+    """Refuse, with a ValueError, a preset of a model that is much smaller or larger."""
     if name is None:
         return
     smallest, largest = preset_of(name).sizes

@@ -54,7 +54,6 @@ class MethodSpec:
 
     Args:
         title: name in tables and statements.
-        source: the paper.
         private: whether it clips and adds noise.
         num_directions: allowed K, smallest and largest.
         settings: settings of the `method` section that it takes, beside those of every method.
@@ -82,9 +81,7 @@ class MethodSpec:
 
     @property
     def order(self) -> Literal["zeroth", "first"]:
-        """Whether it sees differences of losses, or gradients."""
         return "zeroth" if self.optimizer is None else "first"
 
     def takes(self, setting: str) -> bool:
-        """Return whether a setting of the `method` section means something to it."""
         return setting in EVERY_METHOD or setting in self.settings

@@ -52,7 +52,6 @@ class Transform:
 
 
 def stateless(key: str, change: Callable[[Update], Update], *, needs_anchor: bool = False) -> Transform:
-    """Return a transform that remembers nothing."""
     return Transform(key, lambda: (), lambda update, _state, _plan: (change(update), ()), needs_anchor)
 
 
@@ -64,7 +63,6 @@ class Chain:
 
     @property
     def needs_anchor(self) -> bool:
-        """Whether one of them pulls θ towards the anchor."""
         return any(transform.needs_anchor for transform in self.transforms)
 
     def init(self) -> dict[str, State]:
@@ -75,7 +73,6 @@ class Chain:
     def update(
         self, update: Update, states: Mapping[str, State], plan: MechanismPlan
     ) -> tuple[Update, dict[str, State]]:
-        """Return the changed update, and the next states."""
         following = dict(states)
         for transform in self.transforms:
             update, state = transform.update(update, states.get(transform.key, ()), plan)
