@@ -31,7 +31,6 @@ class ExactNoise:
     """
 
     def draw(self, plan: MechanismPlan) -> np.ndarray:
-        """Return the noise of one step, as the protocol says."""
         if not plan.is_private:
             return np.zeros(plan.num_directions, dtype=np.int64)
         law = discrete_laplace if plan.noise == "laplace" else discrete_gaussian

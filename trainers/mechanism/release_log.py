@@ -48,11 +48,7 @@ class LogInUseError(DpzoError, ValueError):
 
 
 class Transcript:
-    """The content of a release log in memory; ranks other than 0 have no more.
-
-    Args:
-        path: file of the log, which rank 0 writes.
-    """
+    """The content of a release log in memory; ranks other than 0 have no more. Rank 0 writes it to the file `path`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -63,7 +59,6 @@ class Transcript:
         self.mask_digests: list[str | None] = []  # None in logs of versions that wrote none
 
     def num_released(self, kind: Kind) -> int:
-        """Return the number of releases of a kind that are on disk."""
         return len(self.releases[kind])
 
     def reserve(self, kind: Kind, index: int) -> None:
@@ -148,7 +143,6 @@ class ReleaseLog(Transcript):
             close_on_error.pop_all()
 
     def close(self) -> None:
-        """Close the file and give up the lock."""
         self._file.close()
 
     def _lock(self, patience_s: float) -> None:
@@ -200,7 +194,6 @@ class ReleaseLog(Transcript):
                 self.releases[entry["kind"]].append(np.array(entry.get("units", []), dtype=np.int64))
 
     def _verify(self, line: bytes, number: int) -> dict[str, Any]:
-        """Parse a line and check its place in the chain."""
         entry = json.loads(line)
         claimed = entry.pop("chain", None)
         self._chain = next_link(self._chain, entry)

@@ -39,7 +39,6 @@ class PoissonSampler:
         self._entropy = entropy or secrets.SystemRandom()
 
     def draw(self) -> np.ndarray:
-        """Return the units of the next batch, as the protocol says."""
         if self._threshold >= WORD_RANGE:
             return np.arange(self._num_units)
         words = np.frombuffer(self._entropy.randbytes(4 * self._num_units), dtype="<u4")

@@ -29,7 +29,6 @@ class LocalTokens:
         self._drawn = already_drawn
 
     def draw(self, step: int) -> None:
-        """Take a token, or raise `TokensExhausted`."""
         if self._drawn >= self._num_tokens:
             raise TokensExhausted(
                 f"step {step} was refused: all {self._num_tokens} planned steps are taken. A longer run needs a new "

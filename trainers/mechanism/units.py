@@ -21,9 +21,7 @@ _ENTROPY = secrets.SystemRandom()
 def units_of(examples: Sequence[Example], users: Sequence[str] | None) -> list[Unit[Example]]:
     """Return one unit for each example, or one for each user: its examples in their order, users as they first appear.
 
-    Args:
-        examples: encoded examples.
-        users: owner of each example, in the same order; None where examples are the unit of privacy.
+    `users` has the owner of each example, in the same order; None where examples are the unit of privacy.
     """
     if users is None:
         return [(example,) for example in examples]
