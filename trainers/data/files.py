@@ -48,11 +48,7 @@ class Table:
 
 
 def open_table(path: Path, where: str) -> Table:
-    """Open a file by its suffix; `where` begins every error.
-
-    Raises:
-        ValueError: unknown suffix, an empty or malformed file.
-    """
+    """Open a file by its suffix; ValueError, beginning with `where`, for an unknown suffix or a malformed file."""
     opener = _OPENERS.get(path.suffix.lower())
     if opener is None:
         raise ValueError(f"{where} ends in {path.suffix!r}; expected one of {', '.join(_OPENERS)}")
@@ -62,8 +58,7 @@ def open_table(path: Path, where: str) -> Table:
 def checked_row(row: Mapping[str, Any], columns: Sequence[str], where: str) -> dict[str, Any]:
     """Return the row's `columns`; 'answers.text' is the column of that name, or else 'text' in the mapping 'answers'.
 
-    Raises:
-        ValueError: a column is missing or null, or is no valid text, number, truth value or list of those.
+    ValueError if a column is missing or null, or is no valid text, number, truth value or list of those.
     """
     values = {column: _value(row, column) for column in columns}
     for column, value in values.items():

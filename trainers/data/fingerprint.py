@@ -22,9 +22,8 @@ def fingerprint(source: str, key: bytes, field: str = "data.train") -> str:
     """Return the keyed fingerprint of all columns of all rows of a source, as 64 hexadecimal digits.
 
     Args:
-        source: a file or a data set of the hub, in the form that `read_rows` takes.
         key: at least 16 secret bytes; another key gives an unrelated fingerprint.
-        field: the source's place in the configuration; begins every error, and gives the default split on the hub.
+        source, field: as `read_rows` takes them.
 
     Raises:
         ValueError: the key is too short, or the source is missing or malformed; the error shows no content of a row.
@@ -44,11 +43,7 @@ def fingerprint(source: str, key: bytes, field: str = "data.train") -> str:
 
 
 def require_key(key: bytes) -> None:
-    """Check that a key is too long to be guessed.
-
-    Raises:
-        ValueError: it is shorter than 16 bytes.
-    """
+    """Raise ValueError if a key is shorter than 16 bytes, and so could be guessed."""
     if not isinstance(key, bytes) or len(key) < 16:
         raise ValueError("a key of at least 16 secret bytes is expected; make one with secrets.token_bytes(32).")
 

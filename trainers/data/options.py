@@ -12,8 +12,7 @@ from trainers.tasks.templates import Template, items_of, text_of
 def label_options(label_words: Mapping[str, str], text: TextEncoder) -> tuple[Ids, ...]:
     """Return each label word's tokens as they follow a prompt.
 
-    Raises:
-        ValueError: a word has no token, is unknown, or merges with the prompt's end; a word begins with another.
+    ValueError if a word has no token, is unknown, merges with the prompt's end, or begins with another word.
     """
     return _checked_words(label_words, text.encode_after_prompt(list(label_words.values())), text)
 
@@ -21,8 +20,7 @@ def label_options(label_words: Mapping[str, str], text: TextEncoder) -> tuple[Id
 def mask_words(label_words: Mapping[str, str], text: TextEncoder) -> tuple[Ids, ...]:
     """Return each label word's one token, as it follows a blank.
 
-    Raises:
-        ValueError: a word is several tokens (the error shows them) or is unknown; two words are the same token.
+    ValueError if a word is several tokens (the error shows them) or unknown, or two words are the same token.
     """
     options = text.encode([f" {word.strip()}" for word in label_words.values()])
     for (label, word), ids in zip(label_words.items(), options, strict=True):
@@ -36,12 +34,7 @@ def mask_words(label_words: Mapping[str, str], text: TextEncoder) -> tuple[Ids, 
 
 
 class RowOptions:
-    """Options that each row brings itself. Rows may have different numbers of options.
-
-    Args:
-        task: with `options`.
-        text: encoder of the task's prompts.
-    """
+    """Options that each row of a task with `options` brings itself. Rows may have different numbers of them."""
 
     def __init__(self, task: TaskConfig, text: TextEncoder) -> None:
         self._templates = [Template.parse(option, "task.options") for option in task.options or []]
@@ -60,8 +53,7 @@ class RowOptions:
     ) -> list[tuple[tuple[Ids, ...], tuple[int, ...]]]:
         """Return each row's options, and the numbers of the right ones.
 
-        Raises:
-            ValueError: a row has less than two options, no right option, or an option without a token.
+        ValueError if a row has less than two options, no right option, or an option without a token.
         """
         texts, rights = [], []
         for row, where in zip(rows, places, strict=True):

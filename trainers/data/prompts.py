@@ -42,10 +42,6 @@ _LABELS_SHOWN = 12
 class PromptEncoder:
     """Encodes the rows of one task for one model.
 
-    Args:
-        task: template and kind of target.
-        tokenizer: of the model.
-
     Raises:
         ValueError: the template or a label word cannot be used (`label_options`, `mask_words`), or `max_tokens` leaves
             no room for text.
@@ -82,12 +78,8 @@ class PromptEncoder:
     def encode(self, rows: Sequence[Mapping[str, Any]], field: str = "data.train") -> list[Example]:
         """Return the rows as examples, in their order, without rows of a label in `skip_labels`.
 
-        Args:
-            rows: each with the task's columns.
-            field: the rows' place in the configuration; begins every error.
-
-        Raises:
-            ValueError: a row has no text, lacks a column, has an unknown label, or an empty target.
+        `field`, the rows' place in the configuration, begins every error: ValueError if a row has no text, lacks a
+        column, has an unknown label, or an empty target.
         """
         places = [f"{field}, row {index + 1}" for index in range(len(rows))]
         kept = [(row, where) for row, where in zip(rows, places, strict=True) if self.keeps(row, where)]
@@ -188,7 +180,6 @@ class _Mask:
         return cls(token, token_id)
 
     def place(self, ids: Ids, where: str) -> int:
-        """Return the place of the mask in the ids of a text."""
         if ids.count(self._id) != 1:
             raise ValueError(f"{where}: the tokenizer does not keep the mask of task.template as one token")
         return ids.index(self._id)

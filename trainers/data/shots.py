@@ -21,10 +21,8 @@ def few_shot(examples: Sequence[Example], labels: Sequence[str], shots: int, see
 
     Formal guarantees:
         Adding or removing one example adds at most one example to the selection and removes at most one, both of its
-        label. The order of the file changes the order of the selection only.
-
-    Raises:
-        ValueError: a label has fewer examples; the error does not say how many.
+        label. The order of the file changes the order of the selection only. The ValueError for a label with fewer
+        examples does not say how many it has.
     """
     ranked = sorted(range(len(examples)), key=lambda index: _rank(examples[index], seed))
     chosen: set[int] = set()

@@ -41,7 +41,6 @@ def read_rows(source: str, columns: Sequence[str], field: str = "data.train") ->
 
     Args:
         source: a file or a data set of the hub, in the form of the table above.
-        columns: to read.
         field: the source's place in the configuration; begins every error, and gives the default split on the hub.
 
     Raises:
@@ -56,23 +55,16 @@ def read_rows(source: str, columns: Sequence[str], field: str = "data.train") ->
 
 
 def stream_records(source: str, field: str = "data.train") -> Iterator[dict[str, Any]]:
-    """Yield every row of a source in its order with all its columns, unchecked.
-
-    Raises:
-        ValueError: no such source, or a malformed one. It shows no content of a row.
-    """
+    """Yield every row of a source in its order with all its columns, unchecked; ValueError as for `read_rows`."""
     table, _ = _open(source, field)
     for _, row in table.records(None):
         yield row
 
 
 def check_source(source: str, columns: Sequence[str], field: str = "data.train") -> None:
-    """Check that a file exists and has the columns and a valid first row.
+    """Check that a file exists and has the columns and a valid first row; ValueError as for `read_rows`.
 
     For a data set of the hub only the spelling is checked: nothing is downloaded.
-
-    Raises:
-        ValueError: as `read_rows`.
     """
     if _hub_source(source, field) is not None:
         return

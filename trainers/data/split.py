@@ -18,11 +18,8 @@ def validates(identities: Iterable[bytes], key: bytes, share: float) -> list[boo
 
     Args:
         identities: from `identity_of_record` or `identity_of_user`.
-        key: at least 16 secret bytes, always the same for a data set.
+        key: at least 16 secret bytes (else ValueError), always the same for a data set.
         share: probability of the validation side, in (0, 1).
-
-    Raises:
-        ValueError: the key is too short.
 
     Formal guarantees:
         The side is a function of identity, key and share. It does not depend on other records, their order or number.

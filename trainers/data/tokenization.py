@@ -34,10 +34,7 @@ _BAR_FROM = 20_000
 def check_tokenizer(path: str) -> None:
     """Check, without loading it, that a model folder exists and has a tokenizer. A name on the hub passes.
 
-    transformers would silently build an empty tokenizer from a bare config.json.
-
-    Raises:
-        ValueError: no such folder, or no tokenizer in it.
+    Otherwise ValueError: transformers would silently build an empty tokenizer from a bare config.json.
     """
     folder = Path(path)
     if folder.is_dir():
@@ -89,7 +86,6 @@ class TextEncoder:
     """Texts → ids, and the special tokens around a prompt.
 
     Args:
-        tokenizer: of the model.
         anchor: a public text in the form of a prompt; shows how the tokenizer treats a prompt and what follows it.
 
     Attributes:
@@ -136,7 +132,6 @@ class TextEncoder:
         return [alone[index] if ids is None else ids for index, ids in enumerate(after_prompt)]
 
     def pieces(self, ids: Ids) -> list[str]:
-        """Return the text of each token."""
         return [str(self._tokenizer.decode([token])) for token in ids]
 
     def _encode_chunk(self, texts: Sequence[str]) -> list[Ids]:
