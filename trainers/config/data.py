@@ -60,7 +60,6 @@ class DataConfig(Section):
 
     @property
     def unit(self) -> Literal["example", "user"]:
-        """Unit of privacy."""
         return "example" if self.user_column is None else "user"
 
     @property
@@ -70,5 +69,4 @@ class DataConfig(Section):
 
     @property
     def has_validation(self) -> bool:
-        """Whether there is anything to score on."""
         return self.validation is not None or self.validation_share is not None

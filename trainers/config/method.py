@@ -115,11 +115,7 @@ class MethodConfig(Section):
 
 
 def completed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the given settings over those of the preset, over the method's own defaults.
-
-    Raises:
-        ValueError: an unknown preset, or one of another method.
-    """
+    """Return the given settings over the preset's, over the method's own; ValueError if the method lacks the preset."""
     given = dict(values)
     if given.get("preset") is not None:
         preset, method = preset_of(given["preset"]), given["preset"].split("/")[0]
@@ -131,11 +127,7 @@ def completed(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check(method: MethodConfig) -> None:
-    """Refuse settings that do not go together.
-
-    Raises:
-        ValueError: the first that does not fit, and what would.
-    """
+    """Refuse settings that do not go together; the ValueError names the first that does not fit, and what would."""
     spec = METHODS[method.name]
     _require_meaning(method)
     smallest, largest = spec.num_directions

@@ -14,11 +14,7 @@ REMOVED_KEYS: dict[str, Any] = {"rms_decay": None}
 
 
 def without_removed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the given `method` section without removed keys.
-
-    Raises:
-        ValueError: a removed key has a value other than its old default.
-    """
+    """Return the given `method` section without removed keys; ValueError if one has not its old default."""
     for key, default in REMOVED_KEYS.items():
         if values.get(key, default) != default:
             raise ValueError(_sentence(key, "leave it out"))

@@ -135,10 +135,7 @@ def stage_starts(num_steps: int, first_stage_steps: int | None) -> tuple[int, ..
 
 
 def as_function(schedule: Schedule, num_steps: int, starts: Sequence[int] = (0,)) -> Callable[[int], float]:
-    """Return the function step → value of a schedule over `num_steps` steps with stages that begin at `starts`.
-
-    Steps beyond the last one keep its value.
-    """
+    """Return step → value of a schedule with stages that begin at `starts`; steps after the last one keep its value."""
     if not isinstance(schedule, Section):
         return lambda step: float(schedule)
     if isinstance(schedule, Joined):
@@ -157,7 +154,6 @@ def points(
 
 
 def uses_stages(schedule: Schedule) -> bool:
-    """Return whether a schedule has a value for each stage."""
     if isinstance(schedule, Joined):
         return any(uses_stages(part.schedule) for part in schedule.parts)
     return isinstance(schedule, Stagewise)

@@ -14,8 +14,7 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 class Searchable:
     """Mark of a field that a sweep may vary, `Annotated[Count, Searchable()]`: it leaves the event of a step alone.
 
-    Args:
-        only_under_filter: the setting does enter the event, so it may vary under a Rényi filter alone.
+    With `only_under_filter` it does enter the event, and so may vary under a Rényi filter alone.
     """
 
     only_under_filter: bool = False

@@ -87,11 +87,7 @@ class TaskConfig(Section):
         return list(self.label_words or self.labels or [])
 
     def refuse_head(self, head: Head) -> None:
-        """Check that the task is one for a model's head.
-
-        Raises:
-            ValueError: it is not.
-        """
+        """Refuse, with a ValueError, a model's head that the task is not for."""
         if (self.labels is not None) != (head == "sequence-classification"):
             needed = (
                 "task.labels"
