@@ -38,8 +38,7 @@ def mean_score(
 ) -> float:
     """Return the mean over answers of the best score against any of an answer's references.
 
-    Raises:
-        ValueError: no answers, not one list of references for each, or an empty list.
+    ValueError if there are no answers, not one list of references for each, or an empty list.
     """
     if len(answers) != len(references) or not answers or not all(references):
         raise ValueError(

@@ -46,7 +46,6 @@ class BaseRun(ABC):
 
     @property
     def steps_released(self) -> int:
-        """Number of steps whose release is in the log."""
         return self.log.num_released("step")
 
     @property

@@ -25,7 +25,6 @@ class Workspace:
     Args:
         examples: private training examples.
         validation: examples to score on.
-        evaluator: the loaded model.
         rounding: largest rounding error of a loss, nats.
         users: owner of each training example; None where examples are the unit of privacy. Private.
         validation_users: owner of each validation example. Private.
@@ -69,16 +68,9 @@ class Tokens:
 
 @dataclass(frozen=True)
 class RunContext:
-    """What one run is made from.
+    """What one run is made from; a release log in `folder`, the run's own folder, is resumed.
 
-    Args:
-        workspace: encoded data and an evaluator.
-        config: the run's configuration.
-        plan: the run's mechanism.
-        tokens: rights to steps and scores.
-        folder: the run's own folder; a release log in it is resumed.
-        ranks: the processes that take the run's steps. Rank 0 has the folder, the tokens and the scores; the other
-            ranks need none of them.
+    Rank 0 of `ranks` has the folder, the tokens and the scores; the other ranks need none of them.
     """
 
     workspace: Workspace

@@ -27,11 +27,8 @@ class Method:
     """The configured method over one evaluator.
 
     Args:
-        config: the `method` section.
         plan: the run's mechanism; its clip_norm is that of step 0.
-        evaluator: holds θ.
-        log: records the public numbers of a mask.
-        ranks: the ranks that share those numbers.
+        log, ranks: record and share the public numbers of a mask.
 
     Formal guarantees:
         `plan_at` changes the clip norm alone. σ is a multiple of the clip in force, and the grid has 2**30 units a
@@ -72,7 +69,6 @@ class Method:
         return self._states
 
     def restore(self, state: Mapping[str, State]) -> None:
-        """Continue from a state."""
         self._states = dict(state)
 
     def plan_at(self, step: int) -> MechanismPlan:
@@ -82,7 +78,6 @@ class Method:
         return dataclasses.replace(self._plan, clip_norm=self._clip_norm(step))
 
     def propose(self, step: int) -> list[Probe]:
-        """Return the probes of a step."""
         return self._estimator.propose(step)
 
     def values(self, step: int, losses_PB: np.ndarray) -> np.ndarray:

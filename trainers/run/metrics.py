@@ -23,11 +23,7 @@ def right_answers(predicted: np.ndarray, examples: Sequence[Example]) -> np.ndar
 
 
 def confusion_cells(predicted: np.ndarray, examples: Sequence[Example], num_labels: int) -> np.ndarray:
-    """Return each example's confusion matrix, float64 [B, num_labels²]: 1 in the cell (label, predicted), else 0.
-
-    Raises:
-        ValueError: as `right_answers`.
-    """
+    """Return each example's confusion matrix, float64 [B, num_labels²]: 1 in the cell (label, predicted), else 0."""
     _ = right_answers(predicted, examples)  # the same checks
     cells_B = _labels(examples) * num_labels + np.asarray(predicted, dtype=np.int64)
     cells_BC = np.zeros((len(examples), num_labels**2))

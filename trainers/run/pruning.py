@@ -31,14 +31,7 @@ FIRST_INDEX = MOST_DIRECTIONS  # after the directions of any step
 
 
 class Pruning:
-    """Makes the mask of each stage.
-
-    Args:
-        config: the `method` section, with its mask.
-        evaluator: gives the model's output for its constant input.
-        log: records the measured slopes, or has them from before.
-        ranks: rank 0 measures for all of them.
-    """
+    """Makes the mask of each stage. Rank 0 measures the slopes for all ranks; `log` records them or has them."""
 
     def __init__(self, config: MethodConfig, evaluator: LossEvaluator, log: Transcript, ranks: Ranks) -> None:
         assert config.mask is not None, "a method without a mask has no pruning"
@@ -112,11 +105,7 @@ class Pruning:
 
 
 def require_kept(method: MethodConfig, parameter_count: int) -> None:
-    """Refuse a mask that would keep none of the parameters at some stage.
-
-    Raises:
-        ValueError: with the smallest share that keeps one.
-    """
+    """Refuse a mask that would keep no parameter at some stage; ValueError with the smallest share that keeps one."""
     if method.mask is None:
         return
     smallest = min(map(method.as_function(method.mask.keep), method.stage_starts))

@@ -39,10 +39,9 @@ class ReplayState:
 def write_state(
     folder: Path, header: Mapping[str, Any], log: Transcript, state: ReplayState, save: Callable[..., None]
 ) -> None:
-    """Write a snapshot, whose tensors `save` writes (`ParameterSpace.save`), and remove earlier ones.
+    """Write a snapshot, whose tensors `save` writes (`ParameterSpace.save`), and then remove earlier ones.
 
-    Raises:
-        OSError: it cannot be written; earlier ones are kept.
+    OSError if it cannot be written; earlier ones are kept.
     """
     from trainers.evaluators.tensor_file import PATTERN_OF_PARTS, digest_of_file, write_tensor_file
 

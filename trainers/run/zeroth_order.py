@@ -26,7 +26,6 @@ class ZerothOrderRun(BaseRun):
     """One zeroth-order training: the log holds every release, and replaying it rebuilds θ.
 
     Args:
-        context: what the run is made from.
         sampler, noise: replaced in tests only; no configuration can name another.
 
     Raises:
@@ -60,7 +59,6 @@ class ZerothOrderRun(BaseRun):
         self._restore()
 
     def replay(self) -> None:
-        """Bring θ to the end of the log, without touching private data."""
         while self.steps_taken < self.steps_released:
             self._step()
 
@@ -137,11 +135,7 @@ class ZerothOrderRun(BaseRun):
 
 
 def require_schedules_above_rounding(rounding: float, plan: MechanismPlan, config: RunConfig) -> None:
-    """Refuse a configuration if rounding would rival its differences at some step of its schedules.
-
-    Raises:
-        ValueError: with the smallest radius that would do.
-    """
+    """Refuse settings whose differences rounding would rival at some step; ValueError with a radius that would do."""
     smoothing, clip_norm = smallest_resolution(config.method)
     if plan.is_private:
         require_above_rounding(rounding, dataclasses.replace(plan, clip_norm=clip_norm), smoothing)
