@@ -25,7 +25,6 @@ class UnitGradients:
     """Gradients of the mean loss of each unit at θ.
 
     Args:
-        evaluator: holds θ and computes the losses.
         max_tokens: largest padded size of one pass.
         by_opacus: whether many units share a pass.
     """

@@ -36,7 +36,6 @@ class GaussianNoise:
     """
 
     def add(self, total: Mapping[str, torch.Tensor], std: float) -> None:
-        """Add the noise, as the protocol says."""
         if not (math.isfinite(std) and std > 0):
             raise ValueError(f"the noise needs a finite standard deviation above 0, not {std}.")
         stream = secret_stream()

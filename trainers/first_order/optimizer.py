@@ -16,7 +16,6 @@ class Optimizer:
             arXiv:1711.05101, with β = 0.9 and 0.999).
         theta: name → starting values, which are copied.
         weight_decay: share of θ, times the learning rate, that each step takes away; decoupled from the gradient.
-        momentum: of SGD.
     """
 
     def __init__(
@@ -38,7 +37,6 @@ class Optimizer:
 
     @property
     def theta(self) -> dict[str, torch.Tensor]:
-        """Name → θ, the tensors themselves."""
         return {name: parameter.data for name, parameter in self._theta.items()}
 
     @torch.no_grad()
@@ -61,7 +59,6 @@ class Optimizer:
         return tensors
 
     def restore(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Continue from what `state` gave."""
         for key, value in tensors.items():
             kind, _, name = key.partition("/")
             if kind == "theta":

@@ -29,7 +29,6 @@ def open_gradients(
     """Return the gradients of a model: by Opacus if that is right, else one unit at a time.
 
     Args:
-        evaluator: the model.
         examples: public, of unequal lengths, at least two.
         max_tokens: largest padded size of one pass.
         private: whether each unit's own gradient is needed; Opacus is not used otherwise.
@@ -67,5 +66,4 @@ def _agree(
 
 
 def _norm(gradients: Sequence[dict[str, torch.Tensor]]) -> float:
-    """Return the L2 norm over everything."""
     return math.sqrt(sum(float(tensor.double().square().sum()) for of_one in gradients for tensor in of_one.values()))

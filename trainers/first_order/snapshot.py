@@ -48,11 +48,7 @@ def write_snapshot(folder: Path, log: Transcript, snapshot: Snapshot) -> None:
 
 
 def read_snapshot(folder: Path, log: Transcript) -> Snapshot | None:
-    """Return the run's last snapshot, None before the first.
-
-    Raises:
-        ValueError: the log names snapshots, and none of the files is one of them.
-    """
+    """Return the last snapshot, None before the first; ValueError if none of those that the log names is here."""
     if not log.snapshots:
         return None
     files = {digest_of_file(path): path for path in folder.glob(_PATTERN)}
