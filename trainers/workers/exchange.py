@@ -36,14 +36,10 @@ class Exchange(Protocol):
     """
 
     @property
-    def rank(self) -> int:
-        """Number of this process, from 0."""
-        ...
+    def rank(self) -> int: ...
 
     @property
-    def size(self) -> int:
-        """Number of processes."""
-        ...
+    def size(self) -> int: ...
 
     def sum_to_rank_0(self, values: np.ndarray) -> np.ndarray:
         """Return the exact sum of all ranks' int64 arrays of one shape at rank 0, zeros at the other ranks."""
@@ -85,18 +81,13 @@ class SingleProcess:
 
 
 class GlooGroup:
-    """An `Exchange` over a gloo process group.
+    """An `Exchange` over a gloo process group; PeerLost if not all ranks come to the meeting in time.
 
     Args:
         store: where the ranks meet (a torch.distributed store that all of them see).
         name: of this group, unique among the groups that meet at the store.
-        rank: number of this process in the group.
-        size: number of processes in the group.
         address: host name or IP address under which the other machines reach this one.
         patience: how long a rank waits for the slowest rank of a step.
-
-    Raises:
-        PeerLost: not all ranks came to the meeting in time.
     """
 
     def __init__(self, store: Any, name: str, rank: int, size: int, address: str, patience: Patience) -> None:

@@ -40,17 +40,12 @@ class Mailbox:
             return self._order
 
     async def answer(self, number: int, answer: Any) -> None:
-        """Store the answer to an order."""
         async with self._changed:
             self._answer = number, answer
             self._changed.notify_all()
 
     async def answer_to(self, number: int) -> Any:
-        """Wait for the answer to an order, and return it.
-
-        Raises:
-            Exception: why the task failed.
-        """
+        """Wait for the answer to an order, and return it; raise the error of a task that failed."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._error is not None or self._answer[0] == number)
             if self._error is not None:

@@ -48,7 +48,6 @@ class Patience:
         return timedelta(seconds=length_s)
 
     def begin(self) -> None:
-        """Note that a step begins."""
         self._began_s = self._clock()
 
     def end(self) -> None:

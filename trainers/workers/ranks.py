@@ -63,11 +63,7 @@ class Ranks:
     def meet(
         cls, store: Any, rank: int, size: int, *, group_size: int, address: str, patience: Patience | None = None
     ) -> Ranks:
-        """Return the ranks that meet at a store (of torch.distributed) and divide probes in groups of `group_size`.
-
-        Raises:
-            PeerLost: a rank does not come.
-        """
+        """Return the ranks that meet at a torch.distributed store, in groups that divide probes; else PeerLost."""
         patience = patience or Patience()
         everyone = GlooGroup(store, "all", rank, size, address, patience)
         first = rank - rank % group_size
@@ -76,7 +72,6 @@ class Ranks:
 
     @property
     def is_rank_0(self) -> bool:
-        """Whether this is rank 0."""
         return self.rank == 0
 
     def begin_run(self) -> None:
@@ -88,11 +83,7 @@ class Ranks:
         return units[self._shard :: self._num_shards]
 
     def reserve_step(self, reserve: Callable[[], None]) -> None:
-        """Call `reserve` on rank 0; return on every rank when the reservation is durable.
-
-        Raises:
-            TokensExhausted: on every rank, if `reserve` raised it on rank 0.
-        """
+        """Call `reserve` on rank 0; every rank returns when it is durable, or raises its TokensExhausted."""
         message = np.full(1 if self._shared is None else 1 + KEY_BYTES // 8, _REFUSED)
         if self.is_rank_0:
             try:
@@ -153,11 +144,7 @@ class Ranks:
         return json.loads(self._exchange.broadcast(np.frombuffer(padded, dtype=np.int64)).tobytes()[:length])
 
     def require_same(self, what: str, content: Callable[[], bytes]) -> None:
-        """Check that all ranks hold the same content. Only digests are sent.
-
-        Raises:
-            ValueError: on every rank, if the content differs.
-        """
+        """Check, by digests alone, that all ranks hold the same content; ValueError on every rank if not."""
         if self.size > 1 and len(set(self._digests(content()))) > 1:
             raise ValueError(
                 f"the workers of this run do not have the same {what}: each must see the same files, and the same model"
@@ -172,7 +159,6 @@ class Ranks:
         return [rank for rank in range(self.size) if digests[rank] != common or 2 * count <= self.size]
 
     def close(self) -> None:
-        """Leave both groups."""
         self._group.close()
         self._exchange.close()
 

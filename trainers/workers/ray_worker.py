@@ -29,9 +29,7 @@ MAX_RETRIES = 5  # of the controller: Ray Train gives up if a worker dies at cer
 class WorkerTask(Protocol):
     """What all workers do together. It is pickled; rank 0 must return nothing that may not be released."""
 
-    def __call__(self, ranks: Ranks, mailbox: Any) -> Any:
-        """Do the task as one of the ranks."""
-        ...
+    def __call__(self, ranks: Ranks, mailbox: Any) -> Any: ...
 
 
 def run_workers(task: WorkerTask, config: RunConfig, name: str, storage_path: Path, mailbox: Any) -> Any:
@@ -39,10 +37,8 @@ def run_workers(task: WorkerTask, config: RunConfig, name: str, storage_path: Pa
 
     Args:
         task: run by every worker; when a worker is lost, all workers are started again and repeat it.
-        config: of the run, with the number of workers and the resources of each.
         name: of the run; this function makes it unique, since Ray Train resumes a run that has the same name.
         storage_path: folder for Ray Train's own files.
-        mailbox: a `Mailbox` of the caller.
 
     Raises:
         Exception: why the task failed.
@@ -103,7 +99,6 @@ def _fit(task: WorkerTask, config: RunConfig, name: str, storage_path: Path, mai
 
 
 def worker_resources(config: RunConfig) -> dict[str, float]:
-    """Return the resources that Ray reserves for one worker."""
     resources = config.resources
     cpus = resources.cpus_per_worker or config.performance.num_threads or 1
     return {"CPU": cpus} | ({"GPU": resources.gpus_per_worker} if resources.gpus_per_worker else {})

@@ -38,7 +38,6 @@ class SharedEntropy(random.Random):
         self._key = b""
 
     def randbytes(self, n: int) -> bytes:
-        """Return the next n bytes."""
         if not self._key:
             raise RuntimeError("a batch was drawn outside a step: the shared entropy has no key.")
         block = self._shard.to_bytes(8, "big") + self._calls.to_bytes(8, "big")
@@ -46,12 +45,10 @@ class SharedEntropy(random.Random):
         return hashlib.shake_256(self._key + block).digest(n)
 
     def getrandbits(self, k: int) -> int:
-        """Return k random bits as a whole number."""
         num_bytes = -(-k // 8)
         return int.from_bytes(self.randbytes(num_bytes), "big") >> (8 * num_bytes - k)
 
     def random(self) -> float:
-        """Return a number in [0, 1) with 53 random bits."""
         return self.getrandbits(53) * 2.0**-53
 
     def seed(self, *_: Any) -> None:
