@@ -20,8 +20,7 @@ _KINDS = ("label_words", "labels", "options", "target")
 def filled_in(values: dict[str, Any]) -> dict[str, Any]:
     """Return a configuration's mapping with the settings of the task that it names; its own settings win.
 
-    Raises:
-        ValueError: an unknown name, or a task that has no prompt for the model's head.
+    ValueError for an unknown name, or a task that has no prompt for the model's head.
     """
     given = values.get("task")
     if not isinstance(given, dict) or given.get("name") is None:
@@ -41,7 +40,6 @@ def filled_in(values: dict[str, Any]) -> dict[str, Any]:
 
 @cache
 def catalogue() -> dict[str, Task]:
-    """Return the tasks of catalogue.yaml by name."""
     entries = yaml.safe_load(files("trainers.tasks").joinpath("catalogue.yaml").read_text())
     return {
         name: Task(**{**entry, "prompts": {head: Prompt(**prompt) for head, prompt in entry["prompts"].items()}})
@@ -50,11 +48,7 @@ def catalogue() -> dict[str, Task]:
 
 
 def find_task(name: str) -> Task:
-    """Return a task by its name.
-
-    Raises:
-        ValueError: there is no such task; the error names the nearest.
-    """
+    """Return a task by its name; ValueError with the nearest name if there is none."""
     tasks = catalogue()
     if name in tasks:
         return tasks[name]

@@ -22,7 +22,6 @@ class Task:
     """One task of the catalogue.
 
     Args:
-        title: name in tables.
         data: data set on the hub, with its configuration.
         prompts: head → prompt; the prompt of a classification head has a template only.
         labels: values of the label column, in the order of the prompts' words; empty if rows have their own options.

@@ -76,11 +76,7 @@ class Template:
 
     @classmethod
     def parse(cls, text: str, field: str) -> Template:
-        """Parse a template.
-
-        Raises:
-            ValueError: unpaired braces, an unnamed column, an unknown change, a format or conversion, no column at all.
-        """
+        """Parse a template; ValueError for unpaired braces, an unnamed or no column, an unknown change, a format."""
         try:
             pieces = list(string.Formatter().parse(text))
         except ValueError as error:
@@ -100,12 +96,10 @@ class Template:
 
     @property
     def list_columns(self) -> list[str]:
-        """The columns whose items the template uses."""
         return list(dict.fromkeys(slot.list_column for _, slot in self.parts if slot and slot.list_column))
 
     @property
     def makes_option_per_item(self) -> bool:
-        """Whether the template makes one option for each item of a list."""
         return any(slot is not None and slot.change in ("each", "cloze") for _, slot in self.parts)
 
     def fill(self, row: Mapping[str, Any], where: str, item: str | None = None) -> str:
@@ -122,8 +116,7 @@ class Template:
 def text_of(row: Mapping[str, Any], column: str, where: str) -> str:
     """Return a column as text: a number as Python writes it, a truth value as 'true' or 'false'.
 
-    Raises:
-        ValueError: the column is missing, null, or a list.
+    ValueError if the column is missing, null, or a list.
     """
     value = row.get(column)
     if isinstance(value, str):
@@ -138,11 +131,7 @@ def text_of(row: Mapping[str, Any], column: str, where: str) -> str:
 
 
 def items_of(row: Mapping[str, Any], column: str, where: str) -> list[str]:
-    """Return the items of a column as texts; a value that is no list counts as one item.
-
-    Raises:
-        ValueError: the column is missing, null, or an empty list.
-    """
+    """Return the items of a column as texts (no list: one item); ValueError if it is missing, null or an empty list."""
     value = row.get(column)
     if not isinstance(value, list):
         return [text_of(row, column, where)]
