@@ -67,12 +67,9 @@ class ParameterSpace(Protocol):
 
         Args:
             scores: without terms the score is |θ_i|.
-            keep: in (0, 1].
+            keep: in (0, 1]; ValueError if the mask would be empty.
             per_tensor: keep this share of each tensor.
             nested: the new mask contains the present one, or is contained in it.
-
-        Raises:
-            ValueError: the mask would be empty.
         """
         ...
 
@@ -81,11 +78,7 @@ class ParameterSpace(Protocol):
         ...
 
     def save(self, path: Path, metadata: Mapping[str, str]) -> None:
-        """Write θ, mask, anchor and velocity, with `metadata`, to a safetensors file.
-
-        Raises:
-            OSError: the disk is full, or writing is not permitted.
-        """
+        """Write θ, mask, anchor, velocity and `metadata` to a safetensors file; OSError if it cannot be written."""
         ...
 
     def load(self, path: Path) -> None:
@@ -115,7 +108,6 @@ class Example:
     references: tuple[str, ...] = ()
 
     def is_right(self, option: int) -> bool:
-        """Return whether an option (or class) is a right answer."""
         return option == self.label or option in self.also_right
 
 
@@ -133,9 +125,7 @@ class LossEvaluator(Protocol):
         ...
 
     @property
-    def parameters(self) -> ParameterSpace:
-        """θ and the state that belongs to it."""
-        ...
+    def parameters(self) -> ParameterSpace: ...
 
     def public_outputs(self, points: Sequence[OutputPoint]) -> list[float]:
         """Return the model's mean logit for a constant public input at each point; θ is unchanged."""
@@ -154,11 +144,7 @@ class LossEvaluator(Protocol):
         ...
 
     def generate(self, batch: Sequence[Example], max_new_tokens: int) -> list[str]:
-        """Return each prompt's greedy continuation at θ, up to the end of the line.
-
-        Raises:
-            ValueError: the model is not causal.
-        """
+        """Return each prompt's greedy continuation at θ, to its line's end; ValueError if the model is not causal."""
         ...
 
     def apply(self, update: WeightedDirections, *, momentum: float = 0.0) -> None:

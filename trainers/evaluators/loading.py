@@ -19,10 +19,7 @@ def load_model(config: ModelConfig, *, num_labels: int, pad_token_id: int, seed:
     """Load the model in float32 and evaluation mode, with an adapter if `config.trainable` is lora.
 
     The adapter, and a classification head that the checkpoint lacks, are initialised from `seed`: every worker and
-    every restart begins with the same bits.
-
-    Raises:
-        ValueError: the path has no model of that kind.
+    every restart begins with the same bits. ValueError if the path has no model of that kind.
     """
     transformers_logging.disable_progress_bar()  # it would hide the progress bar of a sweep
     transformers_logging.set_verbosity_error()  # it warns about a new head, which is expected here

@@ -70,12 +70,10 @@ class Parameters:
 
     @property
     def count(self) -> int:
-        """Number d of parameters that directions move: those of the mask, if there is one."""
         return sum(tensor.numel() for tensor in (self._kept or self._base).values())
 
     @property
     def is_masked(self) -> bool:
-        """Whether directions move only some of the parameters."""
         return self._kept is not None
 
     def perturb(self, direction: Direction, scale: float) -> None:
@@ -149,7 +147,6 @@ class Parameters:
                 store(tensor, values, rounding, name)
 
     def squared_norms(self, directions: Sequence[Direction]) -> np.ndarray:
-        """Return ‖z_k‖² over the parameters that directions move, float64 [K], the same on every machine."""
         return squared_norms(self._base, directions, self._kept)
 
     def restrict(
@@ -175,7 +172,6 @@ class Parameters:
         return digest.hexdigest()
 
     def reset(self) -> None:
-        """Set θ back to the base weights, and forget mask, anchor and velocity."""
         self._forget()
         self._live_is_theta = self._live_is_theta_off_mask = False
 
@@ -192,7 +188,6 @@ class Parameters:
         self._live_is_theta = self._live_is_theta_off_mask = False
 
     def save(self, path: Path, metadata: Mapping[str, str]) -> None:
-        """Write θ, mask, anchor and velocity to a safetensors file (`ParameterSpace.save`)."""
         self._update_master()
         anchor = self._anchor if self._anchor is not self._base else {}
         parts = {"theta": self._master, "kept": self._kept or {}, "anchor": anchor, "velocity": self._velocity or {}}
@@ -200,7 +195,6 @@ class Parameters:
         save_tensors({**named, _NUM_MOVES: torch.tensor(self._num_moves)}, metadata, path)
 
     def load(self, path: Path) -> None:
-        """Restore what `save` wrote for the same parameters, bit for bit."""
         parts: dict[str, dict[str, torch.Tensor]] = {"theta": {}, "kept": {}, "anchor": {}, "velocity": {}}
         num_moves = 0  # files of earlier versions lack it: their master is float32
         for key, tensor in read_tensors(path):

@@ -30,7 +30,6 @@ class Row:
 
     @property
     def places(self) -> range:
-        """Places of the row that predict."""
         if self.place is not None:
             return range(self.place, self.place + 1)
         num_places = 1 if self.options_share_place else len(self.targets)

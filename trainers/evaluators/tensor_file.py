@@ -16,11 +16,7 @@ _READ_BYTES = 2**20
 
 
 def save_tensors(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str], path: Path) -> None:
-    """Write named tensors and metadata to a safetensors file.
-
-    Raises:
-        OSError: the disk is full, or writing is not permitted.
-    """
+    """Write named tensors and metadata to a safetensors file; OSError if the disk is full or refuses it."""
     try:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata=dict(metadata))
     except SafetensorError as error:
@@ -38,12 +34,8 @@ def write_tensor_file(write: Callable[[Path], None], path_of: Callable[[Path], P
     """Write a file durably, then rename it to what `path_of` returns; return that path.
 
     Args:
-        write: writes the file to a temporary path.
+        write: writes the file to a temporary path, which is removed if this raises an OSError.
         path_of: temporary path of the finished file → its final path in `folder`.
-        folder: of the file.
-
-    Raises:
-        OSError: the disk is full, or writing is not permitted. The temporary file is removed.
     """
     part = folder / f".{os.getpid()}.part"
     try:
