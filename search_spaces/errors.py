@@ -11,11 +11,7 @@ Problem = tuple[tuple[str, ...], str]
 
 
 def refuse(title: str, problems: Sequence[Problem]) -> NoReturn:
-    """Raise `problems` inside a validator; pydantic puts the place of the validated model in front of each.
-
-    Raises:
-        ValidationError: always.
-    """
+    """Raise `problems` as a ValidationError in a validator; pydantic puts the place of the model in front of each."""
     details: list[InitErrorDetails] = [
         {"type": PydanticCustomError("value_error", "{problem}", {"problem": what}), "loc": where, "input": None}
         for where, what in problems

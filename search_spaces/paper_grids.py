@@ -16,11 +16,7 @@ def grids() -> dict[str, Mapping[str, Any]]:
 
 
 def grid_of(space: Any) -> Any:
-    """Return the grid that a name stands for; anything else as it is.
-
-    Raises:
-        ValueError: no paper's grid has that name.
-    """
+    """Return the grid that a name stands for, anything else as it is; ValueError if no paper's grid has that name."""
     if not isinstance(space, str):
         return space
     require_known("grid", space, grids())

@@ -65,11 +65,9 @@ class IntRange(Section):
 
     @property
     def ends(self) -> tuple[int, ...]:
-        """Values between which all others lie."""
         return (self.low, self.high)
 
     def quantile(self, uniform: float) -> int:
-        """Return the value below which a share `uniform`, in [0, 1), of the distribution lies."""
         if self.log:  # every whole number owns the half unit on both sides of it, as in Optuna
             value = round(math.exp(_between(math.log(self.low - 0.5), math.log(self.high + 0.5), uniform)))
         else:
@@ -105,7 +103,6 @@ class Choices(Section):
         return self.choices
 
     def quantile(self, uniform: float) -> Value:
-        """Return the choice below which a share `uniform`, in [0, 1), of the list lies."""
         return self.choices[min(math.floor(uniform * len(self.choices)), len(self.choices) - 1)]
 
 

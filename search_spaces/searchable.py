@@ -60,11 +60,7 @@ _WAYS_OUT = f" ({', '.join(FILTERED)}: under search.filter.space, or declare a s
 
 
 def searchable(name: str) -> str:
-    """Return `name` itself, if a sweep may vary it.
-
-    Raises:
-        ValueError: it may not; says why, and what may have been meant.
-    """
+    """Return `name` itself, if a sweep may vary it; else ValueError says why not, and what may have been meant."""
     if is_searchable(name):
         return name
     if name.startswith(_CAPPED) or name in _CAPPED_FIELDS:
@@ -78,7 +74,6 @@ def searchable(name: str) -> str:
 
 
 def is_searchable(name: str) -> bool:
-    """Return whether a sweep may vary a setting."""
     field, inside = _find(name)
     mark = None if field is None else _mark(field)
     if field is None or mark is None or mark.only_under_filter:
@@ -87,11 +82,7 @@ def is_searchable(name: str) -> bool:
 
 
 def filter_searchable(name: str) -> str:
-    """Return `name` itself, if a sweep may vary it under a Rényi filter.
-
-    Raises:
-        ValueError: it is not one of those.
-    """
+    """Return `name` itself, if a sweep may vary it under a Rényi filter; else ValueError."""
     if name in FILTERED:
         return name
     why = "belongs into search.space" if is_searchable(name) else "cannot be searched under a filter"

@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 class UniformSource(Protocol):
     """Uniform numbers in [0, 1): `random.Random`, `secrets.SystemRandom` or a numpy Generator."""
 
-    def random(self) -> float:
-        """Return the next number."""
-        ...
+    def random(self) -> float: ...
 
 
 def _fitted(name: str, parameter: Parameter) -> Parameter:
@@ -118,16 +116,8 @@ def sample(space: SearchSpace, rng: UniformSource) -> dict[str, Value]:
 def apply(config: RunConfig, values: Mapping[str, Any], *, filtered: bool = False) -> RunConfig:
     """Return the run configuration of one trial: `config` with flat dotted `values` in place of its own.
 
-    Args:
-        config: what all trials share.
-        values: settings by dotted name.
-        filtered: whether a Rényi filter counts the trial, so that values may also enter the event.
-
-    Returns:
-        A validated RunConfig, without the other sections of a sweep's configuration.
-
-    Raises:
-        ValueError: a name that a sweep may not vary, or a value that the run configuration refuses.
+    Other sections of a sweep's configuration are left out. Where a Rényi filter counts the trial (`filtered`), values
+    may also enter the event. ValueError for a name that a sweep may not vary, or a value that the sections refuse.
     """
     sections = {name: getattr(config, name) for name in RunConfig.model_fields}
     changed: dict[str, dict[str, Any]] = {}
