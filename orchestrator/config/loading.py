@@ -59,8 +59,7 @@ _Loader.add_constructor(_TAG + "int", lambda _, node: int(node.value))
 def read(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
     """Return the mapping in a file, or a copy of the given mapping.
 
-    Raises:
-        ConfigError: no such file, not text, not YAML (with the line), or not a mapping.
+    ConfigError if there is no such file, or it is not text, not YAML (with the line), or not a mapping.
     """
     if isinstance(source, Mapping):
         return copy.deepcopy(dict(source))
@@ -86,10 +85,8 @@ def override(config: Mapping[str, Any], overrides: Sequence[str], model: type[Ba
     A value is YAML: 'method.num_steps=100', 'task.labels=[no, yes]'. Where `model` takes a text, everything after the
     equals sign is the text, with blanks and braces: 'task.template={sentence} It was'. Two exceptions: a value in
     quotes is YAML, and null or nothing is no text ('data.validation=null'). A key below search.space is the dotted name
-    of a setting, followed by a key of its distribution or not: 'search.space.method.smoothing.low=1e-4'.
-
-    Raises:
-        ConfigError: one line for each override that cannot be applied.
+    of a setting, followed by a key of its distribution or not: 'search.space.method.smoothing.low=1e-4'. ConfigError
+    has a line for each override that cannot be applied.
     """
     result: dict[str, Any] = copy.deepcopy(dict(config))
     problems = []
@@ -156,9 +153,7 @@ def load_run(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = 
     """Load the configuration of one run from a YAML or JSON file or a mapping, with 'key=value' overrides.
 
     A `search` section is ignored, so that one file serves a sweep and a single run; an override of it is refused.
-
-    Raises:
-        ConfigError: one line for each problem.
+    ConfigError has one line for each problem.
     """
     of_search = [text for text in overrides if text.partition("=")[0].strip().split(".")[0] == "search"]
     if of_search:
@@ -169,11 +164,7 @@ def load_run(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = 
 
 
 def load_sweep(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> SweepConfig:
-    """Load the configuration of a sweep from a YAML or JSON file or a mapping, with 'key=value' overrides.
-
-    Raises:
-        ConfigError: one line for each problem.
-    """
+    """Load the configuration of a sweep from what `load_run` takes; ConfigError has one line for each problem."""
     return _validated(SweepConfig, override(read(source), overrides, SweepConfig))
 
 
