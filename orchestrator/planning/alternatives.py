@@ -52,7 +52,6 @@ class RuleOutlook(ABC):
     marks_plan: ClassVar[bool] = True  # whether the plan is a point of the plot
 
     def to_json(self) -> Any:
-        """Return what JSON holds of it."""
         return self
 
     @abstractmethod
@@ -81,8 +80,7 @@ class Outlook:
 def compare_alternatives(plan: Plan, within: float | None = None) -> Outlook:
     """Return what a private plan could be, and what fits `within` (privacy.epsilon when None).
 
-    Raises:
-        ValueError: the plan has no privacy, or `within` is not above 0.
+    ValueError if the plan has no privacy, or `within` is not above 0.
     """
     if plan.rule is None:
         raise ValueError("this method has no privacy (ε = ∞): there are no rules to compare, and nothing fits an ε")

@@ -64,11 +64,7 @@ class Plan(ABC):
     @classmethod
     @abstractmethod
     def make(cls, config: RunConfig) -> Self:
-        """Return the plan of a configuration, with σ calibrated where it is not given.
-
-        Raises:
-            BudgetExceeded: the given σ, or any σ, costs more than privacy.epsilon; the message says what would fit.
-        """
+        """Return the plan of a configuration, with σ calibrated if it is not given; BudgetExceeded as `make_plan`."""
 
     @abstractmethod
     def outlook(self, limit: float | None) -> RuleOutlook:
@@ -86,7 +82,6 @@ class Plan(ABC):
 
     @property
     def concurrent(self) -> int:
-        """Trials at once."""
         return self.config.search.concurrent_trials if isinstance(self.config, SweepConfig) else 1
 
     @property
@@ -106,7 +101,6 @@ class Plan(ABC):
 
     @cached_property
     def estimate(self) -> Estimate:
-        """Work of all trials."""
         return estimate(self.config, self.num_trials * self.config.method.num_steps, self.concurrent)
 
     def trial(self, values: Mapping[str, Any]) -> RunConfig:
@@ -149,7 +143,6 @@ class Plan(ABC):
 
     @property
     def steps_text(self) -> str:
-        """How many steps are planned, in words."""
         trials = f"{self.num_trials} trials × " if isinstance(self.config, SweepConfig) else ""
         return f"{trials}{self.config.method.num_steps}"
 
@@ -181,11 +174,7 @@ def with_noise(config: RunConfig, noise_multiplier: float | None) -> RunConfig:
 
 
 def require_trials_fit(with_trials: Callable[[int], CostRule], config: SweepConfig) -> Certificate:
-    """Return what a rule costs with the planned number of trials.
-
-    Raises:
-        BudgetExceeded: it costs more than privacy.epsilon; the message names the number that fits.
-    """
+    """Return what a rule costs with the planned number of trials; BudgetExceeded tells the number that fits."""
     privacy, num_trials, limit = config.privacy, config.search.num_trials, config.privacy.epsilon or math.inf
     total = with_trials(num_trials).certificate(privacy.delta, privacy.adjacency)
     if total.epsilon <= limit:
