@@ -24,7 +24,6 @@ class Existing:
 
     @property
     def kind(self) -> Literal["run", "sweep"]:
-        """Whether it is one run or a sweep."""
         return "sweep" if isinstance(self.config, SweepConfig) else "run"
 
     def state(self) -> RunState:
@@ -35,11 +34,7 @@ class Existing:
 
 
 def find_existing(place: str | Path) -> Existing:
-    """Return the run or sweep in a folder, or of a name in the default storage folder.
-
-    Raises:
-        ValueError: there is none.
-    """
+    """Return the run or sweep in a folder, or of a name in the default storage folder; ValueError if there is none."""
     folder = folder_of(place)
     if folder is None:
         raise ValueError(
@@ -66,14 +61,9 @@ def existing_in(root: Path) -> list[Existing]:
 
 
 def config_to_resume(place: str | Path) -> LedgeredConfig:
-    """Return the configuration that resumes a killed run or sweep.
+    """Return the configuration that resumes a killed run or sweep (`find_existing`).
 
-    Args:
-        place: its folder, or its name in the default storage folder.
-
-    Raises:
-        ValueError: there is no run or sweep, it is finished, a live process holds it, its folder was renamed, or its
-            ledger is missing.
+    ValueError if there is none, it is finished, a live process holds it, its folder was renamed, or its ledger is gone.
     """
     existing = find_existing(place)
     config, storage, state = existing.config, existing.storage, existing.state()

@@ -7,12 +7,9 @@ from trainers.mechanism.release_log import fsync_folder
 
 
 def write_whole(path: Path, text: str, *, durable: bool = True) -> None:
-    """Replace a file, so that a kill leaves either the old one or the new one.
+    """Replace a file, so that a kill leaves either the old one or the new one; its folder is created.
 
-    Args:
-        path: of the file; its folder is created.
-        text: the new content.
-        durable: whether the new file is on the disk when this returns, and so survives a loss of power.
+    A `durable` file is on the disk when this returns, and so survives a loss of power.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")

@@ -35,7 +35,6 @@ class Storage:
 
     @property
     def folder(self) -> Path:
-        """The run's own folder."""
         return self.root / self.name
 
     @property
@@ -54,12 +53,10 @@ class Storage:
 
     @property
     def config_file(self) -> Path:
-        """The resolved configuration."""
         return self.folder / CONFIG_FILE
 
     @property
     def result_file(self) -> Path:
-        """The results, written when all is done."""
         return self.folder / "result.json"
 
     @property
@@ -74,7 +71,6 @@ class Storage:
 
     @property
     def trials_folder(self) -> Path:
-        """The folder of the trials' folders."""
         return (self.folder if self.releases_trials else self.operator_folder) / "trials"
 
     def trial_folder(self, number: int) -> Path:
@@ -83,11 +79,7 @@ class Storage:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the run's folder for this process.
-
-        Raises:
-            ValueError: another process holds it.
-        """
+        """Hold the run's folder for this process; ValueError if another process holds it."""
         self.operator_folder.mkdir(parents=True, exist_ok=True)
         with open(self._lock_file, "w") as file:
             for pause in (0.05, 0.2, None):  # `is_held` of another process holds it for a moment
@@ -139,11 +131,7 @@ class Storage:
 
 
 def storage_of(config: RunConfig) -> Storage:
-    """Return the paths of a configuration, and create the root folder.
-
-    Raises:
-        ValueError: it cannot be created.
-    """
+    """Return the paths of a configuration, and create the root folder; ValueError if that fails."""
     root = _resolved(config.storage_path)
     try:
         root.mkdir(parents=True, exist_ok=True)

@@ -39,7 +39,6 @@ class ProgressFile:
     Args:
         folder: of the files, one for each holder.
         holder: the run or trial, as the ledger names it.
-        num_steps: T.
         replayed: steps that are in the release log already; they do not count for the rate.
     """
 

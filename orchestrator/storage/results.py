@@ -61,11 +61,7 @@ def result_json(result: RunResult | SweepResult) -> str:
 
 
 def require_same_settings(storage: Storage, config: RunConfig) -> None:
-    """Refuse a folder that holds other settings. Where a run computes, and how fast, may differ.
-
-    Raises:
-        ValueError: with the settings that differ.
-    """
+    """Refuse a folder whose settings differ in more than where and how fast a run computes; ValueError lists them."""
     if not storage.config_file.exists():
         return
     known, wanted = (dict(flat(json.loads(text))) for text in (storage.config_file.read_text(), resolved_json(config)))
@@ -81,7 +77,6 @@ def require_same_settings(storage: Storage, config: RunConfig) -> None:
 
 
 def write_config(storage: Storage, config: RunConfig) -> None:
-    """Write the resolved configuration into the run's folder."""
     write_whole(storage.config_file, resolved_json(config))
 
 
