@@ -65,12 +65,10 @@ class AuditCase:
 
     @property
     def plan(self) -> MechanismPlan:
-        """The mechanism that a run of the case uses."""
         return mechanism_plan(self.config, self.noise_multiplier)
 
     @property
     def noise(self) -> NoiseLaw:
-        """The noise law of the plan."""
         return self.plan.noise
 
     @property
@@ -156,8 +154,7 @@ def catalogue_cases() -> list[AuditCase]:
 def case_of(plan: Plan, runs: int) -> AuditCase:
     """Return the case of a configuration: its method, K, q and σ, and as many of its steps as `runs` runs allow.
 
-    Raises:
-        ValueError: the method has no privacy or is of first order, or the trials do not share one σ.
+    ValueError if the method has no privacy or is of first order, or the trials do not share one σ.
     """
     method = plan.config.method
     if not METHODS[method.name].private:

@@ -37,7 +37,6 @@ class LawCheck:
 
     @property
     def passes(self) -> bool:
-        """Whether both tests accept the law."""
         return self.ks_pvalue > FALSE_ALARM and abs(self.scale_z) < _Z
 
 

@@ -51,7 +51,6 @@ def run_audit(
 
 
 def total_steps(cases: Sequence[AuditCase], runs: int) -> int:
-    """Return how many steps `run_audit` reports to `on_steps` in all."""
     return sum(2 * runs * case.plan.num_steps + NUM_RUNS * num_steps(case) for case in cases)
 
 

@@ -31,7 +31,6 @@ class Killed(DpzoError):
 
 
 def row_example(row: int) -> Example:
-    """Return an example whose only token is its row number."""
     return Example(prompt_ids=(row,), option_ids=(), label=0)
 
 
@@ -60,11 +59,9 @@ class LinearLosses:
 
     @property
     def parameter_count(self) -> int:
-        """Number of trainable parameters."""
         return 1
 
     def probe(self, batch: Sequence[Example], probes: Sequence[Probe]) -> np.ndarray:
-        """Return the loss of every example at every probe, float64 [len(probes), len(batch)]."""
         step = probes[0].direction.step
         if step == self._killed_at:
             self._killed_at = None
@@ -96,7 +93,6 @@ class LinearLosses:
         """Do nothing: θ has not moved."""
 
     def state_digest(self) -> str:
-        """Return a constant."""
         return "linear"
 
 
@@ -112,7 +108,6 @@ class GivenBatches:
         self._batches = iter(batches)
 
     def draw(self) -> np.ndarray:
-        """Return the next batch."""
         return np.array(next(self._batches), dtype=np.int64)
 
 
@@ -120,5 +115,4 @@ class NoNoise:
     """No noise, so that a step releases its exact sum. The data of a replay is not private."""
 
     def draw(self, plan: MechanismPlan) -> np.ndarray:
-        """Return zeros, int64 [K]."""
         return np.zeros(plan.num_directions, dtype=np.int64)

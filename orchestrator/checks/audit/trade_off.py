@@ -48,8 +48,7 @@ class TradeOff:
 def claimed_trade_off(event: dp.DpEvent, adjacency: Adjacency = "add-or-remove-one") -> TradeOff:
     """Return the trade-off curve of an event, from its privacy profile.
 
-    Raises:
-        ValueError: the event is unknown, has no privacy, or is too large or too small for the accountant's grid.
+    ValueError if the event is unknown, has no privacy, or is too large or too small for the accountant's grid.
     """
     releases = read(event)
     if not releases.private:

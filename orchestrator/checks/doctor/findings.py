@@ -27,10 +27,8 @@ class Diagnosis(BaseModel):
 
     @property
     def is_healthy(self) -> bool:
-        """Whether nothing failed."""
         return all(finding.state != "failed" for finding in self.findings)
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an exception's message."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
