@@ -30,8 +30,7 @@ class Demand:
 
     Args:
         count: workers of all trials together.
-        cpus: CPU cores of each.
-        gpus: GPUs of each.
+        cpus, gpus: CPU cores and GPUs of each.
         what: how the count comes about, such as "2 trials at once × 4 workers".
     """
 
@@ -42,16 +41,11 @@ class Demand:
 
     @property
     def resources_per_worker(self) -> dict[str, float]:
-        """The resources of one worker, by Ray's names."""
         return {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})
 
 
 def require_resources(demand: Demand, nodes: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse a demand that the nodes (`ray.nodes()`) can never meet at once.
-
-    Raises:
-        ValueError: with the arithmetic.
-    """
+    """Refuse a demand that the nodes (`ray.nodes()`) can never meet at once; the ValueError shows the arithmetic."""
     each = demand.resources_per_worker
     alive = [node for node in nodes if node["Alive"]]
     room = sum(_num_fitting(each, node["Resources"]) for node in alive)
@@ -70,11 +64,7 @@ def require_resources(demand: Demand, nodes: Sequence[Mapping[str, Any]]) -> Non
 
 
 def require_state_api(dashboard_url: str | None) -> None:
-    """Refuse a cluster without its dashboard.
-
-    Raises:
-        ValueError: Ray's State API does not answer.
-    """
+    """Refuse, with a ValueError, a cluster whose dashboard is missing: Ray's State API does not answer."""
     if dashboard_url:
         from ray.util.state import list_nodes
         from ray.util.state.exception import RayStateApiException

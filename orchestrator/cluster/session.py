@@ -42,8 +42,7 @@ def on_a_cluster() -> bool:
 def threads_per_trial(config: SweepConfig) -> int:
     """Return the CPU threads of one trial, or of one of its workers: as configured, or an even share of the cores.
 
-    Raises:
-        ValueError: the trials at once want more cores than this machine has.
+    ValueError if the trials at once want more cores than this machine has.
     """
     cores = os.cpu_count() or 1
     concurrent, workers = config.search.concurrent_trials, config.resources.most_workers
@@ -83,8 +82,7 @@ def demand_of(config: RunConfig, threads: int | None = None) -> Demand:
 def cluster_session(config: RunConfig, demand: Demand, storage: Storage) -> Iterator[None]:
     """Connect to the cluster at RAY_ADDRESS while the body runs, and check it; without RAY_ADDRESS do nothing.
 
-    Raises:
-        ValueError: it does not answer, is too small, has no dashboard, or does not share the storage and the inputs.
+    ValueError if it does not answer, is too small, has no dashboard, or does not share the storage and the inputs.
     """
     address = os.environ.get(ADDRESS)
     if address is None or ray.is_initialized():
@@ -115,9 +113,7 @@ def ray_session(num_cpus: int) -> Iterator[str | None]:
 def run_on_worker_node(demand: Demand, function: Callable[..., Answer], *arguments: object) -> Answer:
     """Call a function that loads the model: on a cluster as a task with a worker's resources, else in this process.
 
-    Raises:
-        Exception: what the function raises.
-        RuntimeError: its process died, perhaps because memory ran out.
+    RuntimeError if its process died, perhaps because memory ran out; otherwise what the function raises.
     """
     if not on_a_cluster():
         return function(*arguments)
@@ -158,7 +154,6 @@ def _start(num_cpus: int) -> str | None:
 
 
 def _connect(address: str) -> str | None:
-    """Connect, and return the dashboard's address."""
     _require_listener(address)
     try:
         return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR).dashboard_url
