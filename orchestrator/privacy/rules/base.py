@@ -91,8 +91,7 @@ class CostRule(Frozen, ABC):
     def without(self, reused: Mapping[str, int]) -> Self | None:
         """Return this rule less tokens, by kind, that were charged before; None if nothing is left to charge.
 
-        Raises:
-            ValueError: tokens are to be taken over, and this rule does not charge token by token.
+        ValueError if tokens are to be taken over, and this rule does not charge token by token.
         """
         if reused:
             raise ValueError(f"The rule {self.title!r} charges more than single tokens: it can take over none.")
@@ -126,5 +125,4 @@ def require_order(order: float) -> None:
 
 
 def of_trials(tokens: Mapping[str, Cap], num_trials: int) -> dict[str, Cap]:
-    """Return the caps of so many trials, each with those of one."""
     return {kind: Cap(cap.parameters, cap.count * num_trials, cap.count) for kind, cap in tokens.items()}

@@ -82,8 +82,7 @@ class BestOf(CostRule):
     def certificate(self, delta: float, adjacency: Adjacency = "add-or-remove-one") -> Certificate:
         """Return the smaller of the two theorems' ε; at δ = 0 the pure one.
 
-        Raises:
-            ValueError: under replace-one where the base run has no privacy loss distribution.
+        ValueError under replace-one where the base run has no privacy loss distribution.
         """
         require_delta(delta)
         if delta == 0:

@@ -70,8 +70,7 @@ class SweepCaps(CostRule):
     def releases(self, adjacency: Adjacency) -> tuple[Releases, ...]:
         """Return what one record may see: the one composition of all tokens, or with disjoint records one of two.
 
-        Raises:
-            ValueError: for disjoint records under replace-one.
+        ValueError for disjoint records under replace-one.
         """
         if self.disjoint and adjacency != "add-or-remove-one":
             raise ValueError(

@@ -31,8 +31,7 @@ def require_fits(
 ) -> Certificate:
     """Return the certified ε of a plan's caps, or refuse with the plans that would fit.
 
-    Raises:
-        BudgetExceeded: if the caps cost more than `epsilon` at `delta`; nothing has been charged.
+    BudgetExceeded if the caps cost more than `epsilon` at `delta`; nothing has been charged.
     """
     found = plan.caps().certificate(delta, adjacency)
     if found.epsilon <= epsilon:
@@ -71,10 +70,8 @@ def fitting_plans(
 def calibrate(make: Callable[[float], CostRule], epsilon: float, delta: float, adjacency: Adjacency) -> float:
     """Return the smallest noise multiplier in [0.01, 1e6] with which a rule costs at most `epsilon`, to 0.1 %.
 
-    `make` makes the rule of a noise multiplier; its ε must fall as the noise grows.
-
-    Raises:
-        BudgetExceeded: if no noise multiplier up to 1e6 fits.
+    `make` makes the rule of a noise multiplier; its ε must fall as the noise grows. BudgetExceeded if none up to 1e6
+    fits.
 
     Formal guarantees:
         The rule of the result was certified to cost at most `epsilon`. Under replace-one the search starts from half

@@ -27,8 +27,6 @@ class StepCap(Frozen):
         sampling_prob: of each example, in (0, 1].
         noise_multiplier: noise in multiples of the clipping norm: standard deviation for Gaussian noise and an L2 clip,
             scale (1/√2 of the standard deviation) for Laplace noise and an L1 clip.
-        num_steps: the cap.
-        noise: kind of noise.
         num_coordinates: length of the clipped vector; matters for Laplace noise only.
     """
 
@@ -39,7 +37,6 @@ class StepCap(Frozen):
     num_coordinates: Annotated[int, Field(ge=1)] = 1
 
     def event(self) -> dp.DpEvent:
-        """Return one step's event."""
         release = _noisy_vector(self.noise, self.noise_multiplier, self.num_coordinates)
         return dp.PoissonSampledDpEvent(self.sampling_prob, release)
 
@@ -63,11 +60,9 @@ class EvaluationCap(Frozen):
     num_coordinates: Annotated[int, Field(ge=1)] = 1
 
     def event(self) -> dp.DpEvent:
-        """Return one score's event."""
         return _noisy_vector(self.noise, self.noise_multiplier, self.num_coordinates)
 
     def law(self) -> dict[str, str | float | int]:
-        """Return what one token stands for, as JSON values."""
         return _law(self.noise, self.noise_multiplier, 1.0, self.num_coordinates) | {"metric": self.metric}
 
 

@@ -77,7 +77,6 @@ class Menu(CostRule):
         return {kind_of_entry(kind, i): cap for i, tokens in kinds for kind, cap in tokens.items()}
 
     def with_trials(self, num_trials: int) -> Menu:
-        """Return the same menu for another number of trials."""
         return self.model_copy(update={"num_trials": num_trials})
 
     def describe(self) -> str:

@@ -15,9 +15,7 @@ RULES: dict[str, type[CostRule]] = {"caps": SweepCaps, "menu": Menu, "filter": R
 def rule_from_json(mapping: Mapping[str, Any]) -> CostRule:
     """Return the rule that `to_json` wrote; its field `rule` is its name in the table.
 
-    Raises:
-        pydantic.ValidationError: a ValueError: a field is missing, unknown or out of range.
-        ValueError: the rule is unknown.
+    ValueError if the rule is unknown, or a field is missing, unknown or out of range.
     """
     name = mapping.get("rule")
     if not isinstance(name, str) or name not in RULES:

@@ -76,8 +76,7 @@ class RenyiFilter(CostRule):
     def price(self, release: StepCap | EvaluationCap) -> int:
         """Return what one step or one score is charged, in units of 2^-40 Rényi ε, rounded up; its count is ignored.
 
-        Raises:
-            ValueError: if there is no finite Rényi ε at this order.
+        ValueError if there is no finite Rényi ε at this order.
         """
         cost = float(bounds.renyi(read(release.event()), [self.order])[0])
         if not math.isfinite(cost):
@@ -130,8 +129,7 @@ def renyi_limit(epsilon: float, delta: float, order: float) -> float:
 def best_order(expected: Sequence[StepCap | EvaluationCap], epsilon: float, delta: float) -> float:
     """Return the order at which the expected releases, counts included, take the smallest share of a budget.
 
-    Raises:
-        ValueError: no order has any room at this budget.
+    ValueError if no order has any room at this budget.
     """
     counts = [(read(cap.event()), cap.num_steps if isinstance(cap, StepCap) else cap.count) for cap in expected]
     shares = {}
@@ -147,8 +145,7 @@ def best_order(expected: Sequence[StepCap | EvaluationCap], epsilon: float, delt
 def renyi_budget(epsilon: float | None, delta: float, adjacency: Adjacency, order: float | None) -> tuple[float, float]:
     """Return the order and the Rényi limit of a budget for (ε, δ); without an order, one that suits DP fine-tuning.
 
-    Raises:
-        ValueError: no limit is proven for these terms, or the order leaves nothing of ε.
+    ValueError if no limit is proven for these terms, or the order leaves nothing of ε.
     """
     if not epsilon or not _SMALLEST_DELTA <= delta < 1:
         raise ValueError(f"Composition 'rdp' needs epsilon above 0 and delta in [{_SMALLEST_DELTA:g}, 1).")

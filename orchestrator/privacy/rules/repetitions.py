@@ -68,12 +68,9 @@ class Repetitions(Frozen):
     def draw_number(self, rng: random.Random | None = None) -> int:
         """Draw K. Keep it secret: it must not leave the operator, nor may anything that tells it (run times, costs).
 
-        Args:
-            rng: 128 random bits; by default the operating system's.
-
         Formal guarantees:
-            The law is the declared one within 1e-30 in total variation (inversion with 60 digits), which adds less than
-            (1 + e^ε)·1e-30 to δ.
+            If `rng` is left to the operating system's entropy, the law is the declared one within 1e-30 in total
+            variation (inversion with 60 digits), which adds less than (1 + e^ε)·1e-30 to δ.
         """
         bits = (rng or random.SystemRandom()).getrandbits(_BITS)
         return _invert(self.masses(), bits)
