@@ -34,7 +34,6 @@ class StatementFacts:
         also_not_covered: sentences to add to the standing list.
         order: whether loss differences (zeroth) or gradients (first) are clipped and released.
         versions: of the software, by name.
-        losses: what computed the losses.
     """
 
     budget: BudgetTerms

@@ -28,7 +28,6 @@ def mechanism_of(rule: CostRule, order: Order, unit: str) -> str:
 
 
 def sampler_of(rule: CostRule, unit: str) -> str:
-    """Return how batches are drawn."""
     rates = _alternatives(f"{kind.train_step.sampling_prob:.6g}" for kind in rule.trial_kinds)
     rate = f"with probability {rates}" if rates else "at the rate that its trial declares"
     return f"Poisson: each {unit} joins each batch independently {rate}, by the operating system's entropy"
