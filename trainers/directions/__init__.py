@@ -1,8 +1,4 @@
-"""Public random directions: the same z for the same key on every machine, drawn anew in every pass.
-
-`counter` defines a direction (a counter hash in numpy, the executable specification), `gaussian` turns its words into
-normal values, and `apply` adds directions to torch tensors. Importing this package loads neither torch nor numba.
-"""
+"""Public random directions: the same z for the same key on every machine, drawn anew in every pass."""
 
 from trainers.directions.counter import Direction, WeightedDirections, direction_values, uniform_values
 
