@@ -1,7 +1,4 @@
-"""DP-SGD: the gradient of each example, clipped and noised. Abadi et al. (2016), Alg. 1.
-
-`trainers/first_order` takes the steps, with the sampler, the accountant and the ledger of all other methods.
-"""
+"""DP-SGD: the gradient of each example, clipped and noised (`trainers/first_order`). Abadi et al. (2016), Alg. 1."""
 
 from __future__ import annotations
 
