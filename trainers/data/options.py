@@ -18,10 +18,7 @@ def label_options(label_words: Mapping[str, str], text: TextEncoder) -> tuple[Id
 
 
 def mask_words(label_words: Mapping[str, str], text: TextEncoder) -> tuple[Ids, ...]:
-    """Return each label word's one token, as it follows a blank.
-
-    ValueError if a word is several tokens (the error shows them) or unknown, or two words are the same token.
-    """
+    """Return each label word's one token after a blank; ValueError if it is several or unknown, or two share it."""
     options = text.encode([f" {word.strip()}" for word in label_words.values()])
     for (label, word), ids in zip(label_words.items(), options, strict=True):
         if len(ids) > 1:
