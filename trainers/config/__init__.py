@@ -1,7 +1,4 @@
-"""The configuration of one run, as frozen models that load neither torch nor Ray: one file a section.
-
-`performance` and `resources` can change neither the mechanism nor its event; every setting that can is elsewhere.
-"""
+"""The configuration of one run, as frozen models that load neither torch nor Ray: one file a section."""
 
 from trainers.config.data import DataConfig
 from trainers.config.method import MethodConfig

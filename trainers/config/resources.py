@@ -66,7 +66,6 @@ class ResourcesConfig(Section):
 
     @property
     def most_workers(self) -> int:
-        """Workers that a run may have at once."""
         return self.max_workers or self.workers
 
     @property

@@ -74,7 +74,6 @@ class TaskConfig(Section):
 
     @property
     def columns(self) -> list[str]:
-        """Columns that a row must have."""
         columns = list(Template.parse(self.template, "task.template").columns)
         for field, text in [("target", self.target), *(("options", option) for option in self.options or [])]:
             if text is not None:
