@@ -39,10 +39,7 @@ class ReplayState:
 def write_state(
     folder: Path, header: Mapping[str, Any], log: Transcript, state: ReplayState, save: Callable[..., None]
 ) -> None:
-    """Write a snapshot, whose tensors `save` writes (`ParameterSpace.save`), and then remove earlier ones.
-
-    OSError if it cannot be written; earlier ones are kept.
-    """
+    """Write a snapshot, whose tensors `save` writes, then remove earlier ones; an OSError leaves these as they are."""
     from trainers.evaluators.tensor_file import PATTERN_OF_PARTS, digest_of_file, write_tensor_file
 
     for part in folder.glob(PATTERN_OF_PARTS):  # left by a process that was killed
