@@ -24,9 +24,7 @@ GRADIENT_BYTES = 2**30  # of the gradients of one pass
 class UnitGradients:
     """Gradients of the mean loss of each unit at θ.
 
-    Args:
-        max_tokens: largest padded size of one pass.
-        by_opacus: whether many units share a pass.
+    With `by_opacus` many units share a pass, of at most `max_tokens` padded tokens.
     """
 
     def __init__(self, evaluator: TransformersEvaluator, max_tokens: int, *, by_opacus: bool = True) -> None:

@@ -52,7 +52,6 @@ def open_gradients(
 def _agree(
     gradients: UnitGradients, units: Sequence[Sequence[Example]], alone: Sequence[dict[str, torch.Tensor]]
 ) -> bool:
-    """Return whether the gradients of all units together are those of each."""
     try:
         together = gradients.together(units)
     except FAILURES:
