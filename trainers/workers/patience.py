@@ -19,12 +19,7 @@ MULTIPLE = 8.0  # of the longest step so far
 
 
 class Patience:
-    """How long one rank waits for the others.
-
-    Args:
-        floor_s: shortest wait, in seconds.
-        clock: seconds of a monotonic clock; replaced in tests.
-    """
+    """How long one rank waits for the others: `floor_s` seconds at least, on a monotonic `clock` that tests replace."""
 
     def __init__(self, floor_s: float = FLOOR_S, clock: Callable[[], float] = time.monotonic) -> None:
         self._floor_s, self._clock = floor_s, clock

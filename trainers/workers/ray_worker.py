@@ -41,8 +41,7 @@ def run_workers(task: WorkerTask, config: RunConfig, name: str, storage_path: Pa
         storage_path: folder for Ray Train's own files.
 
     Raises:
-        Exception: why the task failed.
-        TrainingFailedError: workers were lost too often.
+        TrainingFailedError: workers were lost too often. The error of a task that failed is raised as it is.
     """
     from ray.train import ControllerError
 
@@ -71,7 +70,6 @@ def run_workers(task: WorkerTask, config: RunConfig, name: str, storage_path: Pa
 
 
 def _fit(task: WorkerTask, config: RunConfig, name: str, storage_path: Path, mailbox: Any) -> Any:
-    """Run Ray Train's driver, and return what rank 0's task returns."""
     from ray.train import FailureConfig, ScalingConfig
     from ray.train import RunConfig as TrainConfig
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer

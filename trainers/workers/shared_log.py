@@ -1,7 +1,4 @@
-"""The release log on all ranks of a run: rank 0 has the file, the others have its steps in memory.
-
-The ranks need no shared disk: when a run is opened, rank 0 sends what was released before.
-"""
+"""The release log on all ranks: rank 0 has the file, and sends the others its steps to hold in memory."""
 
 import json
 import os
