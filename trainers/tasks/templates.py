@@ -90,7 +90,6 @@ class Template:
 
     @property
     def columns(self) -> list[str]:
-        """The columns that the template names, each once."""
         named = [name for _, slot in self.parts if slot for name in (slot.column, slot.items) if name]
         return list(dict.fromkeys(named))
 
@@ -114,10 +113,7 @@ class Template:
 
 
 def text_of(row: Mapping[str, Any], column: str, where: str) -> str:
-    """Return a column as text: a number as Python writes it, a truth value as 'true' or 'false'.
-
-    ValueError if the column is missing, null, or a list.
-    """
+    """Return a column as text (a truth value: 'true' or 'false'); ValueError if it is missing, null or a list."""
     value = row.get(column)
     if isinstance(value, str):
         return value
