@@ -1,13 +1,9 @@
-"""Where a generated answer ends: at the end of its line, or at the end-of-sequence token.
-
-Metrics compare answers of one line.
-"""
+"""Where an answer ends: at the end of its line, since metrics compare lines, or at the end-of-sequence token."""
 
 from transformers import PreTrainedTokenizerBase
 
 
 def has_ended(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> bool:
-    """Return whether a continuation is complete."""
     if tokenizer.eos_token_id in ids:
         return True
     text = str(tokenizer.decode(ids, skip_special_tokens=True))

@@ -1,8 +1,4 @@
-"""Rows: the token sequences that a batch of examples needs, and what each must predict.
-
-Rows become tensors in one of two layouts. `packing` puts them end to end without padding, if the model allows it.
-`padding` fills them to a common length, for all other models.
-"""
+"""Rows: the token sequences that a batch of examples needs, and what each must predict."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
