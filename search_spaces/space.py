@@ -86,10 +86,7 @@ class FilterSpace(RootModel[Annotated[Mapping[_Filtered, Parameter], AfterValida
 
 
 def define_by_run(parameters: Mapping[str, Parameter]) -> Callable[[optuna.Trial], None]:
-    """Return a function that asks an Optuna trial for every setting, for Ray Tune's `OptunaSearch(space=…)`.
-
-    Optuna stores the values under the dotted names. The function can be pickled.
-    """
+    """Return a picklable function that asks an Optuna trial for settings, for Ray Tune's `OptunaSearch(space=…)`."""
     return partial(_ask, parameters)
 
 
