@@ -1,7 +1,4 @@
-"""Turns pydantic's errors into lines that name the key, say what is wrong and how to fix it.
-
-They show values of the configuration, never values of the data.
-"""
+"""Turns pydantic's errors into lines with the key and the fix; they show values of the configuration, never data."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
