@@ -1,7 +1,4 @@
-"""The plan both ways: what it would cost under other rules, and how many trials, steps and scores fit a given ε.
-
-Nothing here reads a private row. It takes seconds, and so belongs to `dpzo plan` alone.
-"""
+"""The plan both ways: what it would cost under other rules, and how many trials, steps and scores fit a given ε."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""What a run or a sweep will cost in privacy and in work, known before anything private is touched.
-
-A plan fixes the rule by which the search is counted, and σ. Where the configuration gives epsilon alone, σ is
-calibrated so that the rule's certified epsilon fits it.
-"""
+"""What a run or a sweep will cost in privacy and in work, known before anything private is touched."""
 
 import math
 

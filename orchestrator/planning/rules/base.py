@@ -148,7 +148,6 @@ class Plan(ABC):
 
     @property
     def search_text(self) -> str:
-        """How trials are chosen, in words."""
         if not isinstance(self.config, SweepConfig):
             return "none: one run with the settings of its configuration"
         search = self.config.search

@@ -140,7 +140,6 @@ def _cells(entry: EntryCost) -> tuple[str, ...]:
 
 
 def with_menu_entry(config: RunConfig, entry: MenuEntry) -> RunConfig:
-    """Return the configuration of a trial that takes an entry of the menu."""
     method = config.method.model_copy(update={"num_steps": entry.num_steps})
     privacy = config.privacy.model_copy(update={"expected_batch_size": entry.expected_batch_size})
     return config.model_copy(update={"method": method, "privacy": privacy})

@@ -1,7 +1,4 @@
-"""Public tuning (`search.tune_on`): trials on public rows cost nothing, and the best settings make one private run.
-
-Why that is all that counts: docs/proofs/public_tuning.md.
-"""
+"""Public tuning (`search.tune_on`): trials on public rows, then one run that counts: docs/proofs/public_tuning.md."""
 
 from orchestrator.config.models import SweepConfig
 from orchestrator.planning.rules.caps import CapsPlan
