@@ -1,7 +1,4 @@
-"""Finds a run or sweep that was started before, by its folder or name: for `dpzo status` and `dpzo resume`.
-
-Nothing here loads a model, Ray or the ledger.
-"""
+"""Finds a run or sweep that was started before, by its folder or name: for `dpzo status` and `dpzo resume`."""
 
 import json
 from dataclasses import dataclass
