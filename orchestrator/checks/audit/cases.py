@@ -95,12 +95,10 @@ class AuditCase:
 
     @cached_property
     def epsilon(self) -> float:
-        """The claimed ε of the audited steps."""
         return self.rule.epsilon(self.delta, self.adjacency)
 
     @cached_property
     def claim(self) -> TradeOff:
-        """The claimed trade-off curve of the audited steps."""
         return claimed_trade_off(self.rule.event(), self.adjacency)
 
     def canary(self) -> tuple[np.ndarray, np.ndarray]:

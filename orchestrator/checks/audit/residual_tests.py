@@ -82,8 +82,7 @@ def residual_findings(
         residuals_RTK: released minus exact, int64 [R, T, K] in units.
         empty_RT: which steps had an empty batch, bool [R, T].
         references: public numbers that noise must not follow, by name, float64 [R·T·K] each.
-        kind: the declared noise law.
-        scale: its declared scale in units.
+        kind, scale: the declared noise law, and its scale in units.
     """
     values_N = residuals_RTK.ravel()
     overall = check_law(values_N, kind, scale)

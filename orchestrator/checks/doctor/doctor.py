@@ -1,8 +1,4 @@
-"""The checks of `dpzo doctor`: versions, devices, Ray, and the evaluators on generated examples.
-
-It checks the model of a configuration, or without one a small random model. It reads no row of data and reserves
-nothing.
-"""
+"""The checks of `dpzo doctor`: versions, devices, Ray, and the evaluators on generated examples."""
 
 import os
 import platform
@@ -23,11 +19,9 @@ UPGRADE = "pip install --constraint constraints.txt --upgrade --editable ."
 
 
 def diagnose(source: Path | None, overrides: Sequence[str] = ()) -> Diagnosis:
-    """Run all checks, on the model of a configuration if one is given.
+    """Run all checks, on the model of a configuration, or else on a small random one.
 
-    Raises:
-        ConfigError: the configuration cannot be read.
-        ValueError: overrides without a configuration.
+    ConfigError if the configuration cannot be read, ValueError for overrides without one.
     """
     if source is None and overrides:
         raise ValueError("--set changes a configuration, and none is given. Name its file, or leave --set out.")
