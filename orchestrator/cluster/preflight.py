@@ -120,7 +120,6 @@ def require_shared(storage: Storage, nodes: Sequence[Mapping[str, Any]], inputs:
 
 
 def _num_fitting(each: Mapping[str, float], has: Mapping[str, float]) -> int:
-    """Return how many workers fit on a node."""
     return min(math.floor(has.get(name, 0.0) / amount + 1e-9) for name, amount in each.items())
 
 
