@@ -106,11 +106,7 @@ class CostRule(Frozen, ABC):
         return None
 
     def epsilon(self, delta: float, adjacency: Adjacency = "add-or-remove-one") -> float:
-        """Return the ε to report at `delta`.
-
-        Formal guarantees:
-            Everything that a search under this rule releases is together (ε, delta)-DP; see the class.
-        """
+        """Return the ε to report at `delta`: all that a search under this rule releases is together (ε, delta)-DP."""
         return self.certificate(delta, adjacency).epsilon
 
     def to_json(self) -> dict[str, Any]:

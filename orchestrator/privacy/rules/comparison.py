@@ -1,8 +1,4 @@
-"""What a planned sweep costs under every rule, side by side, and how much of it fits a given ε.
-
-Rules differ in what they let a search do, and in what they let leave. A table of both is what people need before they
-choose. Each row of `COMPARED` makes its rule from the same plan.
-"""
+"""What a planned sweep costs under every rule (`COMPARED`), side by side, and how much of it fits a given ε."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence

@@ -29,10 +29,7 @@ class FittingPlans(NamedTuple):
 def require_fits(
     plan: PlannedSweep, epsilon: float, delta: float, adjacency: Adjacency = "add-or-remove-one"
 ) -> Certificate:
-    """Return the certified ε of a plan's caps, or refuse with the plans that would fit.
-
-    BudgetExceeded if the caps cost more than `epsilon` at `delta`; nothing has been charged.
-    """
+    """Return the certified ε of a plan's caps; BudgetExceeded, with plans that would fit, if it is above `epsilon`."""
     found = plan.caps().certificate(delta, adjacency)
     if found.epsilon <= epsilon:
         return found

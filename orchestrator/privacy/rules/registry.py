@@ -13,10 +13,7 @@ RULES: dict[str, type[CostRule]] = {"caps": SweepCaps, "menu": Menu, "filter": R
 
 
 def rule_from_json(mapping: Mapping[str, Any]) -> CostRule:
-    """Return the rule that `to_json` wrote; its field `rule` is its name in the table.
-
-    ValueError if the rule is unknown, or a field is missing, unknown or out of range.
-    """
+    """Return the rule that `to_json` wrote, by its field `rule`; ValueError for an unknown rule or an invalid field."""
     name = mapping.get("rule")
     if not isinstance(name, str) or name not in RULES:
         raise ValueError(f"rule must be one of {', '.join(RULES)}; got {name!r}.")
