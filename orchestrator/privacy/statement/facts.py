@@ -77,7 +77,6 @@ def make_statement(rule: CostRule | None, facts: StatementFacts) -> PrivacyState
 
 
 def _claims(rule: CostRule, facts: StatementFacts) -> dict[str, Any]:
-    """Return the fields of the statement that follow from a rule."""
     budget, caps = facts.budget, rule.shown_caps()
     certificate = rule.certificate(facts.delta, budget.adjacency)
     total_epsilon, total_delta = _total(facts)
