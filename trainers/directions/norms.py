@@ -3,8 +3,7 @@
 A direction on the sphere needs its norm over ALL parameters, and a replay on another machine must find the same bits. A
 sum of floats depends on its order, so the squares are summed as whole numbers: ‖z‖² = Σ_i trunc(z_i² · 2³⁶) / 2³⁶,
 where the float64 square of a float32 value is exact. Threads, chunks, devices and the order of the tensors change
-nothing; truncation costs less than 2⁻³⁵ of the norm. It costs one more drawing of each direction, and no memory of a
-tensor's size.
+nothing; truncation costs less than 2⁻³⁵ of the norm. It costs one more drawing of each direction, but little memory.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
