@@ -54,7 +54,6 @@ class MethodSpec:
 
     Args:
         title: name in tables and statements.
-        private: whether it clips and adds noise.
         num_directions: allowed K, smallest and largest.
         settings: settings of the `method` section that it takes, beside those of every method.
         defaults: its own values where the configuration gives none.
