@@ -1,8 +1,7 @@
 """The mechanism of one run: sampling rate, clip and noise scale, in one frozen plan.
 
 Everything that the privacy analysis depends on is read from here, by the sampler, the clip, the noise and the rule that
-counts the run, so that they cannot disagree. The plan is public; the data, its size and the noise are arguments of
-other functions.
+counts the run, so that they cannot disagree. The plan is public; other functions take the data, its size and the noise.
 
 The grid. The clip norm C is divided into 2**30 grid units. An example (a user, where users are the unit of privacy)
 contributes an integer vector of norm at most 2**30, L2 under Gaussian noise and L1 under Laplace noise. Sums are exact
