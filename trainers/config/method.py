@@ -89,7 +89,6 @@ class MethodConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _own_defaults(cls, values: Any) -> Any:
-        """Fill in what the preset and the method settle."""
         return completed(without_removed(values)) if isinstance(values, dict) else values
 
     @model_validator(mode="after")
