@@ -11,8 +11,7 @@ The K′ slopes are written to the release log as public values. With the public
 are the same on every machine, so that a replay elsewhere finds the same mask although its forward passes round
 differently. The log also holds the digest of the mask. A replay that finds another mask is refused.
 
-Formal guarantees: nothing here takes an example. The mask is a function of the base weights, the public key and earlier
-releases.
+Formal guarantees: nothing here takes an example. The mask depends on base weights, public key and past releases alone.
 """
 
 import math

@@ -28,8 +28,7 @@ from trainers.workers.ranks import Ranks
 class StepContext:
     """The parts of a step.
 
-    `units` are this rank's units of privacy: single examples, or users. A step reads at most `max_examples` examples of
-    a user (None: all of them).
+    `units` are this rank's examples or users; of a user a step reads at most `max_examples` examples (None: all).
     """
 
     plan: MechanismPlan
