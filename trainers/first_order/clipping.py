@@ -8,8 +8,7 @@
 | empty batch                        | the sum is 0                                           |
 | no clip (a run without privacy)    | itself; of a pass with such a coordinate, nothing      |
 
-All of it in float64. The millionth covers rounding: norm, quotient and product of up to 2**32 float32 values are off by
-far less.
+All in float64. The millionth covers rounding: norm, quotient and product of 2**32 float32 values are off by far less.
 """
 
 from collections.abc import Iterable, Mapping

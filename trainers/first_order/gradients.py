@@ -78,8 +78,7 @@ class UnitGradients:
 def _hooked(model: torch.nn.Module) -> Iterator[None]:
     """Let Opacus' hooks keep the gradient of every row during a pass.
 
-    The hooks need modules in training mode. Only those that own parameters are switched to it; dropout owns none, and
-    stays off.
+    They need training mode: it is switched on for modules with parameters only, so dropout, which has none, stays off.
     """
     owners = [module for module in model.modules() if any(p.requires_grad for p in module.parameters(recurse=False))]
     modes = [module.training for module in owners]

@@ -41,7 +41,6 @@ class Optimizer:
 
     @torch.no_grad()
     def step(self, gradient: Mapping[str, torch.Tensor], learning_rate: float) -> None:
-        """Move θ against a gradient of its names and shapes."""
         for name, parameter in self._theta.items():
             parameter.mul_(1.0 - learning_rate * self._weight_decay)
             parameter.grad = gradient[name].to(parameter.dtype)
