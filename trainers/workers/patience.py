@@ -46,7 +46,6 @@ class Patience:
         self._began_s = self._clock()
 
     def end(self) -> None:
-        """Note that all ranks have finished the step."""
         self._longest_s = max(self._longest_s or 0.0, self._clock() - self._began_s)
 
     def begin_run(self) -> None:

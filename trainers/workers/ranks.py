@@ -1,8 +1,7 @@
 """The ranks of a run: which units and which probes are this rank's, and what it exchanges with the others.
 
 Data parallel: every rank draws and measures its own shard of the units, with its own randomness. Direction parallel:
-the ranks of a group see the same batch, and each measures some of its probes. Both together: D shards × P ranks a
-shard.
+the ranks of a group see the same batch, and each measures some of its probes. Together: D shards × P ranks.
 
 | in a step                      | from, to                         | bytes that a rank sends or receives           |
 |--------------------------------|----------------------------------|-----------------------------------------------|
@@ -11,8 +10,7 @@ shard.
 | sum of the clipped vectors     | all to rank 0                    | 8 · K                                         |
 | noise, then the release        | rank 0 to all                    | 8 · K                                         |
 
-int64 cannot overflow: a unit adds at most 2**30 to a coordinate, and no machine holds the 2**33 units that would have
-to be sampled.
+int64 cannot overflow: a unit adds at most 2**30 to a coordinate, and no machine holds the 2**33 units of such a sum.
 """
 
 from __future__ import annotations

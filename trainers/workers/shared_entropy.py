@@ -2,8 +2,7 @@
 
 Ranks that divide the directions of a step must see the same secret batch. Rank 0 draws 32 bytes from the operating
 system and sends them. Each rank expands them with SHAKE-256, and so draws the same mask and the same examples of a
-user. Without the key the draws cannot be told from random bytes of the operating system, which come from a keyed
-generator as well.
+user. Without the key nobody can tell the draws from those of the operating system, whose generator is keyed too.
 """
 
 import hashlib
@@ -16,8 +15,7 @@ KEY_BYTES = 32
 class SharedEntropy(random.Random):
     """A generator in the place of `secrets.SystemRandom`, which a run in one process uses.
 
-    Args:
-        shard: number of the shard that the ranks share; the draws of different shards are independent.
+    The draws of different shards are independent; ranks that share one draw alike.
 
     Formal guarantees:
         Each call reads its own block of SHAKE-256(key ‖ shard ‖ number of the call). No two calls of a step, on any
