@@ -1,7 +1,6 @@
 """The grids that the papers searched, by method and model: `search.space: dp-aggzo/roberta-large`.
 
-A paper's file holds them, without its numbers of steps and batch sizes: those enter the event of the accountant, and a
-sweep fixes them.
+A paper's file holds them, without numbers of steps and batch sizes: those enter the accountant's event and stay fixed.
 """
 
 from collections.abc import Mapping
