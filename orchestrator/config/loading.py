@@ -130,7 +130,6 @@ def _put(config: dict[str, Any], place: Sequence[str], value: Any) -> None:
 
 
 def _yaml_problem(error: yaml.YAMLError) -> str:
-    """Return PyYAML's message in one line, with its place in the file."""
     mark = getattr(error, "problem_mark", None)
     if mark is None:
         return " ".join(str(error).split())
