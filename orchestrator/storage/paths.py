@@ -95,7 +95,6 @@ class Storage:
             yield
 
     def is_held(self) -> bool:
-        """Return whether a live process holds the run's folder."""
         if not self._lock_file.exists():
             return False
         with open(self._lock_file) as file:

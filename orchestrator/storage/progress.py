@@ -37,8 +37,7 @@ class ProgressFile:
     """Is called after each step, and writes the progress once a second.
 
     Args:
-        folder: of the files, one for each holder.
-        holder: the run or trial, as the ledger names it.
+        folder, holder: the folder has a file for each holder, a run or trial as the ledger names it.
         replayed: steps that are in the release log already; they do not count for the rate.
     """
 
