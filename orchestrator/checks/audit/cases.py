@@ -46,7 +46,6 @@ class AuditCase:
 
     Args:
         config: the run to audit; its C is 1.
-        noise_multiplier: σ.
         planned_steps: steps of the user's run; `config.method.num_steps` of them are audited.
     """
 
@@ -73,7 +72,6 @@ class AuditCase:
 
     @property
     def adjacency(self) -> Adjacency:
-        """The relation of data sets that the claim holds for."""
         return self.plan.adjacency
 
     @property
@@ -114,7 +112,6 @@ class AuditCase:
         return HUGE * along_K, along_K
 
     def estimator(self) -> Estimator:
-        """Return the estimator with which a step finds each example's K-vector."""
         method = self.config.method
 
         def directions(step: int) -> WeightedDirections:
@@ -136,7 +133,6 @@ class AuditCase:
         return np.stack(run.log.releases["step"])
 
     def with_method(self, **changes: Any) -> AuditCase:
-        """Return the case with other settings of the method, validated like a configuration."""
         return AuditCase(_changed(self.config, changes), self.noise_multiplier, self.planned_steps)
 
 

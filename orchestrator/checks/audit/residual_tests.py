@@ -24,8 +24,6 @@ class LawCheck:
     """How well values follow a law.
 
     Args:
-        num_values: number of values.
-        ks_pvalue: p-value of the Kolmogorov-Smirnov test.
         scale_ratio: the measured scale divided by the declared one, by the law's statistic of spread.
         scale_z: that statistic's distance from its mean, in standard deviations.
     """

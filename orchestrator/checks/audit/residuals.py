@@ -1,8 +1,7 @@
 """The second check of an audit: whether the noise of real runs follows the declared law.
 
 A residual is a released number minus the exact sum. All runs share one public seed, and each is killed once between a
-reservation and its release and then resumed. So noise from the seed, noise that restarts and noise that is used twice
-are found.
+reservation and its release and then resumed. So noise from the seed, restarted noise and noise used twice are found.
 """
 
 import random

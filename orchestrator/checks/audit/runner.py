@@ -87,7 +87,6 @@ def _audit_case(
 def _play_in_chunks(
     case: AuditCase, runs: int, folder: Path, executor: Executor, advance: Callable[[int], None]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the scores of `runs` runs without the canary and of as many with it, float64 [runs] each."""
     sizes = [min(_CHUNK, runs - start) for start in range(0, runs, _CHUNK)]
     futures = [executor.submit(play_runs, case, size, folder / str(number)) for number, size in enumerate(sizes)]
     played = []

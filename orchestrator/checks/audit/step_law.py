@@ -20,7 +20,6 @@ class Distribution:
     """A noise law at scale 1.
 
     Args:
-        cdf: its distribution function.
         log_density: logarithm of its density, up to a constant.
         spread: a statistic of one value; its mean is 1 at scale 1 and grows with the scale.
         spread_std: standard deviation of that statistic at scale 1.
@@ -61,7 +60,6 @@ class StepLaw:
     """The law of a step's release: a sum over a Poisson sample, plus noise on each coordinate.
 
     Args:
-        noise: the noise law.
         sampling_prob: q, the probability that the canary is in a batch.
         noise_multiplier: the noise scale divided by C.
         adjacency: what is there without the canary. add-or-remove-one: nothing in its place; replace-one: an example

@@ -1,8 +1,7 @@
 """Stubs of an audit: a linear loss in place of a model, given batches in place of a sampler, and no noise.
 
 The loss of row i at θ + s·z_k is base_i + s·K·slope_ik, so that the estimate of row i is slope_i at every θ. Slopes and
-scales are dyadic: the estimate is exact in floating point, and the auditor knows the sum over a batch without the code
-under test.
+scales are dyadic: the estimate is exact in floating point, and the auditor knows a batch's sum without the tested code.
 """
 
 from __future__ import annotations
