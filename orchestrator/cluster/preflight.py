@@ -1,7 +1,6 @@
 """Checks a Ray cluster before anything is reserved, so that a sweep is refused with a sentence and never hangs.
 
-Ray waits forever for a resource that no node has. So the resources are added up first, and one task per node tests the
-storage from there.
+Ray waits forever for a resource that no node has. So the resources are added up first, and each node tests the storage.
 """
 
 import fcntl
