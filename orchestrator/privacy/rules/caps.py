@@ -32,8 +32,6 @@ class SweepCaps(CostRule):
     """Everything that a sweep may release about its data set, over one set of records or over two disjoint ones.
 
     Args:
-        train_step: the cap on training steps.
-        evaluation: the cap on scores that look at private rows.
         disjoint: whether a keyed coin for each record, flipped without looking at the others, puts it either into
             training or into validation, so that steps never touch what scores touch.
         units: what a record is, where it is not a row of the file: the column that names users, or a selection of rows.

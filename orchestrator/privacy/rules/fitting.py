@@ -67,8 +67,7 @@ def fitting_plans(
 def calibrate(make: Callable[[float], CostRule], epsilon: float, delta: float, adjacency: Adjacency) -> float:
     """Return the smallest noise multiplier in [0.01, 1e6] with which a rule costs at most `epsilon`, to 0.1 %.
 
-    `make` makes the rule of a noise multiplier; its ε must fall as the noise grows. BudgetExceeded if none up to 1e6
-    fits.
+    `make` makes the rule of a noise multiplier; its ε must fall as the noise grows. BudgetExceeded if none fits.
 
     Formal guarantees:
         The rule of the result was certified to cost at most `epsilon`. Under replace-one the search starts from half

@@ -35,8 +35,7 @@ class Menu(CostRule):
     Formal guarantees:
         In each direction, the pointwise maximum of the entries' privacy profiles is the profile of some pair of laws.
         The ε is that of the pair composed `num_trials` times; it covers adaptive picks, concurrent trials and early
-        stops (docs/proofs/menu.md). A trial that draws from two entries is not covered: the ledger must hold a trial
-        to one.
+        stops (docs/proofs/menu.md). A trial of two entries is not covered: the ledger must hold a trial to one.
     """
 
     rule: Literal["menu"] = "menu"

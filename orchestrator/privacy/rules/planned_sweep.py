@@ -48,7 +48,6 @@ class PlannedSweep(Frozen):
         return self._caps(self.steps_per_trial, self.evaluations_per_trial)
 
     def changed(self, **fields: object) -> PlannedSweep:
-        """Return this plan with some fields replaced, and validated."""
         return PlannedSweep.model_validate(self.model_dump() | fields)
 
     def _caps(self, num_steps: int, num_evaluations: int) -> SweepCaps:

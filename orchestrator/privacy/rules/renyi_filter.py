@@ -39,8 +39,7 @@ class RenyiFilter(CostRule):
 
     Args:
         order: α above 1, fixed before any data is touched; `best_order` finds a good one.
-        epsilon_limit: the budget's ε.
-        delta: the δ at which that ε is said.
+        epsilon_limit, delta: the budget's ε, and the δ at which it is said.
         units: what a record is, as in `SweepCaps`.
 
     Formal guarantees:
