@@ -105,7 +105,6 @@ def _claims(rule: CostRule, facts: StatementFacts) -> dict[str, Any]:
 
 
 def _without_privacy(facts: StatementFacts) -> dict[str, Any]:
-    """Return the fields of the statement of a run without clipping and noise."""
     return {
         "private": False,
         **dict.fromkeys(("epsilon_total", "delta_total", "epsilon_here", "delta_here", "epsilon_per_trial")),
