@@ -40,9 +40,7 @@ class Pruning:
     def enter(self, stage: int) -> None:
         """Make the mask of a stage, if its strategy makes one there.
 
-        Raises:
-            ValueError: it would keep nothing, or nothing that the model's output depends on, or it is not the mask that
-                the log was written with.
+        ValueError if it would keep nothing, or nothing that the output depends on, or is not the mask in the log.
         """
         if stage > 0 and self._mask.strategy == "static":
             return
