@@ -18,8 +18,7 @@ LOCK_PATIENCE_S = 1.5 * max(60.0, float(os.environ.get(RAY_PATIENCE, "60")))  # 
 def open_log(ranks: Ranks, path: Path, header: dict[str, Any], defaults: dict[str, Any]) -> Transcript:
     """Return the log file, opened or reopened, on rank 0, and a copy of its steps on the other ranks.
 
-    Raises:
-        ValueError: the log belongs to another run or was changed (rank 0), or the ranks have different headers.
+    ValueError if the log belongs to another run or was changed (rank 0), or the ranks have different headers.
     """
     log: Transcript = Transcript(path)
     if ranks.is_rank_0:
