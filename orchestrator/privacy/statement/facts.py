@@ -57,10 +57,7 @@ class StatementFacts:
 def make_statement(rule: CostRule | None, facts: StatementFacts) -> PrivacyStatement:
     """Return the statement of a run or sweep; `rule` is what was reserved, None for a run without clipping and noise.
 
-    The ε of the run is computed here, from the rule.
-
-    Raises:
-        ValueError: more tokens were drawn than the rule allows, or tokens of a kind that the rule does not have.
+    The ε is computed here, from the rule. ValueError if more tokens were drawn than it allows, or of other kinds.
     """
     claims = _without_privacy(facts) if rule is None else _claims(rule, facts)
     return PrivacyStatement(
