@@ -9,6 +9,7 @@ from orchestrator.config.models import LedgeredConfig
 from orchestrator.planning.plan import Plan
 from orchestrator.privacy.errors import BudgetExceeded
 from orchestrator.privacy.ledger.budget import BudgetTerms, require_room, spent_of
+from orchestrator.privacy.ledger.engines import sqlite_file
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.storage.paths import storage_in
 
@@ -81,5 +82,5 @@ def _names(ledger: Ledger, budget: str) -> list[str]:
 def _existing_ledger(config: LedgeredConfig) -> Ledger | None:
     """Open the configuration's ledger if it exists: a plan creates no file."""
     url = storage_in(Path(config.storage_path).expanduser().resolve(), config, config.name).database_url
-    file = url.removeprefix("sqlite:///")
-    return Ledger(url, create=False) if file == url or Path(file).is_file() else None
+    file = sqlite_file(url)
+    return Ledger(url, create=False) if file is None or file.is_file() else None

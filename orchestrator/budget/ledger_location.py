@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from orchestrator.privacy.ledger.engines import sqlite_file, sqlite_url
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.storage.paths import DEFAULT_FOLDER, LEDGER_FILE
 
@@ -16,7 +17,7 @@ def open_ledger(place: str | Path | None = None, create: bool = False) -> Ledger
     from sqlalchemy.exc import DatabaseError
 
     url = url_of(place)
-    file = Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None
+    file = sqlite_file(url)
     if file is not None and not file.exists() and not create:
         raise ValueError(
             f"There is no ledger at {file}. A sweep, a run or `dpzo budget create` makes one; --ledger names another "
@@ -35,4 +36,4 @@ def url_of(place: str | Path | None) -> str:
     path = DEFAULT_FOLDER if place is None else Path(place).expanduser()
     if path.is_dir() or (not path.exists() and not path.suffix):
         path /= LEDGER_FILE
-    return f"sqlite:///{path.absolute()}"
+    return sqlite_url(path.absolute())

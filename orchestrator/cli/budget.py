@@ -63,7 +63,6 @@ def create(
     """Declare the budget of a data set. A second call with the same terms changes nothing."""
     from orchestrator.budget.budget import Budget
     from orchestrator.cli.views.budget import created_summary
-    from orchestrator.privacy.ledger.store import redacted_url
 
     _require_unit(unit, num_examples, num_users)
     _require_limit(epsilon, delta, no_limit)
@@ -80,8 +79,7 @@ def create(
         ledger=ledger,
     )
     suggested = order is None and made.terms.order is not None
-    place = redacted_url(made.ledger.url)
-    print_result(output, made.terms, created_summary(made.terms, place, suggested))
+    print_result(output, made.terms, created_summary(made.terms, made.ledger.url, suggested))
 
 
 @app.command()

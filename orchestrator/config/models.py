@@ -28,11 +28,16 @@ def _without_password(url: str) -> str:
     from sqlalchemy.exc import ArgumentError
 
     try:
-        password = make_url(url).password
-    except ArgumentError:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):  # a ValueError repeats what it takes for a port
         raise ValueError("must be an SQLAlchemy URL, such as postgresql+psycopg://user@host/name") from None
-    if password is not None:
-        raise ValueError("holds a password: leave it out, and put it into PGPASSWORD or ~/.pgpass")
+    named = any("password" in key.lower() for key in parsed.query)
+    stray = parsed.get_backend_name() != "sqlite" and url.count("@") != (parsed.username is not None)
+    if named or stray or parsed.password is not None:
+        raise ValueError(
+            "holds a password: leave it out, and put it into PGPASSWORD, ~/.pgpass or a file that PGPASSFILE names (an "
+            "@ in a user's name is written %40)"
+        )
     return url
 
 

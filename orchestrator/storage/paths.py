@@ -16,6 +16,7 @@ from pathlib import Path
 
 from orchestrator.config.models import BudgetConfig, LedgeredConfig, SweepConfig
 from orchestrator.privacy.ledger.drawer import PATIENCE_S
+from orchestrator.privacy.ledger.engines import sqlite_url
 from orchestrator.storage.files import write_whole
 from trainers.config import RunConfig
 
@@ -40,7 +41,7 @@ class Storage:
     @property
     def database_url(self) -> str:
         """The database of the ledger and of the Optuna study, for the operator alone."""
-        return self.ledger_url or f"sqlite:///{self.ledger_file}"
+        return self.ledger_url or sqlite_url(self.ledger_file)
 
     @property
     def ledger_file(self) -> Path:

@@ -34,7 +34,7 @@ class TokenDrawer:
         patience_s: how long to wait for a database that does not answer, seconds.
     """
 
-    url: str = field(repr=False)  # may hold a password
+    url: str
     name: str
     kind: str
     holder: str

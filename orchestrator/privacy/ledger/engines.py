@@ -10,6 +10,8 @@ draw takes 19 ms where the fsyncs need 5. A forked child opens its own.
 """
 
 import os
+import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,17 @@ def open_engine(url: str, create: bool) -> Engine:
     return engine
 
 
+def sqlite_url(file: Path) -> str:
+    """Return the URL of a SQLite file, with whatever its path contains (?, %, #) quoted."""
+    return URL.create("sqlite", database=str(file)).render_as_string()
+
+
+def sqlite_file(url: str) -> Path | None:
+    """Return the file of a ledger's URL; None for a ledger on a server."""
+    parsed = _parsed(url)
+    return Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
+
+
 def reader_of(engine: Engine) -> Engine:
     """Return the engine for transactions that read one snapshot."""
     return engine.execution_options(**_isolation(engine, "REPEATABLE READ"))
@@ -54,15 +67,28 @@ def no_ledger(place: object) -> ValueError:
 def _parsed(url: str) -> URL:
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # a ValueError repeats what it takes for a port
         raise ValueError(
-            "The ledger's URL cannot be read: write sqlite:////folder/ledger.db or postgresql://…"
+            "The ledger's URL cannot be read: write sqlite:////folder/ledger.db or postgresql://user@host:port/database"
         ) from None
     if parsed.drivername in ("postgres", "postgresql"):
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
         raise ValueError(f"A ledger lives in SQLite or PostgreSQL; got {parsed.drivername}://.")
+    if parsed.get_backend_name() != "sqlite":
+        _require_no_password(url, parsed)
     return parsed
+
+
+def _require_no_password(url: str, parsed: URL) -> None:
+    """Refuse a URL that holds a password, or an unescaped @ by which a part of one is taken for something else."""
+    named = any("password" in key.lower() for key in parsed.query)
+    if named or parsed.password is not None or url.count("@") != (parsed.username is not None):
+        raise ValueError(
+            "The ledger's URL holds a password, which would stand in files and in the list of processes (or an @ that "
+            "is not written %40). Write postgresql://user@host/database, and put the password into PGPASSWORD, into "
+            "~/.pgpass, or into a file that PGPASSFILE names."
+        )
 
 
 def _sqlite_engine(url: URL, create: bool) -> Engine:
@@ -105,9 +131,23 @@ def _isolation(engine: Engine, level: str) -> dict[str, Any]:
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # BEGIN is sent by _begin_sqlite, not by the driver
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    _switch_to_wal(cursor)
+    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _switch_to_wal(cursor: sqlite3.Cursor) -> None:
+    """Switch a new file to WAL: SQLite answers BUSY at once, without its timeout, while another process does so."""
+    end = time.monotonic() + _BUSY_TIMEOUT_S
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+            time.sleep(0.01)
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -37,7 +37,7 @@ class Ledger:
 
     Args:
         url: an SQLAlchemy URL: a SQLite file on a local disk (`sqlite:////folder/ledger.db`), or
-            `postgresql://user:password@host/database` where several machines share a budget.
+            `postgresql://user@host/database` where several machines share a budget; never with a password.
         create: make the file and tables if they are missing; False refuses a missing ledger, so that a worker on the
             wrong machine cannot start counting from zero.
 
@@ -51,7 +51,7 @@ class Ledger:
         self.url = self._store.url
 
     def __repr__(self) -> str:
-        return f"Ledger({self._store.place!r})"
+        return f"Ledger({self.url!r})"
 
     def __enter__(self) -> Self:
         return self

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from sqlalchemy import URL, Connection, Engine, make_url, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from orchestrator.privacy.errors import LedgerCorruptError, LedgerUnreachable
@@ -28,25 +28,23 @@ class Store:
     """An open database.
 
     Args:
-        url: with an absolute path; it may hold a password.
-        place: the same URL for people, without a password.
+        url: with an absolute path; without a password (see `engines`).
     """
 
-    url: str = field(repr=False)
-    place: str
+    url: str
     _reader: Engine = field(repr=False)
     _writer: Engine = field(repr=False)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Read one snapshot. LedgerUnreachable: the database does not answer."""
-        with _named_errors(self.place), self._reader.begin() as connection:
+        with _named_errors(self.url), self._reader.begin() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """Write, and return once it is on disk. LedgerUnreachable: it may or may not have been written."""
-        with _named_errors(self.place), self._writer.begin() as connection:
+        with _named_errors(self.url), self._writer.begin() as connection:
             yield connection
 
     def close(self) -> None:
@@ -62,30 +60,22 @@ def open_store(url: str, create: bool) -> tuple[Store, bytes]:
         LedgerUnreachable: the database does not answer.
     """
     engine = open_engine(url, create)
-    full_url = engine.url.render_as_string(hide_password=False)
-    store = Store(full_url, redacted_url(engine.url), reader_of(engine), writer_of(engine))
+    store = Store(engine.url.render_as_string(), reader_of(engine), writer_of(engine))
     return store, _open_ledger(store, create)
-
-
-def redacted_url(url: str | URL) -> str:
-    """Return a database's URL without its secrets."""
-    parsed = make_url(url)
-    shown = {name: value for name, value in parsed.query.items() if name in ("host", "port")}
-    return parsed.set(query=shown).render_as_string(hide_password=True)
 
 
 def _open_ledger(store: Store, create: bool) -> bytes:
     with store.reading() as connection:
-        key = key_of(connection, store.place)
+        key = key_of(connection, store.url)
     if key is None and not create:
-        raise no_ledger(store.place)
+        raise no_ledger(store.url)
     if key is None:
         with store.writing() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _CREATION_LOCK})
-            if (key := key_of(connection, store.place)) is None:
+            if (key := key_of(connection, store.url)) is None:
                 create_tables(connection)
-                key = key_of(connection, store.place)
+                key = key_of(connection, store.url)
     assert key is not None
     return key
 

@@ -108,7 +108,16 @@ def test_what_no_rule_counts_is_refused(quickstart, changes, complaint):
     assert "secret" not in "".join(lines)
 
 
-def test_a_password_in_a_url_is_refused_and_not_shown(quickstart):
-    [line] = run_lines(quickstart, "budget.ledger=postgresql://me:hunter2@host/db")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:hunter2@host/db",
+        "postgresql+psycopg://me@host/db?password=hunter2",
+        "postgresql://me@hunter2@host/db",
+        "postgresql://me:1/hunter2@host/db",
+    ],
+)
+def test_a_password_in_a_url_is_refused_and_not_shown(quickstart, url):
+    [line] = run_lines(quickstart, f"budget.ledger={url}")
     assert line.startswith("budget.ledger: holds a password: leave it out, and put it into PGPASSWORD")
     assert "hunter2" not in line

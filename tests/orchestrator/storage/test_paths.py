@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.config.loading import load_run
+from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.storage.paths import Storage, storage_of, with_absolute_paths
 
 HOLD = """
@@ -37,6 +38,14 @@ def test_what_is_not_released_lies_apart(tmp_path):
 def test_a_ledger_of_its_own_is_taken(settings):
     url = "postgresql+psycopg://me@host/budgets"
     assert storage_of(load_run(settings, [f"budget.ledger={url}"])).database_url == url
+
+
+@pytest.mark.parametrize("folder", ["a?b", "a%20b", "a b", "ü#'\"@"])
+def test_a_folder_of_any_name_has_its_own_ledger(tmp_path, folder):
+    storage = Storage(tmp_path / folder, "run")
+    with Ledger(storage.database_url) as ledger:
+        assert ledger.budgets() == []
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [storage.ledger_file]
 
 
 def test_the_root_is_made_absolute_and_created(settings, tmp_path, monkeypatch):

@@ -79,8 +79,9 @@ def test_a_draw_tried_again_after_an_unclear_commit_is_the_same_draw(any_ledger,
     assert any_ledger.drawn("a", "train_step") == 2
 
 
-def test_patience_ends_with_a_clear_line_and_one_warning(postgresql_server, caplog):
-    url = f"postgresql://someone:PASSWORD@/nowhere?host={postgresql_server.folder}&password=PASSWORD"
+def test_patience_ends_with_a_clear_line_and_one_warning(postgresql_server, caplog, monkeypatch):
+    monkeypatch.setenv("PGPASSWORD", "PASSWORD")
+    url = f"postgresql://someone@/nowhere?host={postgresql_server.folder}"
     drawer = TokenDrawer(url, "a", "train_step", "t0", patience_s=0.2)
     with caplog.at_level(logging.WARNING), pytest.raises(LedgerUnreachable) as refusal:
         drawer.draw(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import sqlite3
 import sys
+import threading
 
 import pytest
 from sqlalchemy import text
@@ -12,7 +13,6 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from orchestrator.privacy.errors import LedgerCorruptError, LedgerUnreachable
 from orchestrator.privacy.ledger import network_disk
-from orchestrator.privacy.ledger import store as ledger_store
 from orchestrator.privacy.ledger.ledger import Ledger
 from tests.support.ledgers import LAW, budget, reserve, tamper
 
@@ -95,17 +95,32 @@ def test_a_missing_driver_is_named_with_its_installation(monkeypatch):
         Ledger("postgresql://me@host/ledger")
 
 
-def test_a_database_that_does_not_answer_is_said_in_one_line_without_its_password(tmp_path):
-    url = f"postgresql://me:SECRET@/ledger?host={tmp_path}&password=SECRET"
+def test_a_database_that_does_not_answer_is_said_in_one_line_without_its_password(tmp_path, monkeypatch):
+    monkeypatch.setenv("PGPASSWORD", "SECRET")
+    url = f"postgresql://me@/ledger?host={tmp_path}"
     with pytest.raises(LedgerUnreachable, match="does not answer") as refusal:
         Ledger(url)
     assert "SECRET" not in str(refusal.value)
     assert refusal.value.__cause__ is None
     assert "\n" not in str(refusal.value)
-    assert (
-        ledger_store.redacted_url("postgresql://me:SECRET@host:5/ledger?password=SECRET")
-        == "postgresql://me:***@host:5/ledger"
-    )
+
+
+WITH_A_PASSWORD = [
+    "postgresql://me:secret@host/ledger",
+    "postgresql+psycopg://me@host/ledger?password=secret",
+    "postgresql://me@host/ledger?sslpassword=secret",
+    "postgresql://me:a@secret@host/ledger",  # an @ that should be %40
+    "postgresql://me@secret@host/ledger",
+    "postgresql://me:1/secret@host/ledger",  # a / that should be %2F: 1 is taken for a port
+    "postgresql://me:2secret/x@host/ledger",
+]
+
+
+@pytest.mark.parametrize("url", WITH_A_PASSWORD)
+def test_a_password_in_a_url_is_refused_and_not_repeated(url):
+    with pytest.raises(ValueError, match="holds a password, which would stand in files") as refusal:
+        Ledger(url)
+    assert "secret" not in str(refusal.value)
 
 
 def test_a_folder_that_cannot_be_opened_is_said_in_one_line(tmp_path):
@@ -201,3 +216,12 @@ def test_a_reader_sees_one_snapshot_while_others_draw(any_ledger):
         any_ledger.draw("a", "train_step", "t0")
         assert connection.execute(text("SELECT num_drawn FROM caps")).scalar() == before == 0
     assert any_ledger.reservations()[0].cap.parameters == LAW
+
+
+def test_a_new_file_that_another_process_is_making_is_waited_for(tmp_path):
+    """SQLite answers BUSY at once, whatever the timeout, when a file is switched to WAL while another one writes."""
+    other = sqlite3.connect(tmp_path / "new.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    threading.Timer(0.2, other.execute, ("COMMIT",)).start()
+    assert Ledger(f"sqlite:///{tmp_path}/new.db").budgets() == []
+    other.close()
