@@ -93,6 +93,8 @@ class Storage:
                             f"name: {self.name!r} is running in another process; wait, or give another name."
                         ) from None
                     time.sleep(pause)
+            for progress in self.progress_folder.glob("*.json"):  # of a process that is dead
+                progress.unlink()
             yield
 
     def is_held(self) -> bool:

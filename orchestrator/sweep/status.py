@@ -4,6 +4,8 @@ Of a search of one winner (`release: best`) the status shows only what its state
 steps and their times would each say something of the secret number.
 """
 
+import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -17,6 +19,7 @@ from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.ledger.terms import Terms
 from orchestrator.privacy.rules.registry import rule_from_json
 from orchestrator.storage.existing import Existing, RunState
+from orchestrator.storage.paths import Storage
 from orchestrator.storage.progress import Progress, read_progress
 from orchestrator.storage.trials import TrialRow, steps_to_come
 from trainers.config import Metric
@@ -26,12 +29,17 @@ from trainers.config import Metric
 class Spending:
     """What a run or sweep has reserved and drawn; ε at δ.
 
-    `reserved` is the ε to report. `drawn` is ε of the tokens drawn so far, None where it is secret or no rule counts
-    it. `left` is None where the budget has no limit.
+    `total` and `here` are the statement's total ε and the ε of this run. `reserved` is what the run took from its
+    budget: less than `here` where it took over tokens that were charged earlier. `here` is None in such a run before
+    its statement is there. `drawn` is ε of the tokens drawn so far, None where it is secret or no rule counts it.
+    `left` is None where the budget has no limit.
     """
 
     budget: str
     limit: float | None
+    total: float | None
+    total_delta: float
+    here: float | None
     reserved: float
     delta: float
     left: Left | None
@@ -143,18 +151,29 @@ def _spending(existing: Existing) -> Spending | None:
         if terms is None:
             return None
         budget = ledger.budget(terms.budget)
-        left = left_of(budget, ledger.spent(budget.name))
+        spent = ledger.spent(budget.name)
         caps = [entry for entry in ledger.reservations() if entry.name == storage.name]
     tokens = None if terms.has_secret else {entry.kind: (entry.drawn, entry.cap.count) for entry in caps}
     return Spending(
         budget=budget.name,
         limit=budget.epsilon,
+        total=budget.epsilon if budget.composition == "rdp" else spent.epsilon,
+        total_delta=budget.delta if budget.composition == "rdp" else spent.delta,
+        here=_epsilon_here(storage, terms),
         reserved=terms.cost.epsilon,
         delta=terms.cost.delta,
-        left=left,
+        left=left_of(budget, spent),
         tokens_drawn=tokens,
         drawn=None if tokens is None else _epsilon_of(terms, tokens, existing.config.privacy.adjacency),
     )
+
+
+def _epsilon_here(storage: Storage, terms: Terms) -> float | None:
+    """Return the statement's ε of this run; before there is a statement, what is charged for all of its tokens."""
+    if storage.statement_file.exists():
+        here = json.loads(storage.statement_file.read_text(encoding="utf-8"))["epsilon_here"]
+        return math.inf if here is None else here
+    return None if terms.reused else terms.cost.epsilon
 
 
 def _epsilon_of(terms: Terms, tokens: Mapping[str, tuple[int, int]], adjacency: Adjacency) -> float | None:

@@ -104,7 +104,11 @@ def _ray() -> Iterator[Finding]:
     nodes = sum(name.startswith("node:") for name in resources) - ("node:__internal_head__" in resources)
     cpus, gpus, memory = (resources.get(name, 0.0) for name in ("CPU", "GPU", "memory"))
     shown = f"{cpus:g} CPUs, {gpus:g} GPUs, {memory / 2**30:.0f} GiB on {nodes} node(s)"
-    yield Finding(name="Ray", state="ok", found=shown)
+    if cpus:
+        yield Finding(name="Ray", state="ok", found=shown)
+    else:
+        none = "No trial can run: start Ray on a worker, or on this node without --num-cpus=0"
+        yield Finding(name="Ray", state="failed", found=shown, hint=none)
     if dashboard:
         yield Finding(name="dashboard", state="ok", found=f"http://{dashboard} while a sweep runs")
     else:

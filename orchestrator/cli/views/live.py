@@ -17,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from orchestrator.cli.views.tables import trials_table
+from orchestrator.cli.views.tables import TrialsTable
 from orchestrator.privacy.errors import LedgerUnreachable
 from orchestrator.storage.trials import TrialRow, best_of, steps_to_come
 from orchestrator.sweep.monitor import WorkFacts
@@ -77,7 +77,7 @@ class LiveView:
         rows = [self._rows[number] for number in sorted(self._rows)]
         self._bar.update(self._task, total=steps_to_come(rows, facts.num_trials, facts.num_steps))
         best = best_of(rows)
-        table = trials_table(rows, facts.searched, best.number if best else None, facts.num_steps, facts.metric)
+        table = TrialsTable(rows, facts.searched, best.number if best else None, facts.num_steps, facts.metric)
         return Group(table, self._bar)
 
     def _advance(self, steps: int) -> None:

@@ -10,13 +10,13 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from orchestrator.cli.views.tables import (
+    TrialsTable,
     duration,
     facts_table,
     folded,
     path_text,
     plain_table,
     right,
-    trials_table,
 )
 from orchestrator.config.models import LedgeredConfig, SweepConfig
 from orchestrator.privacy.display import epsilon_text, rounded_down
@@ -43,7 +43,7 @@ def status_view(status: RunStatus, config: LedgeredConfig) -> RenderableType:
     if status.trials and isinstance(config, SweepConfig):
         best = best_of(status.trials)
         names, num_steps = sorted(config.search.parameters), config.method.num_steps
-        table = trials_table(status.trials, names, best.number if best else None, num_steps, status.metric)
+        table = TrialsTable(status.trials, names, best.number if best else None, num_steps, status.metric)
         parts += [Text(), table]
     return Group(*parts)
 
@@ -52,7 +52,7 @@ def overview(statuses: Sequence[RunStatus]) -> RenderableType:
     """Return one row for each run and sweep of a storage folder."""
     if not statuses:
         return Text("No run or sweep has been started here.")
-    table = plain_table(folded("name", 28), "kind", "state", *right("steps", "time left", "ε reserved"))
+    table = plain_table(folded("name", 28), "kind", "state", *right("steps", "time left", "this run's ε", "total ε"))
     for status in statuses:
         table.add_row(
             Text(status.name),
@@ -60,9 +60,17 @@ def overview(statuses: Sequence[RunStatus]) -> RenderableType:
             Text(status.state, style=STYLES[status.state]),
             _steps(status),
             "" if status.seconds_left is None else duration(status.seconds_left),
-            "" if status.spending is None else epsilon_text(status.spending.reserved),
+            *_epsilons(status.spending),
         )
     return table
+
+
+def _epsilons(spending: Spending | None) -> tuple[str, str]:
+    """Return the ε of this run and the total, as the statement names them."""
+    if spending is None:
+        return "", ""
+    here = "in its statement" if spending.here is None else epsilon_text(spending.here)
+    return here, "" if spending.total is None else epsilon_text(spending.total)
 
 
 def _title(status: RunStatus) -> Text:
@@ -91,8 +99,13 @@ def _progress_facts(status: RunStatus) -> list[tuple[str, str]]:
 def _spending_facts(spending: Spending | None) -> list[tuple[str, str]]:
     if spending is None:
         return [("ε", "nothing is reserved yet")]
-    reserved = f"{epsilon_text(spending.reserved)} reserved at δ = {spending.delta:g}; this is the ε to report"
-    facts = [("ε", reserved)]
+    here, total = _epsilons(spending)
+    taken = f"; {epsilon_text(spending.reserved)} was taken from the budget, as other tokens had been paid for"
+    taken = "" if spending.here == spending.reserved else taken
+    facts = [
+        ("total ε", f"{total} at δ = {spending.total_delta:g}: everything released about this data; report this"),
+        ("this run's ε", f"{here} at δ = {spending.delta:g}{taken}"),
+    ]
     if spending.tokens_drawn is not None:
         counts = ", ".join(
             f"{drawn:,} of {cap:,} {TOKEN_WORDS.get(k, k)}" for k, (drawn, cap) in spending.tokens_drawn.items()

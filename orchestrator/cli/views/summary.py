@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.text import Text
 
-from orchestrator.cli.views.tables import duration, facts_table, path_text, score_text, short, trials_table
+from orchestrator.cli.views.tables import TrialsTable, duration, facts_table, path_text, score_text, short
 from orchestrator.config.models import SweepConfig
 from orchestrator.planning.plan import Plan
 from orchestrator.privacy.display import epsilon_text
@@ -78,7 +78,7 @@ def _zeroth_order(config: RunConfig) -> str:
 def sweep_summary(result: SweepResult, config: SweepConfig) -> RenderableType:
     """Return the table of trials, the facts of the best one, and the privacy statement."""
     best = result.best
-    table = trials_table(
+    table = TrialsTable(
         result.trials,
         sorted(config.search.parameters),
         None if best is None else best.number,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console, ConsoleOptions
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -39,10 +41,11 @@ def folded(header: str, max_width: int) -> Column:
     return Column(header, overflow="fold", max_width=max_width)
 
 
-def trials_table(
-    rows: Sequence[TrialRow], names: Sequence[str], best: int | None, num_steps: int, metric: Metric
-) -> Table:
-    """Return one row a trial: searched settings, steps, score, ε of the trial by itself, and state.
+@dataclass(frozen=True)
+class TrialsTable:
+    """One row a trial: searched settings, steps, score, ε of the trial by itself, and state.
+
+    Settings that do not fit the terminal are left out from the right; steps, score, ε and state always stand whole.
 
     Args:
         rows: the trials.
@@ -51,18 +54,37 @@ def trials_table(
         num_steps: steps of a trial that has no number of its own.
         metric: what a score is.
     """
-    settings = [name.removeprefix("method.") for name in names]
-    table = plain_table(*right("#", *settings, "steps", "score", "ε"), "state")
-    for row in rows:
-        table.add_row(
-            str(row.number),
-            *(short(row.values.get(name)) for name in names),
-            f"{row.steps}/{row.num_steps or num_steps}",
-            "" if row.score is None else score_text(row.score, metric),
-            "" if row.epsilon is None else epsilon_text(row.epsilon, digits=3),
-            Text(row.state + (" ★" if row.number == best else ""), style=STATE_STYLES[row.state]),
-        )
-    return table
+
+    rows: Sequence[TrialRow]
+    names: Sequence[str]
+    best: int | None
+    num_steps: int
+    metric: Metric
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
+        unlimited = options.update(max_width=10_000)
+        tables = (self._table(count) for count in range(len(self.names), -1, -1))
+        fitting = (table for table in tables if console.measure(table, options=unlimited).maximum <= options.max_width)
+        yield next(fitting, self._table(0))
+
+    def _table(self, count: int) -> Table:
+        """Return the table with so many settings."""
+        shown, hidden = self.names[:count], len(self.names) - count
+        settings = [name.removeprefix("method.") for name in shown] + ([f"+{hidden} settings"] if hidden else [])
+        table = plain_table(*right("#", *settings, "steps", "score", "ε"), "state")
+        for row in self.rows:
+            table.add_row(
+                str(row.number),
+                *(short(row.values.get(name)) for name in shown),
+                *([""] if hidden else []),
+                f"{row.steps}/{row.num_steps or self.num_steps}",
+                "" if row.score is None else score_text(row.score, self.metric),
+                "" if row.epsilon is None else epsilon_text(row.epsilon, digits=3),
+                Text(row.state + (" ★" if row.number == self.best else ""), style=STATE_STYLES[row.state]),
+            )
+        for column in table.columns:
+            column.no_wrap = True
+        return table
 
 
 def facts_table(facts: Sequence[tuple[str, str]]) -> Table:

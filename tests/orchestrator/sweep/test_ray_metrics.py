@@ -30,6 +30,8 @@ def shown(monkeypatch):
             values[self.name, tags["sweep"], tags["trial"]] = value
 
     monkeypatch.setattr("ray.util.metrics.Gauge", Gauge)
+    monkeypatch.setattr(module, "_start_repeating", lambda: None)
+    monkeypatch.setattr(module, "_shown", {})
     module._gauge.cache_clear()
     yield values
     module._gauge.cache_clear()
@@ -56,6 +58,17 @@ def test_steps_score_and_epsilon_are_shown_by_sweep_and_trial(shown, in_session,
         ("dpzo_score", "reviews", "trial-003"): 0.75,
         ("dpzo_epsilon", "reviews", "trial-003"): 1.5,
     }
+
+
+def test_what_ray_forgot_is_set_again_with_the_same_value(shown, in_session, tmp_path, monkeypatch):
+    show_score(Storage(tmp_path, "reviews"), "trial-003", 13, 0.75, 1.5)
+    told = dict(shown)
+    shown.clear()
+    pauses = iter([None])
+    monkeypatch.setattr(module.time, "sleep", lambda _: next(pauses))
+    with pytest.raises(StopIteration):
+        module._repeat()
+    assert shown == told
 
 
 def test_nothing_moves_between_two_scores(shown, in_session, context, monkeypatch):

@@ -70,8 +70,8 @@ def test_a_killed_sweep_tells_how_far_it_came(killed):
 def test_a_running_sweep_tells_its_lanes_and_the_time_left(killed):
     existing = killed()
     progress = Progress("trial-001", 3, 4, 0.5, 0.0, "node-1", 12)
-    (existing.storage.progress_folder / "trial-001.json").write_text(json.dumps(dataclasses.asdict(progress)))
     with existing.storage.lock():
+        (existing.storage.progress_folder / "trial-001.json").write_text(json.dumps(dataclasses.asdict(progress)))
         status = status_of(existing)
         text = text_of(existing)
     assert (status.state, status.lanes, status.steps_per_s) == ("running", [progress], 0.5)
@@ -81,6 +81,33 @@ def test_a_running_sweep_tells_its_lanes_and_the_time_left(killed):
     assert "node-1, process 12" in text
     assert "about 10 s left" in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_lanes_of_a_dead_process_are_not_those_of_its_successor(killed):
+    existing = killed()
+    progress = Progress("trial-001", 3, 4, 0.5, 0.0, "node-1", 12)
+    (existing.storage.progress_folder / "trial-001.json").write_text(json.dumps(dataclasses.asdict(progress)))
+    with existing.storage.lock():
+        assert status_of(existing).lanes == []
+
+
+def test_a_sweep_that_took_over_tokens_shows_the_numbers_of_its_statement(settings, next_sweep):
+    first = make_plan(load_sweep(settings, ["privacy.spare_steps=6", "name=first"]))
+    run_sweep(first)
+    config = load_sweep(settings, ["name=second"])
+    next_sweep()
+    with pytest.MonkeyPatch.context() as patched:  # before the statement, only what is charged is known
+        patched.setattr("orchestrator.sweep.driver.run_statement", lambda *_: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            run_sweep(make_plan(config))
+    existing = find_existing(storage_of(config).folder)
+    assert status_of(existing).spending.here is None
+    next_sweep()
+    statement = run_sweep(make_plan(config)).statement
+    spending = status_of(existing).spending
+    assert (spending.total, spending.here) == (statement.epsilon_total, statement.epsilon_here)
+    assert spending.reserved < spending.here
+    assert "was taken from the budget" in " ".join(text_of(existing).split())
 
 
 def test_a_finished_sweep_says_so(settings, next_sweep):

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from orchestrator.cli.views.live import LiveView
 from orchestrator.cli.views.summary import plan_summary, run_summary, sweep_summary
-from orchestrator.cli.views.tables import duration, facts_table, short, trials_table
+from orchestrator.cli.views.tables import TrialsTable, duration, facts_table, short
 from orchestrator.config.loading import load_run, load_sweep
 from orchestrator.planning.plan import make_plan
 from orchestrator.privacy.display import epsilon_text
@@ -74,13 +74,22 @@ def test_trials_fit_a_terminal(storage):
         TrialRow(12, VALUES, "running"),
         TrialRow(13, VALUES, "failed", 0, 1, [], math.inf),
     ]
-    lines = shown(trials_table(rows, NAMES, 0, 1000, "accuracy")).splitlines()
+    lines = shown(TrialsTable(rows, NAMES, 0, 1000, "accuracy")).splitlines()
     assert lines[0].split() == ["#", "clip_norm", "learning_rate", "smoothing", "steps", "score", "ε", "state"]
     assert lines[1].split() == ["0", "12.3", "0.000123", "0.0123", "1000/1000", "87.6%", "1.24", "complete", "★"]
     assert lines[2].split() == ["1", "12.3", "0.000123", "0.0123", "500/1000", "50.0%", "0.9", "stopped", "early"]
     assert lines[3].split() == ["12", "12.3", "0.000123", "0.0123", "0/1000", "running"]
     assert lines[4].split() == ["13", "12.3", "0.000123", "0.0123", "0/1000", "∞", "failed"]
     assert len(lines) == 5  # nothing is wrapped
+
+
+def test_settings_that_do_not_fit_are_left_out_from_the_right():
+    names = [f"method.setting_{number}" for number in range(8)]
+    rows = [TrialRow(7, dict.fromkeys(names, 0.000123456), "stopped early", 500, 501, [0.5], 0.9)]
+    lines = shown(TrialsTable(rows, names, 7, 1000, "accuracy")).splitlines()
+    assert lines[0].split() == [*("#", "setting_0", "setting_1", "+6", "settings", "steps", "score", "ε", "state")]
+    assert lines[1].split() == ["7", *["0.000123"] * 2, "500/1000", "50.0%", "0.9", "stopped", "early", "★"]
+    assert len(lines) == 2  # nothing is wrapped
 
 
 def test_the_summary_of_a_sweep_names_the_best_trial(settings, storage):

@@ -1,6 +1,6 @@
 import pytest
 
-from orchestrator.cli.views.tables import path_text, score_text, trials_table
+from orchestrator.cli.views.tables import TrialsTable, path_text, score_text
 from orchestrator.sweep.board import TrialRow
 from tests.orchestrator.terminal import shown
 
@@ -18,6 +18,6 @@ def test_a_path_below_the_current_folder_is_relative(tmp_path, monkeypatch):
 
 def test_a_loss_is_shown_as_the_number_it_is():
     assert score_text(-1.2341, "loss") == "-1.234"
-    table = trials_table([TrialRow(0, {}, "complete", 4, 4, [-1.2341], 1.0)], [], 0, 4, "loss")
+    table = TrialsTable([TrialRow(0, {}, "complete", 4, 4, [-1.2341], 1.0)], [], 0, 4, "loss")
     assert "-1.234" in shown(table)
     assert "%" not in shown(table)
