@@ -1,6 +1,6 @@
 """Machines of the tests' own: a laptop, a head and workers made of Linux namespaces, joined by a bridge.
 
-    with Machines(folder) as machines:
+    with Machines() as machines:
         machines.run("laptop", "ray up -y local.yaml")
 
 Each has its own network, processes and hostname, sshd on port 22, its own /root, /tmp and /dev/shm, and a copy on write
@@ -10,9 +10,12 @@ no other process of this machine. /mnt is one folder for all but the laptop, as 
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from importlib.metadata import distribution
 from pathlib import Path
@@ -45,7 +48,7 @@ mount --rbind "$OWN/tmp" /tmp
 ln -s "$ENVIRONMENT" /root/venv
 /usr/sbin/sshd -D -e -f /dev/null -h /root/.ssh/host_key -o UsePAM=no -o StrictModes=no -o PidFile=none &
 touch /tmp/.ready
-wait
+while :; do sleep infinity & wait; done
 """
 
 
@@ -59,18 +62,15 @@ def missing() -> str | None:
 
 
 class Machines:
-    """The machines, from `with` to the end of its body.
+    """The machines, from `with` to the end of its body, in a folder that is then removed."""
 
-    Args:
-        folder: empty; for the machines' files.
-        names: of `ADDRESSES`.
-    """
-
-    def __init__(self, folder: Path, *names: str) -> None:
-        self.folder = folder
-        self.names = names or tuple(ADDRESSES)
-        self.shared = folder / "shared"
-        self._boot_script = folder / "boot.sh"
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="dpzo-machines-"))  # short: a socket's path has 107 characters at most
+        self.folder.chmod(0o755)
+        self.shared = self.folder / "shared"
+        self.shared.mkdir()
+        self._boot_script = self.folder / "boot.sh"
+        self._boot_script.write_text(BOOT)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def root(self, name: str) -> Path:
@@ -87,26 +87,28 @@ class Machines:
         """Start a shell command on a machine."""
         return subprocess.Popen(self._inside(name, command), text=True, **options)
 
+    def kill_all(self, name: str) -> None:
+        """Kill every process of a machine, as a power cut does, but for the first one."""
+        self.run(name, "kill -9 -1")
+
     def processes(self, name: str) -> list[str]:
         """Return the command lines of a machine's processes."""
-        listed = self.run(name, "ps -eo args=").stdout.splitlines()
-        return [line for line in listed if line not in ("ps -eo args=",)]
+        return self.run(name, "ps -eo args=").stdout.splitlines()
 
     def __enter__(self) -> Self:
-        self.shared.mkdir(parents=True)
-        self._boot_script.write_text(BOOT)
         key = self.folder / "key"
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
         self._begin("bridge", ["--net"], "sleep", "infinity")
         self._network("bridge", "link add br0 type bridge", f"addr add {GATEWAY}/24 dev br0", "link set br0 up")
-        for name in self.names:
+        for name in ADDRESSES:
             self._boot(name, key)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in self._processes.values():
-            process.kill()  # and with it the first process of its namespace, which ends all others there
+        for name, process in self._processes.items():
+            os.kill(self._first(name), signal.SIGKILL)  # with the first process of a namespace all others end
             process.wait()
+        shutil.rmtree(self.folder)
 
     def _boot(self, name: str, key: Path) -> None:
         own = self.folder / name
@@ -117,7 +119,7 @@ class Machines:
         if name == "laptop":
             shutil.copy(key, ssh / "id_ed25519")
             (own / "shared").mkdir()
-        hosts = ["127.0.0.1 localhost", *(f"{ADDRESSES[other]} {other}" for other in self.names)]
+        hosts = ["127.0.0.1 localhost", *(f"{ADDRESSES[other]} {other}" for other in ADDRESSES)]
         (own / "hosts").write_text("\n".join(hosts) + "\n")
         shared = own / "shared" if name == "laptop" else self.shared
         prefix, installed = Path(sys.prefix).resolve(), distribution("dpzo").files or ()
@@ -171,6 +173,6 @@ class Machines:
         return (self.folder / name / "log").read_text()
 
     def _inside(self, name: str, command: str) -> list[str]:
-        enter = ["nsenter", "-t", str(self._first(name)), "-m", "-n", "-p", "-u", "--wd=/root"]
+        enter = ["nsenter", "-t", str(self._first(name)), "-m", "-n", "-p", "-u"]
         environment = ["env", "-i", "HOME=/root", "USER=root", "LANG=C.UTF-8", f"PATH=/root/venv/bin:{SBIN}"]
-        return [*enter, *environment, "bash", "-c", command]
+        return [*enter, *environment, "bash", "-c", f"cd; {command}"]
