@@ -46,11 +46,11 @@ class Cluster:
 
     def submit(self, *overrides: str, timeout_s: float = 240.0) -> subprocess.CompletedProcess[str]:
         """Run the sweep from the laptop, to its end."""
-        return self.laptop(submit_command(*overrides), timeout_s)
+        return self.laptop(self.submit_command(*overrides), timeout_s)
 
     def start_submit(self, *overrides: str) -> subprocess.Popen[str]:
         """Begin to run the sweep from the laptop."""
-        return self.machines.start("laptop", f"cd dpzo && {submit_command(*overrides)}", stdout=subprocess.PIPE)
+        return self.machines.start("laptop", f"cd dpzo && {self.submit_command(*overrides)}", stdout=subprocess.PIPE)
 
     def laptop(self, command: str, timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
         return self.machines.run("laptop", f"cd dpzo && {command}", timeout_s)
@@ -65,17 +65,22 @@ class Cluster:
     def result(self, name: str) -> dict[str, Any]:
         return json.loads((self.machines.shared / "runs" / name / "result.json").read_text())
 
+    def kill_ray(self, name: str) -> None:
+        """Kill every process of Ray's on a machine."""
+        self.machines.run(name, "pkill -9 -f '[r]aylet|[g]cs_server|[r]ay/dashboard|[r]ay/_private|^[r]ay::'")
+
+    @staticmethod
+    def submit_command(*overrides: str) -> str:
+        """Return the command that runs the sweep, or follows it."""
+        sets = "".join(f" --set {override}" for override in overrides)
+        return f"ray submit {CLUSTER} examples/ray_submit.py -- sweep.json{sets}"
+
     @staticmethod
     def wait(condition: Any, seconds: float, what: str) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, what
             time.sleep(0.5)
-
-
-def submit_command(*overrides: str) -> str:
-    sets = "".join(f" --set {override}" for override in overrides)
-    return f"ray submit {CLUSTER} examples/ray_submit.py -- sweep.json{sets}"
 
 
 @pytest.fixture(scope="module")

@@ -33,8 +33,11 @@ set -e
 NAME=$1 OWN=$2 SHARED=$3 ENVIRONMENT=$4 PYTHON=$5; shift 5
 hostname "$NAME"
 placed() { case $1 in /root/* | /tmp/*) echo "$OWN$1" ;; *) echo "$1" ;; esac; }
-mkdir -p "$OWN"/{root,tmp,changes,work} "$(placed "$ENVIRONMENT")" "$(placed "$PYTHON")"
-mount -t overlay overlay -o "lowerdir=$ENVIRONMENT,upperdir=$OWN/changes,workdir=$OWN/work" "$(placed "$ENVIRONMENT")"
+mkdir -p "$OWN"/{root,tmp,changes} "$(placed "$ENVIRONMENT")" "$(placed "$PYTHON")"
+mount -t tmpfs tmpfs "$OWN/changes"
+mkdir "$OWN"/changes/{made,work}
+mount -t overlay overlay -o "lowerdir=$ENVIRONMENT,upperdir=$OWN/changes/made,workdir=$OWN/changes/work" \
+    "$(placed "$ENVIRONMENT")"
 [ "$(placed "$PYTHON")" = "$PYTHON" ] || mount --bind "$PYTHON" "$(placed "$PYTHON")"
 mount --bind "$OWN/hosts" /etc/hosts
 mount --bind /dev/null /etc/resolv.conf
@@ -65,7 +68,9 @@ class Machines:
     """The machines, from `with` to the end of its body, in a folder that is then removed."""
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="dpzo-machines-"))  # short: a socket's path has 107 characters at most
+        self.folder = Path(
+            tempfile.mkdtemp(prefix="dpzo-machines-")
+        )  # short: a socket's path has 107 characters at most
         self.folder.chmod(0o755)
         self.shared = self.folder / "shared"
         self.shared.mkdir()

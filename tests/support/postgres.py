@@ -28,7 +28,8 @@ class PostgresServer:
     """A server on a Unix socket in a temporary folder (below `parent`); it trusts anyone who can open the socket."""
 
     def __init__(self, parent: Path | None = None) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="dpzo-pg-", dir=parent))  # short: a socket's path has 107 characters at most
+        # a short name, since a socket's path has 107 characters at most
+        self.folder = Path(tempfile.mkdtemp(prefix="dpzo-pg-", dir=parent))
         self.folder.chmod(0o755)
         self.data = self.folder / "data"
         self.data.mkdir(mode=0o700)
