@@ -3,7 +3,7 @@
     ray submit cluster.yaml examples/ray_submit.py -- sweep.yaml --set storage_path=/shared/runs
 
 Ray copies this file to the head and runs it there. It submits the job and follows its log. A lost connection or Ctrl-C
-leaves the sweep at work. The same command follows it again; where its job has died, it submits one that goes on.
+leaves the sweep at work. The same command follows it again; where its job has died, it submits one that continues.
 Exit code 0: the sweep is finished. 1: anything else, and the last line says why.
 """
 
@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> int:
         job_id = client.submit_job(
             entrypoint=command, submission_id=f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}", metadata=metadata
         )
-        print(f"Job {job_id} is submitted. It goes on when this terminal closes.", flush=True)
+        print(f"Job {job_id} is submitted. It continues when this terminal closes.", flush=True)
     return _follow(client, job_id)
 
 
@@ -89,10 +89,10 @@ def _follow(client: JobSubmissionClient, job_id: str) -> int:
     try:
         asyncio.run(tail())
     except KeyboardInterrupt:
-        print(f"\nJob {job_id} goes on. The same command follows it again; `ray job stop {job_id}` stops it.")
+        print(f"\nJob {job_id} continues. The same command follows it again; `ray job stop {job_id}` stops it.")
         return 1
     except (RuntimeError, ClientError) as error:
-        print(f"The log of job {job_id} broke off ({error}). The same command follows it again, or goes on with it.")
+        print(f"The log of job {job_id} broke off ({error}). The same command follows it again, or continues it.")
         return 1
     return 0 if client.get_job_status(job_id) == JobStatus.SUCCEEDED else 1
 

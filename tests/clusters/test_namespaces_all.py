@@ -98,7 +98,7 @@ def test_ctrl_c_leaves_the_sweep_at_work(cluster: Cluster):
     cluster.head("pkill -INT -f '[r]ay_submit.py'")
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "goes on. The same command follows it again" in said
+    assert "continues. The same command follows it again" in said
     went_on(cluster, "followed")
 
 
