@@ -120,6 +120,7 @@ def test_without_workers_a_sweep_is_refused(cluster: Cluster):
 
 
 def test_after_a_lost_head_the_sweep_goes_on(cluster: Cluster):
+    """Not run to its end yet."""
     process = begun(cluster, "head")
     cluster.kill_ray("head")
     said, _ = process.communicate(timeout=120)
@@ -129,7 +130,10 @@ def test_after_a_lost_head_the_sweep_goes_on(cluster: Cluster):
 
 
 def test_from_a_checkout_alone(cluster: Cluster):
-    """The checkout as a job's working folder, on nodes without dpzo."""
+    """The checkout as a job's working folder, on nodes without dpzo.
+
+    Needs a version of dpzo that is known without an installed distribution. Not run yet.
+    """
     for name in ("head", "worker1", "worker2"):
         assert cluster.machines.run(name, "python -m pip uninstall -qy dpzo").returncode == 0
     run = "python -c 'from orchestrator.cli.app import main; main()' sweep sweep.json --set name=checkout"
@@ -139,7 +143,7 @@ def test_from_a_checkout_alone(cluster: Cluster):
 
 
 def test_on_slurm(cluster: Cluster):
-    """The script for Slurm, with stand-ins for its commands: srun by ssh to each machine."""
+    """The script for Slurm, with stand-ins for its commands: srun by ssh to each machine. Not run yet."""
     cluster.down()
     for name in ("head", "worker1", "worker2"):
         cluster.wait(lambda name=name: not cluster.has_ray(name), 120, f"Ray is still on {name}")
