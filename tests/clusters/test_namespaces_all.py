@@ -95,7 +95,7 @@ def test_a_driver_that_was_interrupted_goes_on(cluster: Cluster):
 
 def test_ctrl_c_leaves_the_sweep_at_work(cluster: Cluster):
     process = begun(cluster, "followed")
-    cluster.head("pkill -INT -f '[r]ay_submit.py'")
+    cluster.head("pkill -INT -f '[r]ay_submit'")
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "continues. The same command follows it again" in said
