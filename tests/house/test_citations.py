@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("orchestrator", "search_spaces", "trainers", "benchmarks", "examples", "tests", "docs")
+FOLDERS = ("orchestrator", "search_spaces", "trainers", "benchmarks", "examples", "tests", "docs", "deploy")
 THIS = Path(__file__).relative_to(ROOT)
 OF_VLLM = {"v1/attention/backends/cpu_attn.py", "config/lora.py"}
 
@@ -51,7 +51,7 @@ def lacks_document(citation: str, home: Path) -> bool:
 
 def lacks_module(citation: str) -> bool:
     """Return whether no file ends in the cited path, or it does not define the function that is named."""
-    name, _, function = citation.partition("::")
+    name, _, function = citation.replace("../", "").partition("::")
     found = [path for path in files() if str(path) == name or str(path).endswith(f"/{name}")]
     return not any(not function or f"def {function}(" in text_of(path) for path in found)
 
