@@ -18,7 +18,7 @@ from trainers.data.sources import check_source, read_rows, same_source, stream_r
 from trainers.data.split import identity_of_record, identity_of_user, validates
 from trainers.data.tokenization import load_tokenizer
 from trainers.directions.frames import DirectionLaw
-from trainers.evaluators.base import Example, LossEvaluator
+from trainers.evaluators.base import Example, LossEvaluator, SelfTestable
 from trainers.evaluators.self_test import require_positions, self_test
 from trainers.evaluators.vllm.adapters import probe_rank
 from trainers.evaluators.vllm.checks import require_supported
@@ -168,7 +168,7 @@ def open_evaluator(config: RunConfig, tokenizer: Any) -> tuple[LossEvaluator, fl
     return evaluator, max(self_test(evaluator, examples, of, max_tokens=config.task.max_tokens) for of in probes)
 
 
-def load_evaluator(config: RunConfig, tokenizer: Any) -> LossEvaluator:
+def load_evaluator(config: RunConfig, tokenizer: Any) -> SelfTestable:
     """Load the model into the evaluator that `performance.evaluator` names; nothing is tested yet.
 
     Raises:

@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -149,6 +149,66 @@ def test_an_example_has_its_own_row_whatever_its_mates(opened, case):
     alone = np.array([evaluator.probe([example], PROBES)[:, 0] for example in examples]).T
     np.testing.assert_allclose(shuffled, together[:, order], rtol=0, atol=atol)
     np.testing.assert_allclose(alone, together, rtol=0, atol=atol)
+
+
+def disturb(evaluator: Any, examples: list[Example], direction: Direction) -> int:
+    """Read long rows at probes that overflow, and rows of NaN; write rows of NaN; return how many losses were NaN."""
+    long, lost = [_lengthened(example, 50) for example in examples], 0
+    for scale in (1e4, 1e19, 3e38):
+        lost += int(np.isnan(evaluator.probe(long, [Probe(direction, scale)])).sum())
+    with evaluator.poisoned(range(2, 14)) as token:
+        rows = [replace(example, prompt_ids=(token,) * 50) for example in examples]
+        lost += int(np.isnan(evaluator.losses(rows)).sum())
+        if examples[0].option_ids and examples[0].mask_place is None:
+            evaluator.generate(rows, 4)
+    return lost
+
+
+def bits_of(evaluator: Any, examples: list[Example], probes: list[Probe]) -> list[Any]:
+    """Return what an evaluator reads and writes, alone and in a batch."""
+    alone = [evaluator.probe([example], probes).tobytes() for example in examples]
+    causal = examples[0].option_ids and examples[0].mask_place is None
+    return [*alone, evaluator.probe(examples, probes).tobytes(), evaluator.generate(examples, 4) if causal else None]
+
+
+def test_what_was_read_before_changes_no_bit(opened, case):
+    """Be it NaN, infinite or huge, in another batch or in a trial that diverged."""
+    evaluator, examples = case
+    moved(evaluator)
+    before = bits_of(evaluator, examples, PROBES)
+    assert disturb(evaluator, examples, Z[0]) > len(examples)
+    assert bits_of(evaluator, examples, PROBES) == before
+    evaluator.apply([(Z[0], 3e38)])
+    evaluator.losses([_lengthened(example, 50) for example in examples])
+    evaluator.reset()
+    moved(evaluator)
+    assert bits_of(evaluator, examples, PROBES) == before
+
+
+def test_a_row_of_nan_leaves_its_neighbours_alone(opened, case):
+    evaluator, examples = case
+    moved(evaluator)
+    with evaluator.poisoned(range(2, 14)) as token:
+        rows = [*examples[:2], replace(examples[2], prompt_ids=(token,) * 50), *examples[2:]]
+        poisoned = evaluator.probe(rows, PROBES)
+    clean = evaluator.probe(rows, PROBES)
+    assert np.isnan(poisoned[:, 2]).all()
+    assert np.isfinite(clean).all()
+    np.testing.assert_array_equal(np.delete(poisoned, 2, axis=1), np.delete(clean, 2, axis=1))
+
+
+def test_proof_refuses_an_evaluator_that_keeps_a_nan(folders, monkeypatch):
+    evaluator = of_architecture(folders, "llama")
+    probe, kept = evaluator.probe, [0.0]
+
+    def keeping(batch, probes):
+        losses = probe(batch, probes) + 0.0 * kept[0]
+        kept[0] = losses[0, -1]
+        return losses
+
+    monkeypatch.setattr(evaluator, "probe", keeping)
+    with pytest.raises(ValueError, match="a row whose activations are no numbers changed the losses of other rows"):
+        self_test(evaluator, ONE_TOKEN, PROBES, max_tokens=60)
 
 
 def test_half_precision_computes_in_shapes_that_no_neighbour_chooses(opened, case):

@@ -16,14 +16,24 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.contract.test_evaluators import MANY_TOKENS, ONE_TOKEN, OWN_OPTIONS, TARGET, Z, moved, one_thread
+from tests.contract.test_evaluators import (
+    MANY_TOKENS,
+    ONE_TOKEN,
+    OWN_OPTIONS,
+    TARGET,
+    Z,
+    bits_of,
+    disturb,
+    moved,
+    one_thread,
+)
 from tests.support.models import save_model, tokenizer
 from tests.support.runs import plan_of, run_config
 from trainers.config import LoraConfig, ModelConfig, PerformanceConfig, VllmConfig
 from trainers.directions import Direction
 from trainers.evaluators.base import Example, OutputPoint, Probe
 from trainers.evaluators.rows import FIXED_TOKENS
-from trainers.evaluators.self_test import require_positions, self_test
+from trainers.evaluators.self_test import _lengthened, require_positions, self_test
 from trainers.evaluators.transformers.evaluator import TransformersEvaluator
 from trainers.evaluators.vllm.evaluator import VllmEvaluator
 from trainers.mechanism.tokens import LocalTokens
@@ -379,6 +389,40 @@ def test_an_example_has_its_own_row_whatever_its_mates(pair):
     np.testing.assert_allclose(alone, together, rtol=0, atol=1e-5)
     assert pair.vllm.probe([], pair.probes).shape == (4, 0)
     assert pair.vllm.predict([]).shape == (0,)
+
+
+@pytest.mark.parametrize("reference", [False, True], ids=["fast", "reference"])
+def test_what_was_read_before_changes_no_bit(pair, monkeypatch, reference):
+    """Be it NaN, infinite or huge, in another batch or in a trial that diverged."""
+    monkeypatch.setattr(pair.vllm, "_reference", reference)
+    moved(pair.vllm)
+    before = bits_of(pair.vllm, MANY_TOKENS, pair.probes)
+    assert disturb(pair.vllm, MANY_TOKENS, pair.directions[0]) > len(MANY_TOKENS)
+    assert bits_of(pair.vllm, MANY_TOKENS, pair.probes) == before
+    pair.vllm.apply([(Z[0], 3e38)])
+    pair.vllm.losses([_lengthened(example, 50) for example in MANY_TOKENS])
+    pair.vllm.reset()
+    moved(pair.vllm)
+    assert bits_of(pair.vllm, MANY_TOKENS, pair.probes) == before
+
+
+def test_a_row_of_nan_leaves_its_neighbours_alone(pair):
+    moved(pair.vllm)
+    with pair.vllm.poisoned(range(2, 14)) as token:
+        rows = [*MANY_TOKENS[:2], replace(MANY_TOKENS[2], prompt_ids=(token,) * 50), *MANY_TOKENS[2:]]
+        poisoned = pair.vllm.probe(rows, pair.probes)
+    clean = pair.vllm.probe(rows, pair.probes)
+    assert np.isnan(poisoned[:, 2]).all()
+    assert np.isfinite(clean).all()
+    np.testing.assert_array_equal(np.delete(poisoned, 2, axis=1), np.delete(clean, 2, axis=1))
+
+
+def test_a_probe_that_overflows_leaves_the_others_of_its_pass_alone(low_rank):
+    moved(low_rank.vllm)
+    fine, huge = ([Probe(LOW_RANK[0], scale), *low_rank.probes] for scale in (1e-2, 3e38))
+    expected, probed = (low_rank.vllm.probe(MANY_TOKENS, probes) for probes in (fine, huge))
+    assert np.isnan(probed[0]).any()
+    np.testing.assert_array_equal(probed[1:], expected[1:])
 
 
 def test_proof_accepts_it_and_refuses_one_whose_probes_do_nothing(pair, monkeypatch):

@@ -8,10 +8,12 @@ hold every implementation to the same promises:
   however the implementation fuses or shards them and whatever the device.
 * After a probe θ has the bits that it had before.
 * The loss of an example depends on its own row. Padding and the order of the batch change it by rounding only.
+* No pass leaves anything to a later one: losses are the same bits whatever was read before, be it NaN or infinite.
 * If a probe moves no loss, start-up fails.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -168,4 +170,15 @@ class LossEvaluator(Protocol):
 
     def close(self) -> None:
         """Free devices, memory and processes. No method may be called afterwards."""
+        ...
+
+
+class SelfTestable(LossEvaluator, Protocol):
+    """An evaluator of a real model, which the self-test can disturb."""
+
+    def poisoned(self, spared: Collection[int]) -> AbstractContextManager[int]:
+        """Within a block, make the embedding of a token NaN: not one of `spared`, nor padding. It gives the token.
+
+        θ and its digest stay as they are.
+        """
         ...

@@ -50,6 +50,11 @@ def best_options(scores: Sequence[np.ndarray]) -> np.ndarray:
 
 def losses_of(scores: Sequence[np.ndarray], batch: Sequence[Example]) -> np.ndarray:
     """Return each example's loss, nats, float64 [B]: cross-entropy over its options, or minus its only score."""
+    with np.errstate(invalid="ignore", over="ignore"):  # a warning would tell that an example overflowed
+        return _losses(scores, batch)
+
+
+def _losses(scores: Sequence[np.ndarray], batch: Sequence[Example]) -> np.ndarray:
     if len({len(of_example) for of_example in scores}) == 1 and len(scores[0]) > 1:
         scores_BO = np.stack(scores)
         labels_B = np.array([example.label for example in batch])

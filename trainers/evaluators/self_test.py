@@ -16,7 +16,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from trainers.evaluators.base import Example, LossEvaluator, Probe
+from trainers.evaluators.base import Example, LossEvaluator, Probe, SelfTestable
 from trainers.mechanism.plan import MechanismPlan
 
 # Nats, for losses of order 1. Rounding in float32 is a hundred times smaller, half precision in fixed shapes does not
@@ -26,9 +26,11 @@ MAX_ROUNDING = 0.1  # of the clip norm: the most that rounding may move the sum 
 
 
 def self_test(
-    evaluator: LossEvaluator, examples: Sequence[Example], probes: Sequence[Probe], *, max_tokens: int
+    evaluator: SelfTestable, examples: Sequence[Example], probes: Sequence[Probe], *, max_tokens: int
 ) -> float:
     """Check that probes move the losses and restore θ, and that no example depends on the others of its batch.
+
+    Nor may an example depend on what was read before it, even where that was NaN.
 
     Args:
         evaluator: to be tested.
@@ -53,6 +55,7 @@ def self_test(
             "model.trainable and lora.target_modules."
         )
     rounding = _coupling(evaluator, [*examples, _lengthened(examples[0], max_tokens)], probes, max_tokens)
+    _require_contained(evaluator, examples, probes, max_tokens)
     if evaluator.state_digest() != digest or not np.array_equal(evaluator.losses(examples), before_B):
         raise ValueError("a probe changed the parameters; this evaluator cannot be used with this model.")
     return rounding
@@ -105,7 +108,7 @@ def _coupling(evaluator: LossEvaluator, examples: Sequence[Example], probes: Seq
     """Return the largest difference between an example's loss alone and in a batch of unequal lengths."""
     try:
         together_PB = evaluator.probe(examples, probes)
-        alone_PB = np.concatenate([evaluator.probe([example], probes) for example in examples], axis=1)
+        alone_PB = _alone(evaluator, examples, probes)
     except (IndexError, RuntimeError) as error:
         raise ValueError(
             f"task.max_tokens: a prompt of {max_tokens} tokens with its continuation does not fit the model (too few "
@@ -120,6 +123,33 @@ def _coupling(evaluator: LossEvaluator, examples: Sequence[Example], probes: Seq
             "performance.vllm.batch_invariant."
         )
     return coupling
+
+
+def _require_contained(
+    evaluator: SelfTestable, examples: Sequence[Example], probes: Sequence[Probe], max_tokens: int
+) -> None:
+    """Check that a row of NaN activations changes no bit of another row's loss, beside it or after it."""
+    alone_PB = _alone(evaluator, examples, probes)
+    spared = {token for of in examples for ids in (of.prompt_ids, *of.option_ids) for token in ids}
+    with evaluator.poisoned(spared) as token:
+        row = replace(examples[0], prompt_ids=(token,) * max(max_tokens, len(examples[0].prompt_ids)))
+        poisoned_PB = evaluator.probe([*examples, row], probes)
+    after_PB, clean_PB = _alone(evaluator, examples, probes), evaluator.probe([*examples, row], probes)
+    if np.isfinite(poisoned_PB[:, -1]).any():
+        raise ValueError(
+            "model.path: the self-test cannot reach the embedding of this model. Use another architecture."
+        )
+    if not (np.array_equal(alone_PB, after_PB) and np.array_equal(poisoned_PB[:, :-1], clean_PB[:, :-1])):
+        raise ValueError(
+            "model.path: a row whose activations are no numbers changed the losses of other rows, so one example would "
+            "move the contributions of others and no epsilon would hold. Use another architecture or "
+            "performance.evaluator."
+        )
+
+
+def _alone(evaluator: LossEvaluator, examples: Sequence[Example], probes: Sequence[Probe]) -> np.ndarray:
+    """Return the losses of examples that are read one by one, float64 [P, B]."""
+    return np.concatenate([evaluator.probe([example], probes) for example in examples], axis=1)
 
 
 def _lengthened(example: Example, max_tokens: int) -> Example:

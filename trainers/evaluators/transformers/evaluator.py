@@ -5,7 +5,7 @@ parameters per probe (`Parameters.perturb`) and one per update. It computes no p
 logits at the places that predict only.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from trainers.directions import WeightedDirections
 from trainers.evaluators.base import Example, OutputPoint, Probe
 from trainers.evaluators.loading import load_model, rounded_to, trainable_parameters
 from trainers.evaluators.parameters import Parameters
+from trainers.evaluators.poison import poison, token_outside
 from trainers.evaluators.rows import Row, rows_of
 from trainers.evaluators.scores import best_options, loss_tensor, losses_of, option_scores, row_scores, score_tensors
 from trainers.evaluators.transformers.forward import Forward
@@ -50,7 +51,7 @@ class TransformersEvaluator:
     ) -> None:
         assert isinstance(tokenizer.pad_token_id, int)  # load_tokenizer guarantees it
         pad_id = tokenizer.pad_token_id
-        self._tokenizer = tokenizer
+        self._tokenizer, self._pad_id = tokenizer, pad_id
         self._performance = performance
         self._model = load_model(
             model, num_labels=num_labels, pad_token_id=pad_id, seed=seed, device=performance.device
@@ -127,6 +128,15 @@ class TransformersEvaluator:
 
     def state_digest(self) -> str:
         return self.parameters.digest()
+
+    @contextmanager
+    def poisoned(self, spared: Collection[int]) -> Iterator[int]:
+        token = token_outside({*spared, self._pad_id})
+        (hook,) = poison([self._model.get_input_embeddings()], token)
+        try:
+            yield token
+        finally:
+            hook.remove()
 
     @torch.inference_mode()
     def export(self, folder: Path) -> None:

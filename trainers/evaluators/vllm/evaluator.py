@@ -4,8 +4,8 @@ This file calls the engine. `worker` holds weights and rows, inside the engine's
 those of the transformers evaluator, so a release log replays to the same weights with either.
 """
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from transformers import AutoConfig, PreTrainedTokenizerBase
 from trainers.config import ModelConfig, PerformanceConfig
 from trainers.directions import WeightedDirections
 from trainers.evaluators.base import Example, OutputPoint, Probe
+from trainers.evaluators.poison import token_outside
 from trainers.evaluators.scores import best_options, losses_of
 from trainers.evaluators.vllm.engine import longest_row, start_engine, stop_engine
 from trainers.evaluators.vllm.generation import generate_lines
@@ -117,6 +118,15 @@ class VllmEvaluator:
 
     def state_digest(self) -> str:
         return self._rpc("zo_parameters", "digest")
+
+    @contextmanager
+    def poisoned(self, spared: Collection[int]) -> Iterator[int]:
+        token = token_outside(spared)
+        self._call("poison", token)
+        try:
+            yield token
+        finally:
+            self._call("poison", None)
 
     def export(self, folder: Path) -> None:
         self._call("export", folder)

@@ -1,8 +1,8 @@
 """Logits of label rows from vLLM's model runner: the rows become one batch of prompts, and nothing is sampled.
 
 The runner gets what the engine's scheduler would give it. The engine itself queues no request and draws no token, and
-the head computes the places that predict only. Every pass gets its cache blocks anew, so that none sees what another
-left there.
+the head computes the places that predict only. Every pass gets its cache blocks anew, zeroed (`cache`), so that none
+sees what another left there.
 
 In half precision the shape of a matrix product decides how its sums are rounded: by 1e-2 nats, other examples of the
 batch would move a loss. There every pass has the same number of tokens, and the head the same number of rows; extra

@@ -17,21 +17,27 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.hooks import RemovableHandle
 from vllm import _custom_ops
 from vllm.distributed import get_tensor_model_parallel_rank
+from vllm.lora.layers import VocabParallelEmbeddingWithLoRA
 from vllm.model_executor.layers import utils as layer_utils
+from vllm.model_executor.layers.vocab_parallel_embedding import VocabParallelEmbedding
 
 from trainers.config import ModelConfig
 from trainers.evaluators.base import Example, OutputPoint, Probe
 from trainers.evaluators.loading import load_model, rounded_to, trainable_parameters
+from trainers.evaluators.poison import poison
 from trainers.evaluators.rows import FIXED_TOKENS, rows_of
 from trainers.evaluators.scores import losses_of, option_scores
+from trainers.evaluators.vllm.cache import zero_new_blocks
 from trainers.evaluators.vllm.low_rank import LowRankWeights
 from trainers.evaluators.vllm.scoring import Scorer, Visit
 from trainers.evaluators.vllm.weights import AdapterWeights, FullWeights, Shown
 
 _custom_ops._supports_onednn = False
 layer_utils.check_cpu_sgl_kernel = lambda *_: False
+_EMBEDDINGS = (VocabParallelEmbedding, VocabParallelEmbeddingWithLoRA)
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,8 @@ class WorkerModel:
         batch_invariant: bool,
         probe_rank: int,
     ) -> None:
-        self._config = ModelConfig.model_validate(config)
+        self._config, self._runner = ModelConfig.model_validate(config), runner
+        self._poison: list[RemovableHandle] = []
         self._load = partial(load_model, self._config, num_labels=0, pad_token_id=pad_id, seed=seed, device="cpu")
         loaded = self._load()
         self.size = sum(tensor.numel() for tensor in loaded.parameters())
@@ -115,6 +122,7 @@ class WorkerModel:
         weights = {name: tensor.data.to(runner.device) for name, tensor in trained.items()}
         self._weights = _weights(runner, weights, self._config, seed, probe_rank)
         self.parameters = self._weights.parameters
+        zero_new_blocks(runner)
         self._scorer = Scorer(
             runner, max_tokens=max_tokens, fixed_tokens=_fixed_tokens(runner, max_tokens, batch_invariant)
         )
@@ -146,6 +154,13 @@ class WorkerModel:
         """Write θ, or as many probes as the engine reads at once; return the adapter of each."""
         shown = self._weights.shown([self.parameters.settle]) if probes is None else self._weights.probed(probes)
         return [adapter for _, adapter in next(shown)]
+
+    def poison(self, token: int | None) -> None:
+        """Make the embedding of a token NaN; None ends it."""
+        for hook in self._poison:
+            hook.remove()
+        modules = [module for module in self._runner.model.modules() if isinstance(module, _EMBEDDINGS)]
+        self._poison = [] if token is None else poison(modules, token)
 
     def export(self, folder: Path) -> None:
         """Write the model at θ, or its adapter, in the master's type, on the first worker."""
