@@ -1,7 +1,8 @@
 """The command line: `dpzo plan`, `train`, `sweep`, `resume`, `status`, `export`, `budget`, `audit`, `doctor`, `data`.
 
 Exit codes: 0 done, 2 bad configuration or input, 3 the privacy budget or its ledger refuses, 4 an audit found a
-violation; 1 anything else. A verb imports what it needs when it runs, so that help and errors appear at once.
+violation, 128 + n ended by signal n; 1 anything else. A verb imports what it needs when it runs, so that help and
+errors appear at once.
 """
 
 # ruff: noqa: B006 - typer reads the default of a list and never changes it
@@ -13,6 +14,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import budget as budget_cli
+from orchestrator.cli.interruption import advise, end_at_signals
 from orchestrator.cli.output import Format, OutputFormat, clear_errors, print_result, print_text, progress_console
 from orchestrator.config.loading import load_run, load_sweep, resolved_json
 from orchestrator.config.models import SweepConfig
@@ -192,6 +194,7 @@ def export(
 
 def main() -> None:
     """Run the command line."""
+    end_at_signals()
     app()
 
 
@@ -200,6 +203,7 @@ def _run(config: RunConfig, output: Format, dry_run: bool = False) -> None:
     if dry_run:
         sys.stdout.write(resolved_json(config))
         return
+    advise(config)
     from orchestrator.cli.views.live import LiveView
     from orchestrator.cli.views.summary import plan_summary, run_summary, sweep_summary
     from orchestrator.planning.plan import make_plan

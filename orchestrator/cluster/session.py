@@ -7,10 +7,12 @@ the resources of a worker (`run_on_worker_node`); on one machine it runs in this
 import logging
 import math
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
+from threading import current_thread, main_thread
 from typing import TypeVar
 
 import ray
@@ -25,6 +27,7 @@ from trainers.config import RunConfig
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",  # Tune prints nothing; the live table shows the trials
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # they are in operator-only/; an error that ends the sweep is printed once
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # with its own, Tune ends as if all trials had ended
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -88,6 +91,7 @@ def cluster_session(config: RunConfig, demand: Demand, storage: Storage) -> Iter
     if address is None or ray.is_initialized():
         yield
         return
+    _quieten()
     with _session(lambda: _connect(address)) as dashboard_url:
         nodes = ray.nodes()
         require_resources(demand, nodes)
@@ -102,6 +106,7 @@ def ray_session(num_cpus: int) -> Iterator[str | None]:
 
     Yields the dashboard's address; None where there is no dashboard or the session was on already.
     """
+    _quieten()
     if ray.is_initialized():
         yield None
         return
@@ -126,21 +131,36 @@ def run_on_worker_node(demand: Demand, function: Callable[..., Answer], *argumen
         raise RuntimeError(f"the process that loads the model on the cluster died: {error}") from None
 
 
+def _quieten() -> None:
+    os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
+
+
 @contextmanager
 def _session(begin: Callable[[], str | None]) -> Iterator[str | None]:
     """Yield what `begin` returns, and end the session after the body.
 
     Ray prints on standard output when a node is lost; standard output belongs to the result alone.
     """
-    os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
     with redirect_stdout(sys.stderr):
-        dashboard_url = begin()
-        watched = head_watched(ray.get_runtime_context().gcs_address) if on_a_cluster() else nullcontext()
         try:
+            with _own_sigterm():
+                dashboard_url = begin()
+            watched = head_watched(ray.get_runtime_context().gcs_address) if on_a_cluster() else nullcontext()
             with watched:
                 yield dashboard_url
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Put the handler of SIGTERM back after the body; Ray's own prints a stack of C++ and dumps the core."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if current_thread() is main_thread():
+            signal.signal(signal.SIGTERM, handler)
 
 
 def _start(num_cpus: int) -> str | None:

@@ -31,6 +31,7 @@ from orchestrator.sweep.rebuild import publish_best
 from orchestrator.sweep.single_run import PrivateRun, take_private_run
 from orchestrator.sweep.study import METRIC, TruthfulSearch, open_search
 from orchestrator.sweep.trial import SweepContext
+from trainers.mechanism.release_log import Stopped
 from trainers.run.replay_state import remove_states
 
 
@@ -40,6 +41,7 @@ def run_sweep(plan: Plan, monitor: Monitor = SILENT) -> SweepResult:
     Raises:
         ValueError: the inputs are unusable, the machine too small, or the name belongs to another or a finished sweep.
         BudgetExceeded: the plan does not fit its budget.
+        Stopped: a trial has not ended; started again, the sweep continues.
     """
     started = time.monotonic()
     context = prepare_sweep(plan)
@@ -93,6 +95,8 @@ def _all_trials(context: SweepContext, reserved: StandingReservation, monitor: M
         with ray_session(cpus_at_once(config, context.threads)), monitored(monitor, facts):
             _run_trials(context, search, board, missing)
     search.close()
+    if len(board.rows) < num_trials or any(row.state == "running" for row in board.rows):
+        raise Stopped(f"the search was interrupted. Continue with: dpzo resume {storage.folder}")
     for row in board.rows if context.tune_on is None else []:  # also failed trials, and those of an earlier process
         row.steps_charged = reserved.steps_drawn(holder_of(row.number))
         row.epsilon = plan.epsilon_after(plan.trial(row.values), row.steps_charged)

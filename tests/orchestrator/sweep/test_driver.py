@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from orchestrator.budget.reservation import reserve_plan
 from orchestrator.config.loading import load_sweep, resolved_json
 from orchestrator.planning.plan import make_plan
 from orchestrator.privacy.ledger.ledger import Ledger
+from orchestrator.storage.existing import find_existing
 from orchestrator.storage.paths import storage_of, with_absolute_paths
 from orchestrator.storage.results import write_config
 from orchestrator.sweep import driver as module
@@ -18,7 +20,7 @@ from orchestrator.sweep.lane import Lane
 from orchestrator.sweep.study import open_search
 from orchestrator.sweep.trial import SweepContext
 from tests.support.quadratic import Quadratic, example
-from trainers.mechanism.release_log import LOG_NAME
+from trainers.mechanism.release_log import LOG_NAME, Stopped
 from trainers.run.context import Workspace
 
 NUM_TRIALS = 3
@@ -110,8 +112,20 @@ def test_the_model_of_a_lost_log_is_not_made_up(plan):
     assert not storage_of(plan.config).result_file.exists()
 
 
-def test_the_drivers_engine_is_closed_before_lanes_start_their_own(plan, evaluator, monkeypatch):
+@pytest.mark.parametrize("begun", [0, NUM_TRIALS])
+def test_a_search_that_tune_left_early_is_not_finished(plan, evaluator, monkeypatch, begun):
+    """Tune returns as if all had ended when a signal stops it: with trials that run, or are still to come."""
     closed = []
-    monkeypatch.setattr(module, "_run_trials", lambda *_: closed.append(evaluator.closed))
-    run_sweep(plan)
+
+    def leave(context, search, board, missing):
+        closed.append(evaluator.closed)  # before lanes start engines of their own
+        for number in range(begun):
+            board.on_trial_start(0, [], SimpleNamespace(config={"number": number}))
+
+    monkeypatch.setattr(module, "_run_trials", leave)
+    storage = storage_of(with_absolute_paths(plan.config))
+    with pytest.raises(Stopped, match=f"interrupted. Continue with: dpzo resume {storage.folder}"):
+        run_sweep(plan)
     assert closed == [True]
+    assert find_existing(storage.folder).state() == "interrupted"
+    assert not any(cap.closed for cap in Ledger(storage.database_url).reservations())

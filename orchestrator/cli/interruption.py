@@ -1,0 +1,80 @@
+"""What a signal does to `dpzo`, at any moment: one line that says how to go on, and exit code 128 + signal.
+
+Nothing is unwound. Ledger and release logs are whole on disk at every moment, so that even a kill -9 loses nothing; and
+what is not unwound cannot hang, and prints no stack. A thread hears of the signal, so that it counts also while the
+main thread waits in a library's code, and where a library has put a handler of its own in place.
+"""
+
+import os
+import shlex
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock, Thread
+
+import psutil
+
+from orchestrator.storage.paths import storage_in
+from trainers.config import RunConfig
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+SHOW_CURSOR = "\n\x1b[?25h"  # below a live view, which hid it
+
+_advice: Callable[[], str] = str  # says nothing, until `advise` is called
+_ending = Lock()  # held by whoever ends the process, and never released
+
+
+def end_at_signals() -> None:
+    """From now on, let a signal end this process; called once, by the main thread."""
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+    signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    for number in SIGNALS:
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores it
+            signal.signal(number, lambda number, frame: _end(number))
+    os.register_at_fork(after_in_child=_leave_to_the_parent)
+    Thread(target=_listen, args=(heard,), daemon=True).start()
+
+
+def advise(config: RunConfig) -> None:
+    """Let the line say how to go on with this run or sweep."""
+    root = Path(config.storage_path).expanduser().resolve()
+    storage = storage_in(root, config, config.name)
+
+    def advice() -> str:
+        if storage.result_file.exists():
+            return f" It is finished; its results are in {storage.folder}."
+        if storage.config_file.exists():
+            return f" Continue with: dpzo resume {shlex.quote(str(storage.folder))}"
+        return " It had not begun: start the same command again."
+
+    global _advice
+    _advice = advice
+
+
+def _listen(heard: int) -> None:
+    while (number := os.read(heard, 1)[0]) not in SIGNALS:
+        pass
+    _end(number)
+
+
+def _end(number: int) -> None:
+    """End this process and all below it."""
+    if not _ending.acquire(blocking=False):
+        return
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if "resource_tracker" not in " ".join(child.cmdline()):  # it ends last, and removes what others shared
+                child.kill()
+    line = f"Interrupted by {signal.Signals(number).name}.{_advice()}\n"
+    with suppress(OSError):  # the terminal may be gone
+        os.write(2, ((SHOW_CURSOR if os.isatty(2) else "") + line).encode())
+    os._exit(128 + number)
+
+
+def _leave_to_the_parent() -> None:
+    """In a forked process, let signals do what they do by default; the pipe is the parent's."""
+    signal.set_wakeup_fd(-1)
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
