@@ -6,23 +6,19 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from orchestrator.planning.plan import Plan
-from orchestrator.planning.rules.base import KINDS_OF_LOG, TokenDraw
+from orchestrator.planning.rules.base import TokenDraw
 from orchestrator.privacy.errors import BudgetExceeded
 from orchestrator.privacy.ledger.drawer import TokenDrawer, retry_while_unreachable
 from orchestrator.privacy.ledger.ledger import Ledger
-from orchestrator.privacy.rules.renyi_filter import RENYI_UNITS
 from orchestrator.storage.paths import Storage
 from trainers.config import RunConfig
 from trainers.config.mechanism import mechanism_plan
-from trainers.mechanism.log_reading import num_reserved
-from trainers.mechanism.release_log import LOG_NAME, Kind
+from trainers.mechanism.release_log import Kind
 from trainers.mechanism.tokens import LocalTokens, TokensExhausted
 from trainers.run.base_run import BaseRun
 from trainers.run.context import RunContext, Tokens, Workspace
 from trainers.workers.ranks import Ranks
 from trainers.workspace import open_run
-
-RUN_HOLDER = "run"  # who draws the tokens of a single run
 
 
 class LedgerTokens:
@@ -79,30 +75,6 @@ def open_accounted_run(
         retry_while_unreachable(lambda: _require_drawn(ledger, name, holder, recorded), storage.patience_s)
         if_refused.pop_all()
     return run
-
-
-def holder_of(number: int) -> str:
-    """Return the name under which a trial draws its tokens."""
-    return f"trial-{number:03d}"
-
-
-def require_ledger_knows(ledger: Ledger, storage: Storage) -> None:
-    """Check that the ledger knows of every token that the trials of a sweep have recorded.
-
-    Raises:
-        LedgerCorruptError: a release log has more draws than the ledger: the ledger was set back.
-    """
-    name = storage.name
-    reserved = [entry.kind for entry in ledger.reservations() if entry.name == name]
-    for path in sorted(storage.trials_folder.glob(f"*/{LOG_NAME}")):
-        holder = holder_of(int(path.parent.name))
-        recorded: Counter[str] = Counter()
-        for log_kind, kind in KINDS_OF_LOG.items():
-            # of a menu, the entry that the trial took; under a filter, steps and scores draw from one cap
-            kinds = [one for one in reserved if one.split("/")[0] in (kind, RENYI_UNITS)]
-            if kinds:
-                recorded[max(kinds, key=lambda one: ledger.drawn(name, one, holder))] += num_reserved(path, log_kind)
-        _require_drawn(ledger, name, holder, recorded)
 
 
 def _require_drawn(ledger: Ledger, name: str, holder: str, recorded: Mapping[str, int]) -> None:

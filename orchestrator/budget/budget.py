@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import Any, Self
 
 from orchestrator.budget.ledger_location import open_ledger
+from orchestrator.budget.release_logs import require_logs_known
 from orchestrator.budget.verification import Recomputed, overspending, recompute
 from orchestrator.budget.view import BudgetView, view_of
 from orchestrator.privacy.accountant.adjacency import Adjacency
 from orchestrator.privacy.errors import LedgerCorruptError
 from orchestrator.privacy.ledger.budget import BudgetTerms, Composition
+from orchestrator.privacy.ledger.engines import sqlite_file
 from orchestrator.privacy.ledger.history import HistoryRow
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.rules.renyi_filter import renyi_budget
+from orchestrator.storage.paths import DEFAULT_FOLDER
 
 
 class Budget:
@@ -114,26 +117,30 @@ class Budget:
         Raises:
             LedgerCorruptError: saying what does not fit.
         """
-        checked = list(recomputed([self]))
+        checked = list(recomputed(self.ledger, [self]))
         require_fitting(checked)
         return checked
 
 
-def recomputed(chosen: Sequence[Budget], report: Callable[[str], object] = lambda _: None) -> Iterator[Recomputed]:
-    """Check the chains of a ledger, and compute ε of every reservation of some of its budgets anew.
+def recomputed(
+    ledger: Ledger, chosen: Sequence[Budget], report: Callable[[str], object] = lambda _: None
+) -> Iterator[Recomputed]:
+    """Check a ledger's chains and the release logs beside it, and compute ε of every reservation of some budgets anew.
 
     Each ε takes some seconds; `report` is called before, with the name of the reservation.
 
     Raises:
-        LedgerCorruptError: a chain is broken.
+        LedgerCorruptError: a chain is broken, or a release log has more draws than the ledger.
     """
-    if chosen:
-        chosen[0].ledger.verify_all()
+    ledger.verify_all()
+    file = sqlite_file(ledger.url)
+    for root in {DEFAULT_FOLDER.absolute(), *([file.parent] if file else [])}:
+        require_logs_known(ledger, root)
     for budget in chosen:
         for reservation in budget.view().reservations:
             report(reservation.name)
-            yield recompute(budget.ledger, budget.terms, reservation.name)
-        yield from overspending(budget.ledger, budget.terms)
+            yield recompute(ledger, budget.terms, reservation.name)
+        yield from overspending(ledger, budget.terms)
 
 
 def require_fitting(checked: list[Recomputed]) -> None:

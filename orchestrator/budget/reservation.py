@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from orchestrator.budget.release_logs import require_logs_known
 from orchestrator.config.models import BudgetConfig, LedgeredConfig, SweepConfig
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.planned_sweep import units_of
@@ -51,9 +52,11 @@ def reserve_plan(plan: Plan, storage: Storage) -> StandingReservation:
         ValueError: the name is taken by a plan with other caps, or by a search of one winner in another folder; the
             budget belongs to other data; or rows that were declared public have a budget that protects them.
         BudgetExceeded: the budget has no room for it.
-        LedgerCorruptError: what was drawn under this name earlier is not what the ledger wrote.
+        LedgerCorruptError: what was drawn under this name earlier is not what the ledger wrote; or a release log in the
+            storage folder has more draws than the ledger: it was lost, or set back to an older copy.
     """
     ledger = Ledger(storage.database_url)
+    require_logs_known(ledger, storage.root)
     budget = budget_of(plan.config, ledger)
     if plan.rule is not None:
         _require_public(plan.config, ledger)

@@ -1,7 +1,9 @@
 """The privacy statement of a run or sweep, from its plan and its ledger."""
 
 from importlib.metadata import version
+from pathlib import Path
 
+from orchestrator.budget.release_logs import counted_elsewhere
 from orchestrator.budget.reservation import SCORES_SUFFIX, StandingReservation, same_named_budgets, units_counted
 from orchestrator.planning.plan import Plan
 from orchestrator.privacy.display import round_up
@@ -33,7 +35,12 @@ def run_statement(plan: Plan, reserved: StandingReservation) -> PrivacyStatement
         epsilon_by_other_rules=plan.epsilon_by_other_rules(),
         num_units=config.data.num_units,
         public_data=[*_held_public(config), *plan.public_data],
-        also_not_covered=(*_selections(reserved), *_rows_apart(reserved), *_same_named(plan, reserved)),
+        also_not_covered=(
+            *_selections(reserved),
+            *_rows_apart(reserved),
+            *_same_named(plan, reserved),
+            *_elsewhere(plan, reserved),
+        ),
         order=order,
         versions={name: version(name) for name in _software(config, order)},
         losses=_losses(config),
@@ -83,6 +90,12 @@ def _same_named(plan: Plan, reserved: StandingReservation) -> list[str]:
             "other rows under the same file name. For anyone who is in both, it adds to this one."
         )
     return notes
+
+
+def _elsewhere(plan: Plan, reserved: StandingReservation) -> list[str]:
+    """Return a note on the runs beside this one that another ledger counts."""
+    names = counted_elsewhere(reserved.ledger, Path(plan.config.storage_path))
+    return [f"Runs beside this one that another ledger counts: {', '.join(names)}."] if names else []
 
 
 def _held_public(config: RunConfig) -> list[str]:

@@ -108,13 +108,15 @@ def history(name: Name, ledger: Place = None, output: OutputFormat = Format.TEXT
 @app.command()
 @clear_errors()
 def verify(name: AnyName = None, ledger: Place = None, output: OutputFormat = Format.TEXT) -> None:
-    """Check the ledger's hash chains and recompute every ε. Exit code 3 means that something is wrong."""
-    from orchestrator.budget.budget import recomputed, require_fitting
+    """Check the ledger against its hashes and release logs, and recompute every ε. Exit code 3: something is wrong."""
+    from orchestrator.budget.budget import Budget, all_budgets, recomputed, require_fitting
+    from orchestrator.budget.ledger_location import open_ledger
     from orchestrator.cli.views.budget import verified_table
 
-    chosen = _chosen(name, ledger)
+    opened = open_ledger(ledger)
+    chosen = all_budgets(opened) if name is None else [Budget(name, opened)]
     with progress_console().status("checking the chains") as status:
-        verified = list(recomputed(chosen, lambda reservation: status.update(f"computing ε of {reservation}")))
+        verified = list(recomputed(opened, chosen, lambda reservation: status.update(f"computing ε of {reservation}")))
     print_result(output, verified, verified_table(verified))
     require_fitting(verified)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console, RenderableType
 from rich.live import Live
 
+from orchestrator.budget.release_logs import require_all_logs_known
 from orchestrator.cli.output import Format, print_result
 from orchestrator.cli.views.status import overview, status_view
 from orchestrator.storage.existing import existing_in, find_existing, folder_of
@@ -19,6 +20,7 @@ def show_status(place: str, output: Format, watch: bool) -> None:
 
     Raises:
         ValueError: there is none, or JSON is to be watched.
+        LedgerCorruptError: a release log beside them has more draws than its ledger; raised when all is printed.
     """
     if watch and output is Format.JSON:
         raise ValueError("--watch shows text: leave it out, and ask again for JSON")
@@ -35,6 +37,8 @@ def show_status(place: str, output: Format, watch: bool) -> None:
     statuses = read()
     if not watch:
         print_result(output, statuses if several else statuses[0], view(statuses))
+    require_all_logs_known(root if several else Path(statuses[0].folder).parent)
+    if not watch:
         return
     with Live(view(statuses), console=Console(), auto_refresh=False) as live:
         while any(one.state == "running" for one in statuses):

@@ -11,7 +11,7 @@ from ray import tune
 from ray.tune import TuneError
 from ray.tune.schedulers import ASHAScheduler
 
-from orchestrator.budget.accounted_run import holder_of, require_ledger_knows
+from orchestrator.budget.release_logs import holder_of
 from orchestrator.budget.reservation import StandingReservation, reserve_plan
 from orchestrator.budget.statement import run_statement
 from orchestrator.cluster.session import (
@@ -52,8 +52,6 @@ def run_sweep(plan: Plan, monitor: Monitor = SILENT) -> SweepResult:
         # before the reservation, because a model that does not load must not leave one
         zero_shot = run_on_worker_node(demand, zero_shot_score, context)
         reserved = reserve_plan(plan, storage)
-        if context.tune_on is None:
-            require_ledger_knows(reserved.ledger, storage)
         write_config(storage, config)
         board = _all_trials(context, reserved, monitor)
         trials, best, score = board.rows, board.best(), None

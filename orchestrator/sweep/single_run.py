@@ -7,7 +7,8 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from orchestrator.budget.accounted_run import RUN_HOLDER, open_accounted_run
+from orchestrator.budget.accounted_run import open_accounted_run
+from orchestrator.budget.release_logs import RUN_HOLDER
 from orchestrator.budget.reservation import reserve_plan
 from orchestrator.budget.statement import run_statement
 from orchestrator.cluster.session import cluster_session, demand_of, on_a_cluster, ray_session, run_on_worker_node

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from orchestrator.budget.accounted_run import RUN_HOLDER, holder_of
+from orchestrator.budget.release_logs import RUN_HOLDER, holder_of
 from orchestrator.budget.verification import NOT_PRIVATE_RULE
 from orchestrator.budget.view import Left, left_of
 from orchestrator.config.models import SweepConfig

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.budget.accounted_run import holder_of, open_accounted_run
+from orchestrator.budget.accounted_run import open_accounted_run
+from orchestrator.budget.release_logs import holder_of
 from orchestrator.config.models import SweepConfig
 from orchestrator.planning.plan import Plan, finite_or_none
 from orchestrator.privacy.ledger.drawer import retry_while_unreachable

@@ -23,7 +23,7 @@ from typing import Any
 from safetensors.torch import load_file
 
 from orchestrator import Sweep
-from orchestrator.budget.accounted_run import holder_of
+from orchestrator.budget.release_logs import holder_of
 from orchestrator.cluster.head_watch import EXIT_CODE
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.rules.caps import TRAIN_STEP
@@ -33,7 +33,7 @@ from orchestrator.sweep.rebuild import rebuild_from_log
 from tests.support.cluster import RayCluster
 from tests.support.processes import holder_of_file, kill, wait_for
 from tests.support.project import write_config, write_project
-from trainers.mechanism.log_reading import num_reserved
+from trainers.mechanism.log_reading import recorded_tokens
 from trainers.mechanism.release_log import LOG_NAME
 from trainers.workers.patience import RAY_PATIENCE
 
@@ -191,7 +191,7 @@ def require_all_accounted(chaos: Chaos, result: dict[str, Any]) -> None:
     lost = 0
     for number in range(NUM_TRIALS):
         log = storage.trial_folder(number) / LOG_NAME
-        drawn, reserved = ledger.drawn(storage.name, TRAIN_STEP, holder_of(number)), num_reserved(log, "step")
+        drawn, reserved = ledger.drawn(storage.name, TRAIN_STEP, holder_of(number)), recorded_tokens(log)[1]["step"]
         entries = [json.loads(line) for line in log.read_text().splitlines()[1:]]
         released = [entry["index"] for entry in entries if entry["type"] == "RELEASE" and entry["kind"] == "step"]
         tokens = [entry["token"] for entry in entries if entry["type"] == "RESERVE"]

@@ -1,17 +1,31 @@
 """Reads a release log without opening it for writing: counts, and the log that an uninterrupted run would have."""
 
 import json
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from trainers.mechanism.release_log import FORMAT, LOG_KINDS, Kind, canonical, next_link
 
 
-def num_reserved(path: Path, kind: Kind) -> int:
-    """Return the number of reservations of a kind in a log; torn lines do not count."""
-    lines = path.read_bytes().splitlines(keepends=True)
-    entries = [json.loads(line) for line in lines if line.endswith(b"\n")]
-    return sum(entry.get("type") == "RESERVE" and entry["kind"] == kind for entry in entries)
+def recorded_tokens(path: Path) -> tuple[dict[str, Any], Counter[Kind]]:
+    """Return a log's header and its number of reservations of each kind; a torn last line does not count.
+
+    Raises:
+        ValueError: a line is no entry of a release log.
+    """
+    run, recorded = {}, Counter()
+    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
+        if not line.endswith(b"\n"):
+            break
+        try:
+            entry = json.loads(line)
+            run = entry["run"] if number == 1 else run
+            recorded.update([entry["kind"]] if entry.get("type") == "RESERVE" else [])
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise ValueError(f"{path} line {number} is no entry of a release log: restore the file.") from None
+    return run, recorded
 
 
 class ReleasedSteps:

@@ -38,7 +38,7 @@ def open_engine(url: str, create: bool) -> Engine:
     return engine
 
 
-def sqlite_url(file: Path) -> str:
+def sqlite_url(file: str | Path) -> str:
     """Return the URL of a SQLite file, with whatever its path contains (?, %, #) quoted."""
     return URL.create("sqlite", database=str(file)).render_as_string()
 
@@ -47,6 +47,12 @@ def sqlite_file(url: str) -> Path | None:
     """Return the file of a ledger's URL; None for a ledger on a server."""
     parsed = _parsed(url)
     return Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
+
+
+def database_of(url: str) -> str:
+    """Return one text for one database: a file without links on its way, or a server's database without the user."""
+    file = sqlite_file(url)
+    return _parsed(url).set(username=None).render_as_string() if file is None else str(file.resolve())
 
 
 def reader_of(engine: Engine) -> Engine:

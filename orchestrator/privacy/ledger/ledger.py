@@ -25,6 +25,7 @@ from orchestrator.privacy.ledger.budget import BudgetTerms, Cost, Spent, spent_o
 from orchestrator.privacy.ledger.chain import BudgetState, verified_state
 from orchestrator.privacy.ledger.hash_chain import canonical
 from orchestrator.privacy.ledger.history import HistoryRow
+from orchestrator.privacy.ledger.place import require_sole_copy
 from orchestrator.privacy.ledger.store import open_store
 from orchestrator.privacy.ledger.tables import budgets, caps, draws, reservations
 from orchestrator.privacy.ledger.terms import Cap, Reservation, Terms, require_terms
@@ -135,11 +136,12 @@ class Ledger:
         Raises:
             BudgetExceeded: the cost does not fit into the budget, or fewer tokens are left than `reused` says.
             ValueError: caps that cannot be counted, an unknown budget, or other terms under a name that is taken.
-            LedgerCorruptError: the ledger's rows are not what was written.
+            LedgerCorruptError: the ledger's rows are not what was written, or it is a copy of another one.
         """
         terms = Terms(budget, dict(caps), cost, max_holders, dict(reused or {}), secret is not None)
         require_terms(name, terms)
         kept = None if secret is None else canonical(secret)
+        require_sole_copy(self._store, self._key)
         with self._store.writing() as connection:
             reserving.reserve(connection, self._key, name, terms, kept)
         self.verify(name)
@@ -212,6 +214,13 @@ class Ledger:
         with self._store.reading() as connection:
             token_draws.find_cap(connection, name, kind)
             return int(connection.execute(query).scalar_one())
+
+    def drawn_by_holder(self, name: str) -> dict[tuple[str, str], int]:
+        """Return how many tokens were drawn under a name by each kind and holder, whatever their price."""
+        query = select(draws.c.kind, draws.c.holder, func.sum(draws.c.num_tokens)).where(draws.c.name == name)
+        with self._store.reading() as connection:
+            rows = connection.execute(query.group_by(draws.c.kind, draws.c.holder)).all()
+        return {(kind, holder): int(number) for kind, holder, number in rows}
 
     def reservations(self) -> list[Reservation]:
         """Return every cap, sorted by name and kind."""

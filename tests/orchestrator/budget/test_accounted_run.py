@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.budget.accounted_run import LedgerTokens, holder_of, open_accounted_run, require_ledger_knows
+from orchestrator.budget.accounted_run import LedgerTokens, open_accounted_run
+from orchestrator.budget.release_logs import holder_of, require_logs_known
 from orchestrator.planning.plan import make_plan
 from orchestrator.privacy.errors import LedgerCorruptError
 from orchestrator.privacy.ledger.budget import BudgetTerms, Cost
@@ -173,12 +174,12 @@ def test_a_ledger_older_than_the_trials_logs_is_refused_at_the_start(storage):
     ledger = reserve(storage, steps=2 * NUM_STEPS)
     trial = storage.trial_folder(3)
     take_all(open_run(storage, holder=holder_of(3), folder=trial))
-    require_ledger_knows(ledger, storage)
+    require_logs_known(ledger, storage.root)
     with sqlite3.connect(storage.root / "dpzo.db") as database:
         database.execute("DELETE FROM draws")
     database.close()
     with pytest.raises(LedgerCorruptError, match="'trial-003' has drawn 10 'train_step' tokens"):
-        require_ledger_knows(ledger, storage)
+        require_logs_known(ledger, storage.root)
 
 
 def test_the_ledger_keeps_no_time_of_a_step(storage):

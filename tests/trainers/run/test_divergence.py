@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.quadratic import Quadratic
 from tests.support.runs import open_run, run_config
-from trainers.mechanism.log_reading import num_reserved
+from trainers.mechanism.log_reading import recorded_tokens
 from trainers.mechanism.release_log import LOG_NAME, LogUnwritable, Stopped
 from trainers.mechanism.tokens import LocalTokens
 from trainers.run.divergence import Diverged, require_finite
@@ -51,7 +51,7 @@ def test_a_full_disk_ends_a_run_with_one_line_and_its_log_is_taken_up_when_there
         list(run.segments())
     released = run.steps_released
     assert run._workspace.evaluator.updates[:released] == run._workspace.evaluator.updates  # none that is not on disk
-    assert tokens.drawn <= num_reserved(tmp_path / LOG_NAME, "step") + 1
+    assert tokens.drawn <= recorded_tokens(tmp_path / LOG_NAME)[1]["step"] + 1
     again = open_run(tmp_path, tokens=LocalTokens(10, already_drawn=tokens.drawn))
     with again.log:
         (last,) = list(again.segments())
