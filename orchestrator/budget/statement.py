@@ -6,7 +6,7 @@ from pathlib import Path
 from orchestrator.budget.release_logs import counted_elsewhere
 from orchestrator.budget.reservation import SCORES_SUFFIX, StandingReservation, same_named_budgets, units_counted
 from orchestrator.planning.plan import Plan
-from orchestrator.privacy.display import round_up
+from orchestrator.privacy.display import round_up, source_name
 from orchestrator.privacy.statement.facts import StatementFacts, make_statement
 from orchestrator.privacy.statement.statement import LossesFrom, PrivacyStatement
 from orchestrator.privacy.statement.wording import SELECTION_NOTE, SELECTION_PREFIX, Order
@@ -101,10 +101,10 @@ def _elsewhere(plan: Plan, reserved: StandingReservation) -> list[str]:
 def _held_public(config: RunConfig) -> list[str]:
     """Return what was used without being charged, because it was declared public."""
     held = [
-        f"base model and tokenizer ({config.model.path})",
+        f"base model and tokenizer ({source_name(config.model.path)})",
         "prompt template and label words",
         f"number of {config.data.unit}s as declared ({config.data.num_units})",
     ]
     if config.data.validation is not None and config.score.on == "public":
-        held.append(f"validation examples ({config.data.validation})")
+        held.append(f"validation examples ({source_name(config.data.validation)})")
     return held

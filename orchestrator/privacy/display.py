@@ -1,7 +1,8 @@
-"""How a number is shown: an ε or a noise multiplier never looks smaller than it is."""
+"""How numbers and files are shown: an ε or a noise multiplier never looks smaller than it is."""
 
 import math
 from decimal import ROUND_FLOOR, Context, Decimal
+from pathlib import Path
 
 
 def round_up(value: float, digits: int) -> float:
@@ -23,3 +24,8 @@ def rounded_down(value: float, digits: int = 4) -> str:
 def epsilon_text(epsilon: float, digits: int = 4) -> str:
     """Return an ε or δ in `digits` significant digits, rounded up; ∞ for infinity."""
     return "∞" if math.isinf(epsilon) else f"{round_up(epsilon, digits):.{digits}g}"
+
+
+def source_name(source: str) -> str:
+    """Return the name of a file or folder without the folders above it, which may tell who runs this."""
+    return Path(source).name if source.startswith(("/", "~", ".")) else source

@@ -3,7 +3,7 @@
 A run's folder holds what its statement releases. Its subfolder `operator-only/` holds what must stay with the operator:
 Ray Tune's files (the times in them hint at the sizes of secret batches) and, under `release: best`, the trials. The
 database stays with the operator too: it holds the settings and scores of all trials, the ledger's key and the secret
-numbers of trials. Only what `Ledger.export` writes may leave it.
+numbers of trials. Only what `Ledger.export` writes may leave it. Both are for their owner alone (modes 0700 and 0600).
 """
 
 import fcntl
@@ -17,6 +17,7 @@ from pathlib import Path
 from orchestrator.config.models import BudgetConfig, LedgeredConfig, SweepConfig
 from orchestrator.privacy.ledger.drawer import PATIENCE_S
 from orchestrator.privacy.ledger.engines import sqlite_url
+from orchestrator.privacy.ledger.permissions import keep_to_owner
 from orchestrator.storage.files import write_whole
 from trainers.config import RunConfig
 
@@ -81,7 +82,8 @@ class Storage:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the run's folder for this process; ValueError if another process holds it."""
-        self.operator_folder.mkdir(parents=True, exist_ok=True)
+        self.operator_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        keep_to_owner(self.operator_folder)
         with open(self._lock_file, "w") as file:
             for pause in (0.05, 0.2, None):  # `is_held` of another process holds it for a moment
                 try:

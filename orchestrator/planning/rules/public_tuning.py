@@ -2,6 +2,7 @@
 
 from orchestrator.config.models import SweepConfig
 from orchestrator.planning.rules.caps import CapsPlan
+from orchestrator.privacy.display import source_name
 from trainers.config import RunConfig
 
 
@@ -31,4 +32,5 @@ class PublicTuningPlan(CapsPlan):
     @property
     def public_data(self) -> list[str]:
         assert isinstance(self.config, SweepConfig)
-        return [f"examples that all trials trained on ({self.config.search.tune_on})"]
+        assert self.config.search.tune_on is not None
+        return [f"examples that all trials trained on ({source_name(self.config.search.tune_on)})"]

@@ -12,6 +12,7 @@ draw takes 19 ms where the fsyncs need 5. A forked child opens its own.
 import os
 import sqlite3
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
 from orchestrator.privacy.ledger.network_disk import network_file_system
+from orchestrator.privacy.ledger.permissions import keep_to_owner
 
 _BUSY_TIMEOUT_S = 60.0
 _CONNECT_TIMEOUT_S = 10
@@ -109,8 +111,11 @@ def _sqlite_engine(url: URL, create: bool) -> Engine:
         )
     if create:
         path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):  # SQLite says more about a place that cannot be written
+            path.touch(mode=0o600)
     elif not path.is_file():
         raise no_ledger(path)
+    keep_to_owner(*(path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm")))
     engine = create_engine(
         url.set(database=str(path)), pool_pre_ping=True, hide_parameters=True, connect_args={"timeout": _BUSY_TIMEOUT_S}
     )

@@ -56,6 +56,7 @@ def not_covered(order: Order) -> tuple[str, ...]:
         "larger δ.",
         "What the base model already knew. Private examples in its pretraining data are not protected there.",
         "What the operator sees: the data, raw losses and batches in memory, crash dumps, the logs of the machine.",
+        "What stays with the operator and must not be published: the ledger (dpzo.db) and the folder operator-only.",
         "Rows of the data that were declared public.",
         "Time, memory and power. How long a step takes depends on the batch that was drawn.",
         _ROUNDING[order],

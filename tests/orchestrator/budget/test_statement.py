@@ -57,14 +57,15 @@ def test_private_scores_are_stated_beside_the_steps(stated):
     assert not any("validation" in held for held in statement.public_data)
 
 
-def test_what_was_held_public_is_named(stated, settings):
+def test_what_was_held_public_is_named_without_the_operators_folders(stated, settings):
     _, statement = stated()
     assert statement.public_data == (
-        f"base model and tokenizer ({settings['model']['path']})",
+        f"base model and tokenizer ({Path(settings['model']['path']).name})",
         "prompt template and label words",
         "number of examples as declared (40)",
-        f"validation examples ({settings['data']['validation']})",
+        f"validation examples ({Path(settings['data']['validation']).name})",
     )
+    assert str(Path(settings["model"]["path"]).parent) not in statement.model_dump_json() + statement.text()
 
 
 def test_a_run_without_validation_holds_none_public(stated):

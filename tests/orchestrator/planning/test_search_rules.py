@@ -242,7 +242,8 @@ def test_trials_on_public_rows_cost_nothing_and_one_private_run_follows(tuned, n
     one = make_plan(load_run({key: value for key, value in settings.items() if key != "search"}))
     assert result.statement.epsilon == made.epsilon == one.epsilon
     assert result.statement.caps == {"train_step": 4}
-    assert f"examples that all trials trained on ({made.config.search.tune_on})" in result.statement.public_data
+    tune_on = Path(made.config.search.tune_on).name
+    assert f"examples that all trials trained on ({tune_on})" in result.statement.public_data
     assert "3 trials on public rows" in result.statement.search
     assert result.statement.epsilon_by_other_rules == {}
     assert result.private_score is not None
