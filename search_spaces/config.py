@@ -59,6 +59,9 @@ class SearchConfig(Section):
     sampler: Literal["tpe", "random"] = Field(
         "tpe", description="'tpe' learns from finished trials, 'random' draws them independently."
     )
+    startup: Count | None = Field(
+        None, description="Trials that 'tpe' draws independently before it learns. Default: a third, at least 3."
+    )
     seed: Annotated[int, Field(ge=0, le=_LARGEST_SEED)] | None = Field(
         None, description="PUBLIC seed of the sampler; with several trials at once their order still matters."
     )
@@ -85,6 +88,13 @@ class SearchConfig(Section):
     space: SearchSpace = Field(
         description="What varies: dotted names → {low, high, log} or {choices}; or the name of a paper's grid."
     )
+
+    @property
+    def num_startup(self) -> int:
+        """Trials whose settings depend on no score, if one runs after the other."""
+        if self.sampler == "random":
+            return self.num_trials
+        return min(self.num_trials, self.startup or max(3, self.num_trials // 3))
 
     @model_validator(mode="after")
     def _one_way_of_counting(self) -> SearchConfig:

@@ -91,7 +91,8 @@ def _unknown_key(model: type[BaseModel], place: Place) -> str:
     """Suggest a similar key of the same section, or the section that has this key."""
     key = str(place[-1])
     known = [name for owner in models_at(model, place[:-1]) for name in owner.model_fields]
-    elsewhere = [name for name in dotted_names(model) if name.rpartition(".")[2] == key]
+    is_section = all(isinstance(part, str) for part in place) and len(place) <= 2
+    elsewhere = [name for name in dotted_names(model) if is_section and name.rpartition(".")[2] == key]
     hint = _suggestion(key, known) or _suggestion(key, elsewhere[:1], cutoff=0.0) or "."
     return f"unknown key{hint} Known keys: {', '.join(known)}"
 

@@ -62,7 +62,7 @@ def read(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
     ConfigError if there is no such file, or it is not text, not YAML (with the line), or not a mapping.
     """
     if isinstance(source, Mapping):
-        return copy.deepcopy(dict(source))
+        return _with_on(copy.deepcopy(dict(source)))
     try:
         text = Path(source).read_text(encoding="utf-8")
         is_json = Path(source).suffix == ".json"
@@ -77,6 +77,14 @@ def read(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
         kind = "nothing" if content is None else type(content).__name__
         raise ConfigError(f"{source}: expected a mapping of keys to values, such as 'name: my-run', got {kind}")
     return content
+
+
+def _with_on(config: dict[str, Any]) -> dict[str, Any]:
+    """Name the key `on` of the score, which YAML 1.1 (a program's yaml.safe_load) reads as True."""
+    score = config.get("score")
+    if isinstance(score, dict):
+        config["score"] = {"on" if key is True else key: value for key, value in score.items()}
+    return config
 
 
 def override(config: Mapping[str, Any], overrides: Sequence[str], model: type[BaseModel]) -> dict[str, Any]:

@@ -46,7 +46,10 @@ def open_search(
         LedgerUnreachable: the database did not answer for `patience_s`.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # the live table shows the trials
-    samplers = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
+    samplers = {
+        "tpe": lambda: optuna.samplers.TPESampler(seed=search.seed, n_startup_trials=search.num_startup),
+        "random": lambda: optuna.samplers.RandomSampler(seed=search.seed),
+    }
     waits = {"timeout": 60} if make_url(database_url).get_backend_name() == "sqlite" else {"connect_timeout": 10}
     engine = {"connect_args": waits, "pool_pre_ping": True}
 
@@ -56,7 +59,7 @@ def open_search(
             space=define_by_run(search.parameters),
             metric=METRIC,
             mode="max",
-            sampler=samplers[search.sampler](seed=search.seed),
+            sampler=samplers[search.sampler](),
             study_name=study_name,
             storage=optuna.storages.RDBStorage(database_url, engine_kwargs=engine),
         )

@@ -25,7 +25,6 @@ from trainers.config import RunConfig
 from trainers.mechanism.release_log import Kind
 
 KINDS_OF_LOG: dict[Kind, str] = {"step": TRAIN_STEP, "score": EVALUATION}
-_SAMPLERS = {"tpe": "chosen by TPE from earlier scores", "random": "drawn independently"}
 
 
 class TokenDraw(NamedTuple):
@@ -152,7 +151,11 @@ class Plan(ABC):
             return "none: one run with the settings of its configuration"
         search = self.config.search
         stops = "" if search.early_stopping == "none" else f", stopped early by {search.early_stopping.upper()}"
-        return f"{self._trials_text}, {_SAMPLERS[search.sampler]}{stops}, over {', '.join(sorted(search.parameters))}"
+        first = min(search.num_trials, search.num_startup + search.concurrent_trials - 1)
+        chosen = "drawn independently"
+        if first < search.num_trials:
+            chosen = f"the first {first} drawn independently, the others chosen by TPE from earlier scores"
+        return f"{self._trials_text}, {chosen}{stops}, over {', '.join(sorted(search.parameters))}"
 
     @property
     def _trials_text(self) -> str:

@@ -71,6 +71,10 @@ def test_a_line_names_the_key_and_what_is_wrong(quickstart, override, line):
             "search.space.method.clip_norm.lwo: unknown key. Did you mean 'low'? Known keys: low, high, log",
         ),
         (
+            "space.method.clip_norm.times=3",
+            "search.space.method.clip_norm.times: unknown key. Known keys: low, high, log",
+        ),
+        (
             "space.method.clip_norm={choices: [1], low: 3}",
             "search.space.method.clip_norm.low: unknown key. Known keys: choices",
         ),

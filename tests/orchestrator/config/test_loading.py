@@ -189,3 +189,9 @@ def test_any_text_arrives_where_a_text_is_wanted(text):
     quoted = "'" + text.replace("'", "''") + "'"
     if text.isprintable():
         assert overridden(f"task.template={quoted}") == {"task": {"template": text}}
+
+
+def test_a_mapping_that_a_program_loaded_says_on_as_true():
+    mapping = yaml.safe_load("score: {on: private, times: 2}")
+    assert True in mapping["score"]
+    assert read(mapping) == {"score": {"on": "private", "times": 2}}

@@ -152,6 +152,19 @@ def test_a_private_score_is_as_noisy_as_its_cap_says(sweep):
     assert (mechanism.sampling_prob, mechanism.clip_norm) == (1.0, 1.0)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ([], "3 trials, drawn independently, over"),
+        (["search.num_trials=10"], "10 trials, the first 3 drawn independently, the others chosen by TPE from earlier"),
+        (["search.num_trials=10", "search.startup=5", "search.concurrent_trials=2"], "10 trials, the first 6 drawn"),
+        (["search.num_trials=10", "search.sampler=random"], "10 trials, drawn independently, over"),
+    ],
+)
+def test_the_statement_tells_how_many_trials_were_chosen_from_scores(sweep, overrides, words):
+    assert make_plan(sweep(*overrides)).search_text.startswith(words)
+
+
 def test_a_plan_is_frozen(sweep):
     with pytest.raises(dataclasses.FrozenInstanceError):
         make_plan(sweep()).caps = None

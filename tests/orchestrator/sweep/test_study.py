@@ -33,9 +33,9 @@ def search(url):
     return open_again(url)
 
 
-def open_again(url, sampler="random") -> TruthfulSearch:
+def open_again(url, sampler="random", num_trials=4) -> TruthfulSearch:
     """Open the sweep's search, as each process does once."""
-    config = SearchConfig.model_validate({"num_trials": 4, "sampler": sampler, "seed": 1, "space": SPACE})
+    config = SearchConfig.model_validate({"num_trials": num_trials, "sampler": sampler, "seed": 1, "space": SPACE})
     return open_search(config, "sweep", url)
 
 
@@ -184,3 +184,17 @@ def test_a_search_that_goes_on_does_not_repeat_itself(url, sampler):
 def test_the_sampler_is_the_configured_one(url):
     for name, kind in (("tpe", optuna.samplers.TPESampler), ("random", optuna.samplers.RandomSampler)):
         assert isinstance(open_again(url, name)._ot_study.sampler, kind)
+
+
+def test_tpe_learns_from_the_first_trials_of_a_sweep(tmp_path, new_database):
+    """Ten is a large sweep here; Optuna's own default draws the first ten at random."""
+    chosen = {}
+    for sampler in ("tpe", "random"):
+        (tmp_path / sampler).mkdir()
+        search = open_again(f"sqlite:///{shutil.copy(new_database, tmp_path / sampler)}", sampler, num_trials=10)
+        chosen[sampler] = []
+        for number in range(10):
+            chosen[sampler].append(search.suggest(str(number))["method.learning_rate"])
+            search.on_trial_complete(str(number), result(1, number / 10, finished=True))
+    assert chosen["tpe"][:3] == chosen["random"][:3]
+    assert not set(chosen["tpe"][3:]) & set(chosen["random"][3:])
