@@ -7,6 +7,7 @@ errors appear at once.
 
 # ruff: noqa: B006 - typer reads the default of a list and never changes it
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -193,9 +194,11 @@ def export(
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line. It asks nothing: a library that would ask finds the end of its input."""
     end_at_signals()
-    app()
+    with open(os.devnull) as nothing:
+        sys.stdin = nothing
+        app()
 
 
 def _run(config: RunConfig, output: Format, dry_run: bool = False) -> None:

@@ -52,13 +52,15 @@ def trainable_parameters(model: torch.nn.Module, config: ModelConfig) -> dict[st
 
 
 def _from_pretrained(config: ModelConfig, num_labels: int) -> Any:
+    # not told, the library asks on the terminal whether to run the checkpoint's own code
+    as_data: dict[str, Any] = {"dtype": torch.float32, "trust_remote_code": False}
     try:
         if config.head == "sequence-classification":
             return AutoModelForSequenceClassification.from_pretrained(
-                config.path, dtype=torch.float32, num_labels=num_labels, ignore_mismatched_sizes=True
+                config.path, num_labels=num_labels, ignore_mismatched_sizes=True, **as_data
             )
         auto = AutoModelForMaskedLM if config.head == "masked-lm" else AutoModelForCausalLM
-        loaded: Any = auto.from_pretrained(config.path, dtype=torch.float32, output_loading_info=True)
+        loaded: Any = auto.from_pretrained(config.path, output_loading_info=True, **as_data)
         model, info = loaded
     except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]

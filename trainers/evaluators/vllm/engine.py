@@ -46,6 +46,7 @@ def start_engine(model: ModelConfig, performance: PerformanceConfig, shape: Any,
             engine = LLM(
                 model=model.path,
                 skip_tokenizer_init=True,
+                trust_remote_code=False,
                 dtype=model.dtype,
                 tensor_parallel_size=settings.tensor_parallel,
                 distributed_executor_backend="mp" if settings.tensor_parallel > 1 else "uni",

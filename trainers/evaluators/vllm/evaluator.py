@@ -50,7 +50,7 @@ class VllmEvaluator:
         probe_rank: int = 0,
     ) -> None:
         del num_labels
-        shape = AutoConfig.from_pretrained(model.path)
+        shape = AutoConfig.from_pretrained(model.path, trust_remote_code=False)
         require_ids_fit(tokenizer, shape.get_text_config().vocab_size)
         self._tokenizer, self._reference = tokenizer, performance.vllm.scoring == "reference"
         self._constant = constant_example(tokenizer, model.head)
