@@ -1,6 +1,5 @@
 """The privacy statement of a run or sweep, from its plan and its ledger."""
 
-from importlib.metadata import version
 from pathlib import Path
 
 from orchestrator.budget.release_logs import counted_elsewhere
@@ -10,6 +9,7 @@ from orchestrator.privacy.display import round_up, source_name
 from orchestrator.privacy.statement.facts import StatementFacts, make_statement
 from orchestrator.privacy.statement.statement import LossesFrom, PrivacyStatement
 from orchestrator.privacy.statement.wording import SELECTION_NOTE, SELECTION_PREFIX, Order
+from orchestrator.version import version_of
 from trainers.config import RunConfig
 from trainers.evaluators.vllm.package import installed_vllm
 from trainers.methods.catalogue import METHODS
@@ -42,7 +42,7 @@ def run_statement(plan: Plan, reserved: StandingReservation) -> PrivacyStatement
             *_elsewhere(plan, reserved),
         ),
         order=order,
-        versions={name: version(name) for name in _software(config, order)},
+        versions={name: version_of(name) for name in _software(config, order)},
         losses=_losses(config),
     )
     return make_statement(plan.rule, facts)

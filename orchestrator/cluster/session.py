@@ -164,13 +164,19 @@ def _own_sigterm() -> Iterator[None]:
 
 
 def _start(num_cpus: int) -> str | None:
-    return ray.init(
-        address="local",  # otherwise Ray joins any cluster that runs on this machine
-        num_cpus=num_cpus,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        include_dashboard=True,
-    ).dashboard_url
+    try:
+        return ray.init(
+            address="local",  # otherwise Ray joins any cluster that runs on this machine
+            num_cpus=num_cpus,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            include_dashboard=True,
+        ).dashboard_url
+    except Exception as error:
+        raise ValueError(
+            f"Ray does not start on this machine, and nothing was charged ({str(error).strip().split(chr(10))[0]}). It "
+            "wants memory, free ports, and a folder with room and a short path, such as TMPDIR=/tmp."
+        ) from error
 
 
 def _connect(address: str) -> str | None:

@@ -49,11 +49,12 @@ def run_sweep(plan: Plan, monitor: Monitor = SILENT) -> SweepResult:
     demand = demand_of(config, context.threads)
     with storage.lock(), cluster_session(config, demand, storage):
         require_same_settings(storage, config)
-        # before the reservation, because a model that does not load must not leave one
+        # neither a model that does not load nor a Ray that does not start may leave a reservation
         zero_shot = run_on_worker_node(demand, zero_shot_score, context)
-        reserved = reserve_plan(plan, storage)
-        write_config(storage, config)
-        board = _all_trials(context, reserved, monitor)
+        with ray_session(cpus_at_once(config, context.threads)):
+            reserved = reserve_plan(plan, storage)
+            write_config(storage, config)
+            board = _all_trials(context, reserved, monitor)
         trials, best, score = board.rows, board.best(), None
         if best is not None and context.tune_on is not None:
             score = take_private_run(PrivateRun(plan, storage, best.values), monitor).scores[-1]
@@ -90,7 +91,7 @@ def _all_trials(context: SweepContext, reserved: StandingReservation, monitor: M
     missing = num_trials - len(board.rows)
     if missing > 0:
         facts = _facts(context, reserved, board)
-        with ray_session(cpus_at_once(config, context.threads)), monitored(monitor, facts):
+        with monitored(monitor, facts):
             _run_trials(context, search, board, missing)
     search.close()
     if len(board.rows) < num_trials or any(row.state == "running" for row in board.rows):

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from orchestrator.checks.audit.replay import audit_replay
 from orchestrator.checks.audit.residuals import NUM_RUNS, audit_residuals, num_steps
 from orchestrator.checks.audit.result import AuditResult, CaseResult
 from orchestrator.checks.audit.trade_off import TAIL
+from orchestrator.version import version_of
 
 MOST_JOBS = 2
 _CHUNK = 50  # runs that a process plays at a time
@@ -46,7 +46,7 @@ def run_audit(
             for number, case in enumerate(cases)
         ]
         model = replay_real_model(folder / "real")
-    versions = {library: version(library) for library in _LIBRARIES}
+    versions = {library: version_of(library) for library in _LIBRARIES}
     return AuditResult(cases=results, model=model, seconds=time.monotonic() - started, versions=versions)
 
 

@@ -11,6 +11,7 @@ from packaging.requirements import Requirement
 
 from orchestrator.checks.doctor.findings import Diagnosis, Finding, first_line
 from orchestrator.config.loading import load_run
+from orchestrator.version import version_of
 from trainers.config import RunConfig
 from trainers.evaluators.vllm.package import INSTALL_HINT, installed_vllm
 
@@ -44,8 +45,11 @@ def _random_project(folder: Path) -> RunConfig:
 
 
 def _versions() -> Iterator[Finding]:
-    installed = ", ".join(f"{name} {version(name)}" for name in ("dpzo", *SHOWN_LIBRARIES))
-    wrong = list(_unmet(requires("dpzo") or []))
+    installed = ", ".join(f"{name} {version_of(name)}" for name in ("dpzo", *SHOWN_LIBRARIES))
+    try:
+        wrong = list(_unmet(requires("dpzo") or []))
+    except PackageNotFoundError:
+        wrong = []  # a checkout that is not installed; what is missing says so where it is used
     if wrong:
         yield Finding(name="versions", state="failed", found="; ".join(wrong), hint=UPGRADE)
     else:

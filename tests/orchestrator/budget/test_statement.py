@@ -1,4 +1,4 @@
-from importlib.metadata import version
+from importlib.metadata import Distribution, PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
@@ -84,6 +84,20 @@ def test_a_method_without_privacy_says_so(stated):
     assert (statement.private, statement.epsilon_total, statement.caps) == (False, None, {"train_step": 12})
     assert "NOT private" in statement.text()
     assert "total ε = ∞" in statement.text()
+
+
+def test_a_checkout_that_is_not_installed_knows_its_version(stated, monkeypatch):
+    """Such as the working folder of a Ray job; every token is drawn by the time that a statement is made."""
+    made = Distribution.from_name
+
+    def find(name):
+        if name == "dpzo":
+            raise PackageNotFoundError(name)
+        return made(name)
+
+    installed = version("dpzo")
+    monkeypatch.setattr(Distribution, "from_name", find)
+    assert stated()[1].versions["dpzo"] == installed
 
 
 def test_the_software_is_named_with_its_versions(stated):

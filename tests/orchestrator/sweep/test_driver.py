@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from orchestrator.budget.reservation import reserve_plan
+from orchestrator.cluster import session
 from orchestrator.config.loading import load_sweep, resolved_json
 from orchestrator.planning.plan import make_plan
 from orchestrator.privacy.ledger.ledger import Ledger
@@ -110,6 +111,23 @@ def test_the_model_of_a_lost_log_is_not_made_up(plan):
     with pytest.raises(ValueError, match=r"holds 0 of the 4 steps that trial 1 released: the log was lost or cut"):
         run_sweep(plan)
     assert not storage_of(plan.config).result_file.exists()
+
+
+def test_a_ray_that_does_not_start_leaves_no_reservation(plan, monkeypatch):
+    """Such as under a TMPDIR whose path is too long, which Slurm gives a job."""
+
+    def fail(**settings):
+        raise OSError("AF_UNIX path length cannot exceed 107 bytes: /tmp/a/b\nmore")
+
+    monkeypatch.setattr(module, "ray_session", session.ray_session)
+    monkeypatch.setattr(session.ray, "init", fail)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(
+        ValueError, match=r"nothing was charged \(AF_UNIX path length .* /tmp/a/b\)\. It wants .* TMPDIR"
+    ):
+        run_sweep(plan)
+    storage = storage_of(with_absolute_paths(plan.config))
+    assert (Ledger(storage.database_url).reservations(), storage.config_file.exists()) == ([], False)
 
 
 @pytest.mark.parametrize("begun", [0, NUM_TRIALS])
