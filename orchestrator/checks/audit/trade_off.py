@@ -8,6 +8,7 @@ far more than an ε computed from the two rates, which is reported as well.
 An audit can find a violation. It cannot prove that there is none.
 """
 
+import math
 from dataclasses import dataclass
 
 import dp_accounting as dp
@@ -54,11 +55,12 @@ def claimed_trade_off(event: dp.DpEvent, adjacency: Adjacency = "add-or-remove-o
     if not releases.private:
         raise ValueError("An event without privacy (ε = ∞) has no claim to audit.")
     losses = loss_distribution(releases, discretisation(releases), adjacency)
-    if losses is None:
+    largest = math.inf if losses is None else losses.get_epsilon_for_delta(_SMALLEST_DELTA)
+    if losses is None or largest == math.inf:
         raise ValueError(
             "An audit needs a privacy loss distribution; this event has too little noise or too small a q."
         )
-    epsilons = np.linspace(0.0, max(0.0, losses.get_epsilon_for_delta(_SMALLEST_DELTA)), _NUM_EPSILONS)
+    epsilons = np.linspace(0.0, max(0.0, largest), _NUM_EPSILONS)
     # one by one: the library's vectorised form loses digits to cancellation
     deltas = np.array([losses.get_delta_for_epsilon(epsilon) for epsilon in epsilons.tolist()])
     return TradeOff(tuple(epsilons.tolist()), tuple(np.clip(deltas, 0.0, 1.0).tolist()))

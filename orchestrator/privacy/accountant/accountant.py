@@ -1,8 +1,9 @@
 """The accountant: from a `DpEvent`, or the releases in it, to an ε that may be reported.
 
 Privacy loss distributions (PLD) certify: they are pessimistic, and everything that is composed lies on one grid that is
-fine enough for the smallest step. Where a distribution would not fit into memory (far too little noise, or steps too
-faint for the grid), a bound by Rényi DP or in closed form certifies instead, and the certificate names it.
+fine enough for the smallest step; what rounding may hide is added to them (docs/proofs/round_off.md). Where that leaves
+nothing of δ, or a distribution would not fit into memory (far too little noise, or steps too faint for the grid), a
+bound by Rényi DP or in closed form certifies instead, and the certificate names it.
 """
 
 import math
@@ -17,7 +18,7 @@ from orchestrator.privacy.accountant.adjacency import Adjacency, require_adjacen
 from orchestrator.privacy.accountant.distribution import discretisation, loss_distribution
 from orchestrator.privacy.accountant.events import Releases, read
 
-_SMALLEST_DELTA = 1e-12  # each self-composition moves 1e-15 of mass to infinity; stay well above
+_SMALLEST_DELTA = 1e-12  # below, rounding errors are larger than δ from a thousand steps on
 
 
 class Certificate(NamedTuple):
@@ -46,7 +47,7 @@ def certify(releases: Releases, delta: float, adjacency: Adjacency = "add-or-rem
         adjacency: which pairs of data sets must be indistinguishable.
 
     Raises:
-        ValueError: a `delta` out of range, or replace-one where only add-or-remove-one is proven.
+        ValueError: a `delta` out of range, or Laplace noise under replace-one.
 
     Formal guarantees:
         The adaptive composition of the releases is (ε, delta)-DP for every pair of adjacent data sets. Laplace noise
@@ -75,13 +76,9 @@ def _certify(releases: Releases, delta: float, adjacency: Adjacency) -> Certific
         return Certificate(0.0, "nothing is released", None)
     grid = discretisation(releases)
     losses = loss_distribution(releases, grid, adjacency)
-    if losses is not None:
-        return Certificate(max(0.0, float(losses.get_epsilon_for_delta(delta))), "PLD", grid)
-    if adjacency != "add-or-remove-one":
-        raise ValueError(
-            "replace-one needs a privacy loss distribution: too little noise, or steps too faint, for one here."
-        )
-    return Certificate(bounds.quick_epsilon(releases, delta), "RDP, off the PLD grid", None)
+    certified = math.inf if losses is None else max(0.0, float(losses.get_epsilon_for_delta(delta)))
+    bound = bounds.quick_epsilon(releases, delta, adjacency)
+    return Certificate(certified, "PLD", grid) if certified <= bound else Certificate(bound, "RDP", None)
 
 
 def require_delta(delta: float) -> None:

@@ -1,8 +1,9 @@
-"""Upper bounds on ε that need no grid: pure ε in closed form, and Rényi DP. All are for add-or-remove-one.
+"""Upper bounds on ε that need no grid: pure ε in closed form, and Rényi DP.
 
 Each bound is a theorem and certifies by itself. The searches for a noise multiplier or a number of trials start from
 these bounds and take the slower privacy loss distributions (PLD) for the last few tries. The bounds also certify where
-a PLD would not fit into memory (ε in the hundreds). Rényi budgets and filters are built on them.
+a PLD would not fit into memory (ε in the hundreds), or δ is below what rounding errors allow it. Rényi budgets and
+filters are built on them.
 """
 
 import logging
@@ -16,6 +17,7 @@ import numpy as np
 from dp_accounting.rdp import RdpAccountant, compute_epsilon, rdp_privacy_accountant
 from numpy.typing import NDArray
 
+from orchestrator.privacy.accountant.adjacency import Adjacency
 from orchestrator.privacy.accountant.events import Release, Releases
 
 ALL_ORDERS = tuple(float(order) for order in rdp_privacy_accountant.DEFAULT_RDP_ORDERS)
@@ -31,26 +33,35 @@ def to_event(release: Release) -> dp.DpEvent:
     return event if release.sampling_prob == 1.0 else dp.PoissonSampledDpEvent(release.sampling_prob, event)
 
 
-def pure_epsilon(releases: Releases) -> float:
-    """Return ε at δ = 0: Σ count · ln(1 + q(e^{1/σ} − 1)); inf with any Gaussian release.
+def pure_epsilon(releases: Releases, adjacency: Adjacency = "add-or-remove-one") -> float:
+    """Return ε at δ = 0: Σ count · ln(1 + q(e^{1/σ} − 1)), under replace-one twice; inf with any Gaussian release.
 
     Formal guarantees:
         An ε_0-DP step on a Poisson sample of rate q is ln(1 + q(e^{ε_0} − 1))-DP; pure ε adds up. Laplace noise of
-        scale σ·C on an L1 sensitivity C is 1/σ-DP in any number of coordinates.
+        scale σ·C on an L1 sensitivity C is 1/σ-DP in any number of coordinates. A replacement is a removal, then an
+        addition.
     """
     if not releases.private or any(release.noise == "gaussian" for release, _ in releases.counts):
         return math.inf
-    return math.fsum(count * step_pure_epsilon(release) for release, count in releases.counts)
+    removals = 2 if adjacency == "replace-one" else 1
+    return removals * math.fsum(count * step_pure_epsilon(release) for release, count in releases.counts)
 
 
-def renyi(releases: Releases, orders: Sequence[float]) -> NDArray[np.float64]:
+def renyi(
+    releases: Releases, orders: Sequence[float], adjacency: Adjacency = "add-or-remove-one"
+) -> NDArray[np.float64]:
     """Return the Rényi ε of a composition at each order (above 1); inf without noise.
 
     Formal guarantees:
         Each release's Rényi divergence at an order is at most the value used, in both directions: Gaussian, and Laplace
         over everyone, by dp-accounting; Poisson-sampled Laplace and pure releases by their dominating pair
-        (`two_losses`). Rényi ε at one order adds up under adaptive composition.
+        (`two_losses`). Rényi ε at one order adds up under adaptive composition. A replacement is a removal, then an
+        addition: D_α ≤ (α − ½)/(α − 1) · D_2α + D_(2α−1) (Mironov (2017), Prop. 11 with p = q = 2, arXiv:1702.07476).
     """
+    if adjacency == "replace-one":
+        alpha = np.array(orders, dtype=np.float64)
+        removed, added = renyi(releases, tuple(2 * alpha)), renyi(releases, tuple(2 * alpha - 1))
+        return (alpha - 0.5) / (alpha - 1) * removed + added
     total = np.zeros(len(orders)) if releases.private else np.full(len(orders), math.inf)
     for release, count in releases.counts:
         total += count * np.array(_step_renyi(release, tuple(orders)))
@@ -68,13 +79,13 @@ def from_renyi(orders: Sequence[float], values: Sequence[float] | NDArray[np.flo
         return float(compute_epsilon(orders, list(values), delta)[0])
 
 
-def quick_epsilon(releases: Releases, delta: float) -> float:
+def quick_epsilon(releases: Releases, delta: float, adjacency: Adjacency = "add-or-remove-one") -> float:
     """Return an upper bound on ε at `delta` (0 < delta < 1) in milliseconds.
 
     Formal guarantees:
         The smaller of the pure sum and the conversion of the Rényi sum.
     """
-    return min(pure_epsilon(releases), renyi_epsilon(releases, delta, FEW_ORDERS))
+    return min(pure_epsilon(releases, adjacency), from_renyi(FEW_ORDERS, renyi(releases, FEW_ORDERS, adjacency), delta))
 
 
 def two_losses(release: Release) -> tuple[tuple[float, float], tuple[float, float]]:

@@ -13,6 +13,7 @@ from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 
 from orchestrator.privacy.accountant import bounds
 from orchestrator.privacy.accountant.adjacency import Adjacency
+from orchestrator.privacy.accountant.composition import compose
 from orchestrator.privacy.accountant.events import Release, Releases
 from orchestrator.privacy.accountant.profile import of_two_losses
 
@@ -23,7 +24,7 @@ _RELATIONS = {
 _COARSEST_GRID = 1e-4
 _FINEST_GRID = 1e-7  # below, rounding in the library's second differences shows
 _MAX_STEP_POINTS = 5e5  # takes two seconds: dp-accounting builds one step in a dict
-_MAX_COMPOSED_POINTS = 1e7  # takes five seconds and 1 GB, by FFT
+MAX_COMPOSED_POINTS = 1e7  # takes five seconds and 1 GB, by FFT
 
 
 def discretisation(releases: Releases) -> float:
@@ -46,15 +47,15 @@ def loss_distribution(releases: Releases, grid: float, adjacency: Adjacency) -> 
     return _compose(releases, grid, adjacency) if _fits(releases, grid, adjacency) else None
 
 
-def _compose(releases: Releases, grid: float, adjacency: Adjacency) -> PrivacyLossDistribution:
-    composed = privacy_loss_distribution.identity(value_discretization_interval=grid)
+def _compose(releases: Releases, grid: float, adjacency: Adjacency) -> PrivacyLossDistribution | None:
+    parts = []
     for release, count in releases.counts:
         if release.noise == "gaussian" and release.sampling_prob == 1.0:  # n Gaussians are one with σ/√n, exactly
             together = Release("gaussian", 1.0, release.noise_multiplier / math.sqrt(count))
-            composed = composed.compose(_step(together, grid, adjacency))
+            parts.append((_step(together, grid, adjacency), 1))
         else:
-            composed = composed.compose(_step(release, grid, adjacency).self_compose(count))
-    return composed
+            parts.append((_step(release, grid, adjacency), count))
+    return compose(parts, MAX_COMPOSED_POINTS)
 
 
 @lru_cache(maxsize=8)
@@ -77,23 +78,20 @@ def _step(release: Release, grid: float, adjacency: Adjacency) -> PrivacyLossDis
 
 
 def _fits(releases: Releases, grid: float, adjacency: Adjacency) -> bool:
-    """Return whether one step and the composition stay within the allowed numbers of grid points."""
+    """Return whether each step stays within the allowed number of grid points."""
     if grid < _FINEST_GRID or not releases.private:
         return False
-    sensitivity = 2.0 if adjacency == "replace-one" else 1.0
-    if max(_step_range(release, sensitivity) for release, _ in releases.counts) > _MAX_STEP_POINTS * grid:
-        return False
-    # But for a mass of 1e-15, the loss stays within about ± the ε at that δ; under replace-one, with half the noise.
-    scaled = tuple((Release(r.noise, r.sampling_prob, r.noise_multiplier / sensitivity), n) for r, n in releases.counts)
-    return 2 * bounds.quick_epsilon(Releases(scaled, True), 1e-15) <= _MAX_COMPOSED_POINTS * grid
+    return max(_step_range(release, adjacency) for release, _ in releases.counts) <= _MAX_STEP_POINTS * grid
 
 
-def _step_range(release: Release, sensitivity: float) -> float:
-    """Return a bound on the range of one step's privacy loss; Gaussian noise counts up to 10 standard deviations."""
-    scale = sensitivity / release.noise_multiplier
+def _step_range(release: Release, adjacency: Adjacency) -> float:
+    """Return about the range of one step's privacy loss; Gaussian noise counts up to 10 standard deviations."""
+    scale = 1 / release.noise_multiplier
     largest = scale * scale / 2 + 10 * scale if release.noise == "gaussian" else scale
-    if release.sampling_prob == 1.0 or largest > 500.0:  # e^largest would overflow, and sampling hardly helps there
-        return 2 * largest
-    amplified = math.log1p(release.sampling_prob * math.expm1(largest))
-    least = -math.log1p(-release.sampling_prob)  # the loss is at least ln(1 − q): the example may not be drawn
-    return 2 * amplified if sensitivity > 1 else amplified + min(amplified, least)
+    least = math.inf if release.sampling_prob == 1.0 else -math.log1p(-release.sampling_prob)
+    # e^500 would overflow soon, and sampling hardly helps there
+    amplified = largest if largest > 500.0 else math.log1p(release.sampling_prob * math.expm1(largest))
+    # With the example the loss is up to `amplified`; without it at least ln(1 − q), as it may not be drawn. A
+    # replacement does both at once.
+    one_side = amplified + min(largest, least)
+    return 2 * one_side if adjacency == "replace-one" else one_side

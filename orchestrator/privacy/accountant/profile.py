@@ -72,10 +72,12 @@ def _excess(loss: float, probability: float, epsilon: float) -> float:
 
 def _profile(pmf: Any, epsilons: Floats) -> Floats:
     values, probabilities, at_infinity = _arrays(pmf)
+    values, probabilities = values.astype(np.longdouble), probabilities.astype(np.longdouble)  # sums of millions
     first = np.searchsorted(values, epsilons, side="right")
     upper = np.append(np.cumsum(probabilities[::-1])[::-1], 0.0)
     lower = np.append(np.cumsum((probabilities * np.exp(-values))[::-1])[::-1], 0.0)
-    return np.clip(at_infinity + upper[first] - np.exp(epsilons) * lower[first], at_infinity, 1.0)
+    deltas = at_infinity + upper[first] - np.exp(epsilons.astype(np.longdouble)) * lower[first]
+    return np.clip(deltas, at_infinity, 1.0).astype(np.float64)
 
 
 def _dots(deltas: Floats, lowest: int, grid: float) -> pld_pmf.PLDPmf:

@@ -80,22 +80,13 @@ class BestOf(CostRule):
         return self.trial.shown_caps()
 
     def certificate(self, delta: float, adjacency: Adjacency = "add-or-remove-one") -> Certificate:
-        """Return the smaller of the two theorems' ε; at δ = 0 the pure one.
-
-        ValueError under replace-one where the base run has no privacy loss distribution.
-        """
+        """Return the smaller of the two theorems' ε; at δ = 0 the pure one."""
         require_delta(delta)
         if delta == 0:
             base = self.trial.epsilon(0.0, adjacency)
             return Certificate(_pure(base, self.number), "pure ε of private selection", None)
-        found = [certificate for certificate in (self._by_profile(delta, adjacency),) if certificate is not None]
-        if adjacency == "add-or-remove-one":
-            found.append(self._by_renyi(delta))
-        if not found:
-            raise ValueError(
-                "replace-one needs a privacy loss distribution of the trial: too little noise for one here."
-            )
-        return min(found, key=lambda certificate: certificate.epsilon)
+        by_profile, by_renyi = self._by_profile(delta, adjacency), self._by_renyi(delta, adjacency)
+        return by_renyi if by_profile is None or by_renyi.epsilon < by_profile.epsilon else by_profile
 
     def renyi(self, order: float, adjacency: Adjacency = "add-or-remove-one") -> float:
         require_order(order)
@@ -139,12 +130,12 @@ class BestOf(CostRule):
         grid = max(discretisation(side) for side in sides)
         return Certificate(epsilon, "private selection by the base run's PLD", grid)
 
-    def _by_renyi(self, delta: float) -> Certificate:
-        epsilon = bounds.from_renyi(bounds.ALL_ORDERS, self._renyi_curve(bounds.ALL_ORDERS), delta)
+    def _by_renyi(self, delta: float, adjacency: Adjacency = "add-or-remove-one") -> Certificate:
+        epsilon = bounds.from_renyi(bounds.ALL_ORDERS, self._renyi_curve(bounds.ALL_ORDERS, adjacency), delta)
         return Certificate(epsilon, "private selection by RDP", None)
 
-    def _renyi_curve(self, orders: Sequence[float]) -> Floats:
-        base = np.max([bounds.renyi(side, orders) for side in self.trial.releases("add-or-remove-one")], axis=0)
+    def _renyi_curve(self, orders: Sequence[float], adjacency: Adjacency = "add-or-remove-one") -> Floats:
+        base = np.max([bounds.renyi(side, orders, adjacency) for side in self.trial.releases(adjacency)], axis=0)
         form = _poisson_renyi if self.number.law == "poisson" else _negative_binomial_renyi
         return form(np.array(orders), base, self.number)
 

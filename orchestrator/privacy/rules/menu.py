@@ -13,7 +13,8 @@ from pydantic import Field, model_validator
 from orchestrator.privacy.accountant import accountant, bounds
 from orchestrator.privacy.accountant.accountant import Certificate
 from orchestrator.privacy.accountant.adjacency import Adjacency
-from orchestrator.privacy.accountant.distribution import discretisation, loss_distribution
+from orchestrator.privacy.accountant.composition import compose
+from orchestrator.privacy.accountant.distribution import MAX_COMPOSED_POINTS, discretisation, loss_distribution
 from orchestrator.privacy.accountant.events import Releases
 from orchestrator.privacy.accountant.profile import loss_range, of_profiles, profiles
 from orchestrator.privacy.ledger.terms import Cap
@@ -22,7 +23,6 @@ from orchestrator.privacy.rules.caps import SweepCaps
 
 _GRID = 1e-4
 _MAX_TRIAL_RANGE = 100.0  # a million points for one trial
-_MAX_TOTAL_RANGE = 1e4
 
 
 class Menu(CostRule):
@@ -95,20 +95,20 @@ class Menu(CostRule):
             composed = [Releases(tuple((r, n * self.num_trials) for r, n in e.counts), e.private) for e in entries]
             return accountant.largest(accountant.certify(releases, delta, adjacency) for releases in composed)
         worst = _worst(entries, adjacency)
-        if worst is not None and self.num_trials * np.ptp(loss_range(worst)) <= _MAX_TOTAL_RANGE:
-            epsilon = float(worst.self_compose(self.num_trials).get_epsilon_for_delta(delta))
-            return Certificate(max(0.0, epsilon), "PLD of the pointwise worst entry", _GRID)
-        if adjacency != "add-or-remove-one":
-            raise ValueError(f"{adjacency} needs privacy loss distributions: too little noise for one in this menu.")
-        curve = np.max([bounds.renyi(entry, bounds.ALL_ORDERS) for entry in entries], axis=0)
-        epsilon = bounds.from_renyi(bounds.ALL_ORDERS, self.num_trials * curve, delta)
-        return Certificate(epsilon, "RDP of the worst entry, off the PLD grid", None)
+        losses = None if worst is None else compose([(worst, self.num_trials)], MAX_COMPOSED_POINTS)
+        certified = math.inf if losses is None else max(0.0, float(losses.get_epsilon_for_delta(delta)))
+        bound = self._bound_of_side(entries, delta, adjacency)
+        if certified <= bound:
+            return Certificate(certified, "PLD of the pointwise worst entry", _GRID)
+        return Certificate(bound, "RDP of the worst entry", None)
 
-    def _bound_of_side(self, entries: tuple[Releases, ...], delta: float) -> float:
-        pure = self.num_trials * max(bounds.pure_epsilon(entry) for entry in entries)
+    def _bound_of_side(
+        self, entries: tuple[Releases, ...], delta: float, adjacency: Adjacency = "add-or-remove-one"
+    ) -> float:
+        pure = self.num_trials * max(bounds.pure_epsilon(entry, adjacency) for entry in entries)
         if delta == 0:
             return pure
-        curve = np.max([bounds.renyi(entry, bounds.FEW_ORDERS) for entry in entries], axis=0)
+        curve = np.max([bounds.renyi(entry, bounds.FEW_ORDERS, adjacency) for entry in entries], axis=0)
         return min(pure, bounds.from_renyi(bounds.FEW_ORDERS, self.num_trials * curve, delta))
 
 
