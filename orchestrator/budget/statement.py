@@ -6,6 +6,7 @@ from orchestrator.budget.release_logs import counted_elsewhere
 from orchestrator.budget.reservation import SCORES_SUFFIX, StandingReservation, same_named_budgets, units_counted
 from orchestrator.planning.plan import Plan
 from orchestrator.privacy.display import round_up, source_name
+from orchestrator.privacy.ledger.chain import CLOCK_ACCEPTED
 from orchestrator.privacy.statement.facts import StatementFacts, make_statement
 from orchestrator.privacy.statement.statement import LossesFrom, PrivacyStatement
 from orchestrator.privacy.statement.wording import SELECTION_NOTE, SELECTION_PREFIX, Order
@@ -40,6 +41,7 @@ def run_statement(plan: Plan, reserved: StandingReservation) -> PrivacyStatement
             *_rows_apart(reserved),
             *_same_named(plan, reserved),
             *_elsewhere(plan, reserved),
+            *_accepted_clocks(reserved),
         ),
         order=order,
         versions={name: version_of(name) for name in _software(config, order)},
@@ -96,6 +98,12 @@ def _elsewhere(plan: Plan, reserved: StandingReservation) -> list[str]:
     """Return a note on the runs beside this one that another ledger counts."""
     names = counted_elsewhere(reserved.ledger, Path(plan.config.storage_path))
     return [f"Runs beside this one that another ledger counts: {', '.join(names)}."] if names else []
+
+
+def _accepted_clocks(reserved: StandingReservation) -> list[str]:
+    """Return a note for each time that dates went back in the ledger."""
+    days = [row.made_at[:10] for row in reserved.ledger.history(reserved.budget.name) if row.entry == CLOCK_ACCEPTED]
+    return [f"The dates in the ledger before {day}: a clock was ahead, and the operator set it right." for day in days]
 
 
 def _held_public(config: RunConfig) -> list[str]:

@@ -121,6 +121,18 @@ def verify(name: AnyName = None, ledger: Place = None, output: OutputFormat = Fo
     require_fitting(verified)
 
 
+@app.command("accept-clock")
+@clear_errors()
+def accept_clock(name: Name, ledger: Place = None, output: OutputFormat = Format.TEXT) -> None:
+    """Go on after a clock that was ahead: this machine's clock is right. History and statements will say so."""
+    from orchestrator.cli.views.budget import history_table
+
+    (budget,) = _chosen(name, ledger)
+    budget.ledger.accept_clock(name)
+    rows = budget.history()[-1:]
+    print_result(output, rows, history_table(rows))
+
+
 @app.command()
 @clear_errors()
 def export(

@@ -8,9 +8,9 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from orchestrator.privacy.ledger import clock
 from orchestrator.privacy.ledger.budget import BudgetTerms
-from orchestrator.privacy.ledger.chain import CREATED, FINGERPRINTED, GENESIS, append
+from orchestrator.privacy.ledger.chain import CLOCK_ACCEPTED, CREATED, FINGERPRINTED, GENESIS, append
 from orchestrator.privacy.ledger.hash_chain import canonical
-from orchestrator.privacy.ledger.tables import budgets, meta
+from orchestrator.privacy.ledger.tables import budgets, caps, meta, reservations
 
 
 def lock_ledger(connection: Connection) -> None:
@@ -68,6 +68,22 @@ def require_fingerprint(connection: Connection, name: str, fingerprint: str) -> 
     _require_free(connection, name, fingerprint)
     connection.execute(update(budgets).where(budgets.c.name == name).values(fingerprint=fingerprint))
     append(connection, name, FINGERPRINTED, None, {"fingerprint": fingerprint})
+
+
+def accept_clock(connection: Connection, name: str) -> None:
+    """Enter that dates go back to this machine's clock, because an earlier one was ahead. No ε depends on a date."""
+    lock_ledger(connection)
+    own = caps.c.name.in_(select(reservations.c.name).where(reservations.c.budget == name))
+    dates = [find_budget(connection, name).last_at, *connection.execute(select(caps.c.last_at).where(own)).scalars()]
+    now, latest = clock.now(), max(dates)
+    if not any(clock.is_behind(now, date) for date in dates):
+        raise ValueError(
+            f"This machine's clock says {now}, and the last date of budget {name!r} is {latest}: no clock was ahead, "
+            "there is nothing to accept."
+        )
+    connection.execute(update(budgets).where(budgets.c.name == name).values(last_at=now))
+    connection.execute(update(caps).where(own, caps.c.last_at > now).values(last_at=now))
+    append(connection, name, CLOCK_ACCEPTED, None, {"last_at": latest}, now)
 
 
 def as_budget(row: Row[Any]) -> BudgetTerms:

@@ -21,6 +21,7 @@ from orchestrator.privacy.ledger.tables import budgets, caps, entries, reservati
 from orchestrator.privacy.ledger.terms import Terms
 
 CREATED, FINGERPRINTED, RESERVED, MOVED, CLOSED = "created", "fingerprinted", "reserved", "moved", "closed"
+CLOCK_ACCEPTED = "clock accepted"
 GENESIS = ""  # the hash before the first entry
 
 
@@ -67,7 +68,7 @@ def append(
         ValueError: the clock went backwards.
     """
     head = connection.execute(select(budgets).where(budgets.c.name == budget)).one()
-    date = clock.entry_date(made_at or clock.now(), head.last_at, f"budget {budget!r}")
+    date = clock.entry_date(made_at or clock.now(), head.last_at, budget)
     row = {"sequence": head.num_entries, "entry": entry, "name": name, "content": canonical(content), "made_at": date}
     new_hash = link(head.head_hash, row)
     connection.execute(insert(entries).values(budget=budget, **row, hash=new_hash))
@@ -126,9 +127,10 @@ def _replayed(rows: Sequence[Row[Any]]) -> BudgetState:
             reserved[row.name] = ReservedEntry(Terms.from_json(content["terms"]), content["secret"], row.made_at)
         elif row.entry == MOVED:
             reserved[row.name].moved[content["kind"]] += content["count"]
-        else:
-            assert row.entry == CLOSED
+        elif row.entry == CLOSED:
             reserved[row.name].closed = True
+        else:
+            assert row.entry == CLOCK_ACCEPTED
     return BudgetState(BudgetTerms.from_json(created["terms"], fingerprint), rows[0].made_at, reserved)
 
 

@@ -2,7 +2,8 @@
 
 Times of steps would reveal the sizes of the secret batches, and so something about what is in them. The time at which a
 search with a secret number of trials was closed would reveal that number. Dates never decrease along a chain: a clock
-that was set back is refused, because its dates would stay wrong forever. The clocks of machines differ a little; within
+that was set back is refused, because its dates would stay wrong forever; after a clock that was ahead, the operator
+accepts the right one (`budgets_table.accept_clock`). The clocks of machines differ a little; within
 that difference, an entry takes the date of the entry before it.
 """
 
@@ -22,19 +23,24 @@ def today() -> str:
     return datetime.now(UTC).date().isoformat()
 
 
-def entry_date(date: str, last: str, where: str) -> str:
-    """Return the date of an entry that is made at `date` and follows an entry of date `last`; each a time or a day.
+def entry_date(date: str, last: str, budget: str) -> str:
+    """Return the date of a budget's entry that is made at `date` and follows one of date `last`; each a time or a day.
 
     Raises:
         ValueError: the clock went backwards.
     """
-    length = min(len(date), len(last))
-    if date[:length] >= last[:length]:
-        return date
-    skew = _MIDNIGHT_SKEW if length == len("2026-01-01") else _SKEW
-    if datetime.fromisoformat(last[:length]) - datetime.fromisoformat(date[:length]) > skew:
+    if is_behind(date, last):
         raise ValueError(
-            f"This machine's clock says {date}, but the last entry of {where} in the ledger has the date {last}: the "
-            "clock went backwards. Set the clock and start the same command again."
+            f"This machine's clock says {date}, but the last entry of budget {budget!r} has the date {last}: the clock "
+            "went backwards. Set the clock and start the same command again. If the clock is right now, and was ahead "
+            f"before: dpzo budget accept-clock {budget}"
         )
-    return last[: len(date)]
+    length = min(len(date), len(last))
+    return date if date[:length] >= last[:length] else last[: len(date)]
+
+
+def is_behind(date: str, last: str) -> bool:
+    """Return whether `date` is before `last` by more than the clocks of machines differ."""
+    length = min(len(date), len(last))
+    skew = _MIDNIGHT_SKEW if length == len("2026-01-01") else _SKEW
+    return datetime.fromisoformat(last[:length]) - datetime.fromisoformat(date[:length]) > skew

@@ -34,7 +34,7 @@ class TokenDrawer:
         patience_s: how long to wait for a database that does not answer, seconds.
     """
 
-    url: str
+    url: str = field(repr=False)
     name: str
     kind: str
     holder: str

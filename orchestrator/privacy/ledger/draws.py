@@ -44,7 +44,7 @@ def draw(connection: Connection, key: bytes, request: DrawRequest) -> int:
     _require_left(reservation, cap, request)
     if cap.per_holder is not None:
         _admit_holder(connection, Terms.from_text(reservation.terms).max_holders, cap, request)
-    date = clock.entry_date(clock.today(), cap.last_at, f"{request.kind!r} of {request.name!r}")
+    date = clock.entry_date(clock.today(), cap.last_at, reservation.budget)
     row = {"sequence": cap.num_draws, "first": cap.num_drawn, "num_tokens": request.count, "price": request.price}
     row |= {"holder": request.holder, "step": request.step, "nonce": request.nonce, "drawn_at": date}
     head = link(cap.head_hash, row, key)

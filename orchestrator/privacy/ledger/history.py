@@ -27,7 +27,7 @@ class HistoryRow:
 
     Args:
         made_at: time of the entry; for closings the day, or the date of the entry before (see `clock`).
-        entry: created, fingerprinted, reserved, moved or closed.
+        entry: created, fingerprinted, reserved, moved, closed or clock accepted.
         name: of the reservation, where there is one.
         tokens: by kind: reserved, moved, or drawn before the closing; None where there are none or they are secret.
         epsilon: of the budget, or charged by the reservation; None where there is none.

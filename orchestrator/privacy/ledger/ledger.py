@@ -103,6 +103,11 @@ class Ledger:
         with self._store.writing() as connection:
             budgets_table.require_fingerprint(connection, name, fingerprint)
 
+    def accept_clock(self, budget: str) -> None:
+        """Date what follows by this machine's clock, after one that was ahead; ValueError: none was ahead."""
+        with self._store.writing() as connection:
+            budgets_table.accept_clock(connection, budget)
+
     def spent(self, budget: str) -> Spent:
         """Return the sum of a budget's reservations, from its verified chain."""
         with self._store.reading() as connection:

@@ -2,7 +2,8 @@
 
 - ledger_meta: one row, version and key. A transaction that changes a budget or a reservation locks it.
 - budgets: the declared terms, and the last hash of the budget's chain of entries.
-- entries: what happened to a budget: created, fingerprinted, reserved, moved, closed. This is the truth.
+- entries: what happened to a budget: created, fingerprinted, reserved, moved, closed, clock
+  accepted. This is the truth.
 - reservations, caps: what the entries add up to, as rows that can be found and locked; a cap has the last hash of its
   draws.
 - draws: one row for each draw of one or more tokens.

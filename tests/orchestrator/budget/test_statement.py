@@ -7,6 +7,8 @@ from orchestrator.budget.reservation import reserve_plan
 from orchestrator.budget.statement import run_statement
 from orchestrator.config.loading import load_run, load_sweep
 from orchestrator.planning.plan import make_plan
+from orchestrator.privacy.ledger import clock
+from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.statement.statement import LossesFrom
 from orchestrator.privacy.statement.wording import SELECTION_NOTE
 from orchestrator.storage.paths import storage_of
@@ -66,6 +68,17 @@ def test_what_was_held_public_is_named_without_the_operators_folders(stated, set
         f"validation examples ({Path(settings['data']['validation']).name})",
     )
     assert str(Path(settings["model"]["path"]).parent) not in statement.model_dump_json() + statement.text()
+
+
+def test_a_clock_that_was_set_right_is_named(stated, monkeypatch):
+    monkeypatch.setattr(clock, "now", lambda: "2126-11-30T12:00:00.000000+00:00")
+    plan, statement = stated()
+    assert not any("clock" in line for line in statement.not_covered)
+    monkeypatch.undo()
+    storage = storage_of(plan.config)
+    Ledger(storage.database_url).accept_clock("private")
+    (note,) = (line for line in run_statement(plan, reserve_plan(plan, storage)).not_covered if "clock" in line)
+    assert note.endswith("a clock was ahead, and the operator set it right.")
 
 
 def test_a_run_without_validation_holds_none_public(stated):

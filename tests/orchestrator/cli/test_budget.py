@@ -12,6 +12,7 @@ from orchestrator.budget.ledger_location import open_ledger, url_of
 from orchestrator.cli.app import app
 from orchestrator.privacy.display import rounded_down
 from orchestrator.privacy.errors import LedgerCorruptError, LedgerUnreachable
+from orchestrator.privacy.ledger import clock
 from orchestrator.privacy.ledger.budget import Cost
 from orchestrator.privacy.ledger.terms import Cap
 from orchestrator.privacy.rules.best_of import BestOf
@@ -251,6 +252,15 @@ def test_export_writes_a_whole_file_that_holds_no_key(made, dpzo, tmp_path):
     text = (tmp_path / "out" / "budget.json").read_text(encoding="utf-8")
     assert json.loads(text) == json.loads(dpzo("export", "data").stdout) == budget.export()
     assert budget.ledger.key().hex() not in text
+
+
+def test_a_clock_that_was_ahead_is_set_right(made, dpzo, monkeypatch):
+    monkeypatch.setattr(clock, "now", lambda: "2126-11-30T12:00:00.000000+00:00")
+    reserve(made(), "sweep", CAPS)
+    monkeypatch.undo()
+    assert "clock accepted" in fits(dpzo("accept-clock", "data").stdout)[1]
+    assert "no clock was ahead, there is nothing to accept" in one_line(dpzo("accept-clock", "data"), 2)
+    assert json.loads(dpzo("history", "data", "--format", "json").stdout)[-1]["entry"] == "clock accepted"
 
 
 @pytest.mark.parametrize("verb", ["show", "history", "verify", "export"])

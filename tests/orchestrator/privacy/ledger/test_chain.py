@@ -175,6 +175,48 @@ def test_a_clock_that_went_backwards_is_refused_and_nothing_is_written(any_ledge
     any_ledger.verify_all()
 
 
+def test_after_a_clock_that_was_ahead_the_operator_accepts_the_right_one(any_ledger, clock):
+    clock("2026-11-22T12:00:00.000000+00:00")
+    reserve(any_ledger, "a", 5)
+    with pytest.raises(ValueError, match="no clock was ahead"):
+        any_ledger.accept_clock("data")
+    clock("2029-11-22T12:00:00.000000+00:00")
+    any_ledger.draw("a", "train_step", "t0")
+    reserve(any_ledger, "b", 5)
+    clock("2026-11-23T12:00:00.000000+00:00")
+    for ask in (lambda: any_ledger.draw("a", "train_step", "t0"), lambda: reserve(any_ledger, "c", 5)):
+        with pytest.raises(
+            ValueError, match="If the clock is right now, and was ahead before: dpzo budget accept-clock"
+        ):
+            ask()
+    any_ledger.accept_clock("data")
+    for name in ("a", "b"):
+        any_ledger.draw(name, "train_step", "t0")
+    reserve(any_ledger, "c", 5)
+    any_ledger.close("a")
+    any_ledger.verify_all()
+    rows = any_ledger.history("data")
+    assert [row.entry for row in rows] == ["created", "reserved", "reserved", "clock accepted", "reserved", "closed"]
+    assert [row.made_at[:4] for row in rows] == ["2026", "2026", "2029", "2026", "2026", "2026"]
+    assert any_ledger.export("data")["entries"][3]["content"] == '{"last_at":"2029-11-22T12:00:00.000000+00:00"}'
+    with pytest.raises(ValueError, match="no clock was ahead"):
+        any_ledger.accept_clock("data")
+    clock("2026-11-20T12:00:00.000000+00:00")
+    with pytest.raises(ValueError, match="went backwards"):
+        any_ledger.draw("b", "train_step", "t0")
+
+
+def test_a_clock_that_was_ahead_in_draws_alone_is_accepted_too(any_ledger, clock):
+    clock("2026-11-22T12:00:00.000000+00:00")
+    reserve(any_ledger, "a", 5)
+    clock("2029-11-22T12:00:00.000000+00:00")
+    any_ledger.draw("a", "train_step", "t0")
+    clock("2026-11-23T12:00:00.000000+00:00")
+    any_ledger.accept_clock("data")
+    any_ledger.draw("a", "train_step", "t0")
+    any_ledger.verify_all()
+
+
 def test_clocks_of_two_machines_may_differ_a_little(any_ledger, clock):
     clock("2026-11-22T00:00:01.000000+00:00")
     reserve(any_ledger, "a", 5)
