@@ -15,8 +15,9 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import budget as budget_cli
-from orchestrator.cli.interruption import advise, end_at_signals
-from orchestrator.cli.output import Format, OutputFormat, clear_errors, print_result, print_text, progress_console
+from orchestrator.cli.errors import clear_errors, show_tracebacks
+from orchestrator.cli.interruption import end_at_signals, work_on
+from orchestrator.cli.output import Format, OutputFormat, print_result, print_text, progress_console
 from orchestrator.config.loading import load_run, load_sweep, resolved_json
 from orchestrator.config.models import SweepConfig
 from trainers.config import EvaluatorName, RunConfig
@@ -40,6 +41,14 @@ Overrides = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as method.num_steps=500.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration and stop.")]
+
+
+@app.callback()
+def every_verb(
+    debug: Annotated[bool, typer.Option("--debug", help="Print the traceback of an unexpected error.")] = False,
+) -> None:
+    """Take the options of all verbs."""
+    show_tracebacks(debug)
 
 
 @app.command()
@@ -206,7 +215,7 @@ def _run(config: RunConfig, output: Format, dry_run: bool = False) -> None:
     if dry_run:
         sys.stdout.write(resolved_json(config))
         return
-    advise(config)
+    work_on(config)
     from orchestrator.cli.views.live import LiveView
     from orchestrator.cli.views.summary import plan_summary, run_summary, sweep_summary
     from orchestrator.planning.plan import make_plan

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.output import Format, OutputFormat, as_json, clear_errors, print_result, progress_console
+from orchestrator.cli.errors import clear_errors
+from orchestrator.cli.output import Format, OutputFormat, as_json, print_result, progress_console
 from orchestrator.privacy.accountant.adjacency import Adjacency
 from orchestrator.privacy.ledger.budget import Composition
 

@@ -8,20 +8,19 @@ main thread waits in a library's code, and where a library has put a handler of 
 import os
 import shlex
 import signal
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock, Thread
 
 import psutil
 
-from orchestrator.storage.paths import storage_in
+from orchestrator.storage.paths import Storage, storage_in
 from trainers.config import RunConfig
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 SHOW_CURSOR = "\n\x1b[?25h"  # below a live view, which hid it
 
-_advice: Callable[[], str] = str  # says nothing, until `advise` is called
+_storage: Storage | None = None  # of the run or sweep that this process works on
 _ending = Lock()  # held by whoever ends the process, and never released
 
 
@@ -37,20 +36,25 @@ def end_at_signals() -> None:
     Thread(target=_listen, args=(heard,), daemon=True).start()
 
 
-def advise(config: RunConfig) -> None:
-    """Let the line say how to go on with this run or sweep."""
-    root = Path(config.storage_path).expanduser().resolve()
-    storage = storage_in(root, config, config.name)
+def work_on(config: RunConfig) -> None:
+    """From now on, this process works on this run or sweep."""
+    global _storage
+    _storage = storage_in(Path(config.storage_path).expanduser().resolve(), config, config.name)
 
-    def advice() -> str:
-        if storage.result_file.exists():
-            return f" It is finished; its results are in {storage.folder}."
-        if storage.config_file.exists():
-            return f" Continue with: dpzo resume {shlex.quote(str(storage.folder))}"
-        return " It had not begun: start the same command again."
 
-    global _advice
-    _advice = advice
+def current_storage() -> Storage | None:
+    """Return the paths of the run or sweep that this process works on."""
+    return _storage
+
+
+def _advice() -> str:
+    if _storage is None:
+        return ""
+    if _storage.result_file.exists():
+        return f" It is finished; its results are in {_storage.folder}."
+    if _storage.config_file.exists():
+        return f" Continue with: dpzo resume {shlex.quote(str(_storage.folder))}"
+    return " It had not begun: start the same command again."
 
 
 def _listen(heard: int) -> None:

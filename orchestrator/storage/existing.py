@@ -1,12 +1,12 @@
 """Finds a run or sweep that was started before, by its folder or name: for `dpzo status` and `dpzo resume`."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from orchestrator.config.loading import load_run, load_sweep
 from orchestrator.config.models import LedgeredConfig, SweepConfig
+from orchestrator.storage.files import read_object
 from orchestrator.storage.paths import CONFIG_FILE, DEFAULT_FOLDER, Storage, storage_in
 
 RunState = Literal["running", "interrupted", "finished"]
@@ -39,7 +39,7 @@ def find_existing(place: str | Path) -> Existing:
             f"{DEFAULT_FOLDER}/. {CONFIG_FILE} is written once the privacy budget is reserved; if the run ended before "
             "that, start it with its configuration file."
         )
-    settings = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    settings = read_object(folder / CONFIG_FILE)
     config = load_sweep(settings) if "search" in settings else load_run(settings)
     config = config.model_copy(update={"storage_path": str(folder.parent)})
     return Existing(config, storage_in(folder.parent, config, folder.name))

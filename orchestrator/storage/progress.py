@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from orchestrator.storage.files import write_whole
+from orchestrator.storage.files import read_object, write_whole
 
 PERIOD_S = 1.0
 WINDOW = 30  # the rate is a mean over this many periods
@@ -68,4 +68,8 @@ class ProgressFile:
 
 def read_progress(folder: Path) -> dict[str, Progress]:
     """Return the latest progress of each holder."""
-    return {path.stem: Progress(**json.loads(path.read_text(encoding="utf-8"))) for path in folder.glob("*.json")}
+    found = {}
+    for path in folder.glob("*.json"):
+        with suppress(ValueError, TypeError):  # it is rewritten within a second of the next step
+            found[path.stem] = Progress(**read_object(path))
+    return found

@@ -9,7 +9,7 @@ from pydantic_core import to_json
 
 from orchestrator.config.loading import resolved_json
 from orchestrator.privacy.statement.statement import PrivacyStatement
-from orchestrator.storage.files import write_whole
+from orchestrator.storage.files import read_object, write_whole
 from orchestrator.storage.paths import Storage
 from orchestrator.storage.trials import TrialRow
 from trainers.config import RunConfig
@@ -64,7 +64,7 @@ def require_same_settings(storage: Storage, config: RunConfig) -> None:
     """Refuse a folder whose settings differ in more than where and how fast a run computes; ValueError lists them."""
     if not storage.config_file.exists():
         return
-    known, wanted = (dict(flat(json.loads(text))) for text in (storage.config_file.read_text(), resolved_json(config)))
+    known, wanted = (dict(flat(one)) for one in (read_object(storage.config_file), json.loads(resolved_json(config))))
     different = [
         key
         for key in sorted(known.keys() | wanted.keys())
@@ -89,4 +89,4 @@ def write_result(storage: Storage, result: RunResult | SweepResult) -> None:
 
 def read_result(storage: Storage) -> dict[str, Any] | None:
     """Return the results of a finished run, or None."""
-    return json.loads(storage.result_file.read_text()) if storage.result_file.exists() else None
+    return read_object(storage.result_file) if storage.result_file.exists() else None

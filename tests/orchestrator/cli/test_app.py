@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -92,13 +93,81 @@ def test_a_budget_that_refuses_has_exit_code_3(dpzo, tmp_path, verb):
     assert [path.name for path in tmp_path.iterdir()] == ["settings.json"]
 
 
-def test_a_mistake_of_the_program_is_no_bad_configuration(dpzo, monkeypatch):
+def raising(monkeypatch, error):
     def broken(config, overrides):
-        raise ZeroDivisionError
+        private = "a private row"  # noqa: F841 - a local that no traceback may show
+        raise error
 
     monkeypatch.setattr("orchestrator.cli.plan.plan", broken)
+
+
+def test_a_mistake_of_the_program_is_one_line_with_an_id(dpzo, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("orchestrator.cli.interruption._storage", None)
+    raising(monkeypatch, KeyError("what a library quotes"))
     result = dpzo("plan")
-    assert (result.exit_code, type(result.exception)) == (1, ZeroDivisionError)
+    (path,) = tmp_path.glob("error-*.txt")
+    assert (result.exit_code, result.stdout, path.stat().st_mode & 0o777) == (1, "", 0o600)
+    (line,) = result.stderr.splitlines()
+    assert re.fullmatch(rf"Unexpected error \w{{8}}: KeyError in test_app.py:\d+. Its traceback is in {path}, .*", line)
+    assert "quotes" not in line
+    assert "KeyError: 'what a library quotes'" in path.read_text()
+    assert "a private row" not in path.read_text()
+
+
+def test_debug_prints_the_traceback(dpzo, monkeypatch, settings, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    raising(monkeypatch, KeyError("what a library quotes"))
+    result = CliRunner().invoke(app, ["--debug", "plan", str(tmp_path / "settings.json")])
+    assert "Traceback" in result.stderr
+    assert "what a library quotes" in result.stderr
+    assert "Traceback" not in dpzo("plan").stderr
+
+
+def test_the_traceback_of_a_run_is_in_its_folder(dpzo, monkeypatch, tmp_path):
+    def broken(*_):
+        raise KeyError("what a library quotes")
+
+    monkeypatch.setattr("orchestrator.sweep.single_run.take_private_run", broken)
+    result = dpzo("train")
+    (path,) = (tmp_path / "runs" / "test" / "operator-only").glob("error-*.txt")
+    assert (result.exit_code, result.stderr.count(str(path))) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (PermissionError(13, "Permission denied", "/data/rows.jsonl"), 2, "Error: /data/rows.jsonl: Permission denied"),
+        (NotADirectoryError(20, "Not a directory", "a/b"), 2, "Error: a/b: Not a directory"),
+        (OSError(36, "File name too long", "n" * 5000), 2, f"Error: {'n' * 300}: File name too long"),
+        (RuntimeError("Symlink loop from '/a'"), 2, "Error: a path that leads nowhere: Symlink loop from '/a'"),
+        (RecursionError("maximum depth"), 2, "Error: a file is nested too deeply to be read"),
+        (UnicodeDecodeError("utf-8", b"secret", 0, 1, "bad"), 2, "Error: a file is no text in UTF-8"),
+        (
+            Exception("Error while serializing: No space left on device (os error 28)"),
+            1,
+            "Stopped: the storage cannot be written: No space left on device. Make room, and start the same command "
+            "again.",
+        ),
+    ],
+)
+def test_what_a_file_system_or_a_file_may_do_is_one_line(dpzo, monkeypatch, error, code, line):
+    raising(monkeypatch, error)
+    result = dpzo("plan")
+    assert (result.exit_code, result.stdout, result.stderr) == (code, "", line + "\n")
+
+
+@pytest.mark.parametrize("name", ["config.json", "result.json"])
+@pytest.mark.parametrize("content", ["null", "42", "[]", '"text"', "{", "[" * 9000, '{"a": "\xff"}'])
+def test_a_file_of_a_run_that_is_not_what_it_was_is_named(settings, tmp_path, name, content):
+    (tmp_path / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
+    folder = tmp_path / "runs" / "test"
+    folder.mkdir(parents=True)
+    (folder / name).write_text(content, encoding="latin-1")
+    arguments = ["status", str(folder)] if name == "config.json" else ["sweep", str(tmp_path / "settings.json")]
+    result = CliRunner().invoke(app, arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"Error: {folder / name} is not as dpzo wrote it" in result.stderr
 
 
 def test_a_ledger_that_was_set_back_has_exit_code_3(dpzo, settings, tmp_path):
