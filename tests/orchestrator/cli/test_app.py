@@ -176,7 +176,8 @@ def test_a_ledger_that_was_set_back_has_exit_code_3(dpzo, settings, tmp_path):
         path.unlink()
     result = dpzo("train")
     assert result.exit_code == 3
-    assert "Ledger refused: 'run' has drawn 4 'train_step' tokens of 'test' by its own log" in result.stderr
+    assert "Ledger refused: " in result.stderr
+    assert "from this one, releases would go uncounted" in result.stderr
 
 
 @pytest.mark.parametrize("full_for", ["all that is written", "the release log"])
