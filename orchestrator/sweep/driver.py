@@ -6,6 +6,7 @@ keep their settings and replay their release logs.
 """
 
 import time
+from typing import Any
 
 from ray import tune
 from ray.tune import TuneError
@@ -21,7 +22,7 @@ from orchestrator.cluster.session import (
     ray_session,
     run_on_worker_node,
 )
-from orchestrator.planning.plan import Plan
+from orchestrator.planning.plan import Plan, finite_or_none
 from orchestrator.storage.results import SweepResult, require_same_settings, write_config, write_result
 from orchestrator.sweep.board import MAX_LOSSES, TrialBoard, fatal_cause
 from orchestrator.sweep.lane import Lane, lane_resources
@@ -86,20 +87,35 @@ def _all_trials(context: SweepContext, reserved: StandingReservation, monitor: M
     """Run the trials that have not ended yet, and return all."""
     config, storage, plan = context.config, context.storage, context.plan
     num_trials = config.search.num_trials if storage.releases_trials else reserved.num_trials()
-    search = open_search(config.search, config.name, reserved.ledger.url, storage.patience_s)
+    search = open_search(config.search, config.name, reserved.ledger.url, storage.patience_s, config.metric)
+    search.describe(state="running", statement=str(storage.statement_file), **_costs(plan, reserved))
     board = TrialBoard(search.ended_trials(), monitor if storage.releases_trials else SILENT)
     missing = num_trials - len(board.rows)
     if missing > 0:
         facts = _facts(context, reserved, board)
         with monitored(monitor, facts):
             _run_trials(context, search, board, missing)
+    have_ended = len(board.rows) == num_trials and all(row.state != "running" for row in board.rows)
+    search.describe(state="ended" if have_ended else "interrupted", tokens_drawn=reserved.steps_drawn())
     search.close()
-    if len(board.rows) < num_trials or any(row.state == "running" for row in board.rows):
+    if not have_ended:
         raise Stopped(f"the search was interrupted. Continue with: dpzo resume {storage.folder}")
     for row in board.rows if context.tune_on is None else []:  # also failed trials, and those of an earlier process
         row.steps_charged = reserved.steps_drawn(holder_of(row.number))
         row.epsilon = plan.epsilon_after(plan.trial(row.values), row.steps_charged)
     return board
+
+
+def _costs(plan: Plan, reserved: StandingReservation) -> dict[str, Any]:
+    """Return what Optuna's dashboard tells of a sweep's privacy: what was declared, and the budget that pays."""
+    caps = {kind: cap.count for kind, cap in plan.token_caps().items()}
+    return {
+        "epsilon": finite_or_none(plan.epsilon),
+        "delta": plan.config.privacy.delta,
+        "rule": plan.rule.describe() if plan.rule else "not private",
+        "caps": caps,
+        "budget": reserved.budget.name,
+    }
 
 
 def _facts(context: SweepContext, reserved: StandingReservation, board: TrialBoard) -> WorkFacts:
@@ -128,8 +144,10 @@ def _run_trials(context: SweepContext, search: TruthfulSearch, board: TrialBoard
     """
     config, storage = context.config, context.storage
     asha = config.search.early_stopping == "asha"
+    lane = tune.with_resources(tune.with_parameters(Lane, context=context), lane_resources(config, context.threads))
+    lane.__qualname__ = Lane.__name__  # on Ray's dashboard, instead of the name of Tune's own class
     tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(Lane, context=context), lane_resources(config, context.threads)),
+        lane,
         tune_config=tune.TuneConfig(
             search_alg=search,
             scheduler=ASHAScheduler(metric=METRIC, mode="max", max_t=config.score.times) if asha else None,

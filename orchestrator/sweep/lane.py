@@ -70,8 +70,14 @@ class Lane(tune.Trainable):
 
     def setup(self, config: dict[str, Any], context: SweepContext) -> None:
         """Load what trials share and begin the first one."""
+        number = f", {config['number']}" if context.storage.releases_trials else ""
+        self._name = f"Lane({context.storage.name}{number})"
         self._runner = trial_runner(context)
         self._runner.begin(config)
+
+    def __repr__(self) -> str:
+        """Name the lane on Ray's dashboard and in its logs: by its sweep, and by its first trial unless secret."""
+        return self._name
 
     def step(self) -> dict[str, Any]:
         """Train to the next score and report it; `finished` marks the last one."""

@@ -8,6 +8,7 @@ dashboards, so they are corrected here.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
@@ -32,7 +33,7 @@ ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
 def open_search(
-    search: SearchConfig, study_name: str, database_url: str, patience_s: float = PATIENCE_S
+    search: SearchConfig, study_name: str, database_url: str, patience_s: float = PATIENCE_S, metric: str = METRIC
 ) -> TruthfulSearch:
     """Return the search of a sweep over the study `study_name` in the database, created if it is new.
 
@@ -41,6 +42,7 @@ def open_search(
         study_name: the sweep's name.
         database_url: with its driver, as `Ledger.url` returns it.
         patience_s: how long to wait for a database that does not answer.
+        metric: what a score is, for dashboards.
 
     Raises:
         LedgerUnreachable: the database did not answer for `patience_s`.
@@ -54,7 +56,7 @@ def open_search(
     engine = {"connect_args": waits, "pool_pre_ping": True}
 
     def made() -> TruthfulSearch:
-        return TruthfulSearch(
+        opened = TruthfulSearch(
             patience_s=patience_s,
             space=define_by_run(search.parameters),
             metric=METRIC,
@@ -63,6 +65,8 @@ def open_search(
             study_name=study_name,
             storage=optuna.storages.RDBStorage(database_url, engine_kwargs=engine),
         )
+        opened.name_the_metric(metric)
+        return opened
 
     return retry_while_unreachable(partial(_answered, made), patience_s)
 
@@ -99,6 +103,17 @@ class TruthfulSearch(OptunaSearch):
         if self._study.trials:
             self._study.sampler.reseed_rng()  # a resumed search must not repeat its first draws
         self._to_resume = [optuna.trial.Trial(self._study, trial._trial_id) for trial in unfinished]
+
+    def name_the_metric(self, metric: str) -> None:
+        """Let dashboards show the metric's name instead of "Objective 0"."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self._study.set_metric_names([metric])
+
+    def describe(self, **attributes: Any) -> None:
+        """Store attributes of the study, which dashboards show: what the sweep may cost, or its state."""
+        for name, value in attributes.items():
+            self._wait_for(lambda name=name, value=value: self._study.set_user_attr(name, value))
 
     def ended_trials(self) -> list[TrialRow]:
         """Return the trials that had ended before this process began."""
@@ -164,9 +179,11 @@ class TruthfulSearch(OptunaSearch):
         return retry_while_unreachable(partial(_answered, ask), self._patience_s, "The search waited")
 
     def _note(self, trial: optuna.trial.Trial, result: dict[str, Any]) -> None:
-        """Store a score under its number, once; a resumed trial repeats its earlier scores."""
-        for name in ("steps", "steps_charged", "num_steps", "epsilon"):
-            trial.set_user_attr(name, result[name])
+        """Store a score under its step, once; a resumed trial repeats its earlier scores."""
+        for name in ("steps", "steps_charged", "num_steps", "epsilon", "folder", "hostname"):
+            if name in result:
+                trial.set_user_attr(name, result[name])
         known = self._study._storage.get_trial(trial._trial_id).intermediate_values
-        if math.isfinite(result[METRIC]) and result["training_iteration"] not in known:
-            trial.report(result[METRIC], result["training_iteration"])
+        is_new = result["steps"] not in known and result["training_iteration"] > len(known)
+        if math.isfinite(result[METRIC]) and is_new:
+            trial.report(result[METRIC], result["steps"])

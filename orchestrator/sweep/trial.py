@@ -125,6 +125,7 @@ class Trial:
             "steps": steps,
             "steps_charged": self.run.steps_charged,
             "num_steps": self._points[-1],
+            "folder": str(self.run.log.path.parent),
             "epsilon": epsilon,
             "sweep_epsilon": finite_or_none(self._context.plan.epsilon),
             "finished": finished,

@@ -56,11 +56,11 @@ class InlineTune:
         return context
 
     @staticmethod
-    def with_resources(context: SweepContext, resources: dict[str, float]) -> SweepContext:
-        return context
+    def with_resources(context: SweepContext, resources: dict[str, float]) -> SimpleNamespace:
+        return SimpleNamespace(context=context)
 
-    def Tuner(self, context: SweepContext, tune_config: Any, run_config: Any) -> SimpleNamespace:  # noqa: N802 - as in ray.tune
-        return SimpleNamespace(fit=lambda: self._fit(context, tune_config, run_config.callbacks[0]))
+    def Tuner(self, lane: SimpleNamespace, tune_config: Any, run_config: Any) -> SimpleNamespace:  # noqa: N802 - as in ray.tune
+        return SimpleNamespace(fit=lambda: self._fit(lane.context, tune_config, run_config.callbacks[0]))
 
     def _fit(self, context: SweepContext, tune_config: Any, board: Any) -> SimpleNamespace:
         search, lane, errors = tune_config.search_alg, None, []

@@ -127,6 +127,14 @@ def test_a_value_that_no_trial_may_have_is_refused(begin, settings):
         lane.reset_config({"number": 1, "privacy.noise_multiplier": 0.1})
 
 
+def test_rays_dashboard_names_a_lane_by_its_sweep(begin):
+    assert repr(begin(2)[0]) == "Lane(test, 2)"
+
+
+def test_of_one_winner_the_name_of_a_lane_tells_no_number(begin):
+    assert repr(begin(2, "search.release=best", "search.sampler=random", "search.seed=null")[0]) == "Lane(test)"
+
+
 def test_a_checkpoint_holds_nothing(begin, tmp_path):
     lane, _, _ = begin(0)
     folder = tmp_path / "checkpoint"

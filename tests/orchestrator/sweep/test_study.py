@@ -43,8 +43,9 @@ def trials(url) -> list[optuna.trial.FrozenTrial]:
     return optuna.load_study(study_name="sweep", storage=url).trials
 
 
-def result(iteration, score, *, steps=10, finished=False) -> dict[str, object]:
+def result(iteration, score, *, steps=None, finished=False) -> dict[str, object]:
     """One result of a lane, as Tune hands it on."""
+    steps = 10 * iteration if steps is None else steps
     counts = {"training_iteration": iteration, "steps": steps, "steps_charged": steps + 1, "epsilon": steps / 8}
     counts["num_steps"] = 4
     return {METRIC: score, "finished": finished, "done": finished, **counts}
@@ -79,7 +80,7 @@ def test_a_finished_trial_is_complete(search, url):
     search.on_trial_complete("a", result(2, 0.7, steps=20, finished=True))
     (trial,) = trials(url)
     assert (trial.state, trial.value) == (TrialState.COMPLETE, 0.7)
-    assert trial.intermediate_values == {1: 0.6, 2: 0.7}  # Tune hands the last result to on_trial_complete alone
+    assert trial.intermediate_values == {10: 0.6, 20: 0.7}  # Tune hands the last result to on_trial_complete alone
 
 
 def test_a_trial_that_the_scheduler_stopped_is_pruned(search, url):
@@ -88,7 +89,7 @@ def test_a_trial_that_the_scheduler_stopped_is_pruned(search, url):
     search.on_trial_complete("a", result(2, 0.4, steps=20))
     (trial,) = trials(url)
     assert (trial.state, trial.value) == (TrialState.PRUNED, 0.4)
-    assert trial.intermediate_values == {1: 0.6, 2: 0.4}
+    assert trial.intermediate_values == {10: 0.6, 20: 0.4}
 
 
 @pytest.mark.parametrize("score", [math.nan, math.inf])
@@ -115,7 +116,7 @@ def test_a_score_that_is_not_finite_is_none_along_the_way(search, url):
     search.on_trial_result("a", result(1, math.nan, steps=5))
     search.on_trial_result("a", result(2, 0.5, steps=10))
     (trial,) = trials(url)
-    assert trial.intermediate_values == {2: 0.5}
+    assert trial.intermediate_values == {10: 0.5}
     assert trial.user_attrs["steps"] == 10
 
 
@@ -125,7 +126,7 @@ def test_a_restarted_trial_repeats_its_results_in_silence(search, url, caplog):
         warnings.simplefilter("error")
         for iteration, score in ((1, 0.5), (2, 0.6), (1, 0.5), (2, 0.6), (3, 0.7)):
             search.on_trial_result("a", result(iteration, score))
-    assert trials(url)[0].intermediate_values == {1: 0.5, 2: 0.6, 3: 0.7}
+    assert trials(url)[0].intermediate_values == {10: 0.5, 20: 0.6, 30: 0.7}
     assert not caplog.records
 
 
@@ -198,3 +199,21 @@ def test_tpe_learns_from_the_first_trials_of_a_sweep(tmp_path, new_database):
             search.on_trial_complete(str(number), result(1, number / 10, finished=True))
     assert chosen["tpe"][:3] == chosen["random"][:3]
     assert not set(chosen["tpe"][3:]) & set(chosen["random"][3:])
+
+
+def test_a_dashboard_shows_the_metric_and_what_the_sweep_costs(url):
+    config = SearchConfig.model_validate({"num_trials": 4, "space": SPACE})
+    search = open_search(config, "sweep", url, metric="accuracy")
+    search.describe(epsilon=3.0, caps={"train_step": 12}, state="running")
+    study = optuna.load_study(study_name="sweep", storage=url)
+    assert study.metric_names == ["accuracy"]
+    assert study.user_attrs == {"epsilon": 3.0, "caps": {"train_step": 12}, "state": "running"}
+
+
+def test_a_trial_of_an_older_version_keeps_its_scores(search, url):
+    """Scores stood under 1, 2, 3 and now stand under steps; a resumed trial repeats the old ones."""
+    search.suggest("a")
+    search._ot_trials["a"].report(0.5, 1)
+    search.on_trial_result("a", result(1, 0.5))
+    search.on_trial_result("a", result(2, 0.6))
+    assert trials(url)[0].intermediate_values == {1: 0.5, 20: 0.6}
