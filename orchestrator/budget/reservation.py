@@ -34,6 +34,10 @@ class StandingReservation:
     budget: BudgetTerms
     name: str
 
+    def day(self) -> str:
+        """Return the day, in UTC, on which it was made."""
+        return next(entry.reserved_at[:10] for entry in self.ledger.reservations() if entry.name == self.name)
+
     def num_trials(self) -> int:
         """Return the secret number of trials that was drawn with the reservation (release: best)."""
         return self.ledger.secret_of(self.name)[SECRET_NUM_TRIALS]

@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from orchestrator.privacy.accountant import bounds
 from orchestrator.privacy.ledger.budget import BudgetTerms, Spent
+from orchestrator.privacy.ledger.chain import RESERVED
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.ledger.terms import Reservation, Terms
 from orchestrator.privacy.rules.caps import TRAIN_STEP
@@ -76,7 +77,7 @@ def view_of(ledger: Ledger, terms: BudgetTerms) -> BudgetView:
     for row in ledger.reservations():
         if row.budget == terms.name:
             rows.setdefault(row.name, []).append(row)
-    ordered = sorted(rows, key=lambda name: rows[name][0].reserved_at)
+    ordered = [row.name for row in ledger.history(terms.name) if row.entry == RESERVED and row.name is not None]
     reserved = tuple(_reservation(rows[name], ledger.terms_of(name)) for name in ordered)
     return BudgetView(terms, spent, left_of(terms, spent), _so_far(terms, spent), reserved, _share(reserved))
 

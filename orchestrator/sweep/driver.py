@@ -23,7 +23,13 @@ from orchestrator.cluster.session import (
     run_on_worker_node,
 )
 from orchestrator.planning.plan import Plan, finite_or_none
-from orchestrator.storage.results import SweepResult, require_same_settings, write_config, write_result
+from orchestrator.storage.results import (
+    SweepResult,
+    date_released_files,
+    require_same_settings,
+    write_config,
+    write_result,
+)
 from orchestrator.sweep.board import MAX_LOSSES, TrialBoard, fatal_cause
 from orchestrator.sweep.lane import Lane, lane_resources
 from orchestrator.sweep.monitor import SILENT, Monitor, WorkFacts, copy_of, monitored
@@ -65,7 +71,6 @@ def run_sweep(plan: Plan, monitor: Monitor = SILENT) -> SweepResult:
         if not storage.releases_trials:
             best = best and best.as_winner(plan.epsilon_after(plan.trial(best.values), best.steps))
             trials = [best] if best else []
-            write_config(storage, config)  # again: its first date would tell how long the search took
         result = SweepResult(
             name=config.name,
             folder=storage.folder,
@@ -80,6 +85,8 @@ def run_sweep(plan: Plan, monitor: Monitor = SILENT) -> SweepResult:
         write_result(storage, result)
         for folder in (storage.folder, *storage.trials_folder.glob("*")):
             remove_states(folder)
+        if not storage.releases_trials:
+            date_released_files(storage, reserved.day())
     return result
 
 

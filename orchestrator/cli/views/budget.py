@@ -49,11 +49,11 @@ def reservations_table(view: BudgetView) -> RenderableType:
 
 
 def history_table(rows: Sequence[HistoryRow]) -> RenderableType:
-    """Return the entries of a budget's history, oldest first; a closing shows its day only."""
+    """Return the entries of a budget's history, oldest first."""
     table = plain_table(Column("when (UTC)", no_wrap=True), "what", folded("reservation", 22), *right("ε"), "tokens")
     for row in rows:
         epsilon = "no limit" if row.entry == "created" and row.epsilon is None else _spent_text(row.epsilon)
-        when = row.made_at[:16].replace("T", " ")
+        when = row.made_at[:16].replace("T", " ")  # a time in ledgers of earlier versions
         table.add_row(when, row.entry, Text(row.name or ""), epsilon, Text(_tokens(row.tokens or {})))
     return table
 

@@ -24,7 +24,7 @@ def create(connection: Connection, budget: BudgetTerms) -> None:
     row = connection.execute(select(budgets).where(budgets.c.name == budget.name)).one_or_none()
     if row is None:
         _require_free(connection, budget.name, budget.fingerprint)
-        made_at, fingerprint = clock.now(), budget.fingerprint
+        made_at, fingerprint = clock.today(), budget.fingerprint
         head = {"num_entries": 0, "head_hash": GENESIS, "last_at": made_at}
         row = {"name": budget.name, "terms": canonical(budget.to_json()), "fingerprint": fingerprint}
         connection.execute(insert(budgets).values(row | head))
@@ -75,15 +75,15 @@ def accept_clock(connection: Connection, name: str) -> None:
     lock_ledger(connection)
     own = caps.c.name.in_(select(reservations.c.name).where(reservations.c.budget == name))
     dates = [find_budget(connection, name).last_at, *connection.execute(select(caps.c.last_at).where(own)).scalars()]
-    now, latest = clock.now(), max(dates)
-    if not any(clock.is_behind(now, date) for date in dates):
+    today, latest = clock.today(), max(dates)
+    if not any(clock.is_behind(today, date) for date in dates):
         raise ValueError(
-            f"This machine's clock says {now}, and the last date of budget {name!r} is {latest}: no clock was ahead, "
+            f"This machine's clock says {today}, and the last date of budget {name!r} is {latest}: no clock was ahead, "
             "there is nothing to accept."
         )
-    connection.execute(update(budgets).where(budgets.c.name == name).values(last_at=now))
-    connection.execute(update(caps).where(own, caps.c.last_at > now).values(last_at=now))
-    append(connection, name, CLOCK_ACCEPTED, None, {"last_at": latest}, now)
+    connection.execute(update(budgets).where(budgets.c.name == name).values(last_at=today))
+    connection.execute(update(caps).where(own, caps.c.last_at > today).values(last_at=today))
+    append(connection, name, CLOCK_ACCEPTED, None, {"last_at": latest}, today)
 
 
 def as_budget(row: Row[Any]) -> BudgetTerms:

@@ -60,7 +60,7 @@ class BudgetState:
 
 
 def append(
-    connection: Connection, budget: str, entry: str, name: str | None, content: Mapping[str, Any], made_at: str = ""
+    connection: Connection, budget: str, entry: str, name: str | None, content: Mapping[str, Any], day: str = ""
 ) -> str:
     """Append an entry to a budget's chain and return its date; the caller has locked the ledger.
 
@@ -68,7 +68,7 @@ def append(
         ValueError: the clock went backwards.
     """
     head = connection.execute(select(budgets).where(budgets.c.name == budget)).one()
-    date = clock.entry_date(made_at or clock.now(), head.last_at, budget)
+    date = clock.entry_date(day or clock.today(), head.last_at, budget)
     row = {"sequence": head.num_entries, "entry": entry, "name": name, "content": canonical(content), "made_at": date}
     new_hash = link(head.head_hash, row)
     connection.execute(insert(entries).values(budget=budget, **row, hash=new_hash))

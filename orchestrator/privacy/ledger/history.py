@@ -26,7 +26,7 @@ class HistoryRow:
     """One line of a budget's history.
 
     Args:
-        made_at: time of the entry; for closings the day, or the date of the entry before (see `clock`).
+        made_at: day of the entry, or the date of the entry before (see `clock`); in earlier versions a time.
         entry: created, fingerprinted, reserved, moved, closed or clock accepted.
         name: of the reservation, where there is one.
         tokens: by kind: reserved, moved, or drawn before the closing; None where there are none or they are secret.

@@ -45,7 +45,7 @@ def require_sole_copy(store: Store, key: bytes) -> None:
             return
         if last is not None and last.inode != here[1]:
             _require_no_original(last.path, here[0], key)
-        connection.execute(insert(places).values(path=here[0], inode=here[1], noticed_at=clock.now()))
+        connection.execute(insert(places).values(path=here[0], inode=here[1], noticed_at=clock.today()))
 
 
 def _require_no_original(original: str, copy: str, key: bytes) -> None:

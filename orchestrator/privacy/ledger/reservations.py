@@ -50,9 +50,9 @@ def close(connection: Connection, name: str) -> None:
     if row.closed:
         return
     connection.execute(update(reservations).where(reservations.c.name == name).values(closed=True))
-    # the time at which a search with a secret number of trials ended would reveal that number
-    made_at = clock.today() if row.secret is None else find_budget(connection, row.budget).last_at
-    append(connection, row.budget, CLOSED, name, {}, made_at)
+    # the day on which a search with a secret number of trials ended would hint at that number
+    day = clock.today() if row.secret is None else find_budget(connection, row.budget).last_at[:10]
+    append(connection, row.budget, CLOSED, name, {}, day)
 
 
 def leftovers(

@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import optuna
@@ -11,6 +13,7 @@ from orchestrator.budget.reservation import reserve_plan
 from orchestrator.config.loading import load_sweep
 from orchestrator.planning.plan import make_plan
 from orchestrator.privacy.errors import BudgetExceeded
+from orchestrator.privacy.ledger import clock as ledger_clock
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.rules.best_of import BestOf
 from orchestrator.privacy.rules.planned_sweep import PlannedSweep
@@ -132,19 +135,32 @@ def test_no_file_that_leaves_holds_a_loser(plan, next_sweep, draws):
     assert (result.seconds, [row.number for row in result.trials]) == (None, [0])
 
 
-def test_dates_of_what_leaves_do_not_tell_how_long_it_took(plan, next_sweep, draws):
-    draws(4)
-    made = plan()
-    storage = storage_of(made.config)
-    next_sweep(kill_after=7)
-    with pytest.raises(Killed):
-        run_sweep(made)
-    begun = storage.config_file.stat().st_mtime_ns
-    draws(4)
-    next_sweep()
-    run_sweep(made)
-    trials_ended = max(path.stat().st_mtime_ns for path in storage.trials_folder.rglob("*"))
-    assert begun < trials_ended <= min(path.stat().st_mtime_ns for path in released(storage))
+def artefacts(result, storage: Storage) -> tuple[str, dict]:
+    """Everything that may leave, but for noise, the winner's settings and keyed hashes; and the dates of its files."""
+    paths = [storage.folder, storage.model_folder, *released(storage)]
+    dates = {path.relative_to(storage.root).as_posix(): path.stat().st_mtime for path in paths}
+    names = ("config.json", "privacy_statement.txt", "privacy_statement.json")
+    texts = [told(result, storage), *((storage.folder / name).read_text() for name in names)]
+    said = json.dumps([texts, Ledger(storage.database_url).export("private")]).replace(str(storage.root), "ROOT")
+    for key, value in result.best.values.items():
+        said = said.replace(repr(value), key)
+    return re.sub("[0-9a-f]{64}", "HASH", said), dates
+
+
+def test_nothing_that_leaves_depends_on_the_number_of_candidates(plan, next_sweep, draws, tmp_path, monkeypatch):
+    """The only candidate, or the last of seven on the third day: equal artefacts, dates included."""
+    draws(1, 7)
+    found = []
+    for number in (1, 7):
+        made = plan(f"storage_path={tmp_path / str(number)}")
+        inline = next_sweep(scores={number - 1: 0.9} | dict.fromkeys(range(number - 1), 0.5))
+        day = lambda: "2026-11-22" if len(inline.taken) < 4 else "2026-11-24"  # noqa: B023, E731
+        monkeypatch.setattr(ledger_clock, "today", day)
+        found.append(artefacts(run_sweep(made), storage_of(made.config)))
+    (few, dates), (many, later_dates) = found
+    assert few == many
+    assert set(dates.values()) == {datetime(2026, 11, 22, tzinfo=UTC).timestamp()}
+    assert later_dates == dates
 
 
 def test_the_log_beside_the_model_is_a_log(plan, next_sweep, draws):

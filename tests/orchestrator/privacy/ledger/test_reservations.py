@@ -8,6 +8,7 @@ import re
 import pytest
 
 from orchestrator.privacy.errors import BudgetExceeded
+from orchestrator.privacy.ledger import clock as ledger_clock
 from orchestrator.privacy.ledger.budget import Cost
 from orchestrator.privacy.ledger.ledger import Cap
 from tests.support.ledgers import LAW, budget, reserve
@@ -182,14 +183,20 @@ def test_a_secret_is_kept_and_told_to_nobody_else(any_ledger):
     any_ledger.verify_all()
 
 
-def test_when_a_secret_search_ended_is_not_dated(any_ledger):
+def test_when_a_secret_search_began_and_ended_is_not_timed(any_ledger, monkeypatch):
+    def on(day):
+        monkeypatch.setattr(ledger_clock, "today", lambda: f"2026-11-{day}")
+
+    on(22)
     reserve(any_ledger, "best", 40, secret=SECRET)
+    on(23)
     reserve(any_ledger, "all", 40)
+    on(25)
     any_ledger.close("best")
     any_ledger.close("all")
     dates = [row.made_at for row in any_ledger.history("data")]
-    assert dates[3] == dates[2]  # of the entry before it
-    assert dates[4] == dates[2][:10]  # a day
+    assert {len(date) for date in dates} == {len("2026-11-22")}
+    assert dates == [f"2026-11-{day}" for day in (22, 22, 23, 23, 25)]
 
 
 def test_the_hashes_that_are_shown_do_not_let_a_secret_be_guessed(any_ledger):
