@@ -21,6 +21,7 @@ from orchestrator.cli.output import Format, OutputFormat, print_result, print_te
 from orchestrator.config.loading import load_run, load_sweep, resolved_json
 from orchestrator.config.models import SweepConfig
 from trainers.config import EvaluatorName, RunConfig
+from trainers.mechanism.release_log import Stopped
 
 CHECK_FAILED, VIOLATION_FOUND = 1, 4  # exit codes of `doctor` and `audit`
 
@@ -216,6 +217,7 @@ def _run(config: RunConfig, output: Format, dry_run: bool = False) -> None:
         sys.stdout.write(resolved_json(config))
         return
     work_on(config)
+    from orchestrator.cli.views.lines import Lines
     from orchestrator.cli.views.live import LiveView
     from orchestrator.cli.views.summary import plan_summary, run_summary, sweep_summary
     from orchestrator.planning.plan import make_plan
@@ -224,13 +226,16 @@ def _run(config: RunConfig, output: Format, dry_run: bool = False) -> None:
     made = make_plan(config)
     console.print(plan_summary(made))
     console.print()
+    monitor = LiveView(console) if console.is_terminal else Lines(console)
     if isinstance(config, SweepConfig):
         from orchestrator.sweep.driver import run_sweep
 
-        result = run_sweep(made, LiveView(console))
+        result = run_sweep(made, monitor)
         print_result(output, result, sweep_summary(result, config))
+        if result.best is None:
+            raise Stopped("no trial finished, so there is no model; what was drawn stays charged.")
     else:
         from orchestrator.sweep.single_run import run_training
 
-        done = run_training(made, LiveView(console))
+        done = run_training(made, monitor)
         print_result(output, done, run_summary(done, config.metric))

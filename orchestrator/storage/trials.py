@@ -24,7 +24,8 @@ class TrialRow:
 
     `steps_charged` counts every token in its log. It exceeds `steps` where a kill interrupted a step, or where the
     scheduler stopped a resumed trial before the step that it had reached. `epsilon` is of those tokens alone. A
-    complete trial with fewer than `num_steps` steps ended early because no tokens were left.
+    complete trial with fewer than `num_steps` steps ended early because no tokens were left. `why` a trial failed is
+    known to the process that saw it.
     """
 
     number: int
@@ -35,6 +36,7 @@ class TrialRow:
     scores: list[float] = field(default_factory=list)
     epsilon: float | None = None
     num_steps: int | None = None
+    why: str | None = None
 
     @property
     def score(self) -> float | None:

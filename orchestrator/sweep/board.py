@@ -15,6 +15,7 @@ from ray.exceptions import RayTaskError
 from orchestrator.privacy.errors import LedgerCorruptError, LedgerUnreachable
 from orchestrator.storage.trials import TrialRow, best_of
 from orchestrator.sweep.monitor import SILENT, Monitor, copy_of
+from trainers.errors import DpzoError
 from trainers.mechanism.release_log import LogUnwritable
 
 
@@ -38,6 +39,12 @@ def error_of(trial: Any) -> BaseException | None:
             "full or broken. Nothing was released that is not accounted for. Make room, and start the same command "
             "again."
         )
+
+
+def _reason(error: BaseException | None) -> str:
+    """Return what may be said of an error; a library's message may quote a private row."""
+    cause = getattr(error, "cause", None) or error
+    return str(cause) if isinstance(cause, DpzoError) else f"{type(cause).__name__}, see operator-only/"
 
 
 MAX_RESTARTS = 3  # of a trial that raised an error; each restart continues from the release log and costs a token
@@ -88,6 +95,7 @@ class TrialBoard(tune.Callback):
         row.steps = result["steps"]
         row.steps_charged = result["steps_charged"]
         row.num_steps = result["num_steps"]
+        row.why = result.get("why")
         row.epsilon = math.inf if result["epsilon"] is None else result["epsilon"]
         position = result["training_iteration"] - 1
         if math.isfinite(result["score"]):
@@ -117,6 +125,7 @@ class TrialBoard(tune.Callback):
             raise cause
         number = trial.config["number"]
         self._own_failures[number] += isinstance(error, RayTaskError)
+        self._row(trial).why = _reason(error)
         if self._own_failures[number] >= MAX_RESTARTS:
             trial.max_failures = 0  # last retry
 

@@ -107,6 +107,7 @@ class Trial:
         self.run = self._open(workspace, values, number, ranks)
         self._points = self.run.score_points()
         self._num_segments = 0
+        self._why: str | None = None
         self._holder = holder_of(number)
         self._segments = self.run.segments(on_step(self.run, context.storage, self._holder))
 
@@ -130,6 +131,7 @@ class Trial:
             "sweep_epsilon": finite_or_none(self._context.plan.epsilon),
             "finished": finished,
             "done": finished,
+            "why": self._why,
         }
 
     def close(self) -> None:
@@ -150,6 +152,7 @@ class Trial:
             steps, score = next(self._segments)
         except Diverged as divergence:
             LOGGER.warning("%s", divergence)
+            self._why = str(divergence)
             return self.run.steps_taken, None, True
         return steps, score, steps == self._points[-1] or steps < self._points[self._num_segments]
 

@@ -38,7 +38,7 @@ def steps_bar(console: Console) -> Progress:
 
 
 class LiveView:
-    """A monitor that draws on a terminal; on a screen that is no terminal it prints the last state."""
+    """A monitor that draws on a terminal."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -61,10 +61,8 @@ class LiveView:
     on_score = on_trial_end = on_trial_start
 
     def on_end(self) -> None:
-        """Draw the last state, on a line of its own."""
+        """Draw the last state."""
         self._live.stop()
-        if not self._live.transient and not self._console.is_interactive:
-            self._console.line()  # Live ends the line on a terminal alone
 
     def _render(self) -> RenderableType:
         facts = self._facts

@@ -92,6 +92,8 @@ def sweep_summary(result: SweepResult, config: SweepConfig) -> RenderableType:
             ("best trial", f"{best.number}: {score_text(best.score, config.metric)} ({chosen})"),
             ("model", path_text(result.model_folder)),
         ]
+    failed = [row for row in result.trials if row.state == "failed"]
+    facts += [(f"trial {row.number}", f"failed: {row.why or 'see operator-only/'}") for row in failed]
     if result.private_score is not None:
         private = score_text(result.private_score, config.metric)
         facts.append(("private run", f"{private} with these settings on the private data"))

@@ -1,4 +1,5 @@
 import json
+import math
 import re
 import subprocess
 import sys
@@ -9,7 +10,10 @@ from typer.testing import CliRunner
 
 from orchestrator.cli.app import app, main
 from orchestrator.config.loading import load_run, load_sweep
+from tests.support.inline import Exported, without_cluster
+from tests.support.quadratic import example
 from trainers.mechanism.release_log import ReleaseLog
+from trainers.run.context import Workspace
 
 MEZO = ("method.name=mezo", "method.num_directions=1", "privacy.noise_multiplier=null")
 HEAVY = ("torch", "ray", "vllm", "optuna", "transformers")
@@ -195,6 +199,27 @@ def test_a_full_disk_is_one_line(dpzo, monkeypatch, full_for):
     assert result.exit_code == 1
     (line,) = [line for line in result.stderr.splitlines() if "Stopped: " in line]
     assert f"{word}: No space left on device." in line
+
+
+class Overflowing(Exported):
+    """A model whose output is infinite as soon as it has taken a step."""
+
+    def public_outputs(self, points):
+        return [math.inf for _ in points]
+
+
+@pytest.mark.parametrize("release", ["trials", "best"])
+def test_a_sweep_whose_every_trial_failed_exits_1_and_says_why(dpzo, monkeypatch, tmp_path, release):
+    workspace = Workspace([example(n) for n in range(40)], [example(n) for n in range(10)], Overflowing())
+    without_cluster(monkeypatch, lambda *_, **__: workspace)
+    best = ("search.release=best", "search.sampler=random", "search.seed=null") if release == "best" else ()
+    result = dpzo("sweep", *best)
+    assert result.exit_code == 1, result.output
+    assert result.stderr.endswith("Stopped: no trial finished, so there is no model; what was drawn stays charged.\n")
+    assert not (tmp_path / "runs" / "test" / "model").exists()
+    whys = [f"trial {number} failed: test: after" in " ".join(result.stdout.split()) for number in range(3)]
+    assert whys == [release == "trials"] * 3
+    assert ("output is not finite" in result.stdout) == (release == "trials")
 
 
 def test_a_run_prints_its_result_alone_on_standard_output(dpzo):
