@@ -125,6 +125,6 @@ def _require_known(ledger: Ledger, logs: Collection[StoredLog]) -> None:
         for kind, number in recorded.items():
             if known[kind] < number:
                 raise LedgerCorruptError(
-                    f"{log.holder or 'the winner'!r} has drawn {number} {kind!r} tokens of {log.name!r} by {log.path}, "
-                    f"and only {known[kind]} by the ledger at {ledger.url}. {_ADVICE}"
+                    f"{log.holder or 'the winner'!r} has drawn {number} {kind!r} tokens of {log.name!r} by its own log "
+                    f"({log.path}), and only {known[kind]} by the ledger at {ledger.url}. {_ADVICE}"
                 )
