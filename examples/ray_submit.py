@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
     client = JobSubmissionClient()
     job_id = _job_there(client, metadata)
     if job_id is None:
-        command = f"cd {shlex.quote(str(CHECKOUT))} && exec dpzo sweep {shlex.join(arguments)}"
+        command = f"cd {shlex.quote(str(CHECKOUT))} && exec dpzo sweep --or-resume {shlex.join(arguments)}"
         job_id = client.submit_job(
             entrypoint=command, submission_id=f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}", metadata=metadata
         )

@@ -87,10 +87,19 @@ def train(
 @app.command()
 @clear_errors()
 def sweep(
-    config: ConfigFile, overrides: Overrides = [], output: OutputFormat = Format.TEXT, dry_run: DryRun = False
+    config: ConfigFile,
+    overrides: Overrides = [],
+    output: OutputFormat = Format.TEXT,
+    dry_run: DryRun = False,
+    or_resume: Annotated[
+        bool, typer.Option("--or-resume", help="Where the sweep is finished, show its statement: for jobs that retry.")
+    ] = False,
 ) -> None:
     """Search over private runs under one total ε. After a kill, the same command resumes it."""
-    _run(load_sweep(config, overrides), output, dry_run)
+    loaded = load_sweep(config, overrides)
+    if or_resume and not dry_run and _is_shown_again(loaded, output):
+        return
+    _run(loaded, output, dry_run)
 
 
 @app.command()
@@ -209,6 +218,19 @@ def main() -> None:
     with open(os.devnull) as nothing:
         sys.stdin = nothing
         app()
+
+
+def _is_shown_again(config: RunConfig, output: Format) -> bool:
+    """Print the results of a sweep that is finished; return False where it is not."""
+    from rich.text import Text
+
+    from orchestrator.privacy.statement.statement import PrivacyStatement
+    from orchestrator.storage.results import finished_result
+
+    result = finished_result(config)
+    if result is not None:
+        print_result(output, result, Text(PrivacyStatement.model_validate(result["statement"]).text()))
+    return result is not None
 
 
 def _run(config: RunConfig, output: Format, dry_run: bool = False) -> None:

@@ -12,7 +12,7 @@ from pydantic_core import to_json
 from orchestrator.config.loading import resolved_json
 from orchestrator.privacy.statement.statement import PrivacyStatement
 from orchestrator.storage.files import read_object, write_whole
-from orchestrator.storage.paths import Storage
+from orchestrator.storage.paths import Storage, storage_of, with_absolute_paths
 from orchestrator.storage.trials import TrialRow
 from trainers.config import RunConfig
 from trainers.run.header import flat
@@ -96,6 +96,14 @@ def date_released_files(storage: Storage, day: str) -> None:
         subfolders[:] = [name for name in subfolders if Path(folder, name) != storage.operator_folder]
         for path in (Path(folder), *(Path(folder, name) for name in files)):
             os.utime(path, (begun, begun))
+
+
+def finished_result(config: RunConfig) -> dict[str, Any] | None:
+    """Return the results of a run or sweep that is finished with these settings; ValueError where others are there."""
+    config = with_absolute_paths(config)
+    storage = storage_of(config)
+    require_same_settings(storage, config)
+    return read_result(storage)
 
 
 def read_result(storage: Storage) -> dict[str, Any] | None:

@@ -227,3 +227,19 @@ def test_a_folder_is_held_while_its_process_lives_and_looking_does_not_hold_it(t
     assert not storage.is_held()
     with storage.lock():
         pass
+
+
+def test_a_job_that_retries_a_finished_sweep_shows_its_statement_again(settings, next_sweep, tmp_path):
+    file = tmp_path / "sweep.json"
+    file.write_text(json.dumps(settings))
+    first = CliRunner().invoke(app, ["sweep", str(file), "--or-resume"])
+    assert first.exit_code == 0, first.stderr
+    next_sweep(kill_after=0)  # no trial may run
+    again = CliRunner().invoke(app, ["sweep", str(file), "--or-resume"])
+    assert (again.exit_code, again.stderr) == (0, "")
+    statement = again.stdout[again.stdout.index("PRIVACY STATEMENT") :].split()
+    assert first.stdout.split()[-len(statement) :] == statement
+    other = CliRunner().invoke(app, ["sweep", str(file), "--or-resume", "--set", "method.num_steps=5"])
+    assert other.exit_code == 2
+    assert "holds other settings" in other.stderr
+    assert CliRunner().invoke(app, ["sweep", str(file)]).exit_code == 2
