@@ -68,7 +68,7 @@ def _spectrum(parts: Parts, least_size: int) -> tuple[NDArray[np.clongdouble], i
     spectrum = np.ones(size // 2 + 1, np.clongdouble)
     bound, least = np.ones(size // 2 + 1), np.full(size // 2 + 1, np.inf)
     for pmf, count in parts:
-        once = np.fft.rfft(pmf._probs.astype(np.longdouble), size)
+        once = np.fft.rfft(pmf._probs.astype(np.longdouble), size).astype(np.clongdouble, copy=False)
         spectrum = spectrum * _power(once, count)
         above = np.abs(once).astype(np.float64) + 2 * error
         bound, least = bound * above**count, np.minimum(least, above)
