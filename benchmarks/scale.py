@@ -43,6 +43,7 @@ from trainers.mechanism.tokens import LocalTokens
 from trainers.run.context import RunContext, Tokens, Workspace
 from trainers.run.zeroth_order import ZerothOrderRun
 from trainers.workers.exchange import Exchange
+from trainers.workers.parent import end_with_parent
 from trainers.workers.ranks import Ranks
 
 HOST = "127.0.0.1"
@@ -148,6 +149,7 @@ def run_rank(pipe: Any, port: int, rank: int, setting: Setting, folder: str) -> 
     """Take a run as one of its ranks, and send a `Measured` through the pipe."""
     from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
+    end_with_parent()
     ranks: Any = Ranks()
     timed: Any = None
     if setting.size > 1:

@@ -14,9 +14,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import typer
-from rich.console import Console
 
 from orchestrator.cli.interruption import current_storage
+from orchestrator.cli.output import SafeConsole
 from orchestrator.privacy.errors import BudgetExceeded, LedgerCorruptError, LedgerUnreachable
 from trainers.mechanism.release_log import Stopped
 
@@ -45,8 +45,8 @@ def clear_errors() -> Iterator[None]:
     except Exception as error:  # noqa: BLE001 - the one place where all errors end
         message, code = _line_of(error)
         if _debug:
-            traceback.print_exception(error)
-        Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(message)
+            message = "".join(traceback.format_exception(error)) + message
+        SafeConsole(stderr=True, soft_wrap=True, highlight=False, markup=False).print(message)
         raise typer.Exit(code) from None
 
 

@@ -1,12 +1,19 @@
-"""How results are printed."""
+"""How results are printed. Control characters of a row, a file or a message never reach the terminal as such."""
 
 import sys
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 from pydantic_core import to_json
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
+
+_CONTROLS = [*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]  # C0, C1, bidirectional
+_SYMBOLS = {code: chr(0x2400 + code) if code < 0x20 else "\ufffd" for code in _CONTROLS if chr(code) not in "\t\n"}
+_ESCAPES = {code: f"\\u{code:04x}" for code in _CONTROLS if chr(code) not in "\t\n"}
 
 
 class Format(StrEnum):
@@ -14,6 +21,24 @@ class Format(StrEnum):
 
     TEXT = "text"
     JSON = "json"
+
+
+class SafeConsole(Console):
+    """A console that shows a symbol for each control character of a text: ␛ for an escape.
+
+    Formal guarantees:
+        The terminal gets no control character but tab, line feed and those of Rich's own styles and cursor moves.
+    """
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render with symbols: in a text before it is laid out, and in whatever else comes out."""
+        if isinstance(renderable, str):
+            renderable = renderable.translate(_SYMBOLS)
+        elif isinstance(renderable, Text):
+            renderable = renderable.copy()
+            renderable.plain = renderable.plain.translate(_SYMBOLS)  # as long as before: styles keep their places
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=segment.text.translate(_SYMBOLS))
 
 
 OutputFormat = Annotated[Format, typer.Option("--format", help="text for people, json for programs.")]
@@ -29,14 +54,14 @@ def print_result(output: Format, value: Any, view: RenderableType) -> None:
 
 def print_text(view: RenderableType) -> None:
     """Print a view on standard output."""
-    Console().print(view)
+    SafeConsole().print(view)
 
 
 def as_json(value: Any) -> str:
-    """Return a value as JSON; an infinite ε, or a score that is no number, is null."""
-    return to_json(value, indent=2, inf_nan_mode="null").decode() + "\n"
+    """Return a value as JSON; an infinite ε, or a score that is no number, is null. Control characters are escaped."""
+    return to_json(value, indent=2, inf_nan_mode="null").decode().translate(_ESCAPES) + "\n"
 
 
 def progress_console() -> Console:
     """Return a console on the error stream, for everything but the result."""
-    return Console(stderr=True)
+    return SafeConsole(stderr=True)

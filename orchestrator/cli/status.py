@@ -3,11 +3,11 @@
 import time
 from pathlib import Path
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.live import Live
 
 from orchestrator.budget.release_logs import require_all_logs_known
-from orchestrator.cli.output import Format, print_result
+from orchestrator.cli.output import Format, SafeConsole, print_result
 from orchestrator.cli.views.status import overview, status_view
 from orchestrator.storage.existing import existing_in, find_existing, folder_of
 from orchestrator.sweep.status import RunStatus, status_of
@@ -40,7 +40,7 @@ def show_status(place: str, output: Format, watch: bool) -> None:
     require_all_logs_known(root if several else Path(statuses[0].folder).parent)
     if not watch:
         return
-    with Live(view(statuses), console=Console(), auto_refresh=False) as live:
+    with Live(view(statuses), console=SafeConsole(), auto_refresh=False) as live:
         while any(one.state == "running" for one in statuses):
             time.sleep(REFRESH_S)
             statuses = read()

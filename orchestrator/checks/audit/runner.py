@@ -19,6 +19,7 @@ from orchestrator.checks.audit.residuals import NUM_RUNS, audit_residuals, num_s
 from orchestrator.checks.audit.result import AuditResult, CaseResult
 from orchestrator.checks.audit.trade_off import TAIL
 from orchestrator.version import version_of
+from trainers.workers.parent import end_with_parent
 
 MOST_JOBS = 2
 _CHUNK = 50  # runs that a process plays at a time
@@ -40,7 +41,8 @@ def run_audit(
     """
     started = time.monotonic()
     context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
-    with scratch_folder() as folder, ProcessPoolExecutor(jobs, mp_context=context) as executor:
+    pool = ProcessPoolExecutor(jobs, context, initializer=end_with_parent)
+    with scratch_folder() as folder, pool as executor:
         results = [
             _audit_case(case, runs, tail, folder / str(number), executor, partial(on_steps, case.label))
             for number, case in enumerate(cases)

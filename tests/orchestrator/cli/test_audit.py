@@ -1,9 +1,13 @@
 """`dpzo audit`: what it refuses, what it writes, and its exit codes."""
 
 import json
+import signal
+import subprocess
+import sys
 from typing import get_args
 from xml.etree import ElementTree
 
+import psutil
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
@@ -19,8 +23,10 @@ from orchestrator.checks.audit.result import (
     ReplayResult,
     ResidualResult,
 )
+from orchestrator.checks.audit.runner import MOST_JOBS
 from orchestrator.cli.app import VIOLATION_FOUND, app
 from orchestrator.cli.views.audit import audit_summary, save_plot
+from tests.support.processes import children_of, wait_for
 from trainers.mechanism.plan import Adjacency, NoiseLaw
 from trainers.methods.catalogue import METHODS
 
@@ -193,3 +199,25 @@ def test_a_preset_for_another_kind_of_model_than_the_stub_is_audited(settings):
     settings["method"] = {"preset": "dp-aggzo/opt-1.3b", "num_steps": 4}
     settings["task"] |= {"template": "{text} It was", "label_words": {"0": " bad", "1": " good"}}
     assert case_of(plan(settings), 5000).plan.num_directions == 64
+
+
+def test_nothing_is_left_of_an_audit_that_is_killed():
+    command = [sys.executable, "-m", "orchestrator", "audit"]
+    numbers = (signal.SIGKILL, signal.SIGTERM)
+    audits = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in numbers]
+    left = []
+    for audit, number in zip(audits, numbers, strict=True):
+        wait_for(lambda audit=audit: len(spawned(audit.pid)) == MOST_JOBS, 60, "the workers never started", 0.1)
+        left += spawned(audit.pid)
+        audit.send_signal(number)
+        audit.wait()
+    _, alive = psutil.wait_procs(left, timeout=20)
+    for process in alive:
+        process.kill()
+    assert alive == []
+
+
+def spawned(pid):
+    """The workers of an audit."""
+    children = [psutil.Process(child) for child in children_of(pid)]
+    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
