@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from orchestrator.budget.overlap import SourceRows, read_sources, require_apart
 from orchestrator.budget.release_logs import require_logs_known
-from orchestrator.config.models import BudgetConfig, LedgeredConfig, SweepConfig
+from orchestrator.config.models import BudgetConfig, LedgeredConfig
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.planned_sweep import units_of
 from orchestrator.privacy.ledger.budget import BudgetTerms, Cost
@@ -20,7 +21,6 @@ from orchestrator.privacy.rules.best_of import SECRET_NUM_TRIALS
 from orchestrator.privacy.rules.caps import EVALUATION
 from orchestrator.storage.paths import Storage
 from trainers.config import RunConfig
-from trainers.data.fingerprint import fingerprint
 
 SECRET_FOLDER = "folder"
 SCORES_SUFFIX = "/scores"  # after the name of a run, whose own name has no slash
@@ -54,16 +54,17 @@ def reserve_plan(plan: Plan, storage: Storage) -> StandingReservation:
 
     Raises:
         ValueError: the name is taken by a plan with other caps, or by a search of one winner in another folder; the
-            budget belongs to other data; or rows that were declared public have a budget that protects them.
+            budget belongs to other data; or its rows overlap with those of another budget (`require_apart`).
         BudgetExceeded: the budget has no room for it.
         LedgerCorruptError: what was drawn under this name earlier is not what the ledger wrote; or a release log in the
             storage folder has more draws than the ledger: it was lost, or set back to an older copy.
     """
     ledger = Ledger(storage.database_url)
     require_logs_known(ledger, storage.root)
-    budget = budget_of(plan.config, ledger)
-    if plan.rule is not None:
-        _require_public(plan.config, ledger)
+    sources = read_sources(plan.config, ledger.key())
+    if ledger.terms_of(storage.name) is None:
+        require_apart(plan.config, sources, ledger, is_charged=plan.rule is not None)
+    budget = budget_of(plan.config, ledger, sources["data.train"].fingerprint)
     reused = reusable_tokens(plan, ledger, budget, storage.name)
     secret = plan.rule.draw_secret() if plan.rule else None
     if secret is not None:
@@ -82,22 +83,20 @@ def reserve_plan(plan: Plan, storage: Storage) -> StandingReservation:
             f"name: a search of one winner, {storage.name!r}, was begun in another folder than {storage.folder}; from "
             "two folders two winners could leave, of too many trials. Go on there, or give another name."
         )
+    ledger.add_rows(budget.name, sources["data.train"].rows)
     if plan.config.score.on == "private" and plan.config.data.validation is not None:
-        _reserve_scores(plan, ledger, budget, storage.name)
+        _reserve_scores(plan, ledger, budget, storage.name, sources["data.validation"])
     return StandingReservation(ledger, budget, storage.name)
 
 
-def budget_of(config: RunConfig, ledger: Ledger, field: str = "data.train") -> BudgetTerms:
+def budget_of(config: RunConfig, ledger: Ledger, fingerprint: str) -> BudgetTerms:
     """Return the budget of a configuration's data; without one, create one without a limit.
-
-    `field` is the place of data.train in the configuration that people wrote.
 
     Raises:
         ValueError: the named budget is unknown or belongs to other data, or it counts another unit or relation.
     """
-    found = fingerprint(config.data.train, ledger.key(), field)
     name = config.budget.name if isinstance(config, LedgeredConfig) else None
-    budget = ledger.budget_of(found) if name is None else ledger.budget(name)
+    budget = ledger.budget_of(fingerprint) if name is None else ledger.budget(name)
     if budget is None:
         budget = BudgetTerms(
             name=_free_name(config.data.train, ledger),
@@ -106,12 +105,12 @@ def budget_of(config: RunConfig, ledger: Ledger, field: str = "data.train") -> B
             num_units=config.data.num_units,
             adjacency=config.privacy.adjacency,
             unit=config.data.unit,
-            fingerprint=found,
+            fingerprint=fingerprint,
         )
         ledger.create_budget(budget)
     require_same_units(config, ledger, budget)
     if name is not None:
-        ledger.require_fingerprint(name, found)
+        ledger.require_fingerprint(name, fingerprint)
     return budget
 
 
@@ -197,13 +196,13 @@ def _free_name(source: str, ledger: Ledger) -> str:
     return next(name for name in names if name not in taken)
 
 
-def _reserve_scores(plan: Plan, ledger: Ledger, budget: BudgetTerms, name: str) -> None:
+def _reserve_scores(plan: Plan, ledger: Ledger, budget: BudgetTerms, name: str, validation: SourceRows) -> None:
     """Charge private rows that are scored on and not trained on to a budget of their own.
 
     The run draws its own tokens, none of these; this reservation is never closed, so that nobody takes them over.
     """
     assert plan.rule is not None  # only a private method has private scores
-    own = budget_of(_scored_rows(plan.config), ledger, "data.validation")
+    own = budget_of(_scored_rows(plan.config), ledger, validation.fingerprint)
     if own.name == budget.name:
         return
     scores = replace(plan, rule=plan.rule.on_scored_rows())
@@ -215,6 +214,7 @@ def _reserve_scores(plan: Plan, ledger: Ledger, budget: BudgetTerms, name: str) 
         cost=reservation_cost(scores, own, {}),
         max_holders=scores.rule.max_holders,
     )
+    ledger.add_rows(own.name, validation.rows)
 
 
 def _scored_rows(config: RunConfig) -> RunConfig:
@@ -222,16 +222,3 @@ def _scored_rows(config: RunConfig) -> RunConfig:
     number = config.score.num_examples
     changes = {"train": config.data.validation, "num_examples": number, "num_users": config.data.num_users and number}
     return config.model_copy(update={"data": config.data.model_copy(update=changes), "budget": BudgetConfig()})
-
-
-def _require_public(config: RunConfig, ledger: Ledger) -> None:
-    """Refuse the free use of rows that this ledger protects, whatever their file is called."""
-    tune_on = config.search.tune_on if isinstance(config, SweepConfig) else None
-    validation = config.data.validation if config.score.on == "public" else None
-    for field, source in (("data.validation", validation), ("search.tune_on", tune_on)):
-        known = ledger.budget_of(fingerprint(source, ledger.key(), field)) if source is not None else None
-        if known is not None and ledger.spent(known.name).epsilon < math.inf:
-            raise ValueError(
-                f"{field} holds rows that budget {known.name!r} protects, and what is learned from public rows is not "
-                "charged. Give other rows, or for validation score.on: private."
-            )

@@ -6,6 +6,7 @@ from orchestrator.budget.release_logs import counted_elsewhere
 from orchestrator.budget.reservation import SCORES_SUFFIX, StandingReservation, same_named_budgets, units_counted
 from orchestrator.planning.plan import Plan
 from orchestrator.privacy.display import round_up, source_name
+from orchestrator.privacy.ledger.budget import Spent
 from orchestrator.privacy.ledger.chain import CLOCK_ACCEPTED
 from orchestrator.privacy.statement.facts import StatementFacts, make_statement
 from orchestrator.privacy.statement.statement import LossesFrom, PrivacyStatement
@@ -39,7 +40,7 @@ def run_statement(plan: Plan, reserved: StandingReservation) -> PrivacyStatement
         also_not_covered=(
             *_selections(reserved),
             *_rows_apart(reserved),
-            *_same_named(plan, reserved),
+            *_other_budgets(plan, reserved),
             *_elsewhere(plan, reserved),
             *_accepted_clocks(reserved),
         ),
@@ -82,16 +83,20 @@ def _rows_apart(reserved: StandingReservation) -> list[str]:
     ]
 
 
-def _same_named(plan: Plan, reserved: StandingReservation) -> list[str]:
-    """Return a note for each budget of a file of the same name with other rows."""
-    notes = []
-    for other in same_named_budgets(reserved.ledger, reserved.budget, plan.config.data.train):
-        spent = reserved.ledger.spent(other.name)
-        notes.append(
-            f"Budget {other.name!r} counts ε = {round_up(spent.epsilon, 4):g} at δ = {round_up(spent.delta, 4):g} for "
-            "other rows under the same file name. For anyone who is in both, it adds to this one."
-        )
-    return notes
+def _other_budgets(plan: Plan, reserved: StandingReservation) -> list[str]:
+    """Return a note for each budget of other rows that share some with these, or lie under the same file name."""
+    ledger, budget = reserved.ledger, reserved.budget
+    notes = dict.fromkeys(ledger.overlapping(budget.name), "a data set that shares rows with this one")
+    for other in same_named_budgets(ledger, budget, plan.config.data.train):
+        notes.setdefault(other.name, "other rows under the same file name")
+    return [_other_budget(name, ledger.spent(name), rows) for name, rows in notes.items()]
+
+
+def _other_budget(name: str, spent: Spent, rows: str) -> str:
+    return (
+        f"Budget {name!r} counts ε = {round_up(spent.epsilon, 4):g} at δ = {round_up(spent.delta, 4):g} for {rows}. "
+        "For anyone who is in both, it adds to this one."
+    )
 
 
 def _elsewhere(plan: Plan, reserved: StandingReservation) -> list[str]:

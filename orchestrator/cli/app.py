@@ -41,6 +41,10 @@ ConfigFile = Annotated[
 Overrides = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as method.num_steps=500.")
 ]
+AcknowledgeOverlap = Annotated[
+    bool,
+    typer.Option("--acknowledge-overlap", help="Accept private rows that another budget protects too; they pay both."),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration and stop.")]
 
 
@@ -78,9 +82,15 @@ def plan(
 @app.command()
 @clear_errors()
 def train(
-    config: ConfigFile, overrides: Overrides = [], output: OutputFormat = Format.TEXT, dry_run: DryRun = False
+    config: ConfigFile,
+    overrides: Overrides = [],
+    output: OutputFormat = Format.TEXT,
+    dry_run: DryRun = False,
+    acknowledge_overlap: AcknowledgeOverlap = False,
 ) -> None:
     """Train one private run. After a kill, the same command resumes it."""
+    if acknowledge_overlap:
+        overrides = [*overrides, "budget.acknowledge_overlap=true"]
     _run(load_run(config, overrides), output, dry_run)
 
 
@@ -94,8 +104,11 @@ def sweep(
     or_resume: Annotated[
         bool, typer.Option("--or-resume", help="Where the sweep is finished, show its statement: for jobs that retry.")
     ] = False,
+    acknowledge_overlap: AcknowledgeOverlap = False,
 ) -> None:
     """Search over private runs under one total ε. After a kill, the same command resumes it."""
+    if acknowledge_overlap:
+        overrides = [*overrides, "budget.acknowledge_overlap=true"]
     loaded = load_sweep(config, overrides)
     if or_resume and not dry_run and _is_shown_again(loaded, output):
         return

@@ -54,6 +54,11 @@ class BudgetConfig(Section):
         description="SQLAlchemy URL of the ledger, postgresql+psycopg://… where several machines share it. A SQLite "
         "file under storage_path when absent.",
     )
+    acknowledge_overlap: bool = Field(
+        default=False,
+        description="Accept that the private rows overlap with those of another budget: whoever is in both pays both, "
+        "and the statement names the other one. Refused otherwise.",
+    )
     patience_s: Positive = Field(
         default=600.0, description="How long to wait for a ledger that does not answer, seconds; then the run stops."
     )

@@ -18,7 +18,14 @@ from trainers.config import RunConfig
 from trainers.run.header import flat
 
 # settings that may differ when a run is resumed, except those that its statement names
-_PLACE_AND_SPEED = ("storage_path", "performance.", "resources.", "search.concurrent_trials", "budget.patience_s")
+_PLACE_AND_SPEED = (
+    "storage_path",
+    "performance.",
+    "resources.",
+    "search.concurrent_trials",
+    "budget.patience_s",
+    "budget.acknowledge_overlap",  # asked for before the first reservation only
+)
 _STATED = ("performance.evaluator", "performance.vllm.batch_invariant")
 
 

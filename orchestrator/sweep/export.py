@@ -76,7 +76,7 @@ def _released_trial(storage: Storage, config: SweepConfig, result: dict[str, Any
         return Replay(settings, folder, row["steps"])
     if trial is None:  # the private run with the best settings; only its log knows how many steps it took
         return Replay(settings, storage.folder, 1)
-    public = PublicRows.count(config.search.tune_on, config.data.train).replace_training_rows(settings)
+    public = PublicRows.count(config.search.tune_on, config.data).replace_training_rows(settings)
     return Replay(public, storage.trial_folder(row["number"]), row["steps"])
 
 

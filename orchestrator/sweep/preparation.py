@@ -7,10 +7,9 @@ from typing import Any
 from orchestrator.cluster.session import threads_per_trial
 from orchestrator.config.models import SweepConfig
 from orchestrator.planning.plan import Plan
-from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.storage.paths import storage_of, with_absolute_paths
 from orchestrator.storage.results import read_result
-from orchestrator.sweep.public_tuning import PublicRows, require_public
+from orchestrator.sweep.public_tuning import PublicRows
 from orchestrator.sweep.trial import SweepContext
 from search_spaces.config import MENU, SearchConfig
 from trainers.config.mechanism import mechanism_plan
@@ -42,8 +41,7 @@ def prepare_sweep(plan: Plan) -> SweepContext:
     check_inputs(config)
     tune_on = None
     if config.search.tune_on is not None:
-        tune_on = PublicRows.count(config.search.tune_on, config.data.train)
-        require_public(tune_on, config, Ledger(storage.database_url).key())
+        tune_on = PublicRows.count(config.search.tune_on, config.data)
         check_inputs(tune_on.replace_training_rows(config))
     return SweepContext(replace(plan, config=config), storage, threads, tune_on)
 

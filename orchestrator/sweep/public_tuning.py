@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from trainers.config import RunConfig
+from trainers.config.data import DataConfig
 from trainers.config.mechanism import mechanism_plan
-from trainers.data.fingerprint import fingerprint
 from trainers.data.sources import same_source, stream_records
 from trainers.run.base_run import BaseRun
 from trainers.run.context import RunContext, Tokens, Workspace
@@ -33,17 +33,21 @@ class PublicRows:
     num_rows: int
 
     @classmethod
-    def count(cls, source: str, private: str) -> PublicRows:
+    def count(cls, source: str, data: DataConfig) -> PublicRows:
         """Count the rows of a public source.
 
         Args:
             source: as `search.tune_on` names it.
-            private: data.train, which must be another source.
+            data: the private and the validation rows, which must be other sources; a reservation compares the rows.
 
         Raises:
-            ValueError: the source cannot be read, is empty, or is the private one.
+            ValueError: the source cannot be read, is empty, or is one of those.
         """
-        if same_source(private, source, "search.tune_on"):
+        if data.validation is not None and same_source(data.validation, source, "search.tune_on"):
+            raise ValueError(
+                "search.tune_on is data.validation: trials would be scored on what they train on. Divide it."
+            )
+        if same_source(data.train, source, "search.tune_on"):
             raise ValueError(
                 "search.tune_on is data.train itself, and trials on public rows are not charged. Give public or "
                 "synthetic rows, or leave it out: then every trial is counted."
@@ -68,27 +72,6 @@ class PublicRows:
         batch_size = min(config.privacy.expected_batch_size, float(self.num_rows))
         privacy = config.privacy.model_copy(update={"expected_batch_size": batch_size})
         return config.model_copy(update={"data": data, "privacy": privacy})
-
-
-def require_public(rows: PublicRows, config: RunConfig, key: bytes) -> None:
-    """Refuse rows that are the private ones under another name, and rows that trials are scored on.
-
-    Args:
-        rows: declared public.
-        config: of the sweep.
-        key: of the ledger, for the fingerprints.
-
-    Raises:
-        ValueError: the rows are those of data.train, whatever the file's name, or of data.validation.
-    """
-    if fingerprint(rows.source, key, "search.tune_on") == fingerprint(config.data.train, key):
-        raise ValueError(
-            "search.tune_on holds the private rows of data.train themselves, and trials on it are not charged. Give "
-            "public or synthetic rows, or leave it out."
-        )
-    validation = config.data.validation
-    if validation is not None and same_source(validation, rows.source, "search.tune_on"):
-        raise ValueError("search.tune_on is data.validation: trials would be scored on what they train on. Divide it.")
 
 
 def open_public_run(workspace: Workspace, config: RunConfig, folder: Path, ranks: Ranks | None = None) -> BaseRun:

@@ -81,6 +81,11 @@ class TaskConfig(Section):
         return list(dict.fromkeys([*columns, *([self.label_column] if self.label_column else [])]))
 
     @property
+    def text_columns(self) -> list[str]:
+        """The columns but that of the label: what a row says."""
+        return [column for column in self.columns if column != self.label_column] or self.columns
+
+    @property
     def label_names(self) -> list[str]:
         """Labels in the order of options or classes; empty for a target text and for a row's own options."""
         return list(self.label_words or self.labels or [])

@@ -41,11 +41,6 @@ class Table:
     where: str
     shows_names: bool = True
 
-    def read(self, columns: Sequence[str]) -> Rows:
-        """Yield (line or row number, checked row with only `columns`)."""
-        for number, row in self.records(columns):
-            yield number, checked_row(row, columns, f"{self.where} {number}")
-
 
 def open_table(path: Path, where: str) -> Table:
     """Open a file by its suffix; ValueError, beginning with `where`, for an unknown suffix or a malformed file."""

@@ -32,14 +32,29 @@ def fingerprint(source: str, key: bytes, field: str = "data.train") -> str:
         It is a pseudorandom function of the multiset of canonical records (`canonical`). Equal multisets have equal
         fingerprints. Other multisets that are chosen without the key collide with probability 2**-256.
     """
-    require_key(key)
-    row_key = hmac.digest(key, b"dpzo fingerprint, one row", _DIGEST)
-    total, count = 0, 0
+    whole = Fingerprint(key)
     for record in stream_records(source, field):
-        total += int.from_bytes(hmac.digest(row_key, canonical(record), _DIGEST))
-        count += 1
-    whole = b"dpzo fingerprint, all rows:" + (total % _MODULUS).to_bytes(32) + count.to_bytes(16)
-    return hmac.digest(key, whole, _DIGEST).hex()
+        whole.add(record)
+    return whole.hexdigest()
+
+
+class Fingerprint:
+    """The fingerprint of the records that were added so far, in any order; `key` as for `fingerprint`."""
+
+    def __init__(self, key: bytes) -> None:
+        require_key(key)
+        self._key, self._row_key = key, hmac.digest(key, b"dpzo fingerprint, one row", _DIGEST)
+        self._total = self._count = 0
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Add a record with all its columns."""
+        self._total += int.from_bytes(hmac.digest(self._row_key, canonical(record), _DIGEST))
+        self._count += 1
+
+    def hexdigest(self) -> str:
+        """Return the fingerprint."""
+        whole = b"dpzo fingerprint, all rows:" + (self._total % _MODULUS).to_bytes(32) + self._count.to_bytes(16)
+        return hmac.digest(self._key, whole, _DIGEST).hex()
 
 
 def require_key(key: bytes) -> None:

@@ -15,12 +15,12 @@ If a source names no split, `data.validation` reads the split 'validation', and 
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trainers.data.files import ROWS_AT_ONCE, Rows, Table, open_table, top_level
+from trainers.data.files import ROWS_AT_ONCE, Rows, Table, checked_row, open_table, top_level
 
 _HUB = re.compile(
     r"hub:(?P<name>[\w.-]+|[\w.-]+/[\w.-]+(?:/(?P<config>[\w.-]+))?)(?::(?P<split>[\w.%+:\[\]()-]+))?", re.ASCII
@@ -46,12 +46,25 @@ def read_rows(source: str, columns: Sequence[str], field: str = "data.train") ->
     Raises:
         ValueError: no such source, a missing column, a malformed or null value, no rows. It shows no content of a row.
     """
+    return list(stream_rows(source, columns, field))
+
+
+def stream_rows(
+    source: str,
+    columns: Sequence[str],
+    field: str = "data.train",
+    watch: Callable[[dict[str, Any]], object] | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Yield what `read_rows` returns; `watch` sees each row before, with all its columns and in the same reading."""
     table, name = _open(source, field)
     _check_columns(table, columns, name, field)
-    rows = [row for _, row in table.read(columns)]
-    if not rows:
+    number = None
+    for number, row in table.records(columns if watch is None else None):
+        if watch is not None:
+            watch(row)
+        yield checked_row(row, columns, f"{table.where} {number}")
+    if number is None:
         raise ValueError(f"{field}: {name} holds no rows")
-    return rows
 
 
 def stream_records(source: str, field: str = "data.train") -> Iterator[dict[str, Any]]:
@@ -68,10 +81,7 @@ def check_source(source: str, columns: Sequence[str], field: str = "data.train")
     """
     if _hub_source(source, field) is not None:
         return
-    table, name = _open(source, field)
-    _check_columns(table, columns, name, field)
-    if next(table.read(columns), None) is None:
-        raise ValueError(f"{field}: {name} holds no rows")
+    next(stream_rows(source, columns, field))
 
 
 def same_source(private: str, other: str, field: str) -> bool:

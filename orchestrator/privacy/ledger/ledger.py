@@ -18,7 +18,7 @@ from typing import Any, Self
 from sqlalchemy import Connection, func, select
 
 from orchestrator.privacy.errors import LedgerCorruptError
-from orchestrator.privacy.ledger import budgets_table, check, history
+from orchestrator.privacy.ledger import budgets_table, check, history, sketches_table
 from orchestrator.privacy.ledger import draws as token_draws
 from orchestrator.privacy.ledger import reservations as reserving
 from orchestrator.privacy.ledger.budget import BudgetTerms, Cost, Spent, spent_of
@@ -26,6 +26,7 @@ from orchestrator.privacy.ledger.chain import BudgetState, verified_state
 from orchestrator.privacy.ledger.hash_chain import canonical
 from orchestrator.privacy.ledger.history import HistoryRow
 from orchestrator.privacy.ledger.place import require_sole_copy
+from orchestrator.privacy.ledger.row_sketch import RowSketch
 from orchestrator.privacy.ledger.store import open_store
 from orchestrator.privacy.ledger.tables import budgets, caps, draws, reservations
 from orchestrator.privacy.ledger.terms import Cap, Reservation, Terms, require_terms
@@ -113,6 +114,16 @@ class Ledger:
         with self._store.reading() as connection:
             state = self._state(connection, budget)
         return spent_of(state.budget, state.costs())
+
+    def add_rows(self, budget: str, rows: RowSketch) -> None:
+        """Add rows to the sketch of what a budget protects. Idempotent; a ValueError if there is no such budget."""
+        with self._store.writing() as connection:
+            sketches_table.add_rows(connection, budget, rows)
+
+    def overlapping(self, budget: str | None, rows: RowSketch | None = None) -> list[str]:
+        """Return the other budgets whose rows overlap with `rows`, or else with those that `budget` protects."""
+        with self._store.reading() as connection:
+            return sketches_table.overlapping(connection, budget, rows)
 
     def reserve(
         self,

@@ -142,7 +142,7 @@ def test_what_was_charged_to_rows_that_are_scored_on_is_left_to_nobody(plan):
 def test_rows_that_a_budget_protects_are_not_public(plan, settings, tmp_path, field):
     copied = tmp_path / "copied.jsonl"
     copied.write_text(Path(settings["data"]["train"]).read_text())
-    with pytest.raises(ValueError, match=f"{field} holds rows that budget 'private' protects"):
+    with pytest.raises(ValueError, match=f"{field} holds rows of data.train, which are private"):
         reserve_plan(plan(f"{field}={copied}"), storage_of(plan().config))
 
 
