@@ -45,6 +45,7 @@ from trainers.run.zeroth_order import ZerothOrderRun
 from trainers.workers.exchange import Exchange
 from trainers.workers.parent import end_with_parent
 from trainers.workers.ranks import Ranks
+from trainers.workers.sealing import KEY_BYTES
 
 HOST = "127.0.0.1"
 NUM_EXAMPLES, BATCH, WARM_UP = 20_000, 64, 30
@@ -154,7 +155,7 @@ def run_rank(pipe: Any, port: int, rank: int, setting: Setting, folder: str) -> 
     timed: Any = None
     if setting.size > 1:
         store = TCPStore(HOST, port, is_master=False)
-        ranks = Ranks.meet(store, rank, setting.size, group_size=setting.group_size, address=HOST)
+        ranks = Ranks.meet(store, bytes(KEY_BYTES), rank, setting.size, group_size=setting.group_size, address=HOST)
         timed = Timed(ranks._exchange)
         ranks._exchange = cast(Exchange, timed)
     config, device = setting.config, Device(setting.loss_s)

@@ -27,8 +27,10 @@ from trainers.run.zeroth_order import ZerothOrderRun
 from trainers.workers.exchange import PeerLost
 from trainers.workers.patience import FLOOR_S, Patience
 from trainers.workers.ranks import Ranks
+from trainers.workers.ray_worker import open_store
 
 HOST = "127.0.0.1"
+KEY = bytes(range(32))
 HERE = ["tests.support.ranks", "trainers.run.zeroth_order", "torch.distributed"]
 
 
@@ -69,7 +71,7 @@ def open_run(
 
 def in_threads(size: int, job: Callable[[Ranks], Any], group_size: int = 1) -> list[Any]:
     """Return what `job` returns, or the error it raises, on each of `size` ranks."""
-    store = TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
+    store = open_store(HOST)
     results: list[Any] = [None] * size
 
     def live(rank: int) -> None:
@@ -116,7 +118,7 @@ class Processes:
         step_patience_s: float = FLOOR_S,
     ) -> list[Any]:
         """Return what `job(ranks, *args)` returns on each of `size` ranks but the one that is `lost`."""
-        store = TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
+        store = open_store(HOST)
         for rank in range(size):
             self._pipes[rank].send((store.port, rank, size, group_size, step_patience_s, job, args))
         return [self.answer_of(rank) for rank in range(size) if rank != lost]
@@ -152,7 +154,7 @@ def _meet(port: int, rank: int, size: int, group_size: int, patience: Patience |
     if size == 1:
         return Ranks()
     store = TCPStore(HOST, port, is_master=False, timeout=timedelta(seconds=30))
-    return Ranks.meet(store, rank, size, group_size=group_size, address=HOST, patience=patience)
+    return Ranks.meet(store, KEY, rank, size, group_size=group_size, address=HOST, patience=patience)
 
 
 def only_lost(results: Sequence[Any]) -> bool:

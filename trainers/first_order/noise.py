@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 
 SUMMANDS = 4
 CHUNK = 2**16  # coordinates at a time
@@ -46,12 +47,6 @@ class GaussianNoise:
 
 def secret_stream() -> Any:
     """Return a cipher, keyed by the operating system, that turns zeros into secret bytes."""
-    try:
-        from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
-    except ImportError as missing:
-        raise ValueError(
-            "DP-SGD and DP-AdamW draw their noise through 'cryptography': pip install 'dpzo[first-order]'"
-        ) from missing
     return Cipher(algorithms.ChaCha20(os.urandom(32), os.urandom(16)), mode=None).encryptor()
 
 

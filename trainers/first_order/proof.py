@@ -14,7 +14,6 @@ import torch
 from trainers.evaluators.base import Example
 from trainers.evaluators.transformers.evaluator import TransformersEvaluator
 from trainers.first_order.gradients import UnitGradients
-from trainers.first_order.noise import secret_stream
 
 LOGGER = logging.getLogger(__name__)
 # of a unit's norm: 1,000 neighbours give a tenth of the clip; float32 rounds to 1e-6, bfloat16 to 1e-2
@@ -34,10 +33,8 @@ def open_gradients(
         private: whether each unit's own gradient is needed; Opacus is not used otherwise.
 
     Raises:
-        ValueError: Opacus or cryptography is needed and not installed, or the model has no gradient.
+        ValueError: Opacus is needed and not installed, or the model has no gradient.
     """
-    if private:
-        secret_stream()  # a missing package is refused now, not after the reservation
     gradients = UnitGradients(evaluator, max_tokens, by_opacus=private)
     units = [examples[:1], *([example] for example in examples), examples]  # the last one has several examples
     alone = [gradients.alone(unit) for unit in units]

@@ -38,7 +38,7 @@ class ZerothOrderRun(BaseRun):
         workspace, config, plan, ranks = context.workspace, context.config, context.plan, context.ranks
         require_schedules_above_rounding(workspace.rounding, plan, config)
         units = units_of(workspace.examples, workspace.users)
-        ranks.begin_run()
+        ranks.begin_run(plan.expected_batch_size, config.data.max_examples_per_user)
         ranks.require_same("examples, in the same order", lambda: workspace.content)
         super().__init__(context)
         own = ranks.shard_of(units)

@@ -3,8 +3,8 @@
 `SingleProcess` serves a run in one process and sends nothing. `GlooGroup` is a gloo group that is independent of
 torch's default group: an engine in the same process makes that one, and must find torch.distributed untouched.
 
-The arrays are private until the noise is added. They go from worker to worker only, unencrypted: the network between
-the workers of a run must be trusted, or encrypted on a lower level (a VPN, WireGuard, a cloud's private network).
+The arrays are private until the noise is added. They go from worker to worker only, and sealed (`sealing.py`): whoever
+is on the network can end a group, and neither read nor change what it exchanges. The store holds addresses only.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 import numpy as np
+from cryptography.exceptions import InvalidTag
 
 from trainers.errors import DpzoError
 from trainers.workers.patience import Patience
+from trainers.workers.sealing import TAG_BYTES, Seal
 
 MEETING = timedelta(minutes=15)  # until all ranks are there; they meet before they load their models
 LONG_TIMEOUT = timedelta(days=1)  # while rank 0 scores, waits for the ledger, or waits for its next trial
@@ -26,7 +28,7 @@ _TAG = 0  # of the messages of a sum: gloo keeps the order of messages between t
 
 
 class PeerLost(DpzoError, ConnectionError):
-    """Another rank died or hangs. This step released nothing, and will not."""
+    """Another rank died or hangs, or its message was changed. This step released nothing, and will not."""
 
 
 class Exchange(Protocol):
@@ -85,16 +87,20 @@ class GlooGroup:
 
     Args:
         store: where the ranks meet (a torch.distributed store that all of them see).
+        key: with which they seal what they send: fresh for each meeting, and known to its ranks alone.
         name: of this group, unique among the groups that meet at the store.
         address: host name or IP address under which the other machines reach this one.
         patience: how long a rank waits for the slowest rank of a step.
     """
 
-    def __init__(self, store: Any, name: str, rank: int, size: int, address: str, patience: Patience) -> None:
+    def __init__(
+        self, store: Any, key: bytes, name: str, rank: int, size: int, address: str, patience: Patience
+    ) -> None:
         from torch.distributed import PrefixStore, ProcessGroupGloo  # pyright: ignore[reportPrivateImportUsage]
 
         self.rank, self.size = rank, size
-        self._store, self._address, self._patience = store, address, patience
+        self._store, self._key, self._address, self._patience = store, key, address, patience
+        self._seal = Seal(key, name, rank)
         gloo: Any = ProcessGroupGloo
         options = gloo._Options()
         options._devices = [gloo.create_device(hostname=address)]
@@ -104,44 +110,59 @@ class GlooGroup:
 
     def subgroup(self, name: str, ranks: Sequence[int]) -> GlooGroup:
         """Return the group of some ranks of this one. All of them must call this, and this rank is one of them."""
-        return GlooGroup(self._store, name, ranks.index(self.rank), len(ranks), self._address, self._patience)
+        rank, size = ranks.index(self.rank), len(ranks)
+        return GlooGroup(self._store, self._key, name, rank, size, self._address, self._patience)
 
     def sum_to_rank_0(self, values: np.ndarray) -> np.ndarray:
         # a binomial tree of log₂(size) messages: gloo's own reduction sends several times the bytes for short arrays
-        tensor, distance = _copied(values), 1
+        self._begin(values)
+        total, distance = values.copy(), 1
         while distance < self.size:
             if self.rank & distance:
-                self._wait("send", [tensor], self.rank - distance, _TAG)
+                self._wait("send", [_tensor(self._seal.seal(total))], self.rank - distance, _TAG)
                 return np.zeros_like(values)
             if self.rank + distance < self.size:
-                other = tensor.new_empty(tensor.shape)
-                self._wait("recv", [other], self.rank + distance, _TAG)
-                tensor += other
+                message = _room_for(values)
+                self._wait("recv", [message], self.rank + distance, _TAG)
+                total += self._opened(message, self.rank + distance, values)
             distance *= 2
-        return tensor.numpy()
+        return total
 
     def broadcast(self, values: np.ndarray, *, timeout: timedelta | None = None) -> np.ndarray:
         from torch.distributed import BroadcastOptions
 
-        tensor, options = _copied(values), BroadcastOptions()
+        self._begin(values)
+        options = BroadcastOptions()
         options.rootRank, options.rootTensor = 0, 0
         options.timeout = (timeout if self.rank > 0 else None) or self._patience.length
-        self._wait("broadcast", [tensor], options, timeout=options.timeout)
-        return tensor.numpy()
+        message = _room_for(values) if self.rank > 0 else _tensor(self._seal.seal(values))
+        self._wait("broadcast", [message], options, timeout=options.timeout)
+        return self._opened(message, 0, values)
 
     def gather(self, values: np.ndarray, *, timeout: timedelta | None = None) -> list[np.ndarray]:
         from torch.distributed import GatherOptions
 
-        tensor, options = _copied(values), GatherOptions()
+        self._begin(values)
+        options = GatherOptions()
         options.rootRank = 0
         options.timeout = timeout or self._patience.length
-        received = [tensor.new_empty(tensor.shape) for _ in range(self.size)] if self.rank == 0 else []
-        outputs = [received] if received else []
-        self._wait("gather", outputs, [tensor], options, timeout=options.timeout)
-        return [one.numpy() for one in received]
+        messages = [_room_for(values) for _ in range(self.size)] if self.rank == 0 else []
+        outputs = [messages] if messages else []
+        self._wait("gather", outputs, [_tensor(self._seal.seal(values))], options, timeout=options.timeout)
+        return [self._opened(message, sender, values) for sender, message in enumerate(messages)]
 
     def close(self) -> None:
         self._group = None  # gloo closes its connections when the last reference goes, those in tracebacks included
+
+    def _begin(self, values: np.ndarray) -> None:
+        assert values.dtype == np.int64, "ranks exchange int64 only: a sum of floats depends on the order"
+        self._seal.begin_call()
+
+    def _opened(self, message: Any, sender: int, like: np.ndarray) -> np.ndarray:
+        try:
+            return self._seal.open(message.numpy(), sender).reshape(like.shape)
+        except InvalidTag:
+            raise PeerLost("a message of another worker of this run was changed or repeated on its way") from None
 
     def _wait(self, operation: str, *values: Any, timeout: timedelta | None = None) -> None:
         with _peers_may_be_lost():
@@ -159,9 +180,12 @@ def _peers_may_be_lost() -> Iterator[None]:
         raise PeerLost(f"another worker of this run is gone: {reason}") from error
 
 
-def _copied(values: np.ndarray) -> Any:
-    """Return a tensor that gloo may overwrite."""
+def _tensor(message: np.ndarray) -> Any:
     import torch
 
-    assert values.dtype == np.int64, "ranks exchange int64 only: a sum of floats depends on the order"
-    return torch.from_numpy(np.array(values, order="C", copy=True))
+    return torch.from_numpy(message)
+
+
+def _room_for(values: np.ndarray) -> Any:
+    """Return a tensor for the message that holds such an array."""
+    return _tensor(np.empty(values.nbytes + TAG_BYTES, dtype=np.uint8))

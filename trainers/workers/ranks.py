@@ -6,9 +6,12 @@ the ranks of a group see the same batch, and each measures some of its probes. T
 | in a step                      | from, to                         | bytes that a rank sends or receives           |
 |--------------------------------|----------------------------------|-----------------------------------------------|
 | token, reservation, then "go"  | rank 0 to all                    | 8, or 40 with the key of the batch if P > 1   |
-| losses of the batch            | all of a group to its first rank | 8 · B · (the rank's probes), only if P > 1    |
+| losses of the batch, padded    | all of a group to its first rank | 8 · B' · (the rank's probes), only if P > 1   |
 | sum of the clipped vectors     | all to rank 0                    | 8 · K                                         |
 | noise, then the release        | rank 0 to all                    | 8 · K                                         |
+
+Each message is sealed, which adds 16 bytes. Its length is public: B' is B up to the next multiple of a public number
+that a batch seldom exceeds.
 
 int64 cannot overflow: a unit adds at most 2**30 to a coordinate, and no machine holds the 2**33 units of such a sum.
 """
@@ -17,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import secrets
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -52,6 +56,7 @@ class Ranks:
         self._exchange: Exchange = exchange or SingleProcess()
         self._group: Exchange = group or SingleProcess()
         self._patience = patience or Patience()
+        self._padded_batch = 1
         self.rank, self.size = self._exchange.rank, self._exchange.size
         self._shard, self._num_shards = self.rank // self._group.size, self.size // self._group.size
         self._shared = SharedEntropy(self._shard) if self._group.size > 1 else None
@@ -59,11 +64,22 @@ class Ranks:
 
     @classmethod
     def meet(
-        cls, store: Any, rank: int, size: int, *, group_size: int, address: str, patience: Patience | None = None
+        cls,
+        store: Any,
+        key: bytes,
+        rank: int,
+        size: int,
+        *,
+        group_size: int,
+        address: str,
+        patience: Patience | None = None,
     ) -> Ranks:
-        """Return the ranks that meet at a torch.distributed store, in groups that divide probes; else PeerLost."""
+        """Return the ranks that meet at a torch.distributed store, in groups that divide probes; else PeerLost.
+
+        key: 32 secret random bytes, fresh for each meeting; they seal all that the ranks exchange.
+        """
         patience = patience or Patience()
-        everyone = GlooGroup(store, "all", rank, size, address, patience)
+        everyone = GlooGroup(store, key, "all", rank, size, address, patience)
         first = rank - rank % group_size
         group = everyone.subgroup(f"group-{first}", range(first, first + group_size)) if group_size > 1 else None
         return cls(everyone, group, patience)
@@ -72,9 +88,18 @@ class Ranks:
     def is_rank_0(self) -> bool:
         return self.rank == 0
 
-    def begin_run(self) -> None:
-        """Forget how long the steps of the last run took."""
+    def begin_run(self, expected_batch_size: float, max_examples: int | None = None) -> None:
+        """Forget how long the steps of the last run took, and choose the length of the messages of this one.
+
+        A shard's batch exceeds the chosen number with a chance below 1e-15 a step (Bernstein's inequality).
+
+        Args:
+            expected_batch_size: of all shards together, in units.
+            max_examples: the most examples that a batch has of a unit; None where examples are the unit.
+        """
         self._patience.begin_run()
+        mean = expected_batch_size / self._num_shards
+        self._padded_batch = math.ceil(mean + 10 * math.sqrt(mean) + 24) * (max_examples or 1)
 
     def shard_of(self, units: Sequence[Item]) -> Sequence[Item]:
         """Return the units of this rank's shard. Every unit is in exactly one shard."""
@@ -112,13 +137,14 @@ class Ranks:
             return measure(probes)
         share = -(-len(probes) // self._group.size)
         mine = probes[self._group.rank * share :][:share]
-        part_PB = np.zeros((share, batch_size))
-        if mine:
-            part_PB[: len(mine)] = measure(mine)
-        parts = self._group.gather(part_PB.view(np.int64)) if batch_size else [part_PB.view(np.int64)]
+        padded = max(1, -(-batch_size // self._padded_batch)) * self._padded_batch
+        part_PB = np.zeros((share, padded))
+        if mine and batch_size:
+            part_PB[: len(mine), :batch_size] = measure(mine)
+        parts = self._group.gather(part_PB.view(np.int64))
         if self._group.rank > 0:
             return None
-        return np.concatenate(parts).view(np.float64)[: len(probes)] if batch_size else np.zeros((len(probes), 0))
+        return np.concatenate(parts).view(np.float64)[: len(probes), :batch_size]
 
     def sum_to_rank_0(self, sum_K: np.ndarray) -> np.ndarray:
         """Return the exact sum over all ranks, int64 [K], at rank 0; zeros elsewhere. Private."""

@@ -8,6 +8,8 @@ that started the workers.
 """
 
 import os
+import secrets
+import socket
 import time
 import uuid
 from pathlib import Path
@@ -21,6 +23,7 @@ from trainers.mechanism.release_log import LogInUseError
 from trainers.workers.exchange import MEETING, PeerLost
 from trainers.workers.patience import Patience
 from trainers.workers.ranks import Ranks
+from trainers.workers.sealing import KEY_BYTES
 
 MAX_RESTARTS = 20  # of the group, each after a worker was lost
 MAX_RETRIES = 5  # of the controller: Ray Train gives up if a worker dies at certain moments of its start
@@ -124,17 +127,32 @@ def _live(task: WorkerTask, config: RunConfig, mailbox: Any) -> Any:
 
 
 def _meet(config: RunConfig) -> Ranks:
-    """Meet the other workers: rank 0 opens a store, and Ray Train broadcasts its address."""
+    """Meet the other workers: rank 0 opens a store and draws a key, and Ray Train broadcasts both, as Ray's messages.
+
+    The synchronization actor of Ray Train forgets them when all workers have them. On one machine all listen on the
+    loopback only.
+    """
     from ray.train import get_context
     from ray.train.collective import broadcast_from_rank_zero
     from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
-    rank, size = get_context().get_world_rank(), get_context().get_world_size()
+    context = get_context()
+    rank, size = context.get_world_rank(), context.get_world_size()
     if size == 1:
         return Ranks()
-    address = ray.util.get_node_ip_address()
-    store = TCPStore(address, 0, is_master=True, wait_for_workers=False) if rank == 0 else None
-    host_and_port: Any = broadcast_from_rank_zero(None if store is None else (address, store.port))
-    store = store or TCPStore(*host_and_port, is_master=False, timeout=MEETING)
+    address = "127.0.0.1" if context.get_local_world_size() == size else ray.util.get_node_ip_address()
+    store = open_store(address) if rank == 0 else None
+    met: Any = broadcast_from_rank_zero(store and (address, store.port, secrets.token_bytes(KEY_BYTES)))
+    host, port, key = met
+    store = store or TCPStore(host, port, is_master=False, timeout=MEETING)
     group_size, patience = config.resources.group_size(size), Patience(config.resources.step_patience_s)
-    return Ranks.meet(store, rank, size, group_size=group_size, address=address, patience=patience)
+    return Ranks.meet(store, key, rank, size, group_size=group_size, address=address, patience=patience)
+
+
+def open_store(address: str) -> Any:
+    """Return a torch.distributed store that listens on this address alone; TCPStore's own socket is on all."""
+    from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
+
+    listener = socket.create_server((address, 0))
+    port = listener.getsockname()[1]
+    return TCPStore(address, port, is_master=True, wait_for_workers=False, master_listen_fd=listener.detach())
