@@ -153,6 +153,6 @@ def open_store(address: str) -> Any:
     """Return a torch.distributed store that listens on this address alone; TCPStore's own socket is on all."""
     from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
-    listener = socket.create_server((address, 0))
+    listener = socket.create_server((address, 0), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
     port = listener.getsockname()[1]
     return TCPStore(address, port, is_master=True, wait_for_workers=False, master_listen_fd=listener.detach())
