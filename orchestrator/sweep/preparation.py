@@ -4,6 +4,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
+from orchestrator.budget.standing_noise import with_reserved_noise
 from orchestrator.cluster.session import threads_per_trial
 from orchestrator.config.models import SweepConfig
 from orchestrator.planning.plan import Plan
@@ -43,7 +44,7 @@ def prepare_sweep(plan: Plan) -> SweepContext:
     if config.search.tune_on is not None:
         tune_on = PublicRows.count(config.search.tune_on, config.data)
         check_inputs(tune_on.replace_training_rows(config))
-    return SweepContext(replace(plan, config=config), storage, threads, tune_on)
+    return SweepContext(with_reserved_noise(replace(plan, config=config), storage), storage, threads, tune_on)
 
 
 def zero_shot_score(context: SweepContext) -> float | None:

@@ -1,15 +1,17 @@
 """Rebuilds a trial's model from its release log, and exports it."""
 
+import math
 from contextlib import closing
 from pathlib import Path
 
+from orchestrator.budget.standing_noise import SAME_SIGMA
 from orchestrator.planning.plan import Plan
 from orchestrator.storage.files import write_whole
 from orchestrator.storage.paths import Storage
 from orchestrator.storage.trials import TrialRow
 from trainers.config import RunConfig
 from trainers.config.mechanism import mechanism_plan
-from trainers.mechanism.log_reading import uninterrupted
+from trainers.mechanism.log_reading import recorded_tokens, uninterrupted
 from trainers.mechanism.release_log import LOG_NAME
 from trainers.mechanism.tokens import LocalTokens
 from trainers.methods.catalogue import METHODS
@@ -42,7 +44,7 @@ def rebuild_from_log(config: RunConfig, log_folder: Path, steps: int, to: Path, 
     Raises:
         ValueError: the log is of another run, or holds fewer than `steps` steps.
     """
-    nothing = LocalTokens(0)
+    nothing, config = LocalTokens(0), _with_logged_noise(config, log_folder / LOG_NAME)
     with closing(open_workspace(config, private=False)) as opened:
         mechanism = mechanism_plan(config, config.privacy.noise_multiplier)
         workspace = Workspace([], [], opened.evaluator)
@@ -56,3 +58,13 @@ def rebuild_from_log(config: RunConfig, log_folder: Path, steps: int, to: Path, 
             )
         opened.evaluator.export(to)
     return replayed.log.path
+
+
+def _with_logged_noise(config: RunConfig, log: Path) -> RunConfig:
+    """Return a configuration with the σ of a log, where it differs by no more than a calibration of another version."""
+    planned, logged = config.privacy.noise_multiplier, None
+    if log.is_file():
+        logged = recorded_tokens(log)[0].get("mechanism.noise_multiplier")
+    if planned is None or logged is None or not math.isclose(planned, logged, rel_tol=SAME_SIGMA):
+        return config
+    return config.model_copy(update={"privacy": config.privacy.model_copy(update={"noise_multiplier": logged})})

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from orchestrator.budget.accounted_run import open_accounted_run
 from orchestrator.budget.release_logs import RUN_HOLDER
 from orchestrator.budget.reservation import reserve_plan
+from orchestrator.budget.standing_noise import with_reserved_noise
 from orchestrator.budget.statement import run_statement
 from orchestrator.cluster.session import cluster_session, demand_of, on_a_cluster, ray_session, run_on_worker_node
 from orchestrator.planning.plan import Plan
@@ -99,7 +100,8 @@ def run_training(plan: Plan, monitor: Monitor = SILENT) -> RunResult:
     """
     started = time.monotonic()
     config = with_absolute_paths(plan.config)
-    plan, storage = replace(plan, config=config), storage_of(config)
+    storage = storage_of(config)
+    plan = with_reserved_noise(replace(plan, config=config), storage)
     check_inputs(config)
     with storage.lock(), cluster_session(config, demand_of(config), storage):
         require_same_settings(storage, config)

@@ -98,7 +98,7 @@ def test_the_run_is_resumed(storage):
     assert (result["steps"], result["steps_charged"]) == (NUM_STEPS - 1, NUM_STEPS)  # one was interrupted
     assert count(folder / LOG_NAME, "RELEASE") == result["steps"]
     assert count(folder / LOG_NAME, "RESERVE") == result["steps_charged"]
-    assert result["statement"]["epsilon_here"] == RUN_EPSILON
+    assert result["statement"]["epsilon_here"] == pytest.approx(RUN_EPSILON, rel=1e-8)
     assert result["statement"]["epsilon_total"] == RUN_EPSILON + SWEEP_EPSILON  # both are of one data set
     assert result["statement"]["tokens_drawn"] == {"train_step": NUM_STEPS}
     assert len(result["scores"]) == 2
@@ -121,7 +121,7 @@ def test_the_sweep_is_resumed(storage):
     assert [trial["steps_charged"] for trial in result["trials"]] == [count(log, "RESERVE") for log in logs]
     assert sum(count(log, "RESERVE") - count(log, "RELEASE") for log in logs) == 1  # one step was interrupted
     assert result["trials"][0]["steps"] == NUM_STEPS
-    assert result["statement"]["epsilon_here"] == SWEEP_EPSILON
+    assert result["statement"]["epsilon_here"] == pytest.approx(SWEEP_EPSILON, rel=1e-8)
     assert result["statement"]["epsilon_total"] == RUN_EPSILON + SWEEP_EPSILON
     assert result["statement"]["tokens_drawn"] == {"train_step": NUM_STEPS * NUM_TRIALS}
 

@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -105,6 +105,12 @@ class Plan(ABC):
     def trial(self, values: Mapping[str, Any]) -> RunConfig:
         """Return the run of one trial: the search's values in place of the configuration's, and its σ."""
         return apply(with_noise(self.config, self.noise_multiplier), dict(values))
+
+    def at_noise(self, noise_multipliers: Mapping[int | None, float]) -> Self:
+        """Return this plan with other σ, by number of menu entry or by None; it need not fit privacy.epsilon."""
+        config = with_noise(self.config, noise_multipliers[None])
+        privacy = config.privacy.model_copy(update={"epsilon": None})
+        return replace(self.make(config.model_copy(update={"privacy": privacy})), config=self.config)
 
     def token_caps(self) -> Mapping[str, Cap]:
         """Return what to reserve, by kind of release."""

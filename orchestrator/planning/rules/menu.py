@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
@@ -63,6 +63,16 @@ class MenuPlan(Plan):
         others = {name: value for name, value in values.items() if name != MENU}
         config = with_menu_entry(self.config, self._menu[values[MENU]])
         return apply(with_noise(config, self.noise_multipliers[values[MENU]]), others)
+
+    def at_noise(self, noise_multipliers: Mapping[int | None, float]) -> Self:
+        entries = [
+            entry.model_copy(update={"noise_multiplier": noise_multipliers[number], "epsilon": None})
+            for number, entry in enumerate(self._menu)
+        ]
+        search = self.config.search.model_copy(update={"menu": entries})
+        privacy = self.config.privacy.model_copy(update={"epsilon": None})
+        made = self.make(self.config.model_copy(update={"search": search, "privacy": privacy}))
+        return replace(made, config=self.config)
 
     def _token_draw(self, kind: str, release: StepCap | EvaluationCap, law: Law, entry: int | None) -> TokenDraw:
         assert entry is not None
