@@ -18,8 +18,12 @@ from trainers.mechanism.plan import GRID_UNITS_PER_CLIP
 from trainers.mechanism.release_log import LOG_NAME
 from trainers.run.context import Workspace
 
-POWER_AT = 0.8  # the power is that of finding this share of the claimed noise
-_POWER_TRIES = 40  # simulated audits
+FAULTS = {
+    "noise × 0.8": {"noise_factor": 0.8},
+    "q × 2": {"sampling_factor": 2.0},
+    "sensitivity × 2": {"sensitivity_factor": 2.0},
+}
+_POWER_TRIES = 20  # simulated audits with each fault
 _NUM_OTHERS = 2
 _CURVE_POINTS = 41  # thresholds that the result keeps
 
@@ -44,6 +48,10 @@ def audit_membership(case: AuditCase, without: np.ndarray, present: np.ndarray, 
     """Compare the scores of runs without and with the canary, float64 [R] each, with the claim."""
     verdict = judge(without, present, case.claim, case.delta, tail)
     runs, steps = len(without), case.plan.num_steps
+    powers = {
+        name: power(case.law, steps, case.claim, runs, tail=tail, tries=_POWER_TRIES, **fault)
+        for name, fault in FAULTS.items()
+    }
     findings = []
     if verdict.violation:
         findings.append(
@@ -57,7 +65,8 @@ def audit_membership(case: AuditCase, without: np.ndarray, present: np.ndarray, 
         tail=tail,
         epsilon_lower=verdict.epsilon_lower,
         margin=verdict.margin,
-        power=power(case.law, steps, case.claim, runs, noise_factor=POWER_AT, tail=tail, tries=_POWER_TRIES),
+        power=powers["noise × 0.8"],
+        powers=powers,
         decided_at=_points(verdict.at)[0],
         measured=_points(verdict.curve)[:: max(1, len(verdict.curve.fpr) // _CURVE_POINTS)],
         claimed=[(float(fpr), float(fnr)) for fpr, fnr in zip(grid, case.claim(grid), strict=True)],

@@ -1,5 +1,7 @@
 """Tests of residuals (released minus exact): they must follow the declared law, be new, and be unpredictable.
 
+And of the sizes of batches, which must follow the declared q.
+
 Each test has a false alarm less than once in 10^6 audits; all tests of one case together, less than twice in 10^5.
 """
 
@@ -69,6 +71,24 @@ def largest_correlation(values_N: np.ndarray, references: Mapping[str, np.ndarra
     distances = {name: abs(_correlation(values_N, other_N)) for name, other_N in references.items()}
     name = max(distances, key=lambda one: distances[one])
     return name, distances[name] * math.sqrt(len(values_N))
+
+
+def batch_findings(sizes: np.ndarray, num_rows: int, sampling_prob: float) -> tuple[float, list[str]]:
+    """Test sizes of batches, int64 [steps], against Poisson sampling of `num_rows` rows: all rows, and empty batches.
+
+    Returns:
+        The number of rows drawn divided by its mean, and one line for each finding. Both tests are exact.
+    """
+    counts = {
+        "rows in batches": (int(sizes.sum()), len(sizes) * num_rows, sampling_prob),
+        "empty batches": (int((sizes == 0).sum()), len(sizes), (1.0 - sampling_prob) ** num_rows),
+    }
+    findings = [
+        f"batches do not follow q: {count} {name} instead of {trials * prob:.1f}, exact binomial p = {pvalue:.1g}"
+        for name, (count, trials, prob) in counts.items()
+        if (pvalue := stats.binomtest(count, trials, prob).pvalue) < FALSE_ALARM
+    ]
+    return float(sizes.mean() / (num_rows * sampling_prob)), findings
 
 
 def residual_findings(

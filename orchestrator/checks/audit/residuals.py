@@ -1,4 +1,4 @@
-"""The second check of an audit: whether the noise of real runs follows the declared law.
+"""The second check of an audit: whether the noise and the batches of real runs follow the declared law.
 
 A residual is a released number minus the exact sum. All runs share one public seed, and each is killed once between a
 reservation and its release and then resumed. So noise from the seed, restarted noise and noise used twice are found.
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from orchestrator.checks.audit.cases import DIRECTION, AuditCase
-from orchestrator.checks.audit.residual_tests import residual_findings
+from orchestrator.checks.audit.residual_tests import batch_findings, residual_findings
 from orchestrator.checks.audit.result import ResidualResult
 from orchestrator.checks.audit.stub import Killed, LinearLosses, quiet_slopes, stub_workspace
 from trainers.directions import Direction, direction_values
@@ -20,7 +20,7 @@ from trainers.mechanism.tokens import LocalTokens
 
 NUM_VALUES = 24_000
 NUM_RUNS = 8
-_NUM_ROWS = 2  # so few that batches are often empty
+_MOST_ROWS = 1000
 
 
 def num_steps(case: AuditCase, num_values: int = NUM_VALUES) -> int:
@@ -39,19 +39,23 @@ def audit_residuals(
     steps = num_steps(case, num_values)
     case = case.with_method(num_steps=steps)
     played = []
+    q = case.plan.sampling_prob
+    num_rows = min(_MOST_ROWS, max(2, round(1 / q)))  # so few that batches are often empty
     for number in range(NUM_RUNS):
-        played.append(_play(case, folder / str(number)))
+        played.append(_play(case, num_rows, folder / str(number)))
         advance(steps)
-    residuals_RTK = np.stack([residuals_TK for residuals_TK, _ in played])
-    empty_RT = np.stack([empty_T for _, empty_T in played])
+    residuals_RTK, sizes_RT = (np.stack(part) for part in zip(*played, strict=True))
+    empty_RT = sizes_RT == 0
     scale = case.law.noise_multiplier * GRID_UNITS_PER_CLIP
     law, findings = residual_findings(residuals_RTK, empty_RT, _public_streams(case), case.noise, scale)
+    sampling_ratio, of_batches = batch_findings(sizes_RT.ravel(), num_rows, q)
     return ResidualResult(
         values=law.num_values,
         empty_batches=int(empty_RT.sum()),
         ks_pvalue=law.ks_pvalue,
         scale_ratio=law.scale_ratio,
-        findings=findings,
+        sampling_ratio=sampling_ratio,
+        findings=findings + of_batches,
     )
 
 
@@ -61,19 +65,19 @@ def exact_sums(batches: dict[int, list[int]], slopes_NK: np.ndarray, num_steps: 
     return np.stack([units_NK[batches.get(step, [])].sum(axis=0) for step in range(num_steps)])
 
 
-def _play(case: AuditCase, folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Take one run to its end, with a kill half way; return residuals [T, K] in units and which batches were empty."""
+def _play(case: AuditCase, num_rows: int, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Take one run to its end, with a kill half way; return residuals [T, K] in units and sizes of batches [T]."""
     steps = case.config.method.num_steps
-    slopes_NK = quiet_slopes(_NUM_ROWS, case.plan.num_directions)
+    slopes_NK = quiet_slopes(num_rows, case.plan.num_directions)
     evaluator = LinearLosses(slopes_NK, killed_at=steps // 2)
-    workspace = stub_workspace(range(_NUM_ROWS), evaluator)
+    workspace = stub_workspace(range(num_rows), evaluator)
     tokens = LocalTokens(steps + 1)  # the interrupted step costs one
     try:
         released_TK = case.releases(workspace, folder, tokens)
     except Killed:
         released_TK = case.releases(workspace, folder, tokens)
-    empty_T = np.array([not evaluator.batches.get(step) for step in range(steps)])
-    return released_TK - exact_sums(evaluator.batches, slopes_NK, steps), empty_T
+    sizes_T = np.array([len(evaluator.batches.get(step, [])) for step in range(steps)])
+    return released_TK - exact_sums(evaluator.batches, slopes_NK, steps), sizes_T
 
 
 def _public_streams(case: AuditCase) -> dict[str, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
+WEAK = 0.5
 HONESTY = "An audit can find violations. It cannot prove privacy: only the accounting and its proofs do."
 
 
@@ -26,6 +27,7 @@ class ResidualResult(_Part):
     empty_batches: int = Field(description="Number of steps with an empty batch.")
     ks_pvalue: float = Field(description="p-value of the Kolmogorov-Smirnov test of the declared law.")
     scale_ratio: float = Field(description="Measured noise scale divided by the declared one.")
+    sampling_ratio: float | None = Field(default=None, description="Rows in all batches divided by their mean under q.")
     findings: list[str]
 
 
@@ -48,10 +50,17 @@ class MembershipResult(_Part):
     epsilon_lower: float = Field(description="Lower bound on ε at δ, at confidence 1 − 2·tail.")
     margin: float = Field(description="Claimed minus bounded false negative rate; a violation above 0.")
     power: float = Field(description="Share of simulated audits that find 0.8 of the claimed noise.")
+    powers: dict[str, float] = Field(default={}, description="That share for each fault, by its name.")
     decided_at: Point
     measured: list[Point] = Field(description="Rates along the thresholds, on the runs that did not choose them.")
     claimed: list[tuple[float, float]] = Field(description="Claimed curve: false positive and false negative rates.")
     findings: list[str]
+
+    @computed_field
+    @property
+    def weak(self) -> bool:
+        """Whether the guesses would miss each fault more often than they would find it."""
+        return max([self.power, *self.powers.values()]) < WEAK
 
 
 class ModelResult(_Part):

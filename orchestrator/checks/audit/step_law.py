@@ -84,16 +84,24 @@ class StepLaw:
         return with_T.sum(axis=-1)
 
     def simulate(
-        self, generator: np.random.Generator, runs: int, num_steps: int, *, present: bool, noise_factor: float = 1.0
+        self,
+        generator: np.random.Generator,
+        runs: int,
+        num_steps: int,
+        *,
+        present: bool,
+        noise_factor: float = 1.0,
+        sampling_factor: float = 1.0,
+        sensitivity_factor: float = 1.0,
     ) -> np.ndarray:
-        """Return the scores of `runs` simulated runs, float64 [runs]; the noise is `noise_factor` times the claimed.
+        """Return the scores of `runs` simulated runs, float64 [runs]; a factor is of a fault, in what is claimed.
 
         One coordinate is enough: Gaussian noise is the same along every canary of norm C, and under Laplace noise the
         canary has all its norm in one coordinate.
         """
         shape = (runs, num_steps)
         noise_RT = DISTRIBUTIONS[self.noise].draw(generator, shape) * self.noise_multiplier * noise_factor
-        drawn_RT = (generator.random(shape) < self.sampling_prob).astype(np.float64)
+        drawn_RT = (generator.random(shape) < self.sampling_prob * sampling_factor) * sensitivity_factor
         absent = 0.0 if self.adjacency == "add-or-remove-one" else -1.0
         sums_RT = noise_RT + drawn_RT * (1.0 if present else absent)
         return self.score(sums_RT[..., None], np.ones(1))

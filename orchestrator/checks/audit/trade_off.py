@@ -141,16 +141,13 @@ def judge(without: np.ndarray, present: np.ndarray, claim: TradeOff, delta: floa
 
 
 def power(
-    law: StepLaw, num_steps: int, claim: TradeOff, runs: int, *, noise_factor: float, tail: float = TAIL, tries: int
+    law: StepLaw, num_steps: int, claim: TradeOff, runs: int, *, tail: float = TAIL, tries: int, **fault: float
 ) -> float:
-    """Return the share of `tries` simulated audits in which `judge` finds `noise_factor` of the claimed noise."""
+    """Return the share of `tries` simulated audits in which `judge` finds a fault, a factor of `law.simulate`."""
     generator = np.random.default_rng(0)  # a simulation without private data, the same in every audit
     violations = 0
     for _ in range(tries):
-        without, present = (
-            law.simulate(generator, runs, num_steps, present=there, noise_factor=noise_factor)
-            for there in (False, True)
-        )
+        without, present = (law.simulate(generator, runs, num_steps, present=there, **fault) for there in (False, True))
         violations += judge(without, present, claim, 0.0, tail).violation
     return violations / tries
 

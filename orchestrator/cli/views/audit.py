@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from orchestrator.checks.audit.result import AuditResult, CaseResult, Point
 
-LOW_POWER = 0.8
 _WIDTH = 100  # characters: longer lines are hard to read
 _COLUMNS = 2  # panels of the plot beside each other
 _EVERY = 3  # every third measured point is drawn, so that their boxes stay apart
@@ -33,11 +32,11 @@ def audit_summary(result: AuditResult) -> RenderableType:
     paragraphs = [
         "shift: the most that one example moved a sum, divided by the bound. noise: the measured scale divided by the "
         "declared one. f-DP: whether guesses that an example (the canary) took part break the claimed curve. ε ≥: the "
-        "lower bound on ε from the same guesses. power: how often such runs find noise at 0.8 of the claimed.",
+        "lower bound on ε from the same guesses. power: how often they find noise at 0.8 of the claimed.",
         *dict.fromkeys(_setting(case) for case in result.cases),
         f"On a random Llama of {model.parameters:,} parameters with the transformers evaluator, one example moved a "
         f"sum by at most {model.largest_shift:.4f} C (rounding in the model may add {model.rounding:.1g} C).",
-        *(_warning(case) for case in result.cases if case.membership.power < LOW_POWER),
+        *(_warning(case) for case in result.cases if case.membership.weak),
     ]
     return Constrain(Group(table, Text(), Text("\n\n".join(paragraphs)), Text(), _verdict(result)), _WIDTH)
 
@@ -117,22 +116,29 @@ def _setting(case: CaseResult) -> str:
         steps += f" of the {case.planned_steps} planned (the claimed ε is that of {case.num_steps})"
     return (
         f"Runs: {case.membership.runs:,} without and {case.membership.runs:,} with the canary, q = "
-        f"{case.sampling_prob:.4g}, σ = {case.noise_multiplier:.4g}, {steps}, δ = {case.delta:g}, {case.adjacency}; "
+        f"{case.sampling_prob:.4g}{_measured(case)}, σ = {case.noise_multiplier:.4g}, {steps}, δ = {case.delta:g}, {case.adjacency}; "
         f"with the real step, sampler, clip, noise and log, on the losses of a stub; {case.residuals.values:,} "
         "residuals of the noise."
     )
 
 
+def _measured(case: CaseResult) -> str:
+    ratio = case.residuals.sampling_ratio
+    return "" if ratio is None else f" (measured × {ratio:.3f})"
+
+
 def _warning(case: CaseResult) -> str:
+    found = ", ".join(f"{fault} {power:.0%}" for fault, power in case.membership.powers.items())
     return (
-        f"{case.title}: weak. {case.membership.runs:,} runs find noise at 0.8 of the claimed only "
-        f"{case.membership.power:.0%} of the time. Raise --runs, or audit a larger q and a smaller σ."
+        f"{case.title}: weak. Guesses from {case.membership.runs:,} runs find a fault only so often: {found}. Raise "
+        "--runs, or audit a larger q and a smaller σ."
     )
 
 
 def _verdict(result: AuditResult) -> Text:
     if not result.violations:
-        lines = [f"No violation found in {duration(result.seconds)}."]
+        weak = ", ".join(case.title for case in result.cases if case.membership.weak)
+        lines = [f"No violation found in {duration(result.seconds)}{f'; weak: {weak}' if weak else ''}."]
     else:
         lines = ["VIOLATION", *(f"- {finding}" for finding in result.violations)]
     return Text("\n".join([*lines, result.honesty]), style="bold red" if result.violations else "")

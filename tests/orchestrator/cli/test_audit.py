@@ -31,7 +31,7 @@ from trainers.mechanism.plan import Adjacency, NoiseLaw
 from trainers.methods.catalogue import METHODS
 
 
-def a_case(title="DP-ZO", power=1.0, findings=()):
+def a_case(title="DP-ZO", power=1.0, findings=(), **powers):
     point = Point(fpr=0.1, fnr=0.4, fpr_lower=0.08, fpr_upper=0.12, fnr_lower=0.37, fnr_upper=0.43)
     return CaseResult(
         method="dp-zo",
@@ -53,6 +53,7 @@ def a_case(title="DP-ZO", power=1.0, findings=()):
             epsilon_lower=3.1,
             margin=-0.02,
             power=power,
+            powers=powers,
             decided_at=point,
             measured=[point] * 9,
             claimed=[(0.0, 1.0), (0.1, 0.4), (1.0, 0.0)],
@@ -113,6 +114,12 @@ def test_the_table_fits_eighty_columns_and_says_what_an_audit_is_worth():
         assert expected in words
     assert "DP-AggZO: weak." in words
     assert "DP-ZO: weak." not in words
+    assert "No violation found in 1 min 1 s; weak: DP-AggZO." in words
+
+
+def test_guesses_that_find_one_of_the_faults_are_not_weak():
+    assert a_case(power=0.0, doubled=0.4).membership.weak
+    assert not a_case(power=0.0, doubled=0.6).membership.weak
 
 
 def test_a_violation_names_method_and_part():

@@ -18,6 +18,7 @@ from orchestrator.checks.audit.membership import audit_membership, play_runs
 from orchestrator.checks.audit.replay import audit_replay
 from orchestrator.checks.audit.residuals import audit_residuals
 from orchestrator.checks.audit.runner import scratch_folder
+from trainers.config import RunConfig
 from trainers.mechanism.noise import ExactNoise
 from trainers.mechanism.plan import GRID_UNITS_PER_CLIP
 from trainers.mechanism.sampling import PoissonSampler
@@ -28,6 +29,14 @@ CASES = {case.label: case for case in catalogue_cases()}
 
 def membership_findings(case, folder, tail=0.025):
     return audit_membership(case, *play_runs(case, RUNS, folder), tail).findings
+
+
+def case_named(name):
+    if not name.startswith("q = "):
+        return CASES[name]
+    values = CASES["DP-ZO"].config.model_dump()
+    values["privacy"]["expected_batch_size"] = 1000 * float(name.removeprefix("q = "))
+    return dataclasses.replace(CASES["DP-ZO"], config=RunConfig.model_validate(values))
 
 
 PARTS = {
@@ -113,6 +122,14 @@ def twice_the_sampling_prob(patch):
     patch.setattr(trainers.run.zeroth_order, "PoissonSampler", Eager)
 
 
+def batches_of_one_size(patch):
+    class Shuffled(PoissonSampler):
+        def draw(self):
+            return np.random.default_rng().choice(self._num_units, max(1, self._num_units // 100), replace=False)
+
+    patch.setattr(trainers.run.zeroth_order, "PoissonSampler", Shuffled)
+
+
 def noise_from_the_direction_key(patch):
     class PublicNoise:
         def __init__(self):
@@ -163,6 +180,9 @@ FOUND = [
     (a_large_number_for_infinity, "DP-ZO", "replay", "a canary (infinite difference) among 0 others"),
     (rounding_away_from_zero, "DP-AggZO, K=2", "replay", "moved the sum by 1.00000000"),
     (twice_the_sampling_prob, "DP-ZO", "membership", "recognised too well"),
+    (twice_the_sampling_prob, "q = 0.01", "residuals", "batches do not follow q"),
+    (twice_the_sampling_prob, "q = 0.001", "residuals", "batches do not follow q"),
+    (batches_of_one_size, "q = 0.01", "residuals", "empty batches instead of"),
     (noise_from_the_direction_key, "DP-ZO", "residuals", "have the same noise"),
     (noise_from_key_and_step, "DP-AggZO, K=2", "residuals", "have the same noise"),
     (no_noise_on_an_empty_batch, "DP-ZO", "residuals", "empty batches get other noise: scale × 0.000"),
@@ -183,6 +203,12 @@ def test_the_true_noise_is_of_its_law(name, folder):
     assert found.findings == []
     assert found.values >= 20_000
     assert found.empty_batches > 1000
+    assert found.sampling_ratio == pytest.approx(1, abs=0.06)
+
+
+@pytest.mark.parametrize("q", [0.01, 0.001])
+def test_true_batches_at_a_small_q(q, folder):
+    assert PARTS["residuals"](case_named(f"q = {q}"), folder) == []
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -193,7 +219,7 @@ def test_the_true_code_hides_the_canary(name, folder):
 @pytest.mark.parametrize(("mistake", "name", "part", "words"), FOUND)
 def test_a_mistake_is_found(mistake, name, part, words, folder, monkeypatch):
     mistake(monkeypatch)
-    findings = PARTS[part](CASES[name], folder)
+    findings = PARTS[part](case_named(name), folder)
     assert any(words in finding for finding in findings), findings
 
 
