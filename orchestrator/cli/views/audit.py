@@ -116,9 +116,9 @@ def _setting(case: CaseResult) -> str:
         steps += f" of the {case.planned_steps} planned (the claimed ε is that of {case.num_steps})"
     return (
         f"Runs: {case.membership.runs:,} without and {case.membership.runs:,} with the canary, q = "
-        f"{case.sampling_prob:.4g}{_measured(case)}, σ = {case.noise_multiplier:.4g}, {steps}, δ = {case.delta:g}, {case.adjacency}; "
-        f"with the real step, sampler, clip, noise and log, on the losses of a stub; {case.residuals.values:,} "
-        "residuals of the noise."
+        f"{case.sampling_prob:.4g}{_measured(case)}, σ = {case.noise_multiplier:.4g}, {steps}, δ = {case.delta:g}, "
+        f"{case.adjacency}; with the real step, sampler, clip, noise and log, on the losses of a stub; "
+        f"{case.residuals.values:,} residuals of the noise."
     )
 
 
