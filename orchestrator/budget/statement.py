@@ -13,6 +13,7 @@ from orchestrator.privacy.statement.statement import LossesFrom, PrivacyStatemen
 from orchestrator.privacy.statement.wording import SELECTION_NOTE, SELECTION_PREFIX, Order
 from orchestrator.version import version_of
 from trainers.config import RunConfig
+from trainers.config.mechanism import is_batch_invariant, rounding_share
 from trainers.evaluators.vllm.package import installed_vllm
 from trainers.methods.catalogue import METHODS
 
@@ -58,11 +59,11 @@ def _software(config: RunConfig, order: Order) -> list[str]:
 
 
 def _losses(config: RunConfig) -> LossesFrom:
-    """Return what computed the losses; half precision of the transformers evaluator is in shapes of its own."""
-    speed = config.performance
-    if speed.evaluator == "vllm":
-        return LossesFrom(evaluator="vllm", batch_invariant=speed.vllm.batch_invariant)
-    return LossesFrom(evaluator="transformers", batch_invariant=config.model.dtype != "float32")
+    return LossesFrom(
+        evaluator=config.performance.evaluator,
+        batch_invariant=is_batch_invariant(config),
+        rounding_share=rounding_share(config),
+    )
 
 
 def _selections(reserved: StandingReservation) -> list[str]:

@@ -7,7 +7,7 @@ from orchestrator.privacy.rules.laws import ScoreKind
 from orchestrator.privacy.rules.planned_sweep import PlannedSweep
 from orchestrator.privacy.statement.wording import SELECTION_PREFIX
 from trainers.config import RunConfig
-from trainers.config.mechanism import mechanism_plan, score_plan
+from trainers.config.mechanism import mechanism_plan, rounding_share, score_plan
 
 SCORE_KINDS: Mapping[str, ScoreKind] = {
     "accuracy": "count",
@@ -29,6 +29,7 @@ def planned_sweep(config: RunConfig, noise_multiplier: float, num_trials: int) -
         "noise_multiplier": mechanism.noise_multiplier,
         "spare_steps": config.privacy.spare_steps,
         "noise": mechanism.noise,
+        "rounding_share": rounding_share(config),
         "num_coordinates": mechanism.num_directions,
         "units": units_of(config),
     }

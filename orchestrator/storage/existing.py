@@ -40,6 +40,7 @@ def find_existing(place: str | Path) -> Existing:
             "that, start it with its configuration file."
         )
     settings = read_object(folder / CONFIG_FILE)
+    settings["privacy"].setdefault("rounding_share", 0.0)  # what earlier versions charged
     config = load_sweep(settings) if "search" in settings else load_run(settings)
     config = config.model_copy(update={"storage_path": str(folder.parent)})
     return Existing(config, storage_in(folder.parent, config, folder.name))

@@ -15,6 +15,7 @@ from orchestrator.storage.files import read_object, write_whole
 from orchestrator.storage.paths import Storage, storage_of, with_absolute_paths
 from orchestrator.storage.trials import TrialRow
 from trainers.config import RunConfig
+from trainers.config.mechanism import rounding_share
 from trainers.run.header import flat
 
 # settings that may differ when a run is resumed, except those that its statement names
@@ -74,6 +75,8 @@ def require_same_settings(storage: Storage, config: RunConfig) -> None:
     if not storage.config_file.exists():
         return
     known, wanted = (dict(flat(one)) for one in (read_object(storage.config_file), json.loads(resolved_json(config))))
+    earlier = wanted["privacy.rounding_share"] if rounding_share(config) == 0.0 else 0.0  # charged and not stored then
+    known.setdefault("privacy.rounding_share", earlier)
     different = [
         key
         for key in sorted(known.keys() | wanted.keys())

@@ -317,10 +317,10 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(folders):
 
 def test_a_radius_that_rounding_rivals_is_refused():
     plan = MechanismPlan(0.5, 64.0, 1, 10, 5.0, 1.0)
-    require_above_rounding(1e-6, plan, 1e-3)
-    with pytest.raises(ValueError, match=r"method\.smoothing 1e-06 is too small.*Use at least 1\.3e-04"):
-        require_above_rounding(1e-6, plan, 1e-6)
-    require_above_rounding(1e-6, MechanismPlan(0.5, 64.0, 1, 10, None, None), 1e-6)
+    require_above_rounding(1e-6, plan, 1e-3, 0.01)
+    with pytest.raises(ValueError, match=r"method\.smoothing 1e-06 is too small.*rounding_share"):
+        require_above_rounding(1e-6, plan, 1e-6, 0.01)
+    require_above_rounding(1e-6, MechanismPlan(0.5, 64.0, 1, 10, None, None), 1e-6, 0.01)
 
 
 @pytest.mark.parametrize(("architecture", "examples"), [("llama", MANY_TOKENS), ("bert", AT_MASK)])

@@ -83,7 +83,7 @@ def test_any_number_of_processes_writes_the_same_log_of_a_real_model(processes, 
     values = write_project(tmp_path, num_examples=40)
     del values["search"]
     values["method"] |= {"num_steps": NUM_STEPS, "num_directions": 3, "difference": difference}
-    values["privacy"] = {"noise_multiplier": 0.1, "expected_batch_size": 8}
+    values["privacy"] = {"rounding_share": 0, "noise_multiplier": 0.1, "expected_batch_size": 8}
     values["performance"] = {"num_threads": 1, "micro_batch_tokens": 1}
     (log,) = logs(processes, tmp_path / "runs", on_a_model, values)
     assert log.count('"RELEASE"') == NUM_STEPS

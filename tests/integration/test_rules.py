@@ -57,7 +57,13 @@ def best(tmp_path_factory) -> tuple[Path, str, str]:
     folder = tmp_path_factory.mktemp("best")
     config = write_project(folder)
     config["method"]["num_steps"] = NUM_STEPS
-    config["privacy"] = {"noise_multiplier": 6.0, "expected_batch_size": 16, "delta": 1e-5, "spare_steps": 5}
+    config["privacy"] = {
+        "rounding_share": 0,
+        "noise_multiplier": 6.0,
+        "expected_batch_size": 16,
+        "delta": 1e-5,
+        "spare_steps": 5,
+    }
     del config["search"]["seed"]
     config["search"] |= {"release": "best", "sampler": "random", "num_trials": 5, "concurrent_trials": 2}
     path = write_config(folder, config)
@@ -126,7 +132,13 @@ def away(tmp_path):
     server.start()
     config = write_project(tmp_path)
     config["method"]["num_steps"] = NUM_STEPS
-    config["privacy"] = {"noise_multiplier": 9.0, "expected_batch_size": 16, "delta": 1e-5, "spare_steps": 20}
+    config["privacy"] = {
+        "rounding_share": 0,
+        "noise_multiplier": 9.0,
+        "expected_batch_size": 16,
+        "delta": 1e-5,
+        "spare_steps": 20,
+    }
     config["budget"] = {"ledger": server.new_database(), "patience_s": 20}
     config["search"] |= {"num_trials": 2, "concurrent_trials": 2}
     processes: list[subprocess.Popen] = []

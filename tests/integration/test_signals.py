@@ -25,7 +25,7 @@ NUM_TRIALS, NUM_STEPS = 2, 40
 def sweep(tmp_path):
     config = write_project(tmp_path)
     config["method"]["num_steps"] = NUM_STEPS
-    config["privacy"] = {"noise_multiplier": 4.0, "expected_batch_size": 16, "spare_steps": 4}
+    config["privacy"] = {"rounding_share": 0, "noise_multiplier": 4.0, "expected_batch_size": 16, "spare_steps": 4}
     config["search"] |= {"num_trials": NUM_TRIALS, "sampler": "random"}
     return Sweep(write_config(tmp_path, config))
 

@@ -45,7 +45,7 @@ def test_a_run_says_what_computed_its_losses_and_is_rebuilt_by_the_other_evaluat
     folder = tmp_path / "runs" / "test"
     found = json.loads((folder / "result.json").read_text())
     assert found["steps"] == 4
-    assert found["statement"]["losses"] == {"evaluator": "vllm", "batch_invariant": False}
+    assert found["statement"]["losses"] == {"evaluator": "vllm", "batch_invariant": False, "rounding_share": 0.0}
     assert any(name.startswith("vllm") for name in found["statement"]["versions"])
     assert "computed by vllm; the other examples of a batch" in " ".join(
         (folder / "privacy_statement.txt").read_text().split()

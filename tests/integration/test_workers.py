@@ -36,7 +36,7 @@ STEP_PATIENCE_S = 10.0
 def config(tmp_path) -> dict:
     values = write_project(tmp_path, num_examples=60)
     values["method"]["num_steps"] = NUM_STEPS
-    values["privacy"] = {"noise_multiplier": 4.0, "expected_batch_size": 8, "spare_steps": SPARE}
+    values["privacy"] = {"rounding_share": 0, "noise_multiplier": 4.0, "expected_batch_size": 8, "spare_steps": SPARE}
     values["score"] = {"times": 1}
     values["resources"] = {"workers": 2, "check_steps": 20, "step_patience_s": STEP_PATIENCE_S}
     return values

@@ -68,7 +68,12 @@ class Chaos:
     def __post_init__(self) -> None:
         config = write_project(self.folder)
         config["method"]["num_steps"] = self.num_steps
-        config["privacy"] = {"noise_multiplier": 4.0, "expected_batch_size": 16, "spare_steps": 20 * self.num_kills}
+        config["privacy"] = {
+            "rounding_share": 0,
+            "noise_multiplier": 4.0,
+            "expected_batch_size": 16,
+            "spare_steps": 20 * self.num_kills,
+        }
         config["score"] = {"times": 1}
         config["performance"] = {"num_threads": 1, "snapshot_steps": 7}
         config["resources"] = {"workers": self.workers, "check_steps": 10}

@@ -52,7 +52,12 @@ class Elastic:
         values = write_project(self.folder, num_examples=60)
         del values["search"]
         values["method"] |= {"num_steps": self.num_steps, "num_directions": 8}
-        values["privacy"] = {"noise_multiplier": 4.0, "expected_batch_size": 40, "spare_steps": SPARE}
+        values["privacy"] = {
+            "rounding_share": 0,
+            "noise_multiplier": 4.0,
+            "expected_batch_size": 40,
+            "spare_steps": SPARE,
+        }
         values["score"] = {"times": 1}
         values["performance"] = {"num_threads": 1, "snapshot_steps": 50}
         values["resources"] = {"workers": 1, "max_workers": 2, "check_steps": 20}

@@ -50,7 +50,7 @@ def write_project(folder: Path, *, num_examples: int = 200) -> dict[str, Any]:
             "clip_norm": 1.0,
             "learning_rate": 0.001,
         },
-        "privacy": {"epsilon": 8, "delta": 1e-5, "expected_batch_size": 16},
+        "privacy": {"rounding_share": 0, "epsilon": 8, "delta": 1e-5, "expected_batch_size": 16},
         "score": {"times": 2},
         "performance": {"num_threads": 1},
         "search": {

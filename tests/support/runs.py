@@ -34,7 +34,7 @@ def run_config(**changes: object) -> RunConfig:
             "smoothing": 1e-2,
             "direction": "rademacher",
         },
-        "privacy": {"noise_multiplier": 2.0, "expected_batch_size": 20},
+        "privacy": {"rounding_share": 0, "noise_multiplier": 2.0, "expected_batch_size": 20},
     }
     for key, value in changes.items():
         section, name = key.split("__")

@@ -11,6 +11,6 @@ def quick_settings(project: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return a copy of the configuration with σ given, so that nothing is calibrated, and with results in `folder`."""
     values = copy.deepcopy(project)
     values["storage_path"] = str(folder / "runs")
-    values["privacy"] = {"noise_multiplier": 4.0, "expected_batch_size": 8}
+    values["privacy"] = {"rounding_share": 0, "noise_multiplier": 4.0, "expected_batch_size": 8}
     values["method"]["num_steps"] = 4
     return values

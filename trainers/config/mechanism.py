@@ -5,6 +5,26 @@ from trainers.config.run import CONFUSION_METRICS
 from trainers.mechanism.plan import MechanismPlan
 from trainers.methods.catalogue import METHODS
 
+ROUNDING_SHARE = 0.01  # of C, charged by default where neighbours may change how a loss is rounded
+
+
+def is_batch_invariant(config: RunConfig) -> bool:
+    """Return whether the evaluator is built so that the other examples of a batch change no bit of a loss.
+
+    Half precision of transformers is computed in fixed shapes; vLLM has kernels for it on GPUs.
+    """
+    if config.performance.evaluator == "vllm":
+        return config.performance.vllm.batch_invariant
+    return config.model.dtype != "float32"
+
+
+def rounding_share(config: RunConfig) -> float:
+    """Return the share of C that rounding may add to the sensitivity of a step, and that is charged."""
+    if config.privacy.rounding_share is not None:
+        return config.privacy.rounding_share
+    zeroth = METHODS[config.method.name].order == "zeroth"
+    return ROUNDING_SHARE if zeroth and not is_batch_invariant(config) else 0.0
+
 
 def mechanism_plan(config: RunConfig, noise_multiplier: float | None) -> MechanismPlan:
     """Return the run's mechanism. `noise_multiplier` is σ, given or calibrated; None for a method without privacy."""

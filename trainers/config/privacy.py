@@ -29,6 +29,11 @@ class PrivacyConfig(Section):
         description="σ: standard deviation (gaussian) or scale (laplace) of the noise / C. Calibrated to epsilon when "
         "absent.",
     )
+    rounding_share: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        default=None,
+        description="Share of C by which one example may move the rest of a sum through rounding: ε is that of noise "
+        "σ / (1 + share). When absent 0 where neighbours change no bit of a loss, else 0.01.",
+    )
     expected_batch_size: Annotated[Positive, Searchable(only_under_filter=True)] = Field(
         default=64.0,
         description="B = q · num_examples (num_users, where they are the unit), the only divisor of a sum.",

@@ -22,7 +22,8 @@ from trainers.mechanism.plan import MechanismPlan
 # Nats, for losses of order 1. Rounding in float32 is a hundred times smaller, half precision in fixed shapes does not
 # depend on the batch at all (padding.py), and a real coupling is far larger.
 MAX_COUPLING = 1e-4
-MAX_ROUNDING = 0.1  # of the clip norm: the most that rounding may move the sum over a batch
+MAX_ROUNDING = 0.1  # of the clip norm: the most that rounding might move a sum where nothing is charged for it
+WORST_PER_SHARE = 10  # times the charged share: the worst case that is let through; real sums moved by 1/400 of it
 
 
 def self_test(
@@ -61,23 +62,33 @@ def self_test(
     return rounding
 
 
-def require_above_rounding(rounding: float, plan: MechanismPlan, smoothing: float) -> None:
-    """Check that the perturbation is large enough for rounding, divided by it, to stay below the clip norm.
+def require_above_rounding(rounding: float, plan: MechanismPlan, smoothing: float, share: float) -> None:
+    """Check that rounding moves a sum by far less than is charged for it (docs/proofs/rounding.md).
 
-    An example's value is the difference of two losses over 2λ, so rounding by r nats moves it by up to r/λ. Over a
-    batch and K coordinates that is B·r / (λ·√K), which must be small compared with C.
+    An example's value is the difference of two losses over 2λ, so rounding by r nats moves each coordinate by up to
+    r / (λK). Over a batch that is at most B·r / (λ·√K) in L2, and B·r / λ in L1, if all errors have one sign; a sum
+    moves by a small part of it.
+
+    Args:
+        rounding: r, from `self_test`.
+        plan: the run's mechanism.
+        smoothing: λ.
+        share: of C, that is charged; a tenth of the worst case must be within it. 0 charges nothing.
 
     Raises:
         ValueError: it is too small; the error names the smallest radius that would pass.
     """
     if plan.clip_norm is None:
         return
-    share = plan.expected_batch_size * rounding / (smoothing * plan.num_directions**0.5 * plan.clip_norm)
-    if share > MAX_ROUNDING:
+    root = plan.num_directions**0.5 if plan.noise == "gaussian" else 1.0
+    worst = plan.expected_batch_size * rounding / (smoothing * root * plan.clip_norm)
+    limit = WORST_PER_SHARE * share or MAX_ROUNDING
+    if worst > limit:
         raise ValueError(
             f"method.smoothing {smoothing:g} is too small: rounding changes an example's loss by {rounding:.1e} nats "
-            f"with the other examples of its batch, and over a batch that could be {share:.2g} of the clip norm. Use "
-            f"at least {smoothing * share / MAX_ROUNDING:.1e}, or a larger method.clip_norm."
+            f"with the other examples of its batch, and over a batch that could be {worst:.2g} of the clip norm. Use "
+            f"at least {smoothing * worst / limit:.1e}, or a larger method.clip_norm"
+            + (f", or privacy.rounding_share {worst / WORST_PER_SHARE:.2g}, for more noise." if share else ".")
         )
 
 

@@ -5,6 +5,7 @@ import logging
 from datetime import timedelta
 
 from trainers.config import RunConfig
+from trainers.config.mechanism import ROUNDING_SHARE, is_batch_invariant, rounding_share
 from trainers.evaluators.self_test import require_above_rounding
 from trainers.mechanism.noise import ExactNoise, Noise
 from trainers.mechanism.plan import MechanismPlan
@@ -136,6 +137,13 @@ class ZerothOrderRun(BaseRun):
 
 def require_schedules_above_rounding(rounding: float, plan: MechanismPlan, config: RunConfig) -> None:
     """Refuse settings whose differences rounding would rival at some step; ValueError with a radius that would do."""
-    smoothing, clip_norm = smallest_resolution(config.method)
-    if plan.is_private:
-        require_above_rounding(rounding, dataclasses.replace(plan, clip_norm=clip_norm), smoothing)
+    if not plan.is_private:
+        return
+    share, (smoothing, clip_norm) = rounding_share(config), smallest_resolution(config.method)
+    if rounding and config.privacy.rounding_share is None and is_batch_invariant(config):
+        raise ValueError(
+            f"privacy.rounding_share: this evaluator should round a loss alike beside any neighbours, and it moved by "
+            f"{rounding:.1e} nats on this device. Give a share to be charged, such as {ROUNDING_SHARE:g}."
+        )
+    radius = smoothing if config.method.difference == "two-sided" else smoothing / 2  # of λ, not of 2λ
+    require_above_rounding(rounding, dataclasses.replace(plan, clip_norm=clip_norm), radius, share)

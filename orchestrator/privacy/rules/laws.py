@@ -28,6 +28,8 @@ class StepCap(Frozen):
         noise_multiplier: noise in multiples of the clipping norm: standard deviation for Gaussian noise and an L2 clip,
             scale (1/√2 of the standard deviation) for Laplace noise and an L1 clip.
         num_coordinates: length of the clipped vector; matters for Laplace noise only.
+        rounding_share: of the clipping norm: how far an example may move the rest of a sum, as the other examples'
+            values are rounded otherwise beside it. The sensitivity is 1 + this share (docs/proofs/rounding.md).
     """
 
     sampling_prob: Annotated[float, Field(gt=0, le=1)]
@@ -35,14 +37,16 @@ class StepCap(Frozen):
     num_steps: Annotated[int, Field(ge=1)]
     noise: StepNoise = "gaussian"
     num_coordinates: Annotated[int, Field(ge=1)] = 1
+    rounding_share: Annotated[float, Field(ge=0, le=1)] = 0.0
 
     def event(self) -> dp.DpEvent:
-        release = _noisy_vector(self.noise, self.noise_multiplier, self.num_coordinates)
+        release = _noisy_vector(self.noise, self.noise_multiplier / (1.0 + self.rounding_share), self.num_coordinates)
         return dp.PoissonSampledDpEvent(self.sampling_prob, release)
 
     def law(self) -> dict[str, str | float | int]:
         """Return what one token stands for, as JSON values."""
-        return _law(self.noise, self.noise_multiplier, self.sampling_prob, self.num_coordinates)
+        law = _law(self.noise, self.noise_multiplier, self.sampling_prob, self.num_coordinates)
+        return law | ({"rounding_share": self.rounding_share} if self.rounding_share else {})
 
 
 class EvaluationCap(Frozen):

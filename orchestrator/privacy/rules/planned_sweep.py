@@ -22,6 +22,7 @@ class PlannedSweep(Frozen):
     evaluation_noise_multiplier: Positive | None = None
     spare_evaluations: Annotated[int, Field(ge=0)] = 0
     noise: StepNoise = "gaussian"
+    rounding_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     num_coordinates: Annotated[int, Field(ge=1)] = 1
     evaluation_metric: ScoreKind = "count"
     evaluation_coordinates: Annotated[int, Field(ge=1)] = 1
@@ -57,6 +58,7 @@ class PlannedSweep(Frozen):
             num_steps=num_steps,
             noise=self.noise,
             num_coordinates=self.num_coordinates,
+            rounding_share=self.rounding_share,
         )
         if num_evaluations == 0:
             return SweepCaps(train_step=steps, units=self.units)

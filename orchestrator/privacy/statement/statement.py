@@ -47,6 +47,7 @@ class LossesFrom(_Frozen):
 
     evaluator: str
     batch_invariant: bool
+    rounding_share: float = 0.0
 
 
 class PrivacyStatement(_Frozen):
@@ -170,8 +171,10 @@ def _sources(statement: PrivacyStatement) -> Iterator[tuple[str, str]]:
         yield "Accountant", f"{used.name}, version {used.version}{grid}"
     if statement.losses is not None:
         may = "do not change" if statement.losses.batch_invariant else "may change"
+        share = statement.losses.rounding_share
+        charged = f", which is charged: ε is that of noise of σ / {1 + share:g}" if share else ""
         evaluator = statement.losses.evaluator
-        yield "Losses", f"computed by {evaluator}; the other examples of a batch {may} how a loss is rounded"
+        yield "Losses", f"computed by {evaluator}; the other examples of a batch {may} how a loss is rounded{charged}"
     yield "Public data", "; ".join(statement.public_data) or "none was declared"
     yield "Ledger", f"SHA-256 {statement.ledger_digest}"
     if statement.versions:

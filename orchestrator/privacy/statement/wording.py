@@ -19,7 +19,8 @@ _ROUNDING: dict[Order, str] = {
         "Rounding in the model. The other examples of a batch may change the last digits of an example's loss, and a "
         "loss difference divides this change by 2λ. The proof assumes that each clipped value depends on one example "
         "alone. The effect is measured on public examples at the start, and the run is refused if it could reach a "
-        "tenth of the clip. Sums and noise are exact integers."
+        "tenth of the clip, or ten times the share that is charged for it. The share is measured with a margin, not "
+        "proven. Sums and noise are exact integers."
     ),
     "first": (
         "Rounding. The gradients of this baseline, their sum and its noise are floating-point numbers, not the exact "

@@ -34,6 +34,23 @@ def test_the_epsilon_of_a_sweep_is_that_of_all_its_steps_together(sweep):
     assert plan.trial_epsilon < 0.6 * plan.epsilon
 
 
+@pytest.mark.parametrize(
+    ("overrides", "share"),
+    [((), 0.01), (("model.dtype=bfloat16",), 0.0), (("privacy.rounding_share=0.05",), 0.05)],
+)
+def test_rounding_that_neighbours_change_is_charged_as_less_noise(sweep, overrides, share):
+    """And a token of it is none of a run that did not pay for it."""
+    changed = sweep("privacy.noise_multiplier=2", "privacy.rounding_share=null", *overrides)
+    plan, less = make_plan(changed), make_plan(sweep(f"privacy.noise_multiplier={2 / (1 + share)!r}"))
+    assert plan.epsilon == pytest.approx(less.epsilon, rel=1e-6)
+    assert plan.noise_multiplier == 2.0
+    laws = [
+        of.caps.caps().tokens()["train_step"].parameters
+        for of in (plan, make_plan(sweep("privacy.noise_multiplier=2")))
+    ]
+    assert (laws[0] == laws[1]) == (share == 0)
+
+
 def test_spare_steps_and_private_scores_of_all_trials_are_in_the_caps(sweep):
     rate = ("data.num_examples=10000", "privacy.expected_batch_size=160", "privacy.noise_multiplier=10")
     size = ("search.num_trials=20", "method.num_steps=4500", "privacy.spare_steps=10000", "score.times=3")

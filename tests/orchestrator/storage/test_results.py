@@ -5,6 +5,7 @@ import pytest
 
 from orchestrator.config.loading import load_run, load_sweep
 from orchestrator.storage import results as records
+from orchestrator.storage.existing import find_existing
 from orchestrator.storage.paths import Storage
 from orchestrator.storage.results import (
     RunResult,
@@ -17,6 +18,7 @@ from orchestrator.storage.results import (
 )
 from orchestrator.storage.trials import TrialRow
 from tests.support.statements import stated
+from trainers.config.mechanism import rounding_share
 
 STATEMENT = stated(None, num_steps=4)
 
@@ -101,6 +103,18 @@ def test_a_run_and_a_sweep_do_not_share_a_folder(storage, settings):
     write_config(storage, load_run(settings))
     with pytest.raises(ValueError, match=r"holds other settings \(.*search\.num_trials: None there, 3 now"):
         require_same_settings(storage, load_sweep(settings))
+
+
+def test_a_run_begun_before_rounding_was_charged_goes_on_without_the_charge(storage, settings):
+    write_config(storage, load_run(settings))
+    known = json.loads(storage.config_file.read_text())
+    del known["privacy"]["rounding_share"]
+    storage.config_file.write_text(json.dumps(known))
+    resumed = find_existing(storage.folder).config
+    assert rounding_share(resumed) == 0.0
+    require_same_settings(storage, resumed.model_copy(update={"storage_path": settings["storage_path"]}))
+    with pytest.raises(ValueError, match=r"privacy\.rounding_share: None there, 0\.01 now"):
+        require_same_settings(storage, load_run(settings, ["privacy.rounding_share=0.01"]))
 
 
 @pytest.mark.parametrize("setting", ["performance.evaluator=vllm", "performance.vllm.batch_invariant=true"])

@@ -63,7 +63,7 @@ def configured(folder: Path, kind: str) -> RunConfig:
             "task": {**task, "max_tokens": 20, "max_new_tokens": 4},
             "model": {"path": str(folder / "model"), **model},
             "method": {"num_steps": 3, "num_directions": 2, "smoothing": 0.01, "clip_norm": 10},
-            "privacy": {"noise_multiplier": 1.0, "expected_batch_size": 8},
+            "privacy": {"rounding_share": 0, "noise_multiplier": 1.0, "expected_batch_size": 8},
             "performance": {"num_threads": 1},
         }
     )

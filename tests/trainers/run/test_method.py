@@ -330,7 +330,7 @@ def test_a_schedule_of_the_radius_is_that_of_the_probes(tmp_path):
 def test_the_full_batch_is_a_rate_of_one_and_holds_every_example(tmp_path):
     config = config_of(name="dpzero")
     config = RunConfig.model_validate(
-        {**config.model_dump(), "privacy": {"noise_multiplier": 2.0, "expected_batch_size": 100}}
+        {**config.model_dump(), "privacy": {"rounding_share": 0, "noise_multiplier": 2.0, "expected_batch_size": 100}}
     )
     plan = mechanism_plan(config, 2.0)
     assert plan.sampling_prob == 1.0

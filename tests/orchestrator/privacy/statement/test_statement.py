@@ -256,7 +256,7 @@ def test_what_computed_the_losses_is_named_and_older_statements_stay_readable():
     invariant = stated(CAPS, losses=LossesFrom(evaluator="vllm", batch_invariant=True))
     assert "the other examples of a batch do not change how a loss is rounded" in " ".join(invariant.text().split())
     old = json.loads(plain.model_dump_json())
-    assert old.pop("losses") == {"evaluator": "vllm", "batch_invariant": False}
+    assert old.pop("losses") == {"evaluator": "vllm", "batch_invariant": False, "rounding_share": 0.0}
     read = PrivacyStatement.model_validate(old)
     assert read.losses is None
     assert "Losses " not in read.text()
