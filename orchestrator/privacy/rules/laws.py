@@ -37,7 +37,7 @@ class StepCap(Frozen):
     num_steps: Annotated[int, Field(ge=1)]
     noise: StepNoise = "gaussian"
     num_coordinates: Annotated[int, Field(ge=1)] = 1
-    rounding_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    rounding_share: Annotated[float, Field(ge=0, le=1, exclude_if=lambda share: not share)] = 0.0
 
     def event(self) -> dp.DpEvent:
         release = _noisy_vector(self.noise, self.noise_multiplier / (1.0 + self.rounding_share), self.num_coordinates)
