@@ -113,7 +113,7 @@ def test_a_run_begun_before_rounding_was_charged_goes_on_without_the_charge(stor
     resumed = find_existing(storage.folder).config
     assert rounding_share(resumed) == 0.0
     require_same_settings(storage, resumed.model_copy(update={"storage_path": settings["storage_path"]}))
-    with pytest.raises(ValueError, match=r"privacy\.rounding_share: None there, 0\.01 now"):
+    with pytest.raises(ValueError, match=r"privacy\.rounding_share: 0\.0 there, 0\.01 now"):
         require_same_settings(storage, load_run(settings, ["privacy.rounding_share=0.01"]))
 
 
