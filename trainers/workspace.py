@@ -7,14 +7,16 @@ is reserved. `open_workspace` then loads the model, and `open_run` opens a run o
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import compress
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainers.config import RunConfig
+from trainers.data.fingerprint import Fingerprint, require_same_rows
 from trainers.data.prompts import PromptEncoder, public_examples
 from trainers.data.shots import few_shot
-from trainers.data.sources import check_source, read_rows, same_source, stream_records
+from trainers.data.sources import check_source, same_source, stream_rows
 from trainers.data.split import identity_of_record, identity_of_user, validates
 from trainers.data.tokenization import load_tokenizer
 from trainers.directions.frames import DirectionLaw
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from trainers.first_order.gradients import UnitGradients
 
 PROOF_EXAMPLES = 4
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 def check_inputs(config: RunConfig) -> None:
@@ -61,31 +64,36 @@ def check_inputs(config: RunConfig) -> None:
         _read(config, encoder, source, columns, field)
 
 
-def open_workspace(config: RunConfig, *, private: bool = True, coin_key: bytes | None = None) -> Workspace:
+def open_workspace(
+    config: RunConfig, *, private: bool = True, key: bytes | None = None, charged: Mapping[str, str] = _NOTHING
+) -> Workspace:
     """Read and encode the data, load the model, and prove on public examples that its probes work.
 
     Args:
         config: the run's configuration.
         private: whether private rows are read. If not, there are no training examples, and none to score on unless
             they are public.
-        coin_key: secret key of the split, at least 16 bytes and always the same for a data set; needed with
-            data.validation_share.
+        key: secret key of the fingerprints and of the split, at least 16 bytes and always the same for a data set;
+            needed with data.validation_share.
+        charged: fingerprints, by field, of the rows that the run was charged for; others are refused.
 
     Raises:
-        ValueError: the inputs are unusable, or the key is missing or too short.
+        ValueError: the inputs are unusable, the key is missing or too short, or other rows were charged.
     """
-    if private and config.data.validation_share is not None and coin_key is None:
-        raise ValueError("data.validation_share needs the key of its coin (coin_key), kept with the data set's budget")
+    if private and config.data.validation_share is not None and key is None:
+        raise ValueError("data.validation_share needs the key of its coin (key), kept with the data set's budget")
     tokenizer = load_tokenizer(config.model.path)
     encoder = PromptEncoder(config.task, tokenizer)
     read = {
-        field: _read(config, encoder, source, columns, field)
+        field: _read(config, encoder, source, columns, field, key)
         for field, source, columns in _sources(config)
         if private or not _is_private(config, field)
     }
+    fingerprints = {field: encoded.fingerprint for field, encoded in read.items() if encoded.fingerprint is not None}
+    require_same_rows(fingerprints, charged)
     train, validation = read.get("data.train", _Encoded([])), read.get("data.validation", _Encoded([]))
-    if private and config.data.validation_share is not None and coin_key is not None:
-        train, validation = _split(config, train, coin_key, config.data.validation_share)
+    if private and config.data.validation_share is not None:
+        train, validation = _side(train, wanted=False), _side(train, wanted=True)
     evaluator, rounding = open_evaluator(config, tokenizer)
     require_positions(evaluator, [*train.examples, *validation.examples])
     return Workspace(
@@ -96,15 +104,38 @@ def open_workspace(config: RunConfig, *, private: bool = True, coin_key: bytes |
         train.users,
         validation.users,
         gradients=_gradients(config, evaluator, tokenizer),
+        fingerprints=fingerprints,
     )
 
 
 class _Encoded(NamedTuple):
-    """Examples, their users if users are the unit of privacy, and for each row of the source whether it was kept."""
+    """What one reading of a source leaves.
+
+    Args:
+        examples: of the rows that are kept.
+        users: of the examples, if users are the unit of privacy.
+        sides: for each example, whether it falls on the validation side of a split; whether a side is empty is private.
+        fingerprint: keyed, of all rows; None without a key.
+    """
 
     examples: list[Example]
     users: list[str] | None = None
-    kept: Sequence[bool] = ()
+    sides: Sequence[bool] = ()
+    fingerprint: str | None = None
+
+
+class _WholeRows:
+    """Sees whole rows while they are read: their fingerprint and, where they are split one by one, their sides."""
+
+    def __init__(self, key: bytes, share: float | None) -> None:
+        self._key, self._share = key, share
+        self.fingerprint = Fingerprint(key)
+        self.sides: list[bool] = []
+
+    def see(self, record: dict[str, Any]) -> None:
+        self.fingerprint.add(record)
+        if self._share is not None:
+            self.sides += validates([identity_of_record(record)], self._key, self._share)
 
 
 def _sources(config: RunConfig) -> list[tuple[str, str, list[str]]]:
@@ -122,8 +153,13 @@ def _is_private(config: RunConfig, field: str) -> bool:
     return field == "data.train" or config.score.on == "private"
 
 
-def _read(config: RunConfig, encoder: PromptEncoder, source: str, columns: list[str], field: str) -> _Encoded:
-    rows = read_rows(source, columns, field)
+def _read(
+    config: RunConfig, encoder: PromptEncoder, source: str, columns: list[str], field: str, key: bytes | None = None
+) -> _Encoded:
+    user = config.data.user_column if _is_private(config, field) else None
+    share = config.data.validation_share
+    seen = None if key is None else _WholeRows(key, share if user is None else None)
+    rows = list(stream_rows(source, columns, field, seen and seen.see))
     places = [f"{field}, row {number}" for number in range(1, len(rows) + 1)]
     kept = [encoder.keeps(row, where) for row, where in zip(rows, places, strict=True)]
     examples = encoder.encode(rows, field)
@@ -131,25 +167,16 @@ def _read(config: RunConfig, encoder: PromptEncoder, source: str, columns: list[
         raise ValueError(f"{field}: every row of {source} has a label that task.skip_labels leaves out")
     if config.data.shots is not None and field == "data.train":
         examples = few_shot(examples, config.task.label_names, config.data.shots, config.data.shots_seed)
-    user = config.data.user_column
-    if user is None or not _is_private(config, field):
-        return _Encoded(examples, None, kept)
-    users = [text_of(row, user, where) for row, where in compress(zip(rows, places, strict=True), kept)]
-    return _Encoded(examples, users, kept)
+    users, sides = None, list(compress(seen.sides if seen else (), kept))
+    if user is not None:
+        users = [text_of(row, user, where) for row, where in compress(zip(rows, places, strict=True), kept)]
+        sides = validates(map(identity_of_user, users), key, share) if key is not None and share is not None else []
+    return _Encoded(examples, users, sides, None if seen is None else seen.fingerprint.hexdigest())
 
 
-def _split(config: RunConfig, everyone: _Encoded, coin_key: bytes, share: float) -> tuple[_Encoded, _Encoded]:
-    """Return the training and the validation side of the private rows. Whether a side is empty is private."""
-    if everyone.users is None:
-        identities = map(identity_of_record, compress(stream_records(config.data.train), everyone.kept))
-    else:
-        identities = map(identity_of_user, everyone.users)
-    sides = validates(identities, coin_key, share)
-    return _side(everyone, sides, wanted=False), _side(everyone, sides, wanted=True)
-
-
-def _side(everyone: _Encoded, sides: list[bool], *, wanted: bool) -> _Encoded:
-    rows = [row for row, side in zip(range(len(everyone.examples)), sides, strict=True) if side == wanted]
+def _side(everyone: _Encoded, *, wanted: bool) -> _Encoded:
+    """Return the training or the validation side of the private rows."""
+    rows = [row for row, side in zip(range(len(everyone.examples)), everyone.sides, strict=True) if side == wanted]
     users = None if everyone.users is None else [everyone.users[row] for row in rows]
     return _Encoded([everyone.examples[row] for row in rows], users)
 

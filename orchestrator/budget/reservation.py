@@ -21,6 +21,7 @@ from orchestrator.privacy.rules.best_of import SECRET_NUM_TRIALS
 from orchestrator.privacy.rules.caps import EVALUATION
 from orchestrator.storage.paths import Storage
 from trainers.config import RunConfig
+from trainers.data.fingerprint import require_same_rows
 
 SECRET_FOLDER = "folder"
 SCORES_SUFFIX = "/scores"  # after the name of a run, whose own name has no slash
@@ -49,12 +50,18 @@ class StandingReservation:
         return sum(self.ledger.drawn(self.name, kind, holder) for kind in steps)
 
 
-def reserve_plan(plan: Plan, storage: Storage) -> StandingReservation:
+def reserve_plan(plan: Plan, storage: Storage, read: Mapping[str, str] | None = None) -> StandingReservation:
     """Reserve the plan's caps under its name; idempotent.
 
+    Args:
+        plan: of a run or sweep.
+        storage: names the ledger, and where the run lies.
+        read: fingerprints of the rows that the caller has read already and will train on, by field.
+
     Raises:
-        ValueError: the name is taken by a plan with other caps, or by a search of one winner in another folder; the
-            budget belongs to other data; or its rows overlap with those of another budget (`require_apart`).
+        ValueError: the name is taken by a plan with other caps or rows, or by a search of one winner in another
+            folder; the rows are not those of `read`; the budget belongs to other data; or the rows overlap with those
+            of another budget (`require_apart`).
         BudgetExceeded: the budget has no room for it.
         LedgerCorruptError: what was drawn under this name earlier is not what the ledger wrote; or a release log in the
             storage folder has more draws than the ledger: it was lost, or set back to an older copy.
@@ -62,7 +69,11 @@ def reserve_plan(plan: Plan, storage: Storage) -> StandingReservation:
     ledger = Ledger(storage.database_url)
     require_logs_known(ledger, storage.root)
     sources = read_sources(plan.config, ledger.key())
-    if ledger.terms_of(storage.name) is None:
+    fingerprints = {field: source.fingerprint for field, source in sources.items()}
+    known = ledger.terms_of(storage.name)
+    for others in (read, known and known.sources):
+        require_same_rows(fingerprints, others or {})
+    if known is None:
         require_apart(plan.config, sources, ledger, is_charged=plan.rule is not None)
     budget = budget_of(plan.config, ledger, sources["data.train"].fingerprint)
     reused = reusable_tokens(plan, ledger, budget, storage.name)
@@ -77,6 +88,7 @@ def reserve_plan(plan: Plan, storage: Storage) -> StandingReservation:
         max_holders=plan.rule.max_holders if plan.rule else None,
         reused=reused,
         secret=secret,
+        sources=fingerprints,
     )
     if secret is not None and ledger.secret_of(storage.name).get(SECRET_FOLDER) != secret[SECRET_FOLDER]:
         raise ValueError(

@@ -73,7 +73,8 @@ class PrivateRun:
     def _take(self, config: RunConfig, ranks: Ranks, monitor: Monitor) -> Trained:
         with closing(open_keyed_workspace(config, self.storage, ranks, create_ledger=True)) as workspace:
             if ranks.is_rank_0:
-                reserve_plan(self.plan, self.storage)  # only now: a model that does not load must leave no reservation
+                # only now: a model that does not load must leave no reservation
+                reserve_plan(self.plan, self.storage, workspace.fingerprints)
                 write_config(self.storage, self.plan.config)
             return self._train(workspace, ranks, monitor)
 

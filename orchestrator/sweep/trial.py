@@ -12,6 +12,7 @@ from orchestrator.config.models import SweepConfig
 from orchestrator.planning.plan import Plan, finite_or_none
 from orchestrator.privacy.ledger.drawer import retry_while_unreachable
 from orchestrator.privacy.ledger.ledger import Ledger
+from orchestrator.privacy.ledger.terms import Terms
 from orchestrator.storage.paths import Storage
 from orchestrator.storage.progress import ProgressFile
 from orchestrator.sweep.public_tuning import PublicRows, open_public_run
@@ -58,27 +59,37 @@ class SweepContext:
 
     def workspace(self, ranks: Ranks | None = None) -> Workspace:
         """Load the data and the model that all trials of a lane share."""
-        return open_keyed_workspace(self.lane_config, self.storage, ranks or Ranks(), create_ledger=False)
+        train = "data.train" if self.tune_on is None else "search.tune_on"
+        return open_keyed_workspace(self.lane_config, self.storage, ranks or Ranks(), create_ledger=False, train=train)
 
 
-def open_keyed_workspace(config: RunConfig, storage: Storage, ranks: Ranks, *, create_ledger: bool) -> Workspace:
-    """Load data and model; where data.validation_share splits the rows, rank 0 asks the ledger for the key.
+def open_keyed_workspace(
+    config: RunConfig, storage: Storage, ranks: Ranks, *, create_ledger: bool, train: str = "data.train"
+) -> Workspace:
+    """Load data and model; rank 0 asks the ledger for its key, and for the rows that are charged if any are yet.
 
     Args:
         config: of the run, with the threads of this process.
         storage: names the ledger.
-        ranks: that load it together.
+        ranks: that load it together; the others have the key only where data.validation_share splits the rows. A run
+            refuses ranks that have not read the same.
         create_ledger: whether the ledger may be missing; a new one has a new key, and so another split.
+        train: place of the training rows in the configuration that was reserved.
     """
-    if config.data.validation_share is None:
-        return open_workspace(config)
+    key, charged = None, {}
+    if ranks.is_rank_0:
 
-    def key() -> str:
-        return retry_while_unreachable(
-            lambda: Ledger(storage.database_url, create=create_ledger).key(), storage.patience_s
-        ).hex()
+        def of_ledger() -> tuple[bytes, Terms | None]:
+            ledger = Ledger(storage.database_url, create=create_ledger)
+            return ledger.key(), ledger.terms_of(storage.name)
 
-    return open_workspace(config, coin_key=bytes.fromhex(ranks.broadcast(key)))
+        key, terms = retry_while_unreachable(of_ledger, storage.patience_s)
+        charged = dict(terms.sources or {}) if terms else {}
+        if train in charged:
+            charged["data.train"] = charged[train]
+    if config.data.validation_share is not None:
+        key = bytes.fromhex(ranks.broadcast(lambda: key.hex() if key else ""))
+    return open_workspace(config, key=key, charged=charged)
 
 
 def on_step(run: BaseRun, storage: Storage, holder: str) -> Callable[[int], None]:

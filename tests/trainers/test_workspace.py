@@ -11,6 +11,9 @@ import torch
 from tests.support.project import write_project
 from tests.support.quadratic import Quadratic
 from trainers.config import RunConfig
+from trainers.data import sources
+from trainers.data.files import open_table
+from trainers.data.fingerprint import fingerprint
 from trainers.workspace import check_inputs, load_evaluator, open_workspace
 
 KEY = b"k" * 32
@@ -92,25 +95,47 @@ def test_a_split_parts_the_rows_and_is_always_the_same(project, tmp_path):
     numbered = with_users(project, lambda n, row: {**row, "n": n // 2}, tmp_path / "twice.jsonl")
     config = config_of(project, {**SPLIT, "train": numbered}, score=PRIVATE)
     check_inputs(config)
-    first, second = open_workspace(config, coin_key=KEY), open_workspace(config, coin_key=KEY)
+    first, second = open_workspace(config, key=KEY), open_workspace(config, key=KEY)
     assert (first.examples, first.validation) == (second.examples, second.validation)
     assert len(first.examples) + len(first.validation) == 120
     assert 5 < len(first.validation) < 60
-    other = open_workspace(config, coin_key=KEY[:-1] + b"!")
+    other = open_workspace(config, key=KEY[:-1] + b"!")
     assert other.validation != first.validation
+
+
+def test_rows_fingerprint_and_sides_are_of_one_reading(project, tmp_path, monkeypatch):
+    path = with_users(project, lambda n, row: {**row, "n": n}, tmp_path / "rows.jsonl")
+    opened = []
+    monkeypatch.setattr(sources, "open_table", lambda *args: opened.append(args) or open_table(*args))
+    workspace = open_workspace(config_of(project, {**SPLIT, "train": path}, score=PRIVATE), key=KEY)
+    assert len(opened) == 1
+    assert len(workspace.examples) + len(workspace.validation) == 120
+    assert workspace.fingerprints == {"data.train": fingerprint(path, KEY)}
+
+
+def test_other_rows_than_those_that_were_charged_are_not_read_for_training(project, monkeypatch):
+    config = config_of(project, {})
+    charged = open_workspace(config, key=KEY).fingerprints
+    assert charged.keys() == {"data.train", "data.validation"}
+    monkeypatch.setattr("trainers.workspace.open_evaluator", None)  # refused before a model is loaded
+    for changed in charged:
+        with pytest.raises(
+            ValueError, match=f"^{changed}: the file has other rows than those that this run is charged"
+        ):
+            open_workspace(config, key=KEY, charged=charged | {changed: "0" * 64})
 
 
 def test_equal_records_fall_on_the_same_side(project):
     """The file has 120 rows and six different ones."""
     halves = {**SPLIT, "validation_share": 0.5}
-    workspace = open_workspace(config_of(project, halves, score=PRIVATE), coin_key=KEY)
+    workspace = open_workspace(config_of(project, halves, score=PRIVATE), key=KEY)
     assert workspace.examples
     assert workspace.validation
     assert not set(workspace.examples) & set(workspace.validation)
 
 
 def test_a_users_examples_fall_on_the_same_side(project, tmp_path):
-    workspace = open_workspace(split_by_user(project, tmp_path), coin_key=KEY)
+    workspace = open_workspace(split_by_user(project, tmp_path), key=KEY)
     assert workspace.users
     assert workspace.validation_users
     assert not set(workspace.users) & set(workspace.validation_users)
@@ -124,7 +149,7 @@ def test_a_split_needs_its_key(project):
     with pytest.raises(ValueError, match=r"data\.validation_share needs the key of its coin"):
         open_workspace(config)
     with pytest.raises(ValueError, match="at least 16 secret bytes"):
-        open_workspace(config, coin_key=b"short")
+        open_workspace(config, key=b"short")
     nothing = open_workspace(config, private=False)  # no private row is read, so nothing is split
     assert (nothing.examples, nothing.validation) == ([], [])
 

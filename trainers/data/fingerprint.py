@@ -57,6 +57,20 @@ class Fingerprint:
         return hmac.digest(self._key, whole, _DIGEST).hex()
 
 
+def require_same_rows(read: Mapping[str, str], charged: Mapping[str, str]) -> None:
+    """Refuse rows that are not those that were charged.
+
+    Args:
+        read, charged: fingerprints by field; a field that one of them lacks is not compared.
+    """
+    for field in read.keys() & charged.keys():
+        if read[field] != charged[field]:
+            raise ValueError(
+                f"{field}: the file has other rows than those that this run is charged for; it was changed in between. "
+                "Restore it; or begin a run of another name on the new rows."
+            )
+
+
 def require_key(key: bytes) -> None:
     """Raise ValueError if a key is shorter than 16 bytes, and so could be guessed."""
     if not isinstance(key, bytes) or len(key) < 16:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,7 @@ class Workspace:
         users: owner of each training example; None where examples are the unit of privacy. Private.
         validation_users: owner of each validation example. Private.
         gradients: gradients of single units; first-order runs need them.
+        fingerprints: keyed, of the rows that were read, by field; empty where they were read without a key.
     """
 
     examples: list[Example]
@@ -38,6 +40,7 @@ class Workspace:
     users: list[str] | None = None
     validation_users: list[str] | None = None
     gradients: UnitGradients | None = None
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def content(self) -> bytes:

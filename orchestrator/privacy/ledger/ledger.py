@@ -135,6 +135,7 @@ class Ledger:
         max_holders: int | None = None,
         reused: Mapping[str, int] | None = None,
         secret: Mapping[str, Any] | None = None,
+        sources: Mapping[str, str] | None = None,
     ) -> None:
         """Reserve the caps of a sweep, by kind of release, before anything is drawn, and verify the reservation.
 
@@ -148,13 +149,14 @@ class Ledger:
             max_holders: the most trials that may draw from kinds with a `per_holder` limit; see `Terms`.
             reused: tokens to take over from closed reservations, by kind (see `leftover`); the caps count them too.
             secret: JSON to store with the reservation, such as the random number of trials of a search.
+            sources: fingerprints of what is read (`Terms`); those of the first call stand.
 
         Raises:
             BudgetExceeded: the cost does not fit into the budget, or fewer tokens are left than `reused` says.
             ValueError: caps that cannot be counted, an unknown budget, or other terms under a name that is taken.
             LedgerCorruptError: the ledger's rows are not what was written, or it is a copy of another one.
         """
-        terms = Terms(budget, dict(caps), cost, max_holders, dict(reused or {}), secret is not None)
+        terms = Terms(budget, dict(caps), cost, max_holders, dict(reused or {}), secret is not None, sources)
         require_terms(name, terms)
         kept = None if secret is None else canonical(secret)
         require_sole_copy(self._store, self._key)

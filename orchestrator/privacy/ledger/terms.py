@@ -64,6 +64,8 @@ class Terms:
             kinds of one entry of a menu (`entry_of`).
         reused: tokens taken over from closed reservations, by kind; the caps count them too.
         has_secret: whether a secret is stored with the reservation.
+        sources: keyed fingerprint of each source of rows, by its place in the configuration; None in reservations of
+            earlier versions. The first call decides it.
     """
 
     budget: str
@@ -72,6 +74,7 @@ class Terms:
     max_holders: int | None = None
     reused: Mapping[str, int] = field(default_factory=dict)
     has_secret: bool = False
+    sources: Mapping[str, str] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the terms as JSON, kinds in order."""
@@ -82,6 +85,7 @@ class Terms:
             "max_holders": self.max_holders,
             "reused": dict(self.reused),
             "has_secret": self.has_secret,
+            **({} if self.sources is None else {"sources": dict(self.sources)}),
         }
 
     @classmethod

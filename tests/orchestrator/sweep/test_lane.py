@@ -25,7 +25,7 @@ def evaluator():
 def begin(settings, evaluator, monkeypatch):
     """Reserve the small sweep and begin a trial on a lane whose model is the quadratic one, without Tune."""
     workspace = Workspace([example(n) for n in range(40)], [example(n) for n in range(10)], evaluator)
-    monkeypatch.setattr(module, "open_workspace", lambda config: workspace)
+    monkeypatch.setattr(module, "open_workspace", lambda config, **_: workspace)
     begun = []
 
     def begin(number, *overrides):

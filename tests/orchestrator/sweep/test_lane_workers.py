@@ -38,7 +38,7 @@ def take(settings, monkeypatch):
     """Let two ranks take the ordered trials; returns storage, ledger, and what was answered to each order."""
     monkeypatch.setattr(lane_workers.ray, "get", lambda value: value)
 
-    def open_workspace(config):
+    def open_workspace(config, **_):
         return Workspace([example(n) for n in range(40)], [example(n) for n in range(10)], Quadratic())
 
     monkeypatch.setattr("orchestrator.sweep.trial.open_workspace", open_workspace)
