@@ -90,3 +90,18 @@ def test_nohup_is_obeyed():
     os.kill(process.pid, signal.SIGHUP)
     process.communicate(timeout=10)
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_while_modules_are_loaded_prints_no_traceback(number):
+    code = f"""
+import os, sys, types
+from orchestrator import __main__ as entry
+
+app = types.ModuleType("app")
+app.__getattr__ = lambda name: os.kill(os.getpid(), {int(number)})  # while it is imported
+sys.modules["orchestrator.cli.app"] = app
+entry.main()
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (128 + number, f"Interrupted by {number.name}. Nothing had begun.\n")
