@@ -3,7 +3,7 @@
     PYTHONPATH=. python benchmarks/scale.py                 # all three tables; about five minutes on two cores
     PYTHONPATH=. python benchmarks/scale.py --without-ray   # the first two tables
 
-* Overhead: one process and two workers in turn, several times, with losses that take no time.
+* Overhead: one process, two workers, and two that do not seal their messages, in turn, with losses that take no time.
 * Steps: 1, 2 and 4 processes over gloo on this machine, with real sampling, clip, exact noise, log and fsync. The
   losses come from a simulated device that sleeps for a given time for each example and probe. It uses no core of this
   machine, so that the table shows how the work divides, not how many cores there are.
@@ -16,6 +16,7 @@ TCP connections in both directions, with gloo's own headers.
 from __future__ import annotations
 
 import argparse
+import math
 import multiprocessing
 import os
 import socket
@@ -45,7 +46,7 @@ from trainers.run.zeroth_order import ZerothOrderRun
 from trainers.workers.exchange import Exchange
 from trainers.workers.parent import end_with_parent
 from trainers.workers.ranks import Ranks
-from trainers.workers.sealing import KEY_BYTES
+from trainers.workers.sealing import KEY_BYTES, TAG_BYTES
 
 HOST = "127.0.0.1"
 NUM_EXAMPLES, BATCH, WARM_UP = 20_000, 64, 30
@@ -61,6 +62,7 @@ class Setting:
     loss_s: float = 0.0
     num_directions: int = 16
     num_steps: int = 200
+    sealed: bool = True
 
     @property
     def config(self) -> RunConfig:
@@ -79,6 +81,16 @@ class Setting:
                 "resources": {"check_steps": self.num_steps},
             }
         )
+
+
+class Unsealed:
+    """In the place of the cipher: messages of the same length, in the clear."""
+
+    def encrypt(self, nonce: bytes, message: bytes, _: None) -> bytes:
+        return message + bytes(TAG_BYTES)
+
+    def decrypt(self, nonce: bytes, message: bytes, _: None) -> bytes:
+        return message[:-TAG_BYTES]
 
 
 class Device:
@@ -156,6 +168,8 @@ def run_rank(pipe: Any, port: int, rank: int, setting: Setting, folder: str) -> 
     if setting.size > 1:
         store = TCPStore(HOST, port, is_master=False)
         ranks = Ranks.meet(store, bytes(KEY_BYTES), rank, setting.size, group_size=setting.group_size, address=HOST)
+        if not setting.sealed:
+            ranks._exchange._seal._cipher = Unsealed()
         timed = Timed(ranks._exchange)
         ranks._exchange = cast(Exchange, timed)
     config, device = setting.config, Device(setting.loss_s)
@@ -207,7 +221,8 @@ def payload(setting: Setting) -> float:
     """Return the bytes that a rank other than 0 sends and receives a step: go, sum, release, and its losses."""
     words = 1 + 2 * setting.num_directions
     if setting.group_size > 1:
-        words += 4 + 2 * setting.num_directions * BATCH / (setting.size // setting.group_size) / setting.group_size
+        mean = BATCH / (setting.size // setting.group_size)
+        words += 4 + 2 * setting.num_directions * math.ceil(mean + 10 * math.sqrt(mean) + 24) / setting.group_size
     return 8.0 * words if setting.size > 1 else 0.0
 
 
@@ -232,15 +247,20 @@ def steps_table(loss_s: float) -> Table:
 def overhead_table(rounds: int) -> Table:
     """Measure a step whose losses cost nothing, with one process and with two, in turn."""
     title = "A step without losses, ms (each round: p50; last row: median of the rounds)"
-    table = result_table(title, "K", "one process", "two workers", "difference", "in the exchange (rank 0)")
+    heads = ("K", "one process", "two workers", "difference", "in the exchange (rank 0)", "not sealed", "sealed : not")
+    table = result_table(title, *heads)
     for num_directions in (1, 16):
         found = []
         for _ in range(rounds):
-            one, two = (measured(Setting(size, num_directions=num_directions))[0] for size in (1, 2))
-            alone, both, exchange = (
-                1e3 * statistics.median(seconds) for seconds in (one.seconds, two.seconds, two.exchange_seconds)
+            one, two, plain = (
+                measured(Setting(size, num_directions=num_directions, sealed=sealed))[0]
+                for size, sealed in ((1, True), (2, True), (2, False))
             )
-            found.append((alone, both, both - alone, exchange))
+            alone, both, exchange, unsealed = (
+                1e3 * statistics.median(seconds)
+                for seconds in (one.seconds, two.seconds, two.exchange_seconds, plain.seconds)
+            )
+            found.append((alone, both, both - alone, exchange, unsealed, both / unsealed))
         middle = [statistics.median(column) for column in zip(*found, strict=True)]
         for label, row in [*((str(num_directions), row) for row in found), ("median", middle)]:
             table.add_row(label, *(f"{value:.2f}" for value in row))

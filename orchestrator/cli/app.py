@@ -45,6 +45,10 @@ AcknowledgeOverlap = Annotated[
     bool,
     typer.Option("--acknowledge-overlap", help="Accept private rows that another budget protects too; they pay both."),
 ]
+Insecure = Annotated[
+    bool,
+    typer.Option("--insecure", help="Use a Ray cluster that asks for no token: whoever reaches it reads the data."),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration and stop.")]
 
 
@@ -86,12 +90,13 @@ def train(
     overrides: Overrides = [],
     output: OutputFormat = Format.TEXT,
     dry_run: DryRun = False,
+    insecure: Insecure = False,
     acknowledge_overlap: AcknowledgeOverlap = False,
 ) -> None:
     """Train one private run. After a kill, the same command resumes it."""
     if acknowledge_overlap:
         overrides = [*overrides, "budget.acknowledge_overlap=true"]
-    _run(load_run(config, overrides), output, dry_run)
+    _run(load_run(config, overrides), output, insecure, dry_run)
 
 
 @app.command()
@@ -101,6 +106,7 @@ def sweep(
     overrides: Overrides = [],
     output: OutputFormat = Format.TEXT,
     dry_run: DryRun = False,
+    insecure: Insecure = False,
     or_resume: Annotated[
         bool, typer.Option("--or-resume", help="Where the sweep is finished, show its statement: for jobs that retry.")
     ] = False,
@@ -112,7 +118,7 @@ def sweep(
     loaded = load_sweep(config, overrides)
     if or_resume and not dry_run and _is_shown_again(loaded, output):
         return
-    _run(loaded, output, dry_run)
+    _run(loaded, output, insecure, dry_run)
 
 
 @app.command()
@@ -125,11 +131,12 @@ def resume(
         ),
     ],
     output: OutputFormat = Format.TEXT,
+    insecure: Insecure = False,
 ) -> None:
     """Resume a killed run or sweep, with the configuration in its folder."""
     from orchestrator.storage.existing import config_to_resume
 
-    _run(config_to_resume(place), output)
+    _run(config_to_resume(place), output, insecure)
 
 
 @app.command()
@@ -246,8 +253,10 @@ def _is_shown_again(config: RunConfig, output: Format) -> bool:
     return result is not None
 
 
-def _run(config: RunConfig, output: Format, dry_run: bool = False) -> None:
+def _run(config: RunConfig, output: Format, insecure: bool, dry_run: bool = False) -> None:
     """Show the plan on the error stream, carry it out, and print the result."""
+    if insecure:
+        os.environ["DPZO_INSECURE"] = "1"
     if dry_run:
         sys.stdout.write(resolved_json(config))
         return

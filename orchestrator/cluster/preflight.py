@@ -4,6 +4,7 @@ Ray waits forever for a resource that no node has. So the resources are added up
 """
 
 import fcntl
+import json
 import math
 import os
 import secrets
@@ -12,14 +13,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+from urllib.request import ProxyHandler, build_opener
 
 import ray
+from ray._raylet import AuthenticationMode, get_authentication_mode
 from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.storage.paths import Storage
 
 ANSWER_S = 120.0  # for a task on every node, which has to start a worker process
+INSECURE = "DPZO_INSECURE"  # the environment's word for --insecure
 _UNITS = {"CPU": "CPUs", "GPU": "GPUs"}
 
 
@@ -78,6 +82,29 @@ def require_state_api(dashboard_url: str | None) -> None:
         "held, and the next trial would wait forever. Install ray[default] and start the head with "
         "--include-dashboard=true."
     )
+
+
+def require_tokens(dashboard_url: str | None) -> None:
+    """Refuse, with a ValueError, a Ray session that lets in everybody who reaches it, unless DPZO_INSECURE is set."""
+    if os.environ.get(INSECURE) or _asks_for_tokens(dashboard_url):
+        return
+    raise ValueError(
+        "This Ray session asks for no token: everybody who reaches its ports can read the private rows and run code as "
+        "you. Start Ray with RAY_AUTH_MODE=token and a token on every node (see docs/cluster.md), or accept it with "
+        f"--insecure (in a program: {INSECURE}=1)."
+    )
+
+
+def _asks_for_tokens(dashboard_url: str | None) -> bool:
+    if not dashboard_url:
+        return get_authentication_mode() == AuthenticationMode.TOKEN
+    try:
+        with build_opener(ProxyHandler({})).open(
+            f"http://{dashboard_url}/api/authentication_mode", timeout=30
+        ) as answer:
+            return json.load(answer)["authentication_mode"] == "token"
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def require_shared(storage: Storage, nodes: Sequence[Mapping[str, Any]], inputs: Mapping[str, str]) -> None:

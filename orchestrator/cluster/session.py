@@ -1,4 +1,4 @@
-"""The Ray session of a sweep or run: on the cluster that RAY_ADDRESS names, or on this machine.
+"""The Ray session of a sweep or run: on the cluster that RAY_ADDRESS names, or on this machine (unset, or "local").
 
 On a cluster the driver may run on a head without the model's hardware. What needs the model then runs as a task with
 the resources of a worker (`run_on_worker_node`); on one machine it runs in this process.
@@ -7,19 +7,23 @@ the resources of a worker (`run_on_worker_node`); on one machine it runs in this
 import logging
 import math
 import os
+import secrets
 import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from threading import current_thread, main_thread
 from typing import TypeVar
 
 import ray
+from ray._private import ray_constants
+from ray._private.utils import read_ray_address
+from ray._raylet import AuthenticationTokenLoader, Config
 from ray.exceptions import AuthenticationError, RayError, RayTaskError
 
 from orchestrator.cluster.head_watch import head_watched
-from orchestrator.cluster.preflight import Demand, require_resources, require_shared, require_state_api
+from orchestrator.cluster.preflight import Demand, require_resources, require_shared, require_state_api, require_tokens
 from orchestrator.config.models import SweepConfig
 from orchestrator.storage.paths import Storage
 from trainers.config import RunConfig
@@ -32,14 +36,16 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
-ADDRESS = "RAY_ADDRESS"
+ADDRESS, LOCAL = "RAY_ADDRESS", "local"
+AUTH_MODE, AUTH_TOKEN = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"
+CLUSTER_ENABLED = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # on any system, "0" makes Ray listen on the loopback alone
 CONNECT_S = 10.0
 Answer = TypeVar("Answer")
 
 
 def on_a_cluster() -> bool:
     """Return whether RAY_ADDRESS names a running cluster."""
-    return ADDRESS in os.environ
+    return os.environ.get(ADDRESS, LOCAL) != LOCAL
 
 
 def threads_per_trial(config: SweepConfig) -> int:
@@ -85,10 +91,10 @@ def demand_of(config: RunConfig, threads: int | None = None) -> Demand:
 def cluster_session(config: RunConfig, demand: Demand, storage: Storage) -> Iterator[None]:
     """Connect to the cluster at RAY_ADDRESS while the body runs, and check it; without RAY_ADDRESS do nothing.
 
-    ValueError if it does not answer, is too small, has no dashboard, or does not share the storage and the inputs.
+    ValueError if it does not answer, is too small, has no dashboard, asks for no token, or does not share the storage
+    and the inputs; or if RAY_ADDRESS is not set, and a cluster runs on this machine.
     """
-    address = os.environ.get(ADDRESS)
-    if address is None or ray.is_initialized():
+    if ray.is_initialized() or (address := _address()) is None:
         yield
         return
     _quieten()
@@ -96,6 +102,7 @@ def cluster_session(config: RunConfig, demand: Demand, storage: Storage) -> Iter
         nodes = ray.nodes()
         require_resources(demand, nodes)
         require_state_api(dashboard_url)
+        require_tokens(dashboard_url)
         require_shared(storage, nodes, _inputs(config))
         yield
 
@@ -104,15 +111,20 @@ def cluster_session(config: RunConfig, demand: Demand, storage: Storage) -> Iter
 def ray_session(num_cpus: int) -> Iterator[str | None]:
     """Start Ray on this machine, or connect to RAY_ADDRESS, while the body runs; a session that is on is used.
 
-    Yields the dashboard's address; None where there is no dashboard or the session was on already.
+    Yields the dashboard's address; None where there is no dashboard or the session was on already. ValueError as for
+    `cluster_session`, or if Ray does not start here.
     """
     _quieten()
     if ray.is_initialized():
+        require_tokens(ray.init(ignore_reinit_error=True).dashboard_url)
         yield None
-        return
-    address = os.environ.get(ADDRESS)
-    with _session(lambda: _start(num_cpus) if address is None else _connect(address)) as dashboard_url:
-        yield dashboard_url or None
+    elif (address := _address()) is not None:
+        with _session(lambda: _connect(address)) as dashboard_url:
+            require_tokens(dashboard_url)
+            yield dashboard_url or None
+    else:
+        with _closed_to_others(), _session(lambda: _start(num_cpus)) as dashboard_url:
+            yield dashboard_url or None
 
 
 def run_on_worker_node(demand: Demand, function: Callable[..., Answer], *arguments: object) -> Answer:
@@ -129,6 +141,56 @@ def run_on_worker_node(demand: Demand, function: Callable[..., Answer], *argumen
         raise error.cause from None
     except RayError as error:
         raise RuntimeError(f"the process that loads the model on the cluster died: {error}") from None
+
+
+def _address() -> str | None:
+    """Return the address of the cluster that RAY_ADDRESS names, None for a session of this machine alone.
+
+    ValueError if it is not set and `ray start` left an address on this machine that answers.
+    """
+    address = os.environ.get(ADDRESS)
+    if address is None and (here := read_ray_address()):
+        with suppress(OSError):
+            _knock(here)
+            raise ValueError(
+                f"{ADDRESS} is not set, and a Ray cluster runs on this machine, at {here}. Set {ADDRESS}=auto to use "
+                f"it, or {ADDRESS}={LOCAL} to run on this machine alone."
+            )
+    return None if address == LOCAL else address
+
+
+def _knock(address: str) -> None:
+    """Open a connection to host:port, and close it; OSError if nobody answers."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+
+
+@contextmanager
+def _closed_to_others() -> Iterator[None]:
+    """Let Ray's session on this machine listen on the loopback alone, and ask for a token.
+
+    The token is in the environment of the session's processes. Otherwise Ray writes one into ~/.ray, readable for all,
+    and the next cluster of this machine would take it for its own.
+    """
+    token = os.environ.get(AUTH_TOKEN) or secrets.token_hex(32)  # whoever wants to see the dashboard sets one
+    settings = {AUTH_MODE: "token", AUTH_TOKEN: token, CLUSTER_ENABLED: "0"}
+    before = {name: os.environ.pop(name, None) for name in (*settings, ADDRESS)}
+    os.environ.update(settings)
+    _let_ray_read_again(cluster_enabled=False)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            os.environ.update({} if value is None else {name: value})
+        _let_ray_read_again(cluster_enabled=True)
+
+
+def _let_ray_read_again(cluster_enabled: bool) -> None:
+    """Let Ray in this process know what changed in the environment: it reads these settings when it is imported."""
+    ray_constants.ENABLE_RAY_CLUSTER = cluster_enabled
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _quieten() -> None:
@@ -166,7 +228,7 @@ def _own_sigterm() -> Iterator[None]:
 def _start(num_cpus: int) -> str | None:
     try:
         return ray.init(
-            address="local",  # otherwise Ray joins any cluster that runs on this machine
+            address=LOCAL,  # otherwise Ray joins any cluster that runs on this machine
             num_cpus=num_cpus,
             log_to_driver=False,
             logging_level=logging.ERROR,
@@ -184,7 +246,7 @@ def _connect(address: str) -> str | None:
     try:
         return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR).dashboard_url
     except (ConnectionError, AuthenticationError):
-        mode = os.environ.get("RAY_AUTH_MODE", "not set")
+        mode = os.environ.get(AUTH_MODE, "not set")
         raise ValueError(
             f"{ADDRESS}: the Ray cluster at {address} does not let this process in. RAY_AUTH_MODE is {mode} here: set "
             "it, and with 'token' also RAY_AUTH_TOKEN or ~/.ray/auth_token, to what they are on the cluster's nodes."
@@ -199,7 +261,7 @@ def _require_listener(address: str) -> None:
     if address == "auto":
         return
     try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+        _knock(address)
     except OSError as error:
         raise ValueError(f"{ADDRESS}: no Ray cluster answers at {address}: {error.strerror or error}.") from None
 

@@ -60,9 +60,9 @@ def cluster():
         yield cluster
 
 
-def sweep(path: Path, env: dict[str, str], *overrides: str) -> subprocess.CompletedProcess:
+def sweep(path: Path, env: dict[str, str], *overrides: str, verb: str = "sweep") -> subprocess.CompletedProcess:
     sets = [part for override in overrides for part in ("--set", override)]
-    command = [sys.executable, "-c", DRIVER, "sweep", str(path), "--format", "json", *sets]
+    command = [sys.executable, "-c", DRIVER, *verb.split(), str(path), "--format", "json", *sets]
     return subprocess.run(command, capture_output=True, text=True, env=env, check=False, timeout=300)
 
 
@@ -108,6 +108,18 @@ def test_a_cluster_without_dashboard_is_refused(settings, tmp_path):
         done = sweep(write_config(tmp_path, settings), bare.env())
     assert done.returncode == 2, done.stderr
     assert "no dashboard and so no State API" in done.stderr
+
+
+def test_a_cluster_that_asks_for_no_token_is_refused(settings, tmp_path):
+    with RayCluster({"num_cpus": 2}, auth_mode="disabled") as bare:
+        done = sweep(write_config(tmp_path, settings), bare.env())
+        assert done.returncode == 2, done.stderr
+        assert "asks for no token" in done.stderr
+        assert not (tmp_path / "runs" / "dpzo.db").exists()
+        accepted = sweep(
+            write_config(tmp_path, settings), bare.env(), "method.smoothing=1e-12", verb="sweep --insecure"
+        )
+    assert "rounding" in accepted.stderr  # what only a model that was loaded on the cluster shows
 
 
 def test_metrics_stand_on_the_port_of_the_node(cluster):

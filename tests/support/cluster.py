@@ -12,22 +12,31 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
+from unittest.mock import patch
 
 import psutil
 
+from orchestrator.cluster.session import _let_ray_read_again
+
 
 class RayCluster:
-    """A head and further nodes; the head has the dashboard unless `dashboard` is false."""
+    """A head and further nodes; the head has the dashboard unless `dashboard` is false, and asks for a token."""
 
-    def __init__(self, head: dict[str, Any], *nodes: dict[str, Any], dashboard: bool = True) -> None:
+    def __init__(
+        self, head: dict[str, Any], *nodes: dict[str, Any], dashboard: bool = True, auth_mode: str = "token"
+    ) -> None:
         from ray.cluster_utils import Cluster
 
+        self._stack = ExitStack()
+        self._stack.enter_context(_environment(RAY_AUTH_MODE=auth_mode, RAY_AUTH_TOKEN="7" * 64))
         self._folder = Path(tempfile.mkdtemp(prefix="dpzo-ray-"))  # short: a socket's path has 107 characters at most
         head = {"dashboard_port": 0, "include_dashboard": dashboard, "temp_dir": str(self._folder), **head}
-        self._cluster = Cluster(initialize_head=True, head_node_args=head)
+        with patch("ray._private.utils.write_ray_address"):  # so that nobody else of this machine finds it
+            self._cluster = Cluster(initialize_head=True, head_node_args=head)
         self._nodes = [self.add_node(**node) for node in nodes]
 
     @property
@@ -71,4 +80,14 @@ class RayCluster:
 
     def __exit__(self, *_: object) -> None:
         self._cluster.shutdown()
+        self._stack.close()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@contextmanager
+def _environment(**settings: str) -> Iterator[None]:
+    """Change the environment, and let Ray see it: it reads these settings when it is imported."""
+    with patch.dict(os.environ, settings):
+        _let_ray_read_again(cluster_enabled=True)
+        yield
+    _let_ray_read_again(cluster_enabled=True)

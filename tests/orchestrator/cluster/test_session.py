@@ -1,14 +1,23 @@
+import os
 import socket
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
+from ray._private import services
+from ray._raylet import AuthenticationMode, get_authentication_mode
 from ray.exceptions import AuthenticationError
 
 from orchestrator.cluster import session
 from orchestrator.cluster.preflight import Demand
-from orchestrator.cluster.session import cluster_session, ray_session, run_on_worker_node, threads_per_trial
+from orchestrator.cluster.session import (
+    cluster_session,
+    on_a_cluster,
+    ray_session,
+    run_on_worker_node,
+    threads_per_trial,
+)
 from orchestrator.config.loading import load_sweep
 from orchestrator.storage.paths import Storage
 
@@ -75,6 +84,54 @@ def test_an_address_where_nobody_answers_is_no_hang(sweep, tmp_path, monkeypatch
         pass
 
 
+def test_a_cluster_on_this_machine_is_neither_taken_nor_ignored(sweep, tmp_path, monkeypatch):
+    monkeypatch.setattr(session.ray, "init", lambda **_: pytest.fail("a session was started"))
+    storage = Storage(tmp_path, "test")
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        here = f"127.0.0.1:{head.getsockname()[1]}"
+        monkeypatch.setattr(session, "read_ray_address", lambda: here)
+        for begin in (lambda: cluster_session(sweep(), Demand(1, 1), storage), lambda: ray_session(1)):
+            with pytest.raises(ValueError, match=f"machine, at {here}. Set RAY_ADDRESS=auto .* or RAY_ADDRESS=local"):
+                begin().__enter__()
+        monkeypatch.setenv("RAY_ADDRESS", "local")
+        assert not on_a_cluster()
+        with cluster_session(sweep(), Demand(1, 1), storage):
+            pass
+    monkeypatch.delenv("RAY_ADDRESS")
+    with cluster_session(sweep(), Demand(1, 1), storage):  # the cluster is gone, and has left its address there
+        pass
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"RAY_AUTH_MODE": "disabled", "RAY_AUTH_TOKEN_PATH": "/x"}, {"RAY_AUTH_TOKEN": "mine"}]
+)
+def test_a_session_of_this_machine_has_a_token_in_the_environment_and_listens_on_the_loopback(monkeypatch, given):
+    for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    seen = []
+
+    def init(**settings):
+        seen.append({**os.environ, "address": services.get_node_ip_address(), "mode": get_authentication_mode()})
+        return SimpleNamespace(dashboard_url=None)
+
+    monkeypatch.setattr(session.ray, "init", init)
+    monkeypatch.setattr(session, "read_ray_address", lambda: None)
+    before = dict(os.environ)
+    for _ in range(2):
+        with ray_session(1):
+            pass
+    first, second = seen
+    assert (first["RAY_AUTH_MODE"], first["mode"], first["address"]) == ("token", AuthenticationMode.TOKEN, "127.0.0.1")
+    assert len(first["RAY_AUTH_TOKEN"]) == 64 or first["RAY_AUTH_TOKEN"] == given["RAY_AUTH_TOKEN"]
+    assert (first["RAY_AUTH_TOKEN"] == second["RAY_AUTH_TOKEN"]) == ("RAY_AUTH_TOKEN" in given)
+    assert {name: value for name, value in os.environ.items() if name not in session.QUIET} == {
+        name: value for name, value in before.items() if name not in session.QUIET
+    }
+    assert get_authentication_mode() == AuthenticationMode.DISABLED
+
+
 @pytest.mark.parametrize("refusal", [ConnectionError("no"), AuthenticationError("no")])
 def test_another_authentication_is_said_with_what_to_set(sweep, tmp_path, monkeypatch, refusal):
     def refuse(**_):
@@ -107,6 +164,7 @@ def test_without_a_cluster_a_session_of_its_own_is_started(monkeypatch, capsys):
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(session.ray, "init", init)
+    monkeypatch.setattr(session, "read_ray_address", lambda: None)
     with ray_session(3):
         print("another node is lost")
     (settings,) = begun
