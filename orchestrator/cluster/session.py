@@ -19,7 +19,7 @@ from typing import TypeVar
 import ray
 from ray._private import ray_constants
 from ray._private.utils import read_ray_address
-from ray._raylet import AuthenticationTokenLoader, Config
+from ray._raylet import AuthenticationTokenLoader, Config  # pyright: ignore[reportAttributeAccessIssue]
 from ray.exceptions import AuthenticationError, RayError, RayTaskError
 
 from orchestrator.cluster.head_watch import head_watched
