@@ -101,7 +101,7 @@ def test_a_run_whose_workers_are_killed_or_stopped_goes_on(tmp_path, config):
             os.kill(stopped, SIGCONT)
         out, err = driver.communicate(timeout=PATIENCE_S)
     result = json.loads(out or err)
-    assert f"{NUM_STEPS}/{NUM_STEPS}" in err  # the bar
+    assert f"{NUM_STEPS} of {NUM_STEPS} steps" in err  # the last line of progress
     ledger = Ledger(storage.database_url)
     require_accounted(log, ledger.drawn(settings.name, TRAIN_STEP))
     assert (result["steps"], result["steps_charged"]) == (NUM_STEPS, len(entries(log)) - NUM_STEPS)
