@@ -57,9 +57,9 @@ def run_sweep(plan: Plan, monitor: Monitor = SILENT) -> SweepResult:
     with storage.lock(), cluster_session(config, demand, storage):
         require_same_settings(storage, config)
         # neither a model that does not load nor a Ray that does not start may leave a reservation
-        zero_shot = run_on_worker_node(demand, zero_shot_score, context)
+        zero_shot, read = run_on_worker_node(demand, zero_shot_score, context)
         with ray_session(cpus_at_once(config, context.threads)):
-            reserved = reserve_plan(plan, storage)
+            reserved = reserve_plan(plan, storage, read)
             write_config(storage, config)
             board = _all_trials(context, reserved, monitor)
         trials, best, score = board.rows, board.best(), None

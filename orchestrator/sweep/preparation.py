@@ -1,5 +1,6 @@
 """The checks of a sweep before anything is reserved: of its inputs without a model, and of its base model."""
 
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -8,6 +9,7 @@ from orchestrator.budget.standing_noise import with_reserved_noise
 from orchestrator.cluster.session import threads_per_trial
 from orchestrator.config.models import SweepConfig
 from orchestrator.planning.plan import Plan
+from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.storage.paths import storage_of, with_absolute_paths
 from orchestrator.storage.results import read_result
 from orchestrator.sweep.public_tuning import PublicRows
@@ -47,18 +49,22 @@ def prepare_sweep(plan: Plan) -> SweepContext:
     return SweepContext(with_reserved_noise(replace(plan, config=config), storage), storage, threads, tune_on)
 
 
-def zero_shot_score(context: SweepContext) -> float | None:
-    """Return the score of the base model on the public validation set, None where that set is private.
+def zero_shot_score(context: SweepContext) -> tuple[float | None, Mapping[str, str]]:
+    """Return the score of the base model on the public validation set, and the fingerprint of that set by its field.
+
+    The score is None where the validation set is private.
 
     Raises:
         ValueError: the model does not load, or a probe of the smallest radius that may be tried is lost in rounding.
     """
     config = context.config
-    with closing(open_workspace(config, private=False)) as workspace:  # closed before lanes load models of their own
+    key = Ledger(context.storage.database_url).key()
+    # closed before lanes load models of their own
+    with closing(open_workspace(config, private=False, key=key)) as workspace:
         worst = context.plan.trial(_worst_ends(config.search))
         mechanism = mechanism_plan(worst, worst.privacy.noise_multiplier)
         require_schedules_above_rounding(workspace.rounding, mechanism, worst)
-        return public_score(config, workspace)
+        return public_score(config, workspace), workspace.fingerprints
 
 
 def _worst_ends(search: SearchConfig) -> dict[str, Any]:

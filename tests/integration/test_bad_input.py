@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.privacy.ledger.ledger import Ledger
 from tests.support.models import save_model
 from trainers.evaluators.vllm.package import Package
 
@@ -165,7 +166,7 @@ def test_settings_that_do_not_suit_the_size_of_the_model(dpzo, tmp_path, overrid
     result = dpzo("train", override)
     assert result.exit_code == 2
     assert result.stderr.rstrip("\n").splitlines()[-1].startswith(f"Error: {line}")
-    assert not (tmp_path / "runs" / "dpzo.db").exists()  # nothing is reserved, so the name is free
+    assert Ledger(f"sqlite:///{tmp_path / 'runs' / 'dpzo.db'}").reservations() == []  # so the name is free
 
 
 @pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n"])
@@ -175,7 +176,7 @@ def test_weights_that_are_none(dpzo, settings, tmp_path, content):
     result = dpzo("train", f"model.path={model}")
     assert result.exit_code == 2
     assert f"Error: model.path: no causal-lm model could be loaded from '{model}': " in result.stderr
-    assert not (tmp_path / "runs" / "dpzo.db").exists()  # nothing is reserved, so the name is free
+    assert Ledger(f"sqlite:///{tmp_path / 'runs' / 'dpzo.db'}").reservations() == []  # so the name is free
 
 
 def test_more_trials_at_once_than_cores(refused, monkeypatch):

@@ -44,9 +44,9 @@ class Workspace:
 
     @cached_property
     def content(self) -> bytes:
-        """Digest of the training examples, their owners and their order. Private."""
-        digest = hashlib.blake2b(repr(self.users).encode())
-        for example in self.examples:
+        """Digest of the examples of both sides, their owners and their order. Private."""
+        digest = hashlib.blake2b(repr((self.users, self.validation_users, len(self.examples))).encode())
+        for example in (*self.examples, *self.validation):
             digest.update(repr(example).encode())
         return digest.digest()
 

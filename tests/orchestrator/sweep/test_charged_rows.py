@@ -1,6 +1,7 @@
 """The rows that are trained on are those that were charged, whenever and wherever they are read."""
 
 import json
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -12,9 +13,12 @@ from orchestrator.planning.plan import make_plan
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.ledger.terms import Terms
 from orchestrator.storage.paths import storage_of
+from orchestrator.sweep.driver import run_sweep
 from orchestrator.sweep.public_tuning import PublicRows
 from orchestrator.sweep.single_run import PrivateRun
 from orchestrator.sweep.trial import SweepContext
+from tests.support.inline import without_cluster
+from trainers.run.context import Workspace
 from trainers.workspace import open_workspace
 
 CHANGED = "the file has other rows than those that this run is charged for"
@@ -37,19 +41,31 @@ def add_row(path: Path) -> None:
     path.write_text(path.read_text() + '{"text": "food was bad", "label": "bad"}\n')
 
 
-def test_rows_that_change_while_the_model_loads_are_not_charged_for_the_old_ones(settings, files, monkeypatch):
+def changing(path: Path) -> Callable[..., Workspace]:
+    """Return an `open_workspace` that takes so long that a file changes after it was read."""
+
     def slowly(config, **how):
         opened = open_workspace(config, **how)
-        add_row(files["data.train"])
+        add_row(path)
         return opened
 
-    monkeypatch.setattr("orchestrator.sweep.trial.open_workspace", slowly)
+    return slowly
+
+
+def test_rows_that_change_while_the_model_loads_are_not_charged_for_the_old_ones(settings, files, monkeypatch):
+    monkeypatch.setattr("orchestrator.sweep.trial.open_workspace", changing(files["data.train"]))
     plan = make_plan(load_run({key: value for key, value in settings.items() if key != "search"}))
     storage = storage_of(plan.config)
     with pytest.raises(ValueError, match=rf"^data\.train: {CHANGED}"):
         PrivateRun(plan, storage).take()
     ledger = Ledger(storage.database_url)
     assert (ledger.budgets(), ledger.reservations()) == ([], [])
+
+
+def test_rows_that_the_base_model_is_scored_on_are_those_that_are_reserved(settings, files, monkeypatch):
+    without_cluster(monkeypatch, changing(files["data.validation"]))
+    with pytest.raises(ValueError, match=rf"^data\.validation: {CHANGED}"):
+        run_sweep(make_plan(load_sweep(settings)))
 
 
 @pytest.mark.parametrize("field", ["data.train", "data.validation", "search.tune_on"])
