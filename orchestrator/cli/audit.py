@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.api import plan
-from orchestrator.checks.audit.cases import case_of, catalogue_cases
+from orchestrator.checks.audit.cases import catalogue_cases, catalogue_gradients, claims_of
 from orchestrator.checks.audit.result import AuditResult
 from orchestrator.checks.audit.runner import MOST_JOBS, run_audit, total_steps
 from orchestrator.cli.output import as_json, progress_console
@@ -25,14 +25,17 @@ def audit(config: Path | None, overrides: Sequence[str], runs: int, folder: Path
         raise ValueError(f"--runs must be at least {LEAST_RUNS}, not {runs}; 5000 find noise at 0.8 of the claimed.")
     if config is None and overrides:
         raise ValueError("--set changes a configuration, and none is given. Name its file, or leave --set out.")
-    cases = catalogue_cases() if config is None else [case_of(plan(config, overrides), runs)]
+    if config is None:
+        cases, gradients = catalogue_cases(), catalogue_gradients()
+    else:
+        cases, gradients = claims_of(plan(config, overrides), runs)
     with steps_bar(progress_console()) as bar:
         task = bar.add_task("audit", total=total_steps(cases, runs))
 
         def show(label: str, steps: int) -> None:
             bar.update(task, description=label, advance=steps)
 
-        result = run_audit(cases, runs=runs, jobs=min(MOST_JOBS, os.cpu_count() or 1), on_steps=show)
+        result = run_audit(cases, gradients, runs=runs, jobs=min(MOST_JOBS, os.cpu_count() or 1), on_steps=show)
     if folder is not None:
         _write(result, folder)
     return result
@@ -43,5 +46,5 @@ def _write(result: AuditResult, folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / JSON_NAME).write_text(as_json(result), encoding="utf-8")
-    for name in PLOT_NAMES:
+    for name in PLOT_NAMES if result.cases else ():
         save_plot(result, folder / name)

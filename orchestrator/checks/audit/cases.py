@@ -7,8 +7,9 @@ no claim depends; their values here make the sums of the stub exact.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from trainers.config import RunConfig
 from trainers.config.mechanism import mechanism_plan
 from trainers.directions import Direction, WeightedDirections
 from trainers.mechanism.plan import MechanismPlan, NoiseLaw
-from trainers.mechanism.tokens import LocalTokens
+from trainers.mechanism.tokens import LocalTokens, StepTokens
 from trainers.methods.catalogue import METHODS
 from trainers.run.context import RunContext, Tokens, Workspace
 from trainers.run.estimator import Estimator
@@ -38,6 +39,9 @@ DIRECTION = "gaussian"
 _NUM_DIRECTIONS = 2  # for a method with several directions
 _NUM_EXAMPLES = 1000
 _SEED = 20_000  # public, and the same in all runs, so that noise that depends on it shows
+
+GradientClaim = tuple[str, float, float]
+"""Name, q and σ of a first-order method."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ class AuditCase:
         return Estimator(method.num_directions, method.difference, lambda step: SMOOTHING, directions)
 
     def releases(
-        self, workspace: Workspace, folder: Path, tokens: LocalTokens | None = None, **stubs: Any
+        self, workspace: Workspace, folder: Path, tokens: StepTokens | None = None, **stubs: Any
     ) -> np.ndarray:
         """Start or resume a real run, take it to its end, and return its releases, int64 [T, K] in grid units.
 
@@ -133,7 +137,14 @@ class AuditCase:
         return np.stack(run.log.releases["step"])
 
     def with_method(self, **changes: Any) -> AuditCase:
-        return AuditCase(_changed(self.config, changes), self.noise_multiplier, self.planned_steps)
+        return self.with_settings(method=changes)
+
+    def with_settings(self, **changes: dict[str, Any]) -> AuditCase:
+        """Return the case with other settings, by section."""
+        values = self.config.model_dump()
+        for section, settings in changes.items():
+            values[section].update(settings)
+        return replace(self, config=RunConfig.model_validate(values))
 
 
 def catalogue_cases() -> list[AuditCase]:
@@ -145,24 +156,30 @@ def catalogue_cases() -> list[AuditCase]:
     ]
 
 
-def case_of(plan: Plan, runs: int) -> AuditCase:
-    """Return the case of a configuration: its method, K, q and σ, and as many of its steps as `runs` runs allow.
+def catalogue_gradients() -> list[GradientClaim]:
+    """Return a claim for every private first-order method; none where the libraries for gradients are missing."""
+    private = [name for name, spec in METHODS.items() if spec.private and spec.order == "first"]
+    return [(name, SAMPLING_PROB, NOISE_MULTIPLIER) for name in private if find_spec("opacus")]
 
-    ValueError if the method has no privacy or is of first order, or the trials do not share one σ.
+
+def claims_of(plan: Plan, runs: int) -> tuple[list[AuditCase], list[GradientClaim]]:
+    """Return the one claim of a configuration: a case of as many of its steps as `runs` runs allow, or of gradients.
+
+    ValueError if the method has no privacy, or the trials do not share one σ.
     """
     method = plan.config.method
     if not METHODS[method.name].private:
         raise ValueError(f"{METHODS[method.name].title} has no privacy (ε = ∞), so that there is no claim to audit.")
-    if METHODS[method.name].order == "first":
-        raise ValueError(f"{METHODS[method.name].title} releases whole gradients; the audit tests zeroth-order steps.")
     if plan.noise_multiplier is None:
         raise ValueError("The trials of this sweep do not share one σ. Audit one run, with privacy.noise_multiplier.")
+    if METHODS[method.name].order == "first":
+        return [], [(method.name, plan.config.sampling_prob, plan.noise_multiplier)]
     steps = min(method.num_steps, max(1, MOST_DRAWS // (2 * runs * method.num_directions)))
     kept = plan.config.privacy.model_dump(include={"delta", "noise", "adjacency"})
     batch_size = plan.config.sampling_prob * _NUM_EXAMPLES  # keeps q
     privacy = {**kept, "expected_batch_size": batch_size, "noise_multiplier": plan.noise_multiplier}
     config = _run_config({**method.model_dump(), "preset": None}, privacy)
-    return AuditCase(_changed(config, {"num_steps": steps}), plan.noise_multiplier, method.num_steps)
+    return [AuditCase(config, plan.noise_multiplier, method.num_steps).with_method(num_steps=steps)], []
 
 
 def _catalogue_case(name: str, privacy: dict[str, Any]) -> AuditCase:
@@ -200,9 +217,3 @@ def _run_config(method: dict[str, Any], privacy: dict[str, Any]) -> RunConfig:
             "privacy": privacy,
         }
     )
-
-
-def _changed(config: RunConfig, changes: dict[str, Any]) -> RunConfig:
-    values = config.model_dump()
-    values["method"].update(changes)
-    return RunConfig.model_validate(values)

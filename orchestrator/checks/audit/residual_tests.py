@@ -54,6 +54,14 @@ def check_law(values_N: np.ndarray, kind: NoiseLaw, scale: float) -> LawCheck:
     return LawCheck(len(standard_N), float(stats.kstest(standard_N, law.cdf).pvalue), ratio, z)
 
 
+def law_findings(check: LawCheck) -> list[str]:
+    """Return one line if values do not follow their law, else none."""
+    if check.passes:
+        return []
+    tail = "" if check.ks_pvalue > FALSE_ALARM else f", Kolmogorov-Smirnov p = {check.ks_pvalue:.1g}"
+    return [f"the noise does not follow the declared law: scale × {check.scale_ratio:.3f}{tail}"]
+
+
 def rejects_wrong_scales(values_N: np.ndarray, kind: NoiseLaw, scale: float) -> bool:
     """Return whether the test rejects 0.9 and 1.1 of the measured scale, as it does with enough values."""
     own = scale * check_law(values_N, kind, scale).scale_ratio
@@ -104,9 +112,7 @@ def residual_findings(
     """
     values_N = residuals_RTK.ravel()
     overall = check_law(values_N, kind, scale)
-    findings = []
-    if not overall.passes:
-        findings.append(f"the noise does not follow the declared law: scale × {overall.scale_ratio:.3f}{_ks(overall)}")
+    findings = law_findings(overall)
     of_empty = residuals_RTK[empty_RT].ravel()
     if len(of_empty) >= _ENOUGH and not (check := check_law(of_empty, kind, scale)).passes:
         findings.append(f"empty batches get other noise: scale × {check.scale_ratio:.3f}")
@@ -129,10 +135,6 @@ def residual_findings(
     if distance > _Z:
         findings.append(f"the noise follows {name}: the correlation is {distance:.1f} standard deviations from 0")
     return overall, findings
-
-
-def _ks(check: LawCheck) -> str:
-    return "" if check.ks_pvalue > FALSE_ALARM else f", Kolmogorov-Smirnov p = {check.ks_pvalue:.1g}"
 
 
 def _correlation(first_N: np.ndarray, second_N: np.ndarray) -> float:

@@ -99,10 +99,19 @@ class CaseResult(_Part):
         return [f"{name}: {finding}" for name, check in checks.items() for finding in check.findings]
 
 
+class ExtraResult(_Part):
+    """A check of something else that a run promises: its scores, its users, its gradients, its caps."""
+
+    title: str
+    detail: str = Field(description="What was seen, for people.")
+    findings: list[str]
+
+
 class AuditResult(_Part):
     """The result of a whole audit."""
 
     cases: list[CaseResult]
+    extras: list[ExtraResult] = []
     model: ModelResult
     seconds: float
     versions: dict[str, str]
@@ -113,4 +122,5 @@ class AuditResult(_Part):
     def violations(self) -> list[str]:
         """Every finding, after the title of its case and the name of its check."""
         of_cases = [f"{case.title}: {finding}" for case in self.cases for finding in case.violations]
+        of_cases += [f"{extra.title}: {finding}" for extra in self.extras for finding in extra.findings]
         return of_cases + [f"transformers evaluator: replay: {finding}" for finding in self.model.findings]

@@ -1,4 +1,4 @@
-"""A whole audit: the three checks of every case, and the replay on a real model, over several processes."""
+"""A whole audit: the three checks of every case over several processes, the replay on a real model, and the extras."""
 
 import multiprocessing
 import tempfile
@@ -11,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from orchestrator.checks.audit.cases import AuditCase
+from orchestrator.checks.audit.cases import AuditCase, GradientClaim
+from orchestrator.checks.audit.extras import audit_caps, audit_scores, audit_users
+from orchestrator.checks.audit.gradients import audit_gradients
 from orchestrator.checks.audit.membership import audit_membership, play_runs
 from orchestrator.checks.audit.real_model import replay_real_model
 from orchestrator.checks.audit.replay import audit_replay
 from orchestrator.checks.audit.residuals import NUM_RUNS, audit_residuals, num_steps
-from orchestrator.checks.audit.result import AuditResult, CaseResult
+from orchestrator.checks.audit.result import AuditResult, CaseResult, ExtraResult
 from orchestrator.checks.audit.trade_off import TAIL
 from orchestrator.version import version_of
 from trainers.workers.parent import end_with_parent
@@ -31,9 +33,15 @@ OnSteps = Callable[[str, int], None]
 
 
 def run_audit(
-    cases: Sequence[AuditCase], *, runs: int, jobs: int, on_steps: OnSteps, tail: float = TAIL
+    cases: Sequence[AuditCase],
+    gradients: Sequence[GradientClaim],
+    *,
+    runs: int,
+    jobs: int,
+    on_steps: OnSteps,
+    tail: float = TAIL,
 ) -> AuditResult:
-    """Audit every case with `runs` runs without the canary and as many with it, and replay the real model once.
+    """Audit every case with `runs` runs without the canary and as many with it, and all else once.
 
     Formal guarantees:
         If the claim of a case holds, a violation is reported with probability at most 2 · `tail` + 2e-5, and about
@@ -47,9 +55,10 @@ def run_audit(
             _audit_case(case, runs, tail, folder / str(number), executor, partial(on_steps, case.label))
             for number, case in enumerate(cases)
         ]
+        extras = list(_extras(cases, gradients, folder / "extras"))
         model = replay_real_model(folder / "real")
     versions = {library: version_of(library) for library in _LIBRARIES}
-    return AuditResult(cases=results, model=model, seconds=time.monotonic() - started, versions=versions)
+    return AuditResult(cases=results, extras=extras, model=model, seconds=time.monotonic() - started, versions=versions)
 
 
 def total_steps(cases: Sequence[AuditCase], runs: int) -> int:
@@ -84,6 +93,18 @@ def _audit_case(
         residuals=audit_residuals(case, folder / "residuals", advance),
         membership=audit_membership(case, without, present, tail),
     )
+
+
+def _extras(cases: Sequence[AuditCase], gradients: Sequence[GradientClaim], folder: Path) -> Iterator[ExtraResult]:
+    """Play scores and users under each noise law, the caps of one run, and first-order methods."""
+    of_law = {case.noise: case for case in reversed(cases)}
+    checks = [partial(check, case) for case in of_law.values() for check in (audit_scores, audit_users)]
+    checks += [partial(audit_caps, case) for case in cases[:1]]
+    checks += [partial(audit_gradients, *claim) for claim in gradients]
+    for number, check in enumerate(checks):
+        own = folder / str(number)
+        own.mkdir(parents=True)
+        yield check(own)
 
 
 def _play_in_chunks(

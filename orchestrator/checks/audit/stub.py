@@ -95,9 +95,9 @@ class LinearLosses:
         return "linear"
 
 
-def stub_workspace(rows: Iterable[int], evaluator: LinearLosses) -> Workspace:
-    """Return a workspace whose training examples are the given rows of the evaluator."""
-    return Workspace([row_example(row) for row in rows], [], cast("LossEvaluator", evaluator))
+def stub_workspace(rows: Iterable[int], evaluator: LinearLosses, users: list[str] | None = None) -> Workspace:
+    """Return a workspace whose training examples are the given rows of the evaluator, each of a user if given."""
+    return Workspace([row_example(row) for row in rows], [], cast("LossEvaluator", evaluator), users=users)
 
 
 class GivenBatches:

@@ -36,9 +36,12 @@ def audit_summary(result: AuditResult) -> RenderableType:
         *dict.fromkeys(_setting(case) for case in result.cases),
         f"On a random Llama of {model.parameters:,} parameters with the transformers evaluator, one example moved a "
         f"sum by at most {model.largest_shift:.4f} C (rounding in the model may add {model.rounding:.1g} C).",
+        "\n".join(f"{extra.title}: {extra.detail}." for extra in result.extras),
         *(_warning(case) for case in result.cases if case.membership.weak),
     ]
-    return Constrain(Group(table, Text(), Text("\n\n".join(paragraphs)), Text(), _verdict(result)), _WIDTH)
+    return Constrain(
+        Group(table, Text(), Text("\n\n".join(filter(None, paragraphs))), Text(), _verdict(result)), _WIDTH
+    )
 
 
 def save_plot(result: AuditResult, path: Path) -> None:

@@ -13,10 +13,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from orchestrator.api import plan
-from orchestrator.checks.audit.cases import case_of, catalogue_cases
+from orchestrator.checks.audit.cases import catalogue_cases, catalogue_gradients, claims_of
 from orchestrator.checks.audit.result import (
     AuditResult,
     CaseResult,
+    ExtraResult,
     MembershipResult,
     ModelResult,
     Point,
@@ -85,7 +86,7 @@ def test_the_catalogue_is_every_private_method_and_every_law():
 
 def test_a_configuration_is_audited_at_its_own_rate_and_noise(settings):
     made = plan(settings)
-    case = case_of(made, 5000)
+    case = claims_of(made, 5000)[0][0]
     assert case.plan.sampling_prob == pytest.approx(made.config.sampling_prob)
     assert case.law.noise_multiplier == pytest.approx(made.noise_multiplier)
     assert (case.plan.num_directions, case.plan.num_steps) == (2, 4)
@@ -93,7 +94,7 @@ def test_a_configuration_is_audited_at_its_own_rate_and_noise(settings):
 
 def test_more_steps_than_can_be_played_are_cut_and_said(settings):
     settings["method"]["num_steps"] = 100_000
-    case = case_of(plan(settings), 5000)
+    case = claims_of(plan(settings), 5000)[0][0]
     assert (case.plan.num_steps, case.planned_steps) == (100, 100_000)
     assert case.epsilon < 20
     assert "10 steps of the 1000 planned" in " ".join(shown(a_result(a_case())).split())
@@ -144,8 +145,8 @@ def test_the_plot_names_its_axes_and_its_claim(tmp_path):
 def test_the_exit_code_tells_a_violation(findings, code, monkeypatch, tmp_path):
     asked = {}
 
-    def played(cases, **options):
-        asked.update(options, cases=len(cases))
+    def played(cases, gradients, **options):
+        asked.update(options, cases=len(cases), gradients=gradients)
         return a_result(a_case(findings=findings))
 
     monkeypatch.setattr("orchestrator.cli.audit.run_audit", played)
@@ -157,6 +158,7 @@ def test_the_exit_code_tells_a_violation(findings, code, monkeypatch, tmp_path):
     assert found["honesty"].startswith("An audit can find violations")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"audit.json", "audit.png", "audit.svg"}
     assert (asked["runs"], asked["cases"]) == (70, len(catalogue_cases()))
+    assert asked["gradients"] == catalogue_gradients() == [("dp-sgd", 0.5, 1.0), ("dp-adamw", 0.5, 1.0)]
 
 
 @pytest.mark.parametrize(
@@ -183,6 +185,19 @@ def test_a_method_without_privacy_is_refused(settings, tmp_path):
     assert "MeZO has no privacy (ε = ∞), so that there is no claim to audit." in done.stderr
 
 
+def test_gradients_are_audited_at_their_own_rate_and_noise(settings):
+    settings["method"] = {"name": "dp-sgd", "num_steps": 4, "clip_norm": 0.1}
+    made = plan(settings)
+    assert claims_of(made, 5000) == ([], [("dp-sgd", made.config.sampling_prob, made.noise_multiplier)])
+
+
+def test_what_is_found_beside_the_cases_is_a_violation():
+    extra = ExtraResult(title="caps of the ledger", detail="8 steps with 5 tokens: 8 releases", findings=["too many"])
+    result = a_result().model_copy(update={"extras": [extra]})
+    assert result.violations == ["caps of the ledger: too many"]
+    assert "caps of the ledger: 8 steps with 5 tokens: 8 releases." in shown(result, 200)
+
+
 def test_a_configuration_from_file_to_verdict(settings, tmp_path):
     """Everything for real, over processes. With so few runs a canary is a false alarm too often to be asserted on."""
     path = tmp_path / "run.json"
@@ -199,13 +214,15 @@ def test_a_configuration_of_users_is_audited_at_the_rate_of_users(settings):
     settings["data"] |= {"user_column": "text", "max_examples_per_user": 1, "num_users": 12}
     settings["privacy"]["expected_batch_size"] = 6
     made = plan(settings)
-    assert case_of(made, 5000).plan.sampling_prob == pytest.approx(made.config.sampling_prob) == pytest.approx(0.5)
+    assert (
+        claims_of(made, 5000)[0][0].plan.sampling_prob == pytest.approx(made.config.sampling_prob) == pytest.approx(0.5)
+    )
 
 
 def test_a_preset_for_another_kind_of_model_than_the_stub_is_audited(settings):
     settings["method"] = {"preset": "dp-aggzo/opt-1.3b", "num_steps": 4}
     settings["task"] |= {"template": "{text} It was", "label_words": {"0": " bad", "1": " good"}}
-    assert case_of(plan(settings), 5000).plan.num_directions == 64
+    assert claims_of(plan(settings), 5000)[0][0].plan.num_directions == 64
 
 
 def test_nothing_is_left_of_an_audit_that_is_killed():
