@@ -116,7 +116,7 @@ def ray_session(num_cpus: int) -> Iterator[str | None]:
     """
     _quieten()
     if ray.is_initialized():
-        require_tokens(ray.init(ignore_reinit_error=True).dashboard_url)
+        require_tokens(ray.init(ignore_reinit_error=True, configure_logging=False).dashboard_url)
         yield None
     elif (address := _address()) is not None:
         with _session(lambda: _connect(address)) as dashboard_url:

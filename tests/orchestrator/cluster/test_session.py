@@ -171,3 +171,11 @@ def test_without_a_cluster_a_session_of_its_own_is_started(monkeypatch, capsys):
     assert (settings["address"], settings["num_cpus"], settings["include_dashboard"]) == ("local", 3, True)
     said = capsys.readouterr()
     assert (said.out, said.err) == ("", "a node is lost\nanother node is lost\n")
+
+
+def test_a_session_that_a_program_began_is_refused_if_it_is_open(monkeypatch):
+    monkeypatch.delenv("DPZO_INSECURE", raising=False)
+    monkeypatch.setattr(session.ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(session.ray, "init", lambda **settings: SimpleNamespace(dashboard_url="127.0.0.1:9"))
+    with pytest.raises(ValueError, match="asks for no token"), ray_session(1):
+        pass
