@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 _UNIT = float(np.finfo(np.longdouble).eps) / 2  # where a long double is a double, the allowance grows by itself
 _STEP_ERROR = 1e-13  # of a part's δ(ε), as a share of the mass above ε; the largest that was measured is 1.5e-14
+_MASS_ERROR = 10 * 2.0**-53  # of a mass, as a share of the mass from it on: the library takes second differences
 _TAIL = 1e-15  # mass outside the window, counted as an infinite loss
 _SIZES = (8, 9, 10, 12, 15, 16)  # times a power of two: lengths that an FFT takes by factors 2, 3 and 5
 Parts = Sequence[tuple[DensePLDPmf, int]]
@@ -28,10 +29,10 @@ def compose(parts: Sequence[tuple[PrivacyLossDistribution, int]], most: float) -
         the exact profile of the composition is at most that of the result, at every ε, in each direction (the proof is
         docs/proofs/round_off.md).
     """
-    remove = _composed([(losses._pmf_remove.to_dense_pmf(), count) for losses, count in parts], most)
+    remove = _composed([(_raised(losses._pmf_remove.to_dense_pmf()), count) for losses, count in parts], most)
     if remove is None or all(losses._symmetric for losses, _ in parts):
         return None if remove is None else PrivacyLossDistribution(remove)
-    add = _composed([(losses._pmf_add.to_dense_pmf(), count) for losses, count in parts], most)
+    add = _composed([(_raised(losses._pmf_add.to_dense_pmf()), count) for losses, count in parts], most)
     return None if add is None else PrivacyLossDistribution(remove, add)
 
 
@@ -48,6 +49,13 @@ def _composed(parts: Parts, most: float) -> DensePLDPmf | None:
     grid = parts[0][0]._discretization
     probabilities = np.maximum(probabilities, 0.0).astype(np.float64)
     return DensePLDPmf(grid, offset + lowest, probabilities, at_infinity, True) if at_infinity < 1 else None
+
+
+def _raised(pmf: DensePLDPmf) -> DensePLDPmf:
+    """Return the distribution with the most that rounding may have taken from each of its masses."""
+    from_here_on = np.cumsum(pmf._probs[::-1])[::-1]
+    probabilities = pmf._probs + _MASS_ERROR * from_here_on
+    return DensePLDPmf(pmf._discretization, pmf._lower_loss, probabilities, pmf._infinity_mass, True)
 
 
 def _step_errors(parts: Parts) -> tuple[DensePLDPmf, int]:

@@ -48,14 +48,18 @@ def loss_distribution(releases: Releases, grid: float, adjacency: Adjacency) -> 
 
 
 def _compose(releases: Releases, grid: float, adjacency: Adjacency) -> PrivacyLossDistribution | None:
-    parts = []
-    for release, count in releases.counts:
-        if release.noise == "gaussian" and release.sampling_prob == 1.0:  # n Gaussians are one with σ/√n, exactly
-            together = Release("gaussian", 1.0, release.noise_multiplier / math.sqrt(count))
-            parts.append((_step(together, grid, adjacency), 1))
-        else:
-            parts.append((_step(release, grid, adjacency), count))
+    parts = [(_step(release, grid, adjacency), count) for release, count in _merged(releases)]
     return compose(parts, MAX_COMPOSED_POINTS)
+
+
+def _merged(releases: Releases) -> list[tuple[Release, int]]:
+    """Return the releases with n Gaussians over everyone as one with σ/√n, which is exact."""
+    return [
+        (Release("gaussian", 1.0, release.noise_multiplier / math.sqrt(count)), 1)
+        if release.noise == "gaussian" and release.sampling_prob == 1.0
+        else (release, count)
+        for release, count in releases.counts
+    ]
 
 
 @lru_cache(maxsize=8)
@@ -78,10 +82,13 @@ def _step(release: Release, grid: float, adjacency: Adjacency) -> PrivacyLossDis
 
 
 def _fits(releases: Releases, grid: float, adjacency: Adjacency) -> bool:
-    """Return whether each step stays within the allowed number of grid points."""
+    """Return whether each step, and many Gaussians in one, stay within the allowed number of grid points."""
     if grid < _FINEST_GRID or not releases.private:
         return False
-    return max(_step_range(release, adjacency) for release, _ in releases.counts) <= _MAX_STEP_POINTS * grid
+    step, merged = (
+        max(_step_range(release, adjacency) for release, _ in counts) for counts in (releases.counts, _merged(releases))
+    )
+    return step <= _MAX_STEP_POINTS * grid and merged <= MAX_COMPOSED_POINTS * grid
 
 
 def _step_range(release: Release, adjacency: Adjacency) -> float:

@@ -13,7 +13,7 @@ from dp_accounting.pld import PLDAccountant
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.privacy.accountant import accountant
+from orchestrator.privacy.accountant import accountant, distribution
 from orchestrator.privacy.accountant.accountant import epsilon
 from orchestrator.privacy.accountant.bounds import pure_epsilon, quick_epsilon
 from orchestrator.privacy.accountant.events import read
@@ -187,6 +187,14 @@ def test_what_does_not_fit_a_grid_is_bounded_at_once_and_says_so(event):
         replaced = certificate(event, 1e-5, "replace-one")
         assert replaced.method == "RDP"
         assert found.epsilon <= replaced.epsilon < math.inf
+
+
+def test_gaussians_that_are_one_with_too_little_noise_for_memory_are_certified_by_rdp(monkeypatch):
+    asked = []
+    monkeypatch.setattr(distribution, "_step", lambda release, *_: asked.append(release))
+    found = certificate(dp.SelfComposedDpEvent(dp.GaussianDpEvent(1.0), 10_000), 1e-5)
+    assert found.method == "RDP"
+    assert not asked  # its loss would have 10^8 grid points
 
 
 def test_the_distributions_delta_inverts_epsilon():

@@ -35,6 +35,7 @@ def exactly_composed(times):
 
 def test_rounding_stays_within_the_allowance_and_is_far_below_float64(monkeypatch):
     monkeypatch.setattr(composition, "_STEP_ERROR", 0.0)
+    monkeypatch.setattr(composition, "_MASS_ERROR", 0.0)
     times = 60
     exact = exactly_composed(times)
     losses = compose([(PrivacyLossDistribution(pmf(ONCE)), times)], 1e6)
@@ -65,13 +66,26 @@ def test_a_step_of_the_library_hides_less_than_the_declared_share_of_the_mass_ab
     step = privacy_loss_distribution.from_gaussian_mechanism(
         sigma, value_discretization_interval=grid, sampling_prob=q
     )._pmf_remove.to_dense_pmf()
-    losses = (step._lower_loss + np.arange(step.size)).astype(np.longdouble) * grid
+    for hidden, tail in _hidden(step, sigma, q):
+        assert hidden <= composition._STEP_ERROR / 3 * tail
+
+
+def test_second_differences_of_a_profile_hide_nothing_on_a_grid_far_finer_than_the_losses():
+    grid = 7e-5  # exp(grid) is rounded down by half a unit, 100,000 times in a row
+    step = privacy_loss_distribution.from_gaussian_mechanism(2.0, value_discretization_interval=grid)
+    composed = compose([(step, 1)], 1e6)
+    assert composed is not None
+    assert max(hidden for hidden, _ in _hidden(composed._pmf_remove.to_dense_pmf(), 2.0, 1.0)) <= 0
+
+
+def _hidden(step, sigma, q):
+    """Yield by how much δ of a step exceeds that of its distribution, and the mass above, at 40 losses of the grid."""
+    losses = (step._lower_loss + np.arange(step.size)).astype(np.longdouble) * step._discretization
     weights = step._probs.astype(np.longdouble)
     for i in np.linspace(0, step.size - 1, 40).astype(int):
         tail = step._infinity_mass + weights[i:].sum()
         found = step._infinity_mass - (weights[i:] * np.expm1(losses[i] - losses[i:])).sum()
-        hidden = float(_exact_step(sigma, q, float(losses[i])) - mpmath.mpf(str(found)))
-        assert hidden <= composition._STEP_ERROR / 3 * float(tail)
+        yield float(_exact_step(sigma, q, float(losses[i])) - mpmath.mpf(str(found))), float(tail)
 
 
 def _exact_step(sigma, q, epsilon):
