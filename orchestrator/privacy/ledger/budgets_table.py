@@ -74,7 +74,8 @@ def accept_clock(connection: Connection, name: str) -> None:
     """Enter that dates go back to this machine's clock, because an earlier one was ahead. No ε depends on a date."""
     lock_ledger(connection)
     own = caps.c.name.in_(select(reservations.c.name).where(reservations.c.budget == name))
-    dates = [find_budget(connection, name).last_at, *connection.execute(select(caps.c.last_at).where(own)).scalars()]
+    last_entry = find_budget(connection, name).last_at
+    dates = [last_entry, *connection.execute(select(caps.c.last_at).where(own)).scalars()]
     today, latest = clock.today(), max(dates)
     if not any(clock.is_behind(today, date) for date in dates):
         raise ValueError(
@@ -83,7 +84,8 @@ def accept_clock(connection: Connection, name: str) -> None:
         )
     connection.execute(update(budgets).where(budgets.c.name == name).values(last_at=today))
     connection.execute(update(caps).where(own, caps.c.last_at > today).values(last_at=today))
-    append(connection, name, CLOCK_ACCEPTED, None, {"last_at": latest}, today)
+    # entries are shown to others: the day of a draw would tell how long a secret search took
+    append(connection, name, CLOCK_ACCEPTED, None, {"last_at": last_entry}, today)
 
 
 def as_budget(row: Row[Any]) -> BudgetTerms:

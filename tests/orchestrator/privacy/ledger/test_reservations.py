@@ -199,6 +199,21 @@ def test_when_a_secret_search_began_and_ended_is_not_timed(any_ledger, monkeypat
     assert dates == [f"2026-11-{day}" for day in (22, 22, 23, 23, 25)]
 
 
+def test_an_accepted_clock_does_not_show_the_day_of_a_secret_searchs_draws(any_ledger, monkeypatch):
+    def on(day):
+        monkeypatch.setattr(ledger_clock, "today", lambda: day)
+
+    on("2029-11-22")
+    reserve(any_ledger, "best", 40, secret=SECRET)
+    on("2029-11-25")
+    any_ledger.draw("best", "train_step", "t0")
+    on("2026-11-23")
+    any_ledger.accept_clock("data")
+    assert "2029-11-22" in (shown := json.dumps(any_ledger.export("data")))
+    assert "2029-11-25" not in shown
+    any_ledger.verify_all()
+
+
 def test_the_hashes_that_are_shown_do_not_let_a_secret_be_guessed(any_ledger):
     """Two ledgers in which the same happened show other hashes of secret and draws: they are keyed."""
     reserve(any_ledger, "best", 40, secret=SECRET)
