@@ -24,6 +24,7 @@ from orchestrator.privacy.ledger.permissions import keep_to_owner
 
 _BUSY_TIMEOUT_S = 60.0
 _CONNECT_TIMEOUT_S = 10
+_PLACE = ("host", "hostaddr", "port", "dbname", "service", "options")  # of a connection: which database, and schema
 _SILENCE_MS = 60_000  # a client that is silent for so long loses its locks; a server, its pending request
 
 
@@ -52,9 +53,14 @@ def sqlite_file(url: str) -> Path | None:
 
 
 def database_of(url: str) -> str:
-    """Return one text for one database: a file without links on its way, or a server's database without the user."""
-    file = sqlite_file(url)
-    return _parsed(url).set(username=None).render_as_string() if file is None else str(file.resolve())
+    """Return one text for one database: a file without links on its way, or a server's without user and settings."""
+    file, parsed = sqlite_file(url), _parsed(url)
+    if file is not None:
+        return str(file.resolve())
+    place = {name: value for name, value in parsed.query.items() if name in _PLACE}
+    return URL.create(
+        parsed.drivername, host=parsed.host, port=parsed.port, database=parsed.database, query=place
+    ).render_as_string()
 
 
 def reader_of(engine: Engine) -> Engine:

@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from orchestrator.privacy.errors import LedgerCorruptError, LedgerUnreachable
 from orchestrator.privacy.ledger import network_disk
+from orchestrator.privacy.ledger.engines import database_of
 from orchestrator.privacy.ledger.ledger import Ledger
 from tests.support.ledgers import LAW, budget, reserve, tamper
 
@@ -225,3 +226,13 @@ def test_a_new_file_that_another_process_is_making_is_waited_for(tmp_path):
     threading.Timer(0.2, other.execute, ("COMMIT",)).start()
     assert Ledger(f"sqlite:///{tmp_path}/new.db").budgets() == []
     other.close()
+
+
+def test_a_servers_database_is_the_same_with_other_settings_of_the_connection():
+    same = {
+        database_of(f"postgresql{end}")
+        for end in ("://host/name", "+psycopg://ann@host/name?sslmode=require", "://bob@host/name?connect_timeout=5")
+    }
+    assert len(same) == 1
+    others = {database_of(f"postgresql://host/name?{query}") for query in ("host=/run/a", "port=1", "options=-cx=y")}
+    assert len(others | same) == 4
