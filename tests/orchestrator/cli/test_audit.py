@@ -245,3 +245,12 @@ def spawned(pid):
     """The workers of an audit."""
     children = [psutil.Process(child) for child in children_of(pid)]
     return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+
+
+def test_an_audit_of_gradients_alone_has_no_cases_and_no_plot(settings, tmp_path):
+    settings["method"] = {"name": "dp-sgd", "num_steps": 4, "clip_norm": 0.1}
+    (tmp_path / "run.json").write_text(json.dumps(settings), encoding="utf-8")
+    done = CliRunner().invoke(app, ["audit", str(tmp_path / "run.json"), "--output", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert "DP-SGD: shift 1.000, noise × " in done.stdout
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["audit.json"]
