@@ -83,10 +83,10 @@ def run_sweep(plan: Plan, monitor: Monitor = SILENT) -> SweepResult:
             statement=run_statement(plan, reserved),
         )
         write_result(storage, result)
+        if not storage.releases_trials:  # at once: a finished sweep is not started again
+            date_released_files(storage, reserved.day())
         for folder in (storage.folder, *storage.trials_folder.glob("*")):
             remove_states(folder)
-        if not storage.releases_trials:
-            date_released_files(storage, reserved.day())
     return result
 
 

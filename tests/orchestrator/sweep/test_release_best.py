@@ -20,6 +20,7 @@ from orchestrator.privacy.rules.planned_sweep import PlannedSweep
 from orchestrator.privacy.rules.repetitions import Repetitions
 from orchestrator.storage.paths import Storage, storage_of
 from orchestrator.storage.results import result_json
+from orchestrator.sweep import driver
 from orchestrator.sweep.driver import run_sweep
 from tests.support.inline import Killed, without_cluster
 from trainers.mechanism.release_log import LOG_NAME, ReleaseLog
@@ -145,6 +146,21 @@ def artefacts(result, storage: Storage) -> tuple[str, dict]:
     for key, value in result.best.values.items():
         said = said.replace(repr(value), key)
     return re.sub("[0-9a-f]{64}", "HASH", said), dates
+
+
+def test_what_leaves_is_dated_even_where_the_sweep_is_killed_while_it_cleans_up(plan, next_sweep, draws, monkeypatch):
+    draws(2, 9)
+    made = plan()
+    next_sweep(scores=WINS)
+
+    def kill(folder):
+        raise Killed
+
+    monkeypatch.setattr(driver, "remove_states", kill)
+    with pytest.raises(Killed):
+        run_sweep(made)
+    storage = storage_of(made.config)
+    assert len({path.stat().st_mtime for path in (storage.folder, storage.model_folder, *released(storage))}) == 1
 
 
 def test_nothing_that_leaves_depends_on_the_number_of_candidates(plan, next_sweep, draws, tmp_path, monkeypatch):
