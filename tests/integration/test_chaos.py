@@ -12,7 +12,7 @@ import pytest
 from tests.support.chaos import KINDS, Chaos, require_all_accounted
 from tests.support.elastic import Elastic, require_elastic
 
-KILLS = int(os.environ.get("DPZO_CHAOS_KILLS", "6"))
+KILLS = int(os.environ.get("DPZO_CHAOS_KILLS", "4"))
 WORKERS = int(os.environ.get("DPZO_CHAOS_WORKERS", "1"))
 ELASTIC = int(os.environ.get("DPZO_CHAOS_ELASTIC", "0"))
 

@@ -24,7 +24,7 @@ from trainers.run.context import RunContext, Tokens, Workspace
 from trainers.run.zeroth_order import ZerothOrderRun
 from trainers.workspace import open_workspace
 
-NUM_STEPS = 300
+NUM_STEPS = 200
 
 
 @pytest.fixture
@@ -65,18 +65,16 @@ def test_a_killed_run_goes_on_from_its_release_log(config_file):
     config = with_absolute_paths(load_run(config_file))
     storage = storage_of(config)
     log = storage.folder / LOG_NAME
-    interrupted = 0
-    for after in (20, 150):
-        kill_in_a_step(start(config_file), log, after)
-        entries = lines_of(log)[1:]
-        interrupted = sum(entry["type"] == "RESERVE" for entry in entries) - sum(
-            entry["type"] == "RELEASE" for entry in entries
-        )
+    kill_in_a_step(start(config_file), log, after=100)
+    entries = lines_of(log)[1:]
+    interrupted = sum(entry["type"] == "RESERVE" for entry in entries) - sum(
+        entry["type"] == "RELEASE" for entry in entries
+    )
     killed_log = log.read_bytes()
     out, err = start(config_file).communicate(timeout=300)
     result = json.loads(out or err)
 
-    # what was released before the kills was kept, and the interrupted steps stay charged
+    # what was released before the kill was kept, and the interrupted step stays charged
     assert log.read_bytes().startswith(killed_log[: killed_log.rfind(b"\n") + 1])
     assert result["steps"] + interrupted == result["steps_charged"]
     assert result["steps_charged"] <= NUM_STEPS

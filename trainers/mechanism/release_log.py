@@ -19,6 +19,7 @@ model rebuilds the weights, from about 16 bytes a direction and step. What a kil
 | after RESERVE, before RELEASE           | the token stays charged; a new batch and new noise under a new token |
 | after RELEASE, before the update        | the release is replayed (post-processing, free)                     |
 | in the middle of a line                 | the torn last line is cut off; it was not used                      |
+| after a line, before its fsync          | the line is made durable before it is used                          |
 """
 
 import errno
@@ -139,7 +140,7 @@ class ReleaseLog(Transcript):
                 self._read(lines, header)
             else:
                 self._append({"format": FORMAT, "run": header})
-                fsync_folder(path.parent)
+            fsync_folder(path.parent)
             close_on_error.pop_all()
 
     def close(self) -> None:
@@ -164,13 +165,14 @@ class ReleaseLog(Transcript):
         return True
 
     def _complete_lines(self) -> list[bytes]:
-        """Return the complete lines; cut off an unfinished last one, which a kill left."""
+        """Return the complete lines, durable; cut off an unfinished last one, which a kill left."""
         self._file.seek(0)
         content = self._file.read()
         complete = content[: content.rfind(b"\n") + 1]
         if len(complete) < len(content):
             self._file.truncate(len(complete))
-            os.fsync(self._file.fileno())
+        if content:
+            os.fsync(self._file.fileno())  # the last line may be of a process that was killed before it could do so
         return complete.splitlines()
 
     def _read(self, lines: list[bytes], header: dict[str, Any]) -> None:
