@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 from orchestrator.budget.overlap import SourceRows, read_sources, require_apart
 from orchestrator.budget.release_logs import require_logs_known
@@ -34,6 +35,14 @@ class StandingReservation:
     ledger: Ledger
     budget: BudgetTerms
     name: str
+
+    @classmethod
+    def of(cls, storage: Storage) -> Self:
+        """Return the reservation that a run or sweep has made. It reads no row."""
+        ledger = Ledger(storage.database_url, create=False)
+        terms = ledger.terms_of(storage.name)
+        assert terms is not None, f"nothing is reserved under {storage.name!r}"
+        return cls(ledger, ledger.budget(terms.budget), storage.name)
 
     def day(self) -> str:
         """Return the day, in UTC, on which it was made."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from orchestrator.budget.accounted_run import open_accounted_run
 from orchestrator.budget.release_logs import RUN_HOLDER
-from orchestrator.budget.reservation import reserve_plan
+from orchestrator.budget.reservation import StandingReservation, reserve_plan
 from orchestrator.budget.standing_noise import with_reserved_noise
 from orchestrator.budget.statement import run_statement
 from orchestrator.cluster.session import cluster_session, demand_of, on_a_cluster, ray_session, run_on_worker_node
@@ -107,7 +107,7 @@ def run_training(plan: Plan, monitor: Monitor = SILENT) -> RunResult:
     with storage.lock(), cluster_session(config, demand_of(config), storage):
         require_same_settings(storage, config)
         trained = take_private_run(PrivateRun(plan, storage), monitor)
-        reserved = reserve_plan(plan, storage)  # idempotent: returns the reservation that the run made
+        reserved = StandingReservation.of(storage)  # what the run has made
         reserved.ledger.close(storage.name)
         result = RunResult(
             name=config.name,

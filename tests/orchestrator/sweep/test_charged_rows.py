@@ -15,7 +15,7 @@ from orchestrator.privacy.ledger.terms import Terms
 from orchestrator.storage.paths import storage_of
 from orchestrator.sweep.driver import run_sweep
 from orchestrator.sweep.public_tuning import PublicRows
-from orchestrator.sweep.single_run import PrivateRun
+from orchestrator.sweep.single_run import PrivateRun, run_training
 from orchestrator.sweep.trial import SweepContext
 from tests.support.inline import without_cluster
 from trainers.run.context import Workspace
@@ -93,6 +93,19 @@ def test_a_run_goes_on_with_the_rows_that_it_began_with(settings, files):
     with pytest.raises(ValueError, match=rf"^data\.train: {CHANGED}"):
         reserve_plan(plan, storage)
     assert len(ledger.budgets()) == 1
+
+
+def test_a_file_that_changes_after_the_last_step_holds_no_statement_back(settings, files, monkeypatch):
+    without_cluster(monkeypatch)
+
+    def taken(run, monitor):
+        trained = run.take(monitor)
+        add_row(files["data.train"])
+        return trained
+
+    monkeypatch.setattr("orchestrator.sweep.single_run.take_private_run", taken)
+    plan = make_plan(load_run({key: value for key, value in settings.items() if key != "search"}))
+    assert run_training(plan).statement.epsilon_here == plan.epsilon
 
 
 def test_a_reservation_of_an_earlier_version_names_no_rows(settings):
