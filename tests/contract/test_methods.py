@@ -23,6 +23,7 @@ from tests.support.models import MASK_ID, save_model, tokenizer
 from tests.support.quadratic import MATRICES, Quadratic, target
 from tests.support.runs import open_run, plan_of, run_config
 from trainers.config import LoraConfig, ModelConfig, PerformanceConfig, RunConfig
+from trainers.config.mechanism import rounding_share
 from trainers.evaluators.base import Example, LossEvaluator
 from trainers.evaluators.transformers.evaluator import TransformersEvaluator
 from trainers.mechanism.plan import GRID_UNITS_PER_CLIP, WORD_RANGE
@@ -172,7 +173,8 @@ def test_what_is_claimed_is_what_is_drawn_at_every_step(case, tmp_path):
         return
     assert plan.noise_scale_grid_units == 2 * GRID_UNITS_PER_CLIP
     claimed = planned_sweep(config, 2.0, num_trials=1).trial_caps().event()
-    drawn = Release("gaussian", plan.sampling_threshold / WORD_RANGE, plan.noise_scale_grid_units / GRID_UNITS_PER_CLIP)
+    noise = plan.noise_scale_grid_units / GRID_UNITS_PER_CLIP / (1 + rounding_share(config))
+    drawn = Release("gaussian", plan.sampling_threshold / WORD_RANGE, noise)
     assert read(claimed).counts == ((drawn, config.method.num_steps),)
 
 

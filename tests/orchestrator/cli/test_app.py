@@ -8,7 +8,8 @@ from importlib.metadata import entry_points
 import pytest
 from typer.testing import CliRunner
 
-from orchestrator.cli.app import app, main
+from orchestrator import __main__ as entry
+from orchestrator.cli.app import app
 from orchestrator.config.loading import load_run, load_sweep
 from tests.support.inline import Exported, without_cluster
 from tests.support.quadratic import example
@@ -239,7 +240,7 @@ def test_a_message_is_shown_as_it_is(dpzo):
 
 def test_the_console_script_is_the_command_line():
     (script,) = entry_points(group="console_scripts", name="dpzo")
-    assert script.load() is main
+    assert script.load() is entry.main
 
 
 def test_nothing_heavy_is_loaded_before_it_is_needed(quickstart):
