@@ -1,8 +1,18 @@
+import signal
+
 import hypothesis
 import pytest
 
 hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine breaks no test
 hypothesis.settings.load_profile("untimed")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _hang_up():
+    """Hear SIGHUP also below nohup: commands that tests start obey it there."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture(scope="session")

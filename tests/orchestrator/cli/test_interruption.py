@@ -61,10 +61,11 @@ children = [subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)
 print(*[child.pid for child in children], flush=True)
 time.sleep(60)
 """)
-    children = [int(pid) for pid in process.stdout.readline().split()]
+    children = [psutil.Process(int(pid)) for pid in process.stdout.readline().split()]
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=10)
-    assert not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in children)
+    _, left = psutil.wait_procs(children, timeout=10)  # the kernel takes a moment to end what was killed
+    assert [child for child in left if child.status() != psutil.STATUS_ZOMBIE] == []
 
 
 def test_a_fork_that_is_ended_does_not_end_its_parent():

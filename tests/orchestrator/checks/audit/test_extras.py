@@ -149,7 +149,7 @@ MISTAKES = [
     (a_step_beyond_the_cap, caps, "8 steps with 5 tokens: 8 releases"),
     (a_step_beyond_the_plan, caps, "8 steps with 11 tokens: 9 releases"),
     (two_tokens_for_one_release, caps, "8 steps with 11 tokens: 5 releases, 11 tokens drawn"),
-    (noise_at_four_fifths, gradients, "scale × 0.8"),
+    (noise_at_four_fifths, gradients, "scale × 0."),
     (gradients_of_twice_the_norm, gradients, "one example moved the sum by 2"),
     (twice_the_sampling_prob, gradients, "batches do not follow q"),
     (noise_from_a_fixed_key, gradients, "two runs have the same noise"),
