@@ -95,8 +95,6 @@ class Storage:
                             f"name: {self.name!r} is running in another process; wait, or give another name."
                         ) from None
                     time.sleep(pause)
-            for progress in self.progress_folder.glob("*.json"):  # of a process that is dead
-                progress.unlink()
             yield
 
     def is_held(self) -> bool:
@@ -113,6 +111,11 @@ class Storage:
     def progress_folder(self) -> Path:
         """The progress files, which tell times and so stay with the operator."""
         return self.operator_folder / "progress"
+
+    def clear_progress(self) -> None:
+        """Remove the progress files of a process that is dead, before its work goes on."""
+        for progress in self.progress_folder.glob("*.json"):
+            progress.unlink()
 
     @property
     def _lock_file(self) -> Path:

