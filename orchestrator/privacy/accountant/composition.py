@@ -6,7 +6,8 @@ then one at δ less the allowance. The proof is docs/proofs/round_off.md.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from dp_accounting.pld.pld_pmf import DensePLDPmf
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 _UNIT = float(np.finfo(np.longdouble).eps) / 2  # where a long double is a double, the allowance grows by itself
 _STEP_ERROR = 1e-13  # of a part's δ(ε), as a share of the mass above ε; the largest that was measured is 1.5e-14
 _MASS_ERROR = 10 * 2.0**-53  # of a mass, as a share of the mass from it on: the library takes second differences
+_NEGLIGIBLE = 1e-30  # of a spectrum: a frequency below it is left out, and its bound is charged
 _TAIL = 1e-15  # mass outside the window, counted as an infinite loss
 _SIZES = (8, 9, 10, 12, 15, 16)  # times a power of two: lengths that an FFT takes by factors 2, 3 and 5
 Parts = Sequence[tuple[DensePLDPmf, int]]
@@ -73,16 +75,21 @@ def _spectrum(parts: Parts, least_size: int) -> tuple[NDArray[np.clongdouble], i
     size = min(size << max(0, math.ceil(math.log2(least_size / size))) for size in _SIZES)
     mass = max(1.0, *(float(np.sum(pmf._probs)) for pmf, _ in parts))
     error = (12 * math.log2(size) + 4) * _UNIT * mass  # of an FFT at each frequency, and of a multiplication
-    spectrum = np.ones(size // 2 + 1, np.clongdouble)
+    kept, spectrum = np.arange(size // 2 + 1), np.ones(size // 2 + 1, np.clongdouble)
     bound, least = np.ones(size // 2 + 1), np.full(size // 2 + 1, np.inf)
     for pmf, count in parts:
         once = np.fft.rfft(pmf._probs.astype(np.longdouble), size).astype(np.clongdouble, copy=False)
-        spectrum = spectrum * _power(once, count)
-        above = np.abs(once).astype(np.float64) + 2 * error
+        above = np.abs(once.astype(np.complex128)) * (1 + 2.0**-50) + 2 * error
         bound, least = bound * above**count, np.minimum(least, above)
+        matters = bound[kept] > _NEGLIGIBLE
+        kept, spectrum = kept[matters], spectrum[matters]
+        spectrum *= _power(once[kept], count)
+    whole = np.zeros(size // 2 + 1, np.clongdouble)
+    whole[kept] = spectrum
     folds = sum(count for _, count in parts)
     norm = math.sqrt(2 * float(np.sum((bound / least) ** 2)))
-    return spectrum, size, 1.1 * (folds + 2) * error * norm
+    left_out = math.sqrt(2 * float(np.sum(np.delete(bound, kept) ** 2)))
+    return whole, size, 1.1 * ((folds + 2) * error * norm + left_out)
 
 
 def _power(base: NDArray[np.clongdouble], count: int) -> NDArray[np.clongdouble]:
@@ -104,16 +111,31 @@ def _window(parts: Parts) -> tuple[int, int]:
     for pmf, count in parts:
         mean, spread = _moments(pmf)
         low, high, variance = low - count * mean, high + count * (pmf.size - 1 - mean), variance + count * spread
-        centred.append((np.arange(pmf.size) - mean, pmf._probs, count))
+        points = np.flatnonzero(pmf._probs)
+        centred.append((points - mean, pmf._probs[points], count))
     start, surprise = -low, math.log(2 / _TAIL)
     normal, few = math.sqrt(2 * surprise / max(variance, 1e-9)), 1 / max(pmf.size for pmf, _ in parts)
-    for order in np.geomspace(min(few, normal), 4 * max(few, normal), 24).tolist():
-        above, below = (
-            sum(n * _log_moment(sign * order * x, weights) for x, weights, n in centred) for sign in (1, -1)
-        )
-        high = min(high, math.ceil((above + surprise) / order))
-        low = max(low, -math.ceil((below + surprise) / order))
+    orders = np.geomspace(min(few, normal), 4 * max(few, normal), 24).tolist()
+
+    def reach(sign: int, order: float) -> int:
+        moment = sum(n * _log_moment(sign * order * x, weights) for x, weights, n in centred)
+        return math.ceil((moment + surprise) / order)
+
+    high = min(high, _smallest(orders, partial(reach, 1)))
+    low = max(low, -_smallest(orders, partial(reach, -1)))
     return start + low, start + high
+
+
+def _smallest(orders: Sequence[float], reach: Callable[[float], int]) -> int:
+    """Return the smallest reach; it falls and then rises with the order, since a log-moment is convex."""
+    first, last = 0, len(orders) - 1
+    while first < last:
+        middle = (first + last) // 2
+        if reach(orders[middle]) > reach(orders[middle + 1]):
+            first = middle + 1
+        else:
+            last = middle
+    return reach(orders[first])
 
 
 def _moments(pmf: DensePLDPmf) -> tuple[int, float]:
