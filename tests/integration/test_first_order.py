@@ -36,7 +36,8 @@ def first_order(settings):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_baseline_learns_and_says_what_it_is(first_order, dpzo, tmp_path, name):
-    first_order(name, 20)
+    little_noise = {} if name == "adamw" else {"noise_multiplier": 0.3}  # at 1 one run in some dozens does not learn
+    first_order(name, 20, privacy=little_noise)
     result = dpzo("train")
     assert result.exit_code == 0, result.output + result.stderr
     folder = tmp_path / "runs" / "test"
