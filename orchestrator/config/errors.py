@@ -126,8 +126,9 @@ def _suggestion(given: Any, known: Iterable[str], cutoff: float = 0.6) -> str:
 
 def _quoting_hint(problem: ErrorDetails) -> str:
     """Say how to write a number or a boolean where a text is expected."""
-    if problem["type"] == "string_type" and isinstance(problem["input"], bool | int | float):
-        return f". In quotes it is a text: {str(problem['input'])!r}"
+    given = problem["input"]
+    if problem["type"] == "string_type" and isinstance(given, bool | int | float):
+        return f". In quotes it is a text: {(str(given).lower() if isinstance(given, bool) else str(given))!r}"
     return ""
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from trainers.config.model import Head
 from trainers.config.sections import Count, Section
+from trainers.tasks.labels import label_text
 from trainers.tasks.templates import MASK, Template
 
 Metric = Literal["accuracy", "f1", "precision", "recall", "loss", "likelihood", "exact-match", "token-f1"]
@@ -48,6 +49,16 @@ class TaskConfig(Section):
     )
     max_tokens: Count = Field(default=256, description="Longest prompt in tokens; longer ones lose their beginning.")
     max_new_tokens: Count = Field(default=32, description="Longest generated text in tokens, where a metric needs one.")
+
+    @field_validator("label_words", "labels", "skip_labels", mode="before")
+    @classmethod
+    def _with_labels_as_text(cls, given: Any) -> Any:
+        if isinstance(given, dict):
+            texts = {label_text(label): word for label, word in given.items()}
+            if len(texts) < len(given):
+                raise ValueError("a label is there twice: a truth value is also the text 'true' or 'false'")
+            return texts
+        return [label_text(label) for label in given] if isinstance(given, list) else given
 
     @model_validator(mode="after")
     def _one_kind_of_target(self) -> TaskConfig:

@@ -1,45 +1,27 @@
-"""Local files of rows: JSONL, CSV, TSV and Parquet, read in place.
+"""Local files of rows, read in place: JSON, JSONL, CSV and TSV; Parquet in parquet.py.
 
 The `datasets` library is not used: it would copy the private rows into a cache folder that outlives the run, and that
 nobody protects or deletes.
 
-Errors name the number of a line or row and a column, never a value: errors end up in terminals, logs and tickets.
 Parsers quote their input in their exceptions, so ours keep none of those, not even as their context.
 """
 
 import csv
 import json
-import math
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from trainers.data.parquet import open_parquet
+from trainers.data.table import Rows, Table, require_shallow
+
 Records = Iterator[tuple[int, list[str]]]
-Rows = Iterator[tuple[int, dict[str, Any]]]
 
-_HALF_OF_A_PAIR = re.compile("[\ud800-\udfff]")  # a lone \ud83d in JSON: not valid text, and no tokenizer accepts it
-ROWS_AT_ONCE = 8192
-
-
-@dataclass(frozen=True)
-class Table:
-    """An opened source.
-
-    Args:
-        names: of the columns.
-        records: columns (None: all) → iterator over (line or row number, unchecked row).
-        where: beginning of every error about a row.
-        shows_names: whether errors may show `names`. If a CSV file has no header, its first line is a private row.
-    """
-
-    names: list[str]
-    records: Callable[[Sequence[str] | None], Rows]
-    where: str
-    shows_names: bool = True
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
 def open_table(path: Path, where: str) -> Table:
@@ -50,82 +32,81 @@ def open_table(path: Path, where: str) -> Table:
     return opener(path, where)
 
 
-def checked_row(row: Mapping[str, Any], columns: Sequence[str], where: str) -> dict[str, Any]:
-    """Return the row's `columns`; 'answers.text' is the column of that name, or else 'text' in the mapping 'answers'.
-
-    ValueError if a column is missing or null, or is no valid text, number, truth value or list of those.
-    """
-    values = {column: _value(row, column) for column in columns}
-    for column, value in values.items():
-        for item in value if isinstance(value, list) else [value]:
-            _check_value(item, column, where)
-    return values
-
-
-def top_level(columns: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Return the table's columns that hold `columns`: each column itself, or the mapping that contains it."""
-    return list(dict.fromkeys(column if column in names else column.partition(".")[0] for column in columns))
+def _open_json(path: Path, where: str) -> Table:
+    """Open a file that holds one JSON array of objects, or else one object a line."""
+    with path.open("rb") as file:
+        begins = file.read(1024).removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not begins.startswith(b"["):
+        return _open_json_lines(path, where)
+    first = next(_json_array(path, where), None)
+    if first is None:
+        raise ValueError(f"{where} is empty; a JSON array of objects is expected")
+    return Table(list(first[1]), lambda _: _json_array(path, where), f"{where}, row")
 
 
-def _value(row: Mapping[str, Any], column: str) -> Any:
-    outer, dot, inner = column.partition(".")
-    if column in row or not dot or not isinstance(row.get(outer), dict):
-        return row.get(column)
-    return _value(row[outer], inner)
-
-
-def _check_value(value: Any, column: str, where: str) -> None:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        raise ValueError(f"{where}: column {column!r} is missing or null; every row needs it. Remove or fill such rows")
-    if isinstance(value, (list, dict, bytes)):
-        kind = type(value).__name__
+def _json_array(path: Path, where: str) -> Rows:
+    rows = None
+    with suppress(ValueError, RecursionError):
+        rows = json.loads(path.read_bytes().decode("utf-8-sig"))
+    if not isinstance(rows, list):
         raise ValueError(
-            f"{where}: column {column!r} holds a {kind}; text, a number, a truth value or a list of those is expected"
+            f"{where} begins as a JSON array and is none, or is not UTF-8; an array of objects is expected"
         )
-    if isinstance(value, str) and not value.isascii() and _HALF_OF_A_PAIR.search(value):
-        raise ValueError(
-            f"{where}: column {column!r} holds half of a surrogate pair, which is not valid text. Fix the row"
-        )
+    for number, row in enumerate(rows, start=1):
+        yield number, _json_object(row, f"{where}, row {number}", "a JSON array of objects is expected")
 
 
 def _open_json_lines(path: Path, where: str) -> Table:
-    first = next(_json_objects(path, where), None)
+    first = next(_json_lines(path, where), None)
     if first is None:
         raise ValueError(f"{where} is empty; one JSON object a line is expected")
-    return Table(list(first[1]), lambda _: _json_objects(path, where), f"{where}, line")
+    return Table(list(first[1]), lambda _: _json_lines(path, where), f"{where}, line")
 
 
-def _json_objects(path: Path, where: str) -> Rows:
+def _json_lines(path: Path, where: str) -> Rows:
     """Yield the object of each line; skip blank lines."""
     for number, line in _lines(path, where):
         if line.strip():
             row = None
             with suppress(ValueError, RecursionError):
                 row = json.loads(line)
-            if not isinstance(row, dict):
-                raise ValueError(f"{where}, line {number} is no JSON object; one object a line is expected (JSONL)")
-            yield number, row
+            array = " or, in a file that ends in .json, one array" if isinstance(row, list) or line[0] == "[" else ""
+            yield number, _json_object(row, f"{where}, line {number}", f"one object a line is expected (JSONL){array}")
 
 
-def _open_delimited(path: Path, where: str, *, records: Callable[[Path, str], Records], rule: str) -> Table:
+def _json_object(row: Any, where: str, expected: str) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        raise ValueError(f"{where} is no JSON object; {expected}")
+    require_shallow(row, where)
+    return row
+
+
+def _open_delimited(
+    path: Path, where: str, *, separator: str, records: Callable[[Path, str], Records], rule: str
+) -> Table:
     header = next(records(path, where), None)
     if header is None:
         raise ValueError(f"{where} is empty; a header line with the names of the columns is expected")
     names = header[1]
 
     def rows(_: Sequence[str] | None) -> Rows:
-        lines = records(path, where)
-        next(lines)
-        for number, values in lines:
+        for number, values in islice(records(path, where), 1, None):
             if len(values) != len(names):
                 raise ValueError(
                     f"{where}, line {number} has {len(values)} values, the header has {len(names)}: {rule}"
                 )
             yield number, dict(zip(names, values, strict=True))
 
-    return Table(
-        names, rows, f"{where}, line", shows_names=all(re.fullmatch(r"[^\W\d][\w.\-]{0,63}", name) for name in names)
-    )
+    return Table(names, rows, f"{where}, line", oddity=_oddity(names, separator))
+
+
+def _oddity(names: Sequence[str], separator: str) -> str:
+    """Say what separates the values of the first line, where it is not `separator`."""
+    expected = _SEPARATORS[separator]
+    if names[0].startswith("sep="):
+        return f"its first line is no header but names a separator, as Excel does; save it with {expected}, without it"
+    seen = [words for other, words in _SEPARATORS.items() if len(names) == 1 and other in names[0]]
+    return f"its first line has {seen[0]} and no {expected}; save it with {expected}" if seen else ""
 
 
 def _comma_records(path: Path, where: str) -> Records:
@@ -162,48 +143,27 @@ def _lines(path: Path, where: str) -> Iterator[tuple[int, str]]:
             with suppress(UnicodeDecodeError):
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
             if line is None:
-                raise ValueError(f"{where}, line {number} is not UTF-8; save the file in that encoding")
+                kind = "UTF-16 and not UTF-8" if number == 1 and raw.startswith(_UTF_16) else "not UTF-8"
+                raise ValueError(f"{where}, line {number} is {kind}; save the file in that encoding")
+            if number == 1 and "\r" in line.rstrip("\r\n"):
+                raise ValueError(f"{where}: a carriage return alone ends its lines; save it with line feeds (Unix)")
             yield number, line
-
-
-def _open_parquet(path: Path, where: str) -> Table:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    file = None
-    with suppress(pa.ArrowException, OSError):
-        file = pq.ParquetFile(path)
-    if file is None:
-        raise ValueError(f"{where} is not a Parquet file, or a damaged one")
-
-    def records(columns: Sequence[str] | None) -> Rows:
-        number = 0
-        wanted = None if columns is None else top_level(columns, file.schema_arrow.names)
-        batches = pq.ParquetFile(path).iter_batches(batch_size=ROWS_AT_ONCE, columns=wanted)
-        while True:
-            rows = None
-            with suppress(pa.ArrowException, OSError, UnicodeDecodeError):
-                batch = next(batches, None)
-                if batch is None:
-                    return
-                rows = batch.to_pylist()
-            if rows is None:
-                raise ValueError(f"{where} is damaged, or holds text that is not UTF-8, after row {number}")
-            for row in rows:
-                number += 1
-                yield number, row
-
-    return Table(file.schema_arrow.names, records, f"{where}, row")
 
 
 _OPENERS: dict[str, Callable[[Path, str], Table]] = {
     ".jsonl": _open_json_lines,
-    ".json": _open_json_lines,
+    ".json": _open_json,
     ".csv": partial(
-        _open_delimited, records=_comma_records, rule="a text with a comma, a quote or a line end stands in quotes"
+        _open_delimited,
+        separator=",",
+        records=_comma_records,
+        rule="a text with a comma, a quote or a line end stands in quotes",
     ),
     ".tsv": partial(
-        _open_delimited, records=_tab_records, rule="a text holds no tab, and quotes are text like any other"
+        _open_delimited,
+        separator="\t",
+        records=_tab_records,
+        rule="a text holds no tab, and quotes are text like any other",
     ),
-    ".parquet": _open_parquet,
+    ".parquet": open_parquet,
 }

@@ -6,7 +6,8 @@ from typing import Any
 
 from trainers.config import TaskConfig
 from trainers.data.tokenization import Ids, TextEncoder
-from trainers.tasks.templates import Template, items_of, text_of
+from trainers.tasks.labels import Labels, label_of
+from trainers.tasks.templates import Template, items_of
 
 
 def label_options(label_words: Mapping[str, str], text: TextEncoder) -> tuple[Ids, ...]:
@@ -72,8 +73,12 @@ class RowOptions:
 
     def _right(self, row: Mapping[str, Any], keys: Sequence[str], where: str) -> tuple[int, ...]:
         are_items, column = any(self._listed), self._label_column
-        named = items_of(row, column, where) if are_items else [text_of(row, column, where)]
-        right = tuple(number for number, key in enumerate(keys) if key in named)
+        if are_items:
+            named = items_of(row, column, where)
+            right = tuple(number for number, key in enumerate(keys) if key in named)
+        else:
+            number = Labels(keys).number_of(label_of(row, column, where))
+            right = () if number is None else (number,)
         if not right:
             expected = "one of the row's options" if are_items else f"a number from 0 to {len(keys) - 1}"
             raise ValueError(

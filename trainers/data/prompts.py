@@ -22,7 +22,8 @@ from trainers.config import TaskConfig
 from trainers.data.options import RowOptions, label_options, mask_words
 from trainers.data.tokenization import Ids, TextEncoder
 from trainers.evaluators.base import Example
-from trainers.tasks.templates import MASK, Template, text_of
+from trainers.tasks.labels import Labels, label_of
+from trainers.tasks.templates import MASK, Template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -70,7 +71,7 @@ class PromptEncoder:
                 f"task.max_tokens {task.max_tokens} leaves no room for text beside the tokenizer's "
                 f"{task.max_tokens - self._room} special tokens"
             )
-        self._label_index = {label: index for index, label in enumerate(task.label_names)}
+        self._labels = Labels([*task.label_names, *task.skip_labels])
         self._row_options = RowOptions(task, self._text) if task.options is not None else None
         words = task.label_words or {}
         self._options = mask_words(words, self._text) if self._mask else label_options(words, self._text)
@@ -114,7 +115,7 @@ class PromptEncoder:
         column = self._task.label_column
         if column is None or self._task.options is not None or not self._task.skip_labels:
             return True
-        return text_of(row, column, where) not in self._task.skip_labels
+        return (self._labels.number_of(label_of(row, column, where)) or 0) < len(self._task.label_names)
 
     def _prompts(self, rows: Sequence[Mapping[str, Any]], places: Sequence[str]) -> tuple[list[Ids], list[int | None]]:
         """Return each row's prompt, and the place of its mask or None."""
@@ -151,16 +152,16 @@ class PromptEncoder:
 
     def _label(self, row: Mapping[str, Any], where: str) -> int:
         column = self._task.label_column or ""
-        index = self._label_index.get(text_of(row, column, where))
-        if index is None:
-            names = list(self._label_index)
+        number = self._labels.number_of(label_of(row, column, where))
+        if number is None:
+            names = self._task.label_names
             more = f" and {len(names) - _LABELS_SHOWN} more" if len(names) > _LABELS_SHOWN else ""
             allowed = ", ".join(repr(name) for name in names[:_LABELS_SHOWN])
             raise ValueError(
                 f"{where}: column {column!r} holds none of the task's labels, compared as text: {allowed}{more}. The "
                 "value is private and not shown"
             )
-        return index
+        return number
 
 
 class _Mask:

@@ -2,7 +2,7 @@
 
 | source                                       | rows                                                            |
 |----------------------------------------------|-----------------------------------------------------------------|
-| `reviews.jsonl`, `.json`                     | one JSON object a line                                          |
+| `reviews.jsonl`, `.json`                     | one JSON object a line; `.json` also one array of objects       |
 | `reviews.csv`                                | header; quotes as in RFC 4180; every value is text              |
 | `reviews.tsv`                                | header; no quoting (GLUE's files); every value is text          |
 | `reviews.parquet`                            | every value has its column's type                               |
@@ -13,19 +13,19 @@ If a source names no split, `data.validation` reads the split 'validation', and 
 `datasets` library keeps downloads in its cache folder; local files are read without it (see files.py).
 """
 
-import difflib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trainers.data.files import ROWS_AT_ONCE, Rows, Table, checked_row, open_table, top_level
+from trainers.data.columns import check_columns, nearest
+from trainers.data.files import open_table
+from trainers.data.table import ROWS_AT_ONCE, Rows, Table, checked_row, top_level
 
 _HUB = re.compile(
     r"hub:(?P<name>[\w.-]+|[\w.-]+/[\w.-]+(?:/(?P<config>[\w.-]+))?)(?::(?P<split>[\w.%+:\[\]()-]+))?", re.ASCII
 )
-_NAMES_SHOWN = 20
 
 
 class HubSource(NamedTuple):
@@ -57,7 +57,7 @@ def stream_rows(
 ) -> Iterator[dict[str, Any]]:
     """Yield what `read_rows` returns; `watch` sees each row before, with all its columns and in the same reading."""
     table, name = _open(source, field)
-    _check_columns(table, columns, name, field)
+    check_columns(table, columns, name, field)
     number = None
     for number, row in table.records(columns if watch is None else None):
         if watch is not None:
@@ -114,32 +114,8 @@ def _existing_file(source: str, field: str) -> Path:
         raise ValueError(f"{field}: {source} is a folder; a file is expected (.jsonl, .csv, .tsv or .parquet)")
     seen_from = "" if path.is_absolute() else f", seen from the working directory {Path.cwd()}"
     known = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    hint = _nearest(path.name, known) or ("" if path.suffix else f" A data set of the hub is written hub:{source}.")
+    hint = nearest(path.name, known) or ("" if path.suffix else f" A data set of the hub is written hub:{source}.")
     raise ValueError(f"{field}: there is no file {source}{seen_from}.{hint}")
-
-
-def _check_columns(table: Table, columns: Sequence[str], name: str, field: str) -> None:
-    missing = [column for column in top_level(columns, table.names) if column not in table.names]
-    if missing and not table.shows_names:
-        raise ValueError(
-            f"{field}: column {missing[0]!r} is not in the first line of {name}. That line is not shown: it looks "
-            "unlike a header and may be a row. Add a header line of column names without blanks"
-        )
-    if missing:
-        shown = ", ".join(repr(found) for found in table.names[:_NAMES_SHOWN])
-        more = f" and {len(table.names) - _NAMES_SHOWN} more" if len(table.names) > _NAMES_SHOWN else ""
-        hint = _nearest(missing[0], table.names)
-        raise ValueError(f"{field}: column {missing[0]!r} is not in {name}, which has {shown}{more}.{hint}")
-    twice = [column for column in columns if table.names.count(column) > 1]
-    if twice:
-        raise ValueError(f"{field}: {name} has more than one column {twice[0]!r}; rename one of them")
-
-
-def _nearest(word: str, known: Sequence[str]) -> str:
-    """Return ' Did you mean …?' with the most similar known word, or an empty text."""
-    lowered = {other.lower(): other for other in known}
-    close = difflib.get_close_matches(word.lower(), lowered, n=1)
-    return f" Did you mean {lowered[close[0]]!r}?" if close else ""
 
 
 def _hub_source(source: str, field: str) -> HubSource | None:
@@ -187,4 +163,4 @@ def _open_hub(source: HubSource, where: str) -> Table:
         for number, values in enumerate(chain.from_iterable(batches), start=1):
             yield number, dict(zip(wanted.column_names, values, strict=True))
 
-    return Table(data.column_names, records, f"{where}, row")
+    return Table(data.column_names, records, f"{where}, row", has_schema=True)

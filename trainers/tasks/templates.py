@@ -20,8 +20,8 @@ One of these changes may follow a column; the papers' prompts need them:
 
 from __future__ import annotations
 
-import string
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,11 @@ MASK = "[MASK]"  # in a template: the place where a masked model predicts, in pl
 CLOSING_MARKS = ".,;:!?"
 CONNECTIVES = {"cause": "because", "effect": "so"}
 _LISTED = ("first", "each", "cloze")
+_BRACES = re.compile(r"\{\{|\}\}|\{(?P<slot>[^{}]*)\}|[{}]")
+_FORMAT = re.compile(  # of Python's format strings
+    r"(?P<column>[^!:]+)(?=[!:])(![rsa])?(:(.?[<>=^])?[+-]?z?#?0?\d*[_,]?(\.\d+)?[bcdeEfFgGnosxX%]?)?"
+)
+_LONGEST = 1_000_000  # characters: a tokenizer needs 300 bytes for each
 
 
 @dataclass(frozen=True)
@@ -77,11 +82,7 @@ class Template:
     @classmethod
     def parse(cls, text: str, field: str) -> Template:
         """Parse a template; ValueError for unpaired braces, an unnamed or no column, an unknown change, a format."""
-        try:
-            pieces = list(string.Formatter().parse(text))
-        except ValueError as error:
-            raise ValueError(f"{field}: {error}. Columns stand in braces; write a literal brace twice") from None
-        template = cls(field, tuple((literal, _slot(field, *rest)) for literal, *rest in pieces))
+        template = cls(field, tuple(_parts(text, field)))
         if not template.columns:
             raise ValueError(f"{field} names no column, so every row would read the same; write one as {{column}}")
         if len(template.list_columns) > 1:
@@ -102,8 +103,14 @@ class Template:
         return any(slot is not None and slot.change in ("each", "cloze") for _, slot in self.parts)
 
     def fill(self, row: Mapping[str, Any], where: str, item: str | None = None) -> str:
-        """Return the text filled from a row; `where` names the row in errors; of a list use `item`."""
-        return "".join(literal + (slot.text(row, where, item) if slot else "") for literal, slot in self.parts)
+        """Return the text filled from a row; `where` names the row in errors; of a list use `item`.
+
+        ValueError if a column is missing, or the text is longer than 1,000,000 characters.
+        """
+        text = "".join(literal + (slot.text(row, where, item) if slot else "") for literal, slot in self.parts)
+        if len(text) > _LONGEST:
+            raise ValueError(f"{where}: the text of {self.field} is longer than {_LONGEST:,} characters; cut such rows")
+        return text
 
     def fill_each(self, row: Mapping[str, Any], where: str) -> dict[str, str]:
         """Return item → text with that item, for the items of the template's list; equal items once."""
@@ -152,19 +159,39 @@ CHANGES: dict[str, Callable[[str], str]] = {
 }
 
 
-def _slot(field: str, name: str | None, spec: str | None, conversion: str | None) -> Slot | None:
-    if name is None:
-        return None
-    if name == "":
+def _parts(text: str, field: str) -> Iterator[tuple[str, Slot | None]]:
+    """Yield the parts of a template; ValueError for a brace alone, an unnamed column, an unknown change, a format."""
+    literal, end = "", 0
+    for found in _BRACES.finditer(text):
+        literal, end = literal + text[end : found.start()], found.end()
+        if found["slot"] is not None:
+            yield literal, _slot(field, found["slot"])
+            literal = ""
+        elif len(found[0]) == 2:
+            literal += found[0][0]
+        else:
+            raise ValueError(f"{field}: a brace stands alone. Columns stand in braces; write a literal brace twice")
+    if literal + text[end:]:
+        yield literal + text[end:], None
+
+
+def _slot(field: str, written: str) -> Slot:
+    """Return the column between two braces. Its name may hold any mark but these: a bar begins a change."""
+    if not written:
         raise ValueError(f"{field}: '{{}}' names no column; write the column between the braces")
-    column, bar, change = name.partition("|")
-    if conversion or (spec and change != "cloze"):
-        given = name + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
-        raise ValueError(f"{field}: {{{given}}} asks for a format; a column's text is used as it is: {{{column}}}")
+    column, bar, change = written.partition("|")
+    change, colon, items = change.partition(":")
+    formatted = None if bar else _FORMAT.fullmatch(written)
+    if formatted or (colon and change != "cloze"):
+        used = formatted["column"] if formatted else f"{column}|{change}"
+        raise ValueError(
+            f"{field}: {{{written}}} asks for a format; a column's text is used as it is: {{{used}}}. A column of such "
+            "a name has to be renamed"
+        )
     if bar and change not in (*CHANGES, *_LISTED):
         raise ValueError(
-            f"{field}: {{{name}}} asks for a change {change!r}; there are {', '.join([*CHANGES, *_LISTED])}"
+            f"{field}: {{{written}}} asks for a change {change!r}; there are {', '.join([*CHANGES, *_LISTED])}"
         )
-    if change == "cloze" and not spec:
-        raise ValueError(f"{field}: {{{name}}} needs the column of what to put in: {{{name}:column}}")
-    return Slot(column, change or None, spec or None)
+    if change == "cloze" and not items:
+        raise ValueError(f"{field}: {{{written}}} needs the column of what to put in: {{{written}:column}}")
+    return Slot(column, change or None, items or None)

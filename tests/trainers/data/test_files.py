@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from trainers.data.row_digests import read_digests
 from trainers.data.sources import check_source, read_rows
 
 SECRET = "Wachtelkoenig"
@@ -28,6 +29,7 @@ def test_every_format_gives_the_same_rows(tmp_path):
     sources = [
         _write(tmp_path, "reviews.jsonl", jsonl),
         _write(tmp_path, "reviews.json", "\ufeff" + jsonl + "\r\n\n"),
+        _write(tmp_path, "array.json", "\ufeff " + json.dumps(rows, indent=1)),
         _write(tmp_path, "reviews.csv", 'label,id,text\r\n0,7,"she said ""no"", é 你"\r\n1,7, blanks stay \r\n'),
         _write(tmp_path, "reviews.tsv", '\ufefftext\tlabel\nshe said "no", é 你\t0\n\n blanks stay \t1'),
         _parquet(tmp_path, {"text": [row["text"] for row in rows], "label": ["0", "1"], "id": [7, 7]}),
@@ -59,7 +61,14 @@ def test_a_parquet_file_is_read_whole_across_batches(tmp_path):
 
 BAD_CONTENT = {
     "no JSON": ("a.jsonl", '{"text": "a"}\n{"text": "%s\n', "a.jsonl, line 2 is no JSON object"),
-    "an array": ("a.json", '["%s"]\n', "a.json, line 1 is no JSON object; one object a line"),
+    "an array of texts": ("a.json", '["%s"]\n', "a.json, row 1 is no JSON object; a JSON array of objects"),
+    "half an array": ("a.json", '[{"text": "%s"},\n', "a.json begins as a JSON array and is none"),
+    "an array by lines": ("a.jsonl", '[{"text": "%s"}]\n', "in a file that ends in .json, one array"),
+    "depth": (
+        "a.jsonl",
+        '{"text": "%s", "x": ' + "[" * 600 + "]" * 600 + "}",
+        "line 1: more than 100 lists or mappings",
+    ),
     "deep": ("a.json", '{"text": "%s"' + "[" * 100_000, "a.json, line 1 is no JSON object"),
     "a key less": ("a.jsonl", '{"text": "a"}\n\n{"%s": "a"}\n', "line 3: column 'text' is missing or null"),
     "null": ("a.jsonl", '{"text": "a"}\n{"text": null, "x": "%s"}\n', "line 2: column 'text' is missing or null"),
@@ -69,7 +78,7 @@ BAD_CONTENT = {
     "Latin-1": ("a.jsonl", b'{"text": "a"}\n{"text": "%s \xe9"}\n', "a.jsonl, line 2 is not UTF-8"),
     "Latin-1 in CSV": ("a.csv", b"text\na\n%s \xe9\n", "a.csv, line 3 is not UTF-8"),
     "Latin-1 in TSV": ("a.tsv", b"text\na\n%s \xe9\n", "a.tsv, line 3 is not UTF-8"),
-    "UTF-16": ("a.csv", "text\n%s".encode("utf-16"), "a.csv, line 1 is not UTF-8; save the file in that encoding"),
+    "UTF-16": ("a.csv", "text\n%s".encode("utf-16"), "a.csv, line 1 is UTF-16 and not UTF-8; save the file in"),
     "three values": (
         "a.csv",
         "text,label\na,1\n%s,b,1\n",
@@ -130,9 +139,26 @@ def test_parquet_values_are_checked(tmp_path, values, says):
         check_source(_parquet(tmp_path, {"text": values}), ["text"])
 
 
+def test_a_time_that_python_cannot_hold_is_named(tmp_path):
+    far = pa.array([10**15], pa.timestamp("s"))
+    source = _parquet(tmp_path, {"text": ["a"], "label": ["0"], "when": far})
+    assert read_rows(source, ["text"]) == [{"text": "a"}]
+    with pytest.raises(ValueError, match="holds, in the column 'when', a time outside the years 1 to 9999") as caught:
+        read_digests(source, ["text"], bytes(16))
+    _assert_nothing_quoted(caught.value)
+
+
+def test_a_deep_row_is_refused_before_it_is_hashed(tmp_path):
+    deep = "[" * 99 + "]" * 99
+    source = _write(tmp_path, "a.jsonl", f'{{"text": "a", "x": {deep}}}\n{{"text": "b", "x": [{deep}]}}\n')
+    with pytest.raises(ValueError, match=r"a\.jsonl, line 2: more than 100 lists or mappings lie inside each other"):
+        read_digests(source, ["text"], bytes(16))
+
+
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
+        ("a.json", "[]", "a.json is empty; a JSON array of objects"),
         ("a.jsonl", "", "a.jsonl is empty; one JSON object a line"),
         ("a.jsonl", "\n \n", "a.jsonl is empty"),
         ("a.csv", "", "a.csv is empty; a header line"),

@@ -201,3 +201,12 @@ def test_sst2_is_encoded(bos_like):
     examples = PromptEncoder(task, bos_like).encode(rows)
     assert [example.label for example in examples] == [int(row["label"]) for row in rows]
     assert bos_like.decode(examples[0].prompt_ids) == "<s>it 's a charming and often affecting journey . It was"
+
+
+def test_labels_in_other_spellings_are_found_and_skipped(bos_like):
+    task = _words(skip_labels=["-1"])
+    rows = [{"text": "the film was good", "label": label} for label in (1.0, "0.0", [1], -1.0, "-1", True)]
+    encoder = PromptEncoder(task, bos_like)
+    assert [example.label for example in encoder.encode(rows[:5])] == [1, 0, 1]
+    with pytest.raises(ValueError, match=r"row 6: column 'label' holds none of the task's labels"):
+        encoder.encode(rows)

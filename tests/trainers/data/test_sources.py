@@ -1,10 +1,13 @@
 import inspect
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value, load_dataset
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
@@ -53,12 +56,53 @@ def test_a_folder_and_an_unknown_suffix_are_refused(reviews, tmp_path):
         check_source("reviews.xlsx", ["sentence"])
 
 
-def test_the_first_row_of_a_file_without_a_header_is_not_shown(tmp_path):
-    path = tmp_path / "reviews.tsv"
-    path.write_text(f"{SECRET} is ill\t1\nnext\t0\n")
-    with pytest.raises(ValueError, match=r"not in the first line of reviews\.tsv\. That line is not shown") as caught:
-        check_source(str(path), ["sentence"])
+@pytest.mark.parametrize(
+    ("name", "content", "columns"),
+    [
+        ("reviews.tsv", f"{SECRET} is ill\t1\nnext\t0\n", "2 columns"),
+        ("reviews.tsv", f"{SECRET}\tpositive\n", "2 columns"),
+        ("reviews.csv", f"{SECRET},positive\n", "2 columns"),
+        ("reviews.csv", f"{SECRET}\n", "1 column"),
+        ("sentences.csv", f"sentenze,{SECRET}\n", "2 columns"),
+        ("persons.json", json.dumps({SECRET: {"sick": True}, "b@example.com": {}}), "2 columns"),
+        ("persons.json", json.dumps([{SECRET: 1}]), "1 column"),
+        ("persons.jsonl", json.dumps({f"{SECRET}{index}": 1 for index in range(100)}), "100 columns"),
+    ],
+)
+def test_what_may_be_a_row_is_counted_and_not_shown(tmp_path, name, content, columns):
+    (tmp_path / name).write_text(content)
+    for act in (check_source, read_rows):
+        with pytest.raises(ValueError, match=f"column 'sentence' is not in {name}, which has {columns} and") as caught:
+            act(str(tmp_path / name), ["sentence", "label"])
+        assert SECRET not in str(caught.value)
+        assert "sentenze" not in str(caught.value)
+
+
+def test_of_a_header_short_words_are_shown(tmp_path):
+    (tmp_path / "a.csv").write_text(f"text,lable,{SECRET}@example.com,{'x' * 40}\n")
+    pq.write_table(pa.table({"text": ["a"], "lable": ["b"], f"{SECRET}@example.com": [1]}), tmp_path / "b.parquet")
+    with pytest.raises(ValueError, match=r"which has 'text', 'lable' and 2 more\. Did you mean 'lable'\?") as caught:
+        check_source(str(tmp_path / "a.csv"), ["text", "label"])
     assert SECRET not in str(caught.value)
+    with pytest.raises(ValueError, match=r"which has 'text', 'lable' and 1 more\. Did you mean 'lable'\?"):
+        check_source(str(tmp_path / "b.parquet"), ["label"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.csv", "text;label\na;1\n", "a.csv: its first line has semicolons and no commas; save it with commas"),
+        ("a.csv", "text\tlabel\na\t1\n", "a.csv: its first line has tabs and no commas; save it with commas"),
+        ("a.tsv", "text,label\na,1\n", "a.tsv: its first line has commas and no tabs; save it with tabs"),
+        ("a.csv", "sep=,\ntext,label\na,1\n", "its first line is no header but names a separator, as Excel does"),
+        ("a.csv", "text,label\ra,1\r", "a.csv: a carriage return alone ends its lines; save it with line feeds"),
+        ("a.jsonl", '{"text": 1}\r{"text": 2}', "a.jsonl: a carriage return alone ends its lines"),
+    ],
+)
+def test_another_separator_is_named(tmp_path, name, content, says):
+    (tmp_path / name).write_text(content, newline="")
+    with pytest.raises(ValueError, match=re.escape(says)):
+        check_source(str(tmp_path / name), ["text", "label"])
 
 
 def test_a_wanted_column_may_not_be_there_twice(tmp_path):
@@ -71,9 +115,9 @@ def test_a_wanted_column_may_not_be_there_twice(tmp_path):
 
 def test_many_columns_are_not_all_listed(tmp_path):
     path = tmp_path / "reviews.csv"
-    path.write_text(",".join(f"c{index}" for index in range(100)) + "\n")
-    with pytest.raises(ValueError, match="'c19' and 80 more"):
-        check_source(str(path), ["text"])
+    path.write_text(",".join(f"c{index}" for index in range(100)) + ",label\n")
+    with pytest.raises(ValueError, match="'c7' and 93 more"):
+        check_source(str(path), ["text", "label"])
 
 
 def test_the_check_reads_no_further_than_the_first_row(tmp_path):

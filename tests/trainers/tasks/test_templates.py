@@ -44,6 +44,20 @@ def test_an_unusable_template_is_refused(text, says):
         Template.parse(text, "task.template")
 
 
+@pytest.mark.parametrize("column", ["Your comments: anything?", "wow! great", "a:b c", "x y", "1:2:3", "Score: 5"])
+def test_a_column_may_hold_blanks_and_colons(column):
+    template = Template.parse(f"{{{{{{{column}}}}}}} {{{column}|stripped}}", "task.template")
+    assert template.columns == [column]
+    assert template.fill({column: " yes "}, "row 1") == "{ yes } yes"
+
+
+def test_a_text_of_megabytes_is_refused():
+    template = Template.parse("{a}", "task.template")
+    assert len(template.fill({"a": "x" * 1_000_000}, "row 1")) == 1_000_000
+    with pytest.raises(ValueError, match=r"row 1: the text of task\.template is longer than 1,000,000 characters"):
+        template.fill({"a": "x" * 1_000_001}, "row 1")
+
+
 def test_values_become_text():
     row = {"a": "1 ", "b": 1, "c": 1.5, "d": True, "e": None}
     assert [text_of(row, name, "row 1") for name in "abcd"] == ["1 ", "1", "1.5", "true"]
