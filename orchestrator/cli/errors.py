@@ -1,7 +1,7 @@
 """How every error of a verb becomes one line and an exit code; an unexpected one gets an id, and its traceback a file.
 
-A message of a library may quote a private row, so that of an unexpected error stays with its traceback, which is for
-the operator alone. A traceback never holds the values of variables.
+A message of a library may quote a private row. So the line shows only messages of this project, and the traceback,
+which is for the operator alone, holds no other message and no value of a variable. `--debug` prints them all.
 """
 
 import errno
@@ -18,6 +18,7 @@ import typer
 from orchestrator.cli.interruption import current_storage
 from orchestrator.cli.output import SafeConsole
 from orchestrator.privacy.errors import BudgetExceeded, LedgerCorruptError, LedgerUnreachable
+from trainers.errors import has_own_message
 from trainers.mechanism.release_log import Stopped
 
 STOPPED, BAD_CONFIGURATION, BUDGET_REFUSED = 1, 2, 3
@@ -40,7 +41,7 @@ def clear_errors() -> Iterator[None]:
     """Turn an error into one line and an exit code."""
     try:
         yield
-    except (typer.Exit, typer.Abort):
+    except (typer.Exit, typer.Abort, BrokenPipeError):  # the last: whoever read the output has enough
         raise
     except Exception as error:  # noqa: BLE001 - the one place where all errors end
         message, code = _line_of(error)
@@ -60,15 +61,15 @@ def _line_of(error: Exception) -> tuple[str, int]:
             return f"Ledger refused: {error}", BUDGET_REFUSED
         case Stopped():
             return f"Stopped: {error}", STOPPED
-        case OSError(errno=number, strerror=str(reason)) if number not in DISK_ERRORS:
-            return f"Error: {str(error.filename or 'a file')[:LONGEST_NAME]}: {reason}", BAD_CONFIGURATION
+        case OSError(filename=str(name), strerror=str(reason), errno=number) if number not in DISK_ERRORS:
+            return f"Error: {name[:LONGEST_NAME]}: {reason}", BAD_CONFIGURATION
         case RuntimeError() if str(error).startswith(OF_PATHLIB):
             return f"Error: a path that leads nowhere: {error}", BAD_CONFIGURATION
         case UnicodeError():
             return "Error: a file is no text in UTF-8", BAD_CONFIGURATION
         case RecursionError():
             return "Error: a file is nested too deeply to be read", BAD_CONFIGURATION
-        case ValueError():
+        case ValueError() if has_own_message(error):
             return f"Error: {error}", BAD_CONFIGURATION
         case _ if full is not None:  # libraries raise it as errors of their own
             place = getattr(error, "filename", None) or "the storage"
@@ -85,6 +86,14 @@ def _unexpected(error: Exception) -> str:
     for folder in ([storage.operator_folder] if storage else []) + [Path(tempfile.gettempdir())]:
         path = folder / f"error-{number}.txt"
         with suppress(OSError), open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write("".join(traceback.format_exception(error)))
-            return f"{said} Its traceback is in {path}, for you alone; `dpzo --debug …` prints it."
+            file.write(_traceback_of(error))
+            return f"{said} Its traceback is in {path}, for you alone; `dpzo --debug …` prints it with its message."
     return f"{said} `dpzo --debug …` prints its traceback."
+
+
+def _traceback_of(error: BaseException) -> str:
+    """Return the traceback of an error and of its causes, without the messages of libraries."""
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    before = [] if cause is None else [_traceback_of(cause), "\nand then\n\n"]
+    message = f": {error}" if has_own_message(error) else ""
+    return "".join([*before, *traceback.format_tb(error.__traceback__), type(error).__qualname__, message, "\n"])

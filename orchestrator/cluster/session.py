@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from threading import current_thread, main_thread
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import ray
 from ray._private import ray_constants
@@ -27,6 +27,7 @@ from orchestrator.cluster.preflight import Demand, require_resources, require_sh
 from orchestrator.config.models import SweepConfig
 from orchestrator.storage.paths import Storage
 from trainers.config import RunConfig
+from trainers.errors import note_origin
 
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",  # Tune prints nothing; the live table shows the trials
@@ -134,9 +135,17 @@ def run_on_worker_node(demand: Demand, function: Callable[..., Answer], *argumen
     """
     if not on_a_cluster():
         return function(*arguments)
-    task = ray.remote(num_cpus=demand.cpus, num_gpus=demand.gpus, max_retries=1)(function)
+
+    def task(*arguments: Any) -> Answer:
+        try:
+            return function(*arguments)
+        except Exception as error:
+            note_origin(error)
+            raise
+
+    remote = ray.remote(num_cpus=demand.cpus, num_gpus=demand.gpus, max_retries=1)(task)
     try:
-        return ray.get(task.remote(*arguments))
+        return ray.get(remote.remote(*arguments))
     except RayTaskError as error:
         raise error.cause from None
     except RayError as error:

@@ -19,6 +19,7 @@ import ray
 from ray.exceptions import RayError
 
 from trainers.config import RunConfig
+from trainers.errors import note_origin
 from trainers.mechanism.release_log import LogInUseError
 from trainers.workers.exchange import MEETING, PeerLost
 from trainers.workers.patience import Patience
@@ -120,6 +121,7 @@ def _live(task: WorkerTask, config: RunConfig, mailbox: Any) -> Any:
     except (PeerLost, LogInUseError, RayError):
         raise  # not the task's own failure: Ray Train starts all workers again
     except Exception as error:
+        note_origin(error)
         ray.get(mailbox.fail.remote(error))
         raise
     finally:

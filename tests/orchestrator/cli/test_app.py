@@ -1,5 +1,6 @@
 import json
 import math
+import pickle
 import re
 import subprocess
 import sys
@@ -13,10 +14,12 @@ from orchestrator.cli.app import app
 from orchestrator.config.loading import load_run, load_sweep
 from tests.support.inline import Exported, without_cluster
 from tests.support.quadratic import example
+from trainers.errors import note_origin
 from trainers.mechanism.release_log import ReleaseLog
 from trainers.run.context import Workspace
 
 MEZO = ("method.name=mezo", "method.num_directions=1", "privacy.noise_multiplier=null")
+SECRET = "Wachtelkoenig"
 HEAVY = ("torch", "ray", "vllm", "optuna", "transformers")
 
 
@@ -116,8 +119,38 @@ def test_a_mistake_of_the_program_is_one_line_with_an_id(dpzo, monkeypatch, tmp_
     (line,) = result.stderr.splitlines()
     assert re.fullmatch(rf"Unexpected error \w{{8}}: KeyError in test_app.py:\d+. Its traceback is in {path}, .*", line)
     assert "quotes" not in line
-    assert "KeyError: 'what a library quotes'" in path.read_text()
+    assert "in broken\n    raise error\nKeyError\n" in path.read_text()
+    assert "quotes" not in path.read_text()
     assert "a private row" not in path.read_text()
+
+
+def of_a_library(value):
+    int(value)
+
+
+def with_a_cause(value):
+    try:
+        int(value)
+    except ValueError as error:
+        raise KeyError(value) from error
+
+
+def of_another_process(value):
+    error = pickle.loads(pickle.dumps(ValueError(value)))
+    note_origin(error)
+    raise error
+
+
+@pytest.mark.parametrize("mistake", [of_a_library, with_a_cause, of_another_process])
+def test_the_message_of_a_library_is_shown_and_kept_nowhere(dpzo, monkeypatch, tmp_path, mistake):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("orchestrator.cli.interruption._storage", None)
+    monkeypatch.setattr("orchestrator.cli.plan.plan", lambda config, overrides: mistake(SECRET))
+    result = dpzo("plan")
+    (path,) = tmp_path.glob("error-*.txt")
+    assert (result.exit_code, result.stderr.startswith("Unexpected error ")) == (1, True)
+    assert SECRET not in result.output + path.read_text()
+    assert mistake.__name__ in path.read_text()
 
 
 def test_debug_prints_the_traceback(dpzo, monkeypatch, settings, tmp_path):

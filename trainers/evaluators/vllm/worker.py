@@ -25,6 +25,7 @@ from vllm.model_executor.layers import utils as layer_utils
 from vllm.model_executor.layers.vocab_parallel_embedding import VocabParallelEmbedding
 
 from trainers.config import ModelConfig
+from trainers.errors import note_origin
 from trainers.evaluators.base import Example, OutputPoint, Probe
 from trainers.evaluators.loading import load_model, rounded_to, trainable_parameters
 from trainers.evaluators.poison import poison
@@ -58,7 +59,9 @@ def answering(method: Callable[..., Any]) -> Callable[..., Any]:
         except OSError as error:
             return Refusal(OSError(error.errno, error.strerror or str(error)))
         except ValueError as error:
-            return Refusal(ValueError(str(error)))  # a plain ValueError, which any process can unpickle
+            refusal = Refusal(ValueError(str(error)))  # a plain ValueError, which any process can unpickle
+            note_origin(refusal.error, error)
+            return refusal
 
     return answer
 
