@@ -1,6 +1,7 @@
 """Turns pydantic's errors into lines with the key and the fix; they show values of the configuration, never data."""
 
-from collections.abc import Iterable
+import reprlib
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -15,6 +16,10 @@ from trainers.errors import DpzoError
 
 _MARKS = {"[key]", *PARAMETER_KINDS, *SCHEDULE_KINDS, NUMBER}
 _LONGEST_SHOWN = 60
+_MOST_LINES = 20
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 2 * _LONGEST_SHOWN
+_REPR.maxlevel = 3
 _PLAIN = {
     **dict.fromkeys(("model_type", "dict_type", "mapping_type"), "must be a mapping of keys to values"),
     **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "must be a whole number"),
@@ -39,19 +44,29 @@ class ConfigError(DpzoError, ValueError):
 def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """Return a line 'dotted.key: what is wrong' for each problem that `model` found, in the order of the model."""
     lines = []
-    for problem in _without_consequences(error.errors(include_url=False)):
-        place = ".".join(str(key) for key in problem["loc"] if key not in _MARKS)
+    problems = _without_consequences(error.errors(include_url=False))
+    for problem in problems[:_MOST_LINES]:
+        place = ".".join(str(key)[:_LONGEST_SHOWN] for key in problem["loc"] if key not in _MARKS)
         lines.append(f"{place}: {_message(problem, model)}" if place else _message(problem, model))
-    return list(dict.fromkeys(lines))
+    more = len(problems) - _MOST_LINES
+    return list(dict.fromkeys(lines)) + ([f"and {more} more problems"] if more > 0 else [])
+
+
+def require_some_known(mapping: Mapping[str, Any], model: type[BaseModel]) -> None:
+    """Refuse, with a ConfigError, a mapping without any key of `model`: its keys may be a data set's, and private."""
+    if mapping and not any(key in model.model_fields or _suggestion(key, model.model_fields) for key in mapping):
+        known = ", ".join(model.model_fields)
+        raise ConfigError(f"this is no configuration: none of its {len(mapping)} keys is known. Known keys: {known}")
 
 
 def _without_consequences(problems: list[ErrorDetails]) -> list[ErrorDetails]:
     """Drop problems below a key that is itself refused."""
-    refused = [problem["loc"][:-1] for problem in problems if problem["loc"][-1:] == ("[key]",)]
+    refused = {problem["loc"][:-1] for problem in problems if problem["loc"][-1:] == ("[key]",)}
     return [
         problem
         for problem in problems
-        if problem["loc"][-1:] == ("[key]",) or not any(problem["loc"][: len(key)] == key for key in refused)
+        if problem["loc"][-1:] == ("[key]",)
+        or refused.isdisjoint(problem["loc"][:end] for end in range(1, len(problem["loc"]) + 1))
     ]
 
 
@@ -72,7 +87,7 @@ def _message(problem: ErrorDetails, model: type[BaseModel]) -> str:
     if problem["type"] in _OWN_MESSAGES:
         return reason
     hint = _suggestion(problem["input"], _alternatives(problem)) or _quoting_hint(problem)
-    return f"{reason}, got {_shown(problem['input'])}{hint}"
+    return f"{reason}, got {shown(problem['input'])}{hint}"
 
 
 def _reason(problem: ErrorDetails) -> str:
@@ -120,7 +135,8 @@ def _alternatives(problem: ErrorDetails) -> list[str]:
 
 def _suggestion(given: Any, known: Iterable[str], cutoff: float = 0.6) -> str:
     """Return '. Did you mean …?', or nothing."""
-    matches = get_close_matches(str(given), list(known), n=1, cutoff=cutoff)
+    word = str(given) if isinstance(given, str | int | float) else ""
+    matches = get_close_matches(word[:_LONGEST_SHOWN], list(known), n=1, cutoff=cutoff)
     return f". Did you mean {matches[0]!r}?" if matches else ""
 
 
@@ -132,6 +148,7 @@ def _quoting_hint(problem: ErrorDetails) -> str:
     return ""
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
+def shown(value: Any) -> str:
+    """Return a short text of a value, in time that does not grow with the value."""
+    text = _REPR.repr(value)
     return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"

@@ -1,59 +1,30 @@
 """Reads configuration files and `key=value` overrides, and makes configurations of them.
 
-Files are YAML with the scalars of YAML 1.2: 1e-3 is a number; yes and no are texts, because labels are often called so.
-A key that occurs twice is an error. A file that ends in .json is read as JSON.
+Files are YAML (yaml_loader.py); a file that ends in .json is read as JSON. A key that occurs twice is an error.
 """
 
 import copy
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
-from yaml.composer import ComposerError
 
-from orchestrator.config.errors import ConfigError, explain
+from orchestrator.config.errors import ConfigError, explain, require_some_known, shown
 from orchestrator.config.models import LedgeredConfig, SweepConfig
 from orchestrator.config.schema import takes_text
+from orchestrator.config.yaml_loader import load_yaml, yaml_problem
 from search_spaces.searchable import is_searchable
 from trainers.config import RunConfig
+from trainers.data.table import require_shallow
 
 _SPACE = ["search", "space"]
+_ROWS = (".jsonl", ".csv", ".tsv", ".parquet")
+_MAX_BYTES = 10**6
+_LONGEST_SHOWN = 200  # of an override, in an error
 _NO_TEXT = ("", "~", "null", "Null", "NULL")
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML with the scalars of the 1.2 core schema; refuses a key that occurs twice in one mapping."""
-
-    yaml_implicit_resolvers = {}  # noqa: RUF012 - PyYAML fills it below, for this class alone
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        seen: dict[tuple[str, str], int] = {}
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if (key.tag, key.value) in seen:
-                first = seen[key.tag, key.value] + 1
-                raise ComposerError(
-                    None, None, f"key {key.value!r} occurs twice, first in line {first}", key.start_mark
-                )
-            seen[key.tag, key.value] = key.start_mark.line
-        return node
-
-
-_TAG = "tag:yaml.org,2002:"
-_FLOAT = r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
-for _name, _pattern, _first in (  # the first pattern that fits wins; _first: what it may begin with
-    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
-    ("int", r"[-+]?[0-9]+", list("-+0123456789")),
-    ("float", _FLOAT, list("-+.0123456789")),
-    ("merge", r"<<", ["<"]),
-):
-    _Loader.add_implicit_resolver(_TAG + _name, re.compile(rf"^(?:{_pattern})$"), _first)
-_Loader.add_constructor(_TAG + "int", lambda _, node: int(node.value))
 
 
 def read(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
@@ -64,19 +35,33 @@ def read(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(source, Mapping):
         return _with_on(copy.deepcopy(dict(source)))
     try:
-        text = Path(source).read_text(encoding="utf-8")
-        is_json = Path(source).suffix == ".json"
-        content = json.loads(text, object_pairs_hook=_distinct) if is_json else yaml.load(text, _Loader)
+        content = _content_of(Path(source))
+        require_shallow(content, "the file")
     except OSError as error:
-        raise ConfigError(f"{source}: cannot be read: {error.strerror}") from error
+        raise ConfigError(f"{source}: cannot be read: {error.strerror}") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{source}: {_yaml_problem(error)}") from error
+        raise ConfigError(f"{source}: {yaml_problem(error)}") from None
+    except RecursionError:
+        raise ConfigError(f"{source}: lists or mappings lie too deep inside each other") from None
     except ValueError as error:  # not UTF-8, or not JSON
-        raise ConfigError(f"{source}: {error}") from error
+        raise ConfigError(f"{source}: {error}") from None
     if not isinstance(content, dict):
         kind = "nothing" if content is None else type(content).__name__
         raise ConfigError(f"{source}: expected a mapping of keys to values, such as 'name: my-run', got {kind}")
     return content
+
+
+def _content_of(path: Path) -> Any:
+    if path.suffix in _ROWS:
+        raise ValueError(
+            "is a file of rows; a configuration in YAML or JSON is expected, whose data.train names the rows"
+        )
+    with path.open("rb") as file:
+        content = file.read(_MAX_BYTES + 1)
+    if len(content) > _MAX_BYTES:
+        raise ValueError(f"is larger than {_MAX_BYTES // 10**6} MB, which no configuration is")
+    text = content.decode("utf-8")
+    return json.loads(text, object_pairs_hook=_distinct) if path.suffix == ".json" else load_yaml(text)
 
 
 def _with_on(config: dict[str, Any]) -> dict[str, Any]:
@@ -103,7 +88,7 @@ def override(config: Mapping[str, Any], overrides: Sequence[str], model: type[Ba
             place, value = _parse_override(text, model)
             _put(result, place, value)
         except ValueError as error:
-            problems.append(f"{text}: {error}")
+            problems.append(f"{text[:_LONGEST_SHOWN]}: {error}")
     if problems:
         raise ConfigError(*problems)
     return result
@@ -122,9 +107,9 @@ def _parse_override(text: str, model: type[BaseModel]) -> tuple[list[str], Any]:
     if bare_text:
         return place, value
     try:
-        return place, yaml.load(value, _Loader)
+        return place, load_yaml(value)
     except yaml.YAMLError as error:
-        raise ValueError(f"the value is not YAML: {_yaml_problem(error)}") from error
+        raise ValueError(f"the value is not YAML: {yaml_problem(error)}") from None
 
 
 def _put(config: dict[str, Any], place: Sequence[str], value: Any) -> None:
@@ -133,24 +118,18 @@ def _put(config: dict[str, Any], place: Sequence[str], value: Any) -> None:
             config[key] = {}
         config = config[key]
         if not isinstance(config, dict):
-            raise ValueError(f"{'.'.join(place[:depth])} is {config!r}: it is not a mapping")
+            raise ValueError(f"{'.'.join(place[:depth])} is {shown(config)}: it is not a mapping")
     config[place[-1]] = value
-
-
-def _yaml_problem(error: yaml.YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None)
-    if mark is None:
-        return " ".join(str(error).split())
-    return f"line {mark.line + 1}, column {mark.column + 1}: {getattr(error, 'problem', error)}"
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return a JSON object; refuse a key that occurs twice."""
-    keys = [key for key, _ in pairs]
-    twice = [key for i, key in enumerate(keys) if key in keys[:i]]
-    if twice:
-        raise ValueError(f"key {twice[0]!r} occurs twice")
-    return dict(pairs)
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"key {shown(key)} occurs twice")
+        found[key] = value
+    return found
 
 
 Config = TypeVar("Config", bound=RunConfig)
@@ -181,7 +160,8 @@ def resolved_json(config: RunConfig) -> str:
 
 
 def _validated(model: type[Config], mapping: Mapping[str, Any]) -> Config:
+    require_some_known(mapping, model)
     try:
         return model.model_validate(mapping)
     except ValidationError as error:
-        raise ConfigError(*explain(error, model)) from error
+        raise ConfigError(*explain(error, model)) from None

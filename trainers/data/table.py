@@ -52,11 +52,11 @@ def top_level(columns: Sequence[str], names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(column if column in names else column.partition(".")[0] for column in columns))
 
 
-def require_shallow(row: Mapping[str, Any], where: str) -> None:
-    """Refuse, with a ValueError, a row in which lists or mappings lie inside each other too deeply."""
-    below: list[Any] = [row]
+def require_shallow(value: Any, where: str) -> None:
+    """Refuse, with a ValueError, a value in which lists or mappings lie inside each other too deeply."""
+    below = [value]
     for _ in range(MAX_DEPTH):
-        inside = (one.values() if isinstance(one, dict) else one for one in below)
+        inside = (one.values() if isinstance(one, dict) else one for one in below if isinstance(one, dict | list))
         below = [item for items in inside for item in items if isinstance(item, dict | list)]
         if not below:
             return

@@ -1,4 +1,6 @@
+import json
 import math
+import re
 
 import pytest
 import yaml
@@ -6,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.config.errors import ConfigError
-from orchestrator.config.loading import override, read
+from orchestrator.config.loading import load_run, override, read
 from orchestrator.config.models import SweepConfig
 
 
@@ -83,6 +85,65 @@ def test_a_file_that_is_no_configuration_is_one_line(tmp_path, text, complaint):
     (line,) = refusal.value.lines
     assert line.startswith(f"{path}: {complaint}")
     assert "\n" not in line
+
+
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefg", "bcdefgh", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (BOMB + "name: *h\n", "line 5, column 11: the text stands for more than 20,000 values"),
+        (re.sub(r"(\[\*.*\])", r"{<<: \1}", BOMB).replace("[x,x,x,x,x,x,x,x,x]", "{x: 1}"), "more than 20,000 values"),
+        ("a: &a [*a]\n", "line 1, column 8: 'a' contains itself"),
+        ("a: " + "[" * 5000, "more than 50 levels lie inside each other"),
+        ("a: " + "{b: " * 60 + "1" + "}" * 60, "more than 50 levels lie inside each other"),
+        ("".join(f"k{i}: 1\n" for i in range(90_000)), "stands for more than 20,000 values"),
+        ("# " + "x" * 10**6, "is larger than 1 MB, which no configuration is"),
+        ("a: !!timestamp x", "could not determine a constructor for the tag 'tag:yaml.org,2002:timestamp'"),
+        ("a: !!binary x", "could not determine a constructor"),
+        ("a: !!bool abc", "line 1, column 4: the value is no bool"),
+        ("a: !!bool {=: abc}", "the value is no bool"),
+        ("a: !!int [1]", "the value is no int"),
+        ("a: !!float 1_0", "the value is no float"),
+        ("a: !!null x", "the value is no null"),
+        ("a: !own x", "could not determine a constructor for the tag '!own'"),
+        ("a: " + "9" * 5000, "Exceeds the limit"),
+    ],
+)
+def test_a_small_text_becomes_nothing_large_and_nothing_deep(tmp_path, text, complaint):
+    (line,) = refused(written(tmp_path, text))
+    assert complaint in line
+    assert len(line) < 300
+
+
+def refused(path):
+    with pytest.raises(ConfigError) as refusal:
+        read(path)
+    return refusal.value.lines
+
+
+def test_json_is_not_deep_and_needs_time_in_proportion(tmp_path):
+    for levels, complaint in ((200, "more than 100 lists or mappings"), (100_000, "too deep inside each other")):
+        assert complaint in refused(written(tmp_path, '{"a": ' + "[" * levels + "]" * levels + "}", "c.json"))[0]
+    many = written(tmp_path, json.dumps({"method": {f"k{i}": i for i in range(40_000)}}), "c.json")
+    with pytest.raises(ConfigError) as refusal:
+        load_run(many)
+    assert (len(refusal.value.lines), refusal.value.lines[-1][:4]) == (21, "and ")
+
+
+def test_a_file_of_rows_is_no_configuration(tmp_path):
+    for name in ("rows.jsonl", "rows.csv", "rows.tsv", "rows.parquet"):
+        (line,) = refused(written(tmp_path, '{"Wachtelkoenig": 1}', name))
+        assert line == (
+            f"{tmp_path / name}: is a file of rows; a configuration in YAML or JSON is expected, whose data.train "
+            "names the rows"
+        )
+    with pytest.raises(ConfigError, match="this is no configuration: none of its 2 keys is known") as refusal:
+        load_run(written(tmp_path, '{"Wachtelkoenig": 1, "b@example.com": 2}', "rows.json"))
+    assert "Wachtelkoenig" not in str(refusal.value)
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
