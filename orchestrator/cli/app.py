@@ -199,12 +199,23 @@ def doctor(
     ] = None,
     overrides: Overrides = [],
     output: OutputFormat = Format.TEXT,
+    cluster: Annotated[
+        bool,
+        typer.Option("--cluster", help="Check the Ray cluster at RAY_ADDRESS, node by node, for this configuration."),
+    ] = False,
 ) -> None:
     """Check versions, devices, Ray and the evaluators on generated examples, and say how to fix what fails."""
-    from orchestrator.checks.doctor.doctor import diagnose
     from orchestrator.cli.views.doctor import doctor_summary
 
-    with progress_console().status("checking versions, devices, Ray and the evaluators"):
+    if cluster:
+        from orchestrator.checks.doctor.cluster import diagnose_cluster as diagnose
+
+        what = "checking the nodes of the cluster"
+    else:
+        from orchestrator.checks.doctor.doctor import diagnose
+
+        what = "checking versions, devices, Ray and the evaluators"
+    with progress_console().status(what):
         diagnosis = diagnose(config, overrides)
     print_result(output, diagnosis, doctor_summary(diagnosis))
     if not diagnosis.is_healthy:

@@ -12,20 +12,22 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout, suppress
 from threading import current_thread, main_thread
 from typing import Any, TypeVar
 
 import ray
 from ray._private import ray_constants
+from ray._private.services import canonicalize_bootstrap_address
 from ray._private.utils import read_ray_address
 from ray._raylet import AuthenticationTokenLoader, Config  # pyright: ignore[reportAttributeAccessIssue]
 from ray.exceptions import AuthenticationError, RayError, RayTaskError
 
+from orchestrator.cluster.demand import Demand, demand_of, require_resources
 from orchestrator.cluster.head_watch import head_watched
-from orchestrator.cluster.preflight import Demand, require_resources, require_shared, require_state_api, require_tokens
+from orchestrator.cluster.preflight import require_nodes, require_state_api, require_tokens
 from orchestrator.config.models import SweepConfig
-from orchestrator.storage.paths import Storage
+from orchestrator.storage.paths import Storage, input_paths
 from trainers.config import RunConfig
 from trainers.errors import note_origin
 
@@ -75,19 +77,6 @@ def cpus_at_once(config: SweepConfig, threads: int) -> int:
     return math.ceil(config.search.concurrent_trials * config.resources.most_workers * each)
 
 
-def demand_of(config: RunConfig, threads: int | None = None) -> Demand:
-    """Return the workers of a run, or of a sweep's trials at once; each has `threads` threads."""
-    resources = config.resources
-    concurrent = config.search.concurrent_trials if isinstance(config, SweepConfig) else 1
-    cpus = (resources.cpus_per_worker if resources.is_distributed else None) or threads
-    return Demand(
-        concurrent * resources.workers,
-        cpus or config.performance.num_threads or 1,
-        resources.gpus_per_worker,
-        what=f"{concurrent} trials at once" + (f" × {resources.workers} workers" if resources.workers > 1 else ""),
-    )
-
-
 @contextmanager
 def cluster_session(config: RunConfig, demand: Demand, storage: Storage) -> Iterator[None]:
     """Connect to the cluster at RAY_ADDRESS while the body runs, and check it; without RAY_ADDRESS do nothing.
@@ -98,33 +87,48 @@ def cluster_session(config: RunConfig, demand: Demand, storage: Storage) -> Iter
     if ray.is_initialized() or (address := _address()) is None:
         yield
         return
-    _quieten()
-    with _session(lambda: _connect(address)) as dashboard_url:
+    with _cluster_at(address) as dashboard_url:
         nodes = ray.nodes()
         require_resources(demand, nodes)
         require_state_api(dashboard_url)
         require_tokens(dashboard_url)
-        require_shared(storage, nodes, _inputs(config))
+        require_nodes(storage, nodes, local_inputs(config))
         yield
 
 
 @contextmanager
-def ray_session(num_cpus: int) -> Iterator[str | None]:
+def cluster_connection() -> Iterator[str | None]:
+    """Connect to the cluster at RAY_ADDRESS while the body runs, without any check; yield the dashboard's address.
+
+    ValueError if RAY_ADDRESS names no cluster, or it does not answer.
+    """
+    if (address := _address()) is None:
+        raise ValueError(
+            f"{ADDRESS} names no cluster: set it to auto on one of its nodes, or to host:port of its head."
+        )
+    with _cluster_at(address) as dashboard_url:
+        yield dashboard_url
+
+
+@contextmanager
+def ray_session(num_cpus: int, demand: Demand | None = None) -> Iterator[str | None]:
     """Start Ray on this machine, or connect to RAY_ADDRESS, while the body runs; a session that is on is used.
 
     Yields the dashboard's address; None where there is no dashboard or the session was on already. ValueError as for
-    `cluster_session`, or if Ray does not start here.
+    `cluster_session`, if Ray does not start here, or if this machine has no room for `demand`.
     """
     _quieten()
     if ray.is_initialized():
         require_tokens(ray.init(ignore_reinit_error=True, configure_logging=False).dashboard_url)
         yield None
     elif (address := _address()) is not None:
-        with _session(lambda: _connect(address)) as dashboard_url:
+        with _cluster_at(address) as dashboard_url:
             require_tokens(dashboard_url)
             yield dashboard_url or None
     else:
         with _closed_to_others(), _session(lambda: _start(num_cpus)) as dashboard_url:
+            if demand is not None:
+                require_resources(demand, ray.nodes())
             yield dashboard_url or None
 
 
@@ -143,7 +147,7 @@ def run_on_worker_node(demand: Demand, function: Callable[..., Answer], *argumen
             note_origin(error)
             raise
 
-    remote = ray.remote(num_cpus=demand.cpus, num_gpus=demand.gpus, max_retries=1)(task)
+    remote: Any = ray.remote(max_retries=1, **demand.task_options)(task)
     try:
         return ray.get(remote.remote(*arguments))
     except RayTaskError as error:
@@ -206,6 +210,12 @@ def _quieten() -> None:
     os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
 
 
+def _cluster_at(address: str) -> AbstractContextManager[str | None]:
+    """Return the session that connects to a cluster; it yields the dashboard's address."""
+    _quieten()
+    return _session(lambda: _connect(address))
+
+
 @contextmanager
 def _session(begin: Callable[[], str | None]) -> Iterator[str | None]:
     """Yield what `begin` returns, and end the session after the body.
@@ -260,6 +270,10 @@ def _connect(address: str) -> str | None:
             f"{ADDRESS}: the Ray cluster at {address} does not let this process in. RAY_AUTH_MODE is {mode} here: set "
             "it, and with 'token' also RAY_AUTH_TOKEN or ~/.ray/auth_token, to what they are on the cluster's nodes."
         ) from None
+    except RuntimeError as error:
+        if "Version mismatch" not in str(error):
+            raise
+        raise ValueError(f"{ADDRESS}: {' '.join(str(error).split())}") from None
 
 
 def _require_listener(address: str) -> None:
@@ -267,20 +281,25 @@ def _require_listener(address: str) -> None:
     host, _, port = address.rpartition(":")
     if "//" in address or (address != "auto" and not (host and port.isdigit())):
         raise ValueError(f"{ADDRESS}: got {address!r}; expected host:port of the head, or auto, on one of its nodes.")
-    if address == "auto":
-        return
     try:
-        _knock(address)
+        _knock(_found_here() if address == "auto" else address)
     except OSError as error:
         raise ValueError(f"{ADDRESS}: no Ray cluster answers at {address}: {error.strerror or error}.") from None
 
 
-def _inputs(config: RunConfig) -> dict[str, str]:
+def _found_here() -> str:
+    """Return host:port of the cluster that runs on this machine, as Ray finds it; ValueError if there is none."""
+    try:
+        if (address := canonicalize_bootstrap_address("auto")) is not None:
+            return address
+    except ConnectionError:
+        pass
+    raise ValueError(
+        f"{ADDRESS}: it is auto, and no Ray cluster runs on this machine. Start one (`ray up`, `ray start`), give "
+        f"host:port of its head, or set {ADDRESS}={LOCAL}."
+    )
+
+
+def local_inputs(config: RunConfig) -> dict[str, str]:
     """Return the local files and folders that workers read, by setting; a path that is missing here is a hub's name."""
-    named = {
-        "data.train": config.data.train,
-        "data.validation": config.data.validation,
-        "model.path": config.model.path,
-        "search.tune_on": config.search.tune_on if isinstance(config, SweepConfig) else None,
-    }
-    return {setting: path for setting, path in named.items() if path is not None and os.path.exists(path)}
+    return {setting: path for setting, path in input_paths(config).items() if os.path.exists(path)}

@@ -22,6 +22,7 @@ from orchestrator.storage.files import write_whole
 from trainers.config import RunConfig
 
 LEDGER_FILE, CONFIG_FILE = "dpzo.db", "config.json"
+JOB_FOLDERS = "runtime_resources"  # in Ray's session folder: what jobs brought with them
 DEFAULT_FOLDER = Path("runs")  # storage_path of a configuration that names none
 
 
@@ -126,10 +127,17 @@ class Storage:
 
         A path is not unique: two machines that share a ledger may both use the same path.
         """
-        path = self.operator_folder / ".identity"
-        if not path.exists():
-            write_whole(path, secrets.token_hex(16))
-        return path.read_text(encoding="ascii")
+        if not self._identity_file.exists():
+            write_whole(self._identity_file, secrets.token_hex(16))
+        return self._identity_file.read_text(encoding="ascii")
+
+    def has_identity(self, identity: str) -> bool:
+        """Return whether this is the folder of that random name, and not one of the same path on another machine."""
+        return self._identity_file.is_file() and self._identity_file.read_text(encoding="ascii") == identity
+
+    @property
+    def _identity_file(self) -> Path:
+        return self.operator_folder / ".identity"
 
     @property
     def model_folder(self) -> Path:
@@ -139,7 +147,7 @@ class Storage:
 
 def storage_of(config: RunConfig) -> Storage:
     """Return the paths of a configuration, and create the root folder; ValueError if that fails."""
-    root = _resolved(config.storage_path)
+    root = _resolved_root(config.storage_path)
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -154,11 +162,25 @@ def storage_in(root: Path, config: RunConfig, name: str) -> Storage:
     return Storage(root, name, budget.ledger, releases_trials, budget.patience_s)
 
 
+def input_paths(config: RunConfig) -> dict[str, str]:
+    """Return what workers read, by its setting: local files and folders, and names on the hub."""
+    named = {
+        "data.train": config.data.train,
+        "data.validation": config.data.validation,
+        "model.path": config.model.path,
+        "search.tune_on": config.search.tune_on if isinstance(config, SweepConfig) else None,
+    }
+    return {setting: path for setting, path in named.items() if path is not None}
+
+
 def with_absolute_paths(config: RunConfig) -> RunConfig:
-    """Return the configuration with absolute local paths, so that it means the same in every process."""
+    """Return the configuration with absolute local paths, so that it means the same in every process.
+
+    ValueError for a path in the working folder of a Ray job: Ray removes it after the job, and no resume would find it.
+    """
     validation = config.data.validation
     changes = {
-        "storage_path": str(_resolved(config.storage_path)),
+        "storage_path": str(_resolved_root(config.storage_path)),
         "data": config.data.model_copy(
             update={"train": _absolute(config.data.train), "validation": validation and _absolute(validation)}
         ),
@@ -166,7 +188,30 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
     }
     if isinstance(config, SweepConfig) and config.search.tune_on is not None:
         changes["search"] = config.search.model_copy(update={"tune_on": _absolute(config.search.tune_on)})
-    return config.model_copy(update=changes)
+    absolute = config.model_copy(update=changes)
+    _require_lasting(absolute)
+    return absolute
+
+
+def _require_lasting(config: RunConfig) -> None:
+    """Refuse, with a ValueError, paths in the working folder of a Ray job."""
+    for setting, path in {"storage_path": config.storage_path, **input_paths(config)}.items():
+        if JOB_FOLDERS in Path(path).parts:
+            raise ValueError(
+                f"{setting}: {path} lies in the working folder of a Ray job, which Ray removes after the job, so that "
+                "no resume would find it. Name an absolute path that all nodes share."
+            )
+
+
+def _resolved_root(path: str) -> Path:
+    """Return the absolute storage folder; ValueError for a URL."""
+    if "://" in path:
+        raise ValueError(
+            f"storage_path: got {path!r}; expected a folder. Object storage has neither locks nor appends that are on "
+            "disk when they return, and a release log needs both. Name a folder that all nodes mount (NFS 4), and "
+            "copy the results from there."
+        )
+    return _resolved(path)
 
 
 def _absolute(path: str) -> str:

@@ -12,18 +12,21 @@ from typing import Any
 from ray import tune
 from ray.exceptions import RayTaskError
 
+from orchestrator.cluster.nodes import UnfitNode
 from orchestrator.privacy.errors import LedgerCorruptError, LedgerUnreachable
 from orchestrator.storage.trials import TrialRow, best_of
 from orchestrator.sweep.monitor import SILENT, Monitor, copy_of
 from trainers.errors import DpzoError
 from trainers.mechanism.release_log import LogUnwritable
 
+Fatal = LedgerUnreachable | LedgerCorruptError | LogUnwritable | UnfitNode
 
-def fatal_cause(error: BaseException | None) -> LedgerUnreachable | LedgerCorruptError | LogUnwritable | None:
-    """Return the error of the ledger or of a release log that is behind an error; None where a retry may help."""
+
+def fatal_cause(error: BaseException | None) -> Fatal | None:
+    """Return the error of ledger, release log or node that is behind an error; None where a retry may help."""
     while error is not None:
         cause = getattr(error, "cause", None) or error  # Ray wraps errors, and Tune wraps them again
-        if isinstance(cause, LedgerUnreachable | LedgerCorruptError | LogUnwritable):
+        if isinstance(cause, Fatal):
             return cause
         error = error.__cause__ or error.__context__
     return None
@@ -118,7 +121,7 @@ class TrialBoard(tune.Callback):
         times.
 
         Raises:
-            LedgerUnreachable, LedgerCorruptError, LogUnwritable: the error that ended the trial.
+            LedgerUnreachable, LedgerCorruptError, LogUnwritable, UnfitNode: the error that ended the trial.
         """
         error = error_of(trial)
         if (cause := fatal_cause(error)) is not None:

@@ -6,6 +6,7 @@ keep their settings and replay their release logs.
 """
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from ray import tune
@@ -15,13 +16,9 @@ from ray.tune.schedulers import ASHAScheduler
 from orchestrator.budget.release_logs import holder_of
 from orchestrator.budget.reservation import StandingReservation, reserve_plan
 from orchestrator.budget.statement import run_statement
-from orchestrator.cluster.session import (
-    cluster_session,
-    cpus_at_once,
-    demand_of,
-    ray_session,
-    run_on_worker_node,
-)
+from orchestrator.cluster.demand import demand_of
+from orchestrator.cluster.nodes import driver_mark
+from orchestrator.cluster.session import cluster_session, cpus_at_once, ray_session, run_on_worker_node
 from orchestrator.planning.plan import Plan, finite_or_none
 from orchestrator.storage.results import (
     SweepResult,
@@ -57,15 +54,16 @@ def run_sweep(plan: Plan, monitor: Monitor = SILENT) -> SweepResult:
     with storage.lock(), cluster_session(config, demand, storage):
         require_same_settings(storage, config)
         storage.clear_progress()
+        context = replace(context, mark=driver_mark(storage))
         # neither a model that does not load nor a Ray that does not start may leave a reservation
         zero_shot, read = run_on_worker_node(demand, zero_shot_score, context)
-        with ray_session(cpus_at_once(config, context.threads)):
+        with ray_session(cpus_at_once(config, context.threads), demand):
             reserved = reserve_plan(plan, storage, read)
             write_config(storage, config)
             board = _all_trials(context, reserved, monitor)
         trials, best, score = board.rows, board.best(), None
         if best is not None and context.tune_on is not None:
-            score = take_private_run(PrivateRun(plan, storage, best.values), monitor).scores[-1]
+            score = take_private_run(PrivateRun(plan, storage, best.values, context.mark), monitor).scores[-1]
         elif best is not None:
             run_on_worker_node(demand, publish_best, plan, storage, best)
         reserved.ledger.close(storage.name)
@@ -149,6 +147,7 @@ def _run_trials(context: SweepContext, search: TruthfulSearch, board: TrialBoard
         LedgerUnreachable: the database was away for too long; the trials that it ended can be resumed.
         LedgerCorruptError: the ledger was set back.
         LogUnwritable: the storage is full.
+        UnfitNode: a node joined that differs from the driver's.
     """
     config, storage = context.config, context.storage
     asha = config.search.early_stopping == "asha"

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from ray import tune
 
+from orchestrator.cluster.demand import demand_of
 from orchestrator.sweep.trial import SweepContext, Trial
 from trainers.config import RunConfig
 
@@ -33,6 +34,7 @@ class InProcessRunner:
 
     def __init__(self, context: SweepContext) -> None:
         self._context = context
+        context.require_fit_node()
         self.workspace = context.workspace()
         self.trial: Trial | None = None
 
@@ -99,9 +101,10 @@ class Lane(tune.Trainable):
         self._runner.close()
 
 
-def lane_resources(config: RunConfig, threads: int) -> dict[str, float]:
+def lane_resources(config: RunConfig, threads: int) -> tune.PlacementGroupFactory:
     """Return what Tune reserves for a lane: its threads and GPUs, or almost nothing where workers have their own."""
-    if config.resources.is_distributed:
-        return {"node:__internal_head__": 0.001}  # every head has it, and it takes no CPU from the workers
-    gpus = config.resources.gpus_per_worker
-    return {"CPU": threads} | ({"GPU": gpus} if gpus else {})
+    if config.resources.is_distributed:  # every head has this resource, and it takes no CPU from the workers
+        return tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}])
+    demand = demand_of(config, threads)
+    labels = {"bundle_label_selector": [dict(demand.labels)]} if demand.labels else {}
+    return tune.PlacementGroupFactory([demand.resources_per_worker], **labels)

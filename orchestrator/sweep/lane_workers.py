@@ -32,6 +32,7 @@ class TrialLoop:
 
     def __call__(self, ranks: Ranks, mailbox: Any) -> None:
         """Run them together with the other ranks."""
+        self.context.require_fit_node()
         with closing(self.context.workspace(ranks)) as workspace:
             self._run(workspace, ranks, mailbox)
 

@@ -12,7 +12,9 @@ from orchestrator.budget.release_logs import RUN_HOLDER
 from orchestrator.budget.reservation import StandingReservation, reserve_plan
 from orchestrator.budget.standing_noise import with_reserved_noise
 from orchestrator.budget.statement import run_statement
-from orchestrator.cluster.session import cluster_session, demand_of, on_a_cluster, ray_session, run_on_worker_node
+from orchestrator.cluster.demand import demand_of
+from orchestrator.cluster.nodes import DriverMark, driver_mark, require_as_driver
+from orchestrator.cluster.session import cluster_session, on_a_cluster, ray_session, run_on_worker_node
 from orchestrator.planning.plan import Plan
 from orchestrator.storage.paths import Storage, storage_of, with_absolute_paths
 from orchestrator.storage.results import RunResult, require_same_settings, write_config, write_result
@@ -54,11 +56,13 @@ class PrivateRun:
         plan: of a run, or of a sweep that was tuned on public rows.
         storage: where it is written.
         values: settings that a search chose; empty for a run.
+        mark: what a node must have in common with the driver, which holds the storage; any node is fit when None.
     """
 
     plan: Plan
     storage: Storage
     values: Mapping[str, Any] = field(default_factory=dict)
+    mark: DriverMark | None = None
 
     def take(self, monitor: Monitor = SILENT) -> Trained:
         """Take the run in this process."""
@@ -71,6 +75,8 @@ class PrivateRun:
         return self._take(with_worker_threads(self.plan.config), ranks, SILENT)
 
     def _take(self, config: RunConfig, ranks: Ranks, monitor: Monitor) -> Trained:
+        if self.mark is not None:
+            require_as_driver(self.storage, self.mark)
         with closing(open_keyed_workspace(config, self.storage, ranks, create_ledger=True)) as workspace:
             if ranks.is_rank_0:
                 # only now: a model that does not load must leave no reservation
@@ -107,7 +113,7 @@ def run_training(plan: Plan, monitor: Monitor = SILENT) -> RunResult:
     with storage.lock(), cluster_session(config, demand_of(config), storage):
         require_same_settings(storage, config)
         storage.clear_progress()
-        trained = take_private_run(PrivateRun(plan, storage), monitor)
+        trained = take_private_run(PrivateRun(plan, storage, mark=driver_mark(storage)), monitor)
         reserved = StandingReservation.of(storage)  # what the run has made
         reserved.ledger.close(storage.name)
         result = RunResult(
@@ -150,7 +156,8 @@ def _take_on_workers(run: PrivateRun) -> Trained:
     from trainers.workers.ray_worker import run_workers, worker_resources
 
     config, storage = run.plan.config, run.storage
-    with ray_session(math.ceil(config.resources.most_workers * worker_resources(config)["CPU"])):
+    num_cpus = math.ceil(config.resources.most_workers * worker_resources(config)["CPU"])
+    with ray_session(num_cpus, demand_of(config)):
         return run_workers(run, config, storage.name, storage.operator_folder / "train", Mailbox.remote())
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator.budget.accounted_run import open_accounted_run
 from orchestrator.budget.release_logs import holder_of
+from orchestrator.cluster.nodes import DriverMark, require_as_driver
 from orchestrator.config.models import SweepConfig
 from orchestrator.planning.plan import Plan, finite_or_none
 from orchestrator.privacy.ledger.drawer import retry_while_unreachable
@@ -37,12 +38,14 @@ class SweepContext:
         storage: where logs and ledger lie.
         threads: CPU threads of one trial, or of one of its workers.
         tune_on: public rows to train on instead of the private ones, at no cost.
+        mark: what a node must have in common with the driver, once the driver holds the storage.
     """
 
     plan: Plan
     storage: Storage
     threads: int
     tune_on: PublicRows | None = None
+    mark: DriverMark | None = None
 
     @property
     def config(self) -> SweepConfig:
@@ -56,6 +59,11 @@ class SweepContext:
         performance = self.config.performance.model_copy(update={"num_threads": self.threads})
         config = self.config.model_copy(update={"performance": performance})
         return config if self.tune_on is None else self.tune_on.replace_training_rows(config)
+
+    def require_fit_node(self) -> None:
+        """Refuse to work on a node that joined later and has another storage folder or other code: an UnfitNode."""
+        if self.mark is not None:
+            require_as_driver(self.storage, self.mark)
 
     def workspace(self, ranks: Ranks | None = None) -> Workspace:
         """Load the data and the model that all trials of a lane share."""

@@ -56,7 +56,7 @@ print(*lines, sep=chr(10))
 @pytest.fixture(scope="module")
 def cluster():
     """A head without CPUs, and a node with two."""
-    with RayCluster({"num_cpus": 0}, {"num_cpus": 2}) as cluster:
+    with RayCluster({"num_cpus": 0}, {"num_cpus": 2, "labels": {"zone": "a"}}) as cluster:
         yield cluster
 
 
@@ -67,6 +67,7 @@ def sweep(path: Path, env: dict[str, str], *overrides: str, verb: str = "sweep")
 
 
 def test_a_head_without_hardware_drives_a_sweep(cluster, settings, tmp_path):
+    settings["resources"] = {"labels": {"zone": "in(a, b)"}}
     path = write_config(tmp_path, settings)
     done = sweep(path, cluster.env(), "search.num_trials=2", "search.concurrent_trials=2")
     assert done.returncode == 0, done.stderr
@@ -76,6 +77,18 @@ def test_a_head_without_hardware_drives_a_sweep(cluster, settings, tmp_path):
     assert (Path(result["model_folder"]) / "model.safetensors").is_file()
     assert Ledger(f"sqlite:///{tmp_path}/runs/dpzo.db").drawn("test", TRAIN_STEP) == 8
     assert not list((tmp_path / "runs").glob(".preflight*"))
+
+
+def test_the_doctor_sees_each_node_as_the_preflight_does(cluster, settings, tmp_path):
+    path = write_config(tmp_path, settings)
+    done = sweep(path, cluster.env(), "resources.labels.zone=b", verb="doctor --cluster")
+    assert done.returncode == 1, done.stderr
+    findings = json.loads(done.stdout)["findings"]
+    assert [one["state"] for one in findings] == ["ok"] * 7 + ["failed"]
+    names = [one["name"].split()[0] for one in findings]
+    assert names == ["Ray", "dashboard", "authentication", "node", "node", "storage", "ledger", "demand"]
+    assert "on nodes labelled zone: b) at once; the Ray cluster has room for 0" in findings[-1]["found"]
+    assert not (tmp_path / "runs" / "dpzo.db").exists()
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,18 @@ import psutil
 from orchestrator.cluster.session import _let_ray_read_again
 
 
+def node(host: str, alive: bool = True, labels: dict[str, str] | None = None, **resources: float) -> dict[str, Any]:
+    """Return a node as `ray.nodes()` describes it."""
+    return {
+        "NodeID": host,
+        "NodeManagerHostname": host,
+        "NodeManagerAddress": "10.0.0.1",
+        "Alive": alive,
+        "Resources": resources,
+        "Labels": labels or {},
+    }
+
+
 class RayCluster:
     """A head and further nodes; the head has the dashboard unless `dashboard` is false, and asks for a token."""
 

@@ -43,6 +43,14 @@ class ResourcesConfig(Section):
     gpus_per_worker: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         default=0.0, description="GPUs of a worker; a fraction if several workers share one."
     )
+    accelerator: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")] | None = Field(
+        default=None, description="Type of the GPUs, by Ray's name (`L4`, `A100`, `H100`); any type when absent."
+    )
+    labels: dict[str, str] = Field(
+        default_factory=dict,
+        description="Nodes to use, by Ray's labels, such as `ray.io/market-type: on-demand`; also `!value` and "
+        "`in(one,other)`.",
+    )
     check_steps: Count = Field(
         default=200,
         description="Steps between comparisons of the workers' weights; a worker that differs is rebuilt from the log.",
@@ -54,6 +62,8 @@ class ResourcesConfig(Section):
             raise ValueError(
                 f"max_workers {self.max_workers} is below workers {self.workers}, the fewest to go on with"
             )
+        if self.accelerator is not None and not self.gpus_per_worker:
+            raise ValueError(f"accelerator {self.accelerator} is a type of GPU: give gpus_per_worker too")
         if self.direction_workers is None:
             return self
         if self.parallel == "directions":

@@ -90,6 +90,8 @@ def _fit(task: WorkerTask, config: RunConfig, name: str, storage_path: Path, mai
             num_workers=elastic,
             resources_per_worker=worker_resources(config),
             use_gpu=resources.gpus_per_worker > 0,
+            accelerator_type=resources.accelerator,
+            label_selector=resources.labels or None,
         ),
         run_config=TrainConfig(
             name=f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:8]}",

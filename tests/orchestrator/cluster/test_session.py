@@ -2,6 +2,7 @@ import os
 import socket
 import subprocess
 import sys
+from functools import cache
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,7 @@ from ray._raylet import AuthenticationMode, get_authentication_mode
 from ray.exceptions import AuthenticationError
 
 from orchestrator.cluster import session
-from orchestrator.cluster.preflight import Demand
+from orchestrator.cluster.demand import Demand
 from orchestrator.cluster.session import (
     cluster_session,
     on_a_cluster,
@@ -75,13 +76,42 @@ def test_importing_the_session_starts_no_cluster():
     [
         ("127.0.0.1:9", "no Ray cluster answers at 127.0.0.1:9: Connection refused"),
         ("ray://head:10001", "expected host:port of the head, or auto"),
+        ("http://127.0.0.1:8265", "expected host:port of the head, or auto"),
+        ("auto", "it is auto, and no Ray cluster runs on this machine"),
         ("head", "expected host:port of the head, or auto"),
     ],
 )
 def test_an_address_where_nobody_answers_is_no_hang(sweep, tmp_path, monkeypatch, address, word):
     monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.setattr(services, "find_gcs_addresses", cache(set))
+    monkeypatch.setattr(services, "find_bootstrap_address", lambda _: None)
     with pytest.raises(ValueError, match=word), cluster_session(sweep(), Demand(1, 1), Storage(tmp_path, "test")):
         pass
+
+
+def test_auto_where_the_cluster_has_died_is_no_hang(sweep, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    monkeypatch.setattr(services, "find_gcs_addresses", cache(set))
+    monkeypatch.setattr(services, "find_bootstrap_address", lambda _: "127.0.0.1:9")
+    with (
+        pytest.raises(ValueError, match="no Ray cluster answers at auto: Connection refused"),
+        cluster_session(sweep(), Demand(1, 1), Storage(tmp_path, "test")),
+    ):
+        pass
+
+
+def test_another_python_than_the_cluster_has_is_one_line(sweep, tmp_path, monkeypatch):
+    def refuse(**_):
+        raise RuntimeError("Version mismatch: The cluster was started with:\n    Python: 3.12.1\nThis process: 3.11.9")
+
+    monkeypatch.setattr(session.ray, "init", refuse)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{listening.getsockname()[1]}")
+        with (
+            pytest.raises(ValueError, match=r"RAY_ADDRESS: Version mismatch: .* Python: 3\.12\.1 This process"),
+            cluster_session(sweep(), Demand(1, 1), Storage(tmp_path, "test")),
+        ):
+            pass
 
 
 def test_a_cluster_on_this_machine_is_neither_taken_nor_ignored(sweep, tmp_path, monkeypatch):

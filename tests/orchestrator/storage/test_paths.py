@@ -70,6 +70,25 @@ def test_a_root_that_cannot_be_a_folder_is_refused(settings, tmp_path):
             storage_of(load_run(settings, [f"storage_path={tmp_path / path}"]))
 
 
+@pytest.mark.parametrize("setting", ["storage_path", "data.train", "data.validation", "model.path"])
+def test_the_working_folder_of_a_ray_job_is_refused(settings, setting):
+    inside = "/tmp/ray/session_2026/runtime_resources/working_dir_files/_ray_pkg_1/here"
+    with pytest.raises(ValueError, match=rf"^{setting}: {inside} lies in the working folder of a Ray job, which Ray"):
+        with_absolute_paths(load_run(settings, [f"{setting}={inside}"]))
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/runs", "file:///shared/runs"])
+def test_object_storage_is_refused_with_the_reason(settings, tmp_path, monkeypatch, url):
+    monkeypatch.chdir(tmp_path)
+    config = load_run(settings, [f"storage_path={url}"])
+    for use in (storage_of, with_absolute_paths):
+        with pytest.raises(
+            ValueError, match=r"^storage_path: got '.*'; expected a folder\. Object storage has neither"
+        ):
+            use(config)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_local_paths_mean_the_same_in_every_process(settings, tmp_path, monkeypatch):
     for name in ("private.jsonl", "public.jsonl"):
         (tmp_path / name).write_text(json.dumps({"text": "good", "label": "good"}))

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from ray.exceptions import RayActorError, RayTaskError
 
+from orchestrator.cluster.nodes import UnfitNode
 from orchestrator.privacy.errors import LedgerCorruptError, LedgerUnreachable
 from orchestrator.sweep.board import MAX_LOSSES, TrialBoard, TrialRow, fatal_cause
 from orchestrator.sweep.monitor import SilentMonitor
@@ -148,7 +149,9 @@ def test_a_trial_that_ends_without_a_score_has_failed(board):
     assert board.best().number == 1
 
 
-@pytest.mark.parametrize("word", [LedgerUnreachable("away"), LedgerCorruptError("set back"), LogUnwritable("full")])
+@pytest.mark.parametrize(
+    "word", [LedgerUnreachable("away"), LedgerCorruptError("set back"), LogUnwritable("full"), UnfitNode("other code")]
+)
 def test_a_trial_that_the_ledger_or_a_full_disk_ended_ends_the_sweep(word):
     wrapped = RayTaskError("step", "a long traceback", word).as_instanceof_cause()
     failed = SimpleNamespace(get_pickled_error=lambda: wrapped)

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from orchestrator.budget.reservation import reserve_plan
+from orchestrator.cluster.nodes import UnfitNode, driver_mark
 from orchestrator.config.loading import load_sweep
 from orchestrator.planning.plan import make_plan
-from orchestrator.storage.paths import storage_of
+from orchestrator.storage.paths import Storage, storage_of
 from orchestrator.sweep import trial as module
-from orchestrator.sweep.lane import Lane
+from orchestrator.sweep.lane import Lane, lane_resources
 from orchestrator.sweep.trial import SweepContext
 from tests.support.quadratic import Quadratic, example
 from trainers.mechanism.release_log import LOG_NAME
@@ -60,6 +61,26 @@ def test_a_lane_trains_from_score_to_score(begin):
     ]
     assert all(result["sweep_epsilon"] == plan.epsilon for result in results)
     assert ledger.drawn("test", "train_step", "trial-000") == 4
+
+
+def test_a_lane_on_a_node_without_the_storage_of_the_driver_reads_nothing(settings, tmp_path, monkeypatch):
+    plan = make_plan(load_sweep(settings))
+    storage, elsewhere = storage_of(plan.config), Storage(tmp_path / "elsewhere", "test")
+    monkeypatch.setattr(module, "open_workspace", lambda *_, **__: pytest.fail("private rows were read"))
+    with storage.lock(), elsewhere.lock():
+        context = SweepContext(plan, storage, threads=1, mark=driver_mark(elsewhere))
+        with pytest.raises(UnfitNode, match="is not the driver's folder"):
+            Lane.__new__(Lane).setup(trial(0), context)
+
+
+def test_what_tune_reserves_for_a_lane(settings):
+    settings["resources"] = {"gpus_per_worker": 0.5, "accelerator": "L4", "labels": {"zone": "a"}}
+    settings["performance"] = {"device": "cuda"}
+    lane = lane_resources(load_sweep(settings), threads=3)
+    assert lane.bundles == [{"CPU": 3, "GPU": 0.5, "accelerator_type:L4": 0.001}]
+    assert lane._kwargs == {"bundle_label_selector": [{"zone": "a"}]}
+    settings["resources"]["workers"] = 2
+    assert lane_resources(load_sweep(settings), threads=3).bundles == [{"node:__internal_head__": 0.001}]
 
 
 def test_a_trial_that_diverged_ends_without_a_score_and_the_next_one_begins(begin, monkeypatch):

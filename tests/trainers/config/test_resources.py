@@ -12,6 +12,7 @@ from trainers.config import ResourcesConfig
         ({"workers": 4, "direction_workers": 3}, "workers 4 is no multiple of direction_workers 3"),
         ({"workers": 4, "direction_workers": 2, "max_workers": 8}, "needs a fixed number of groups"),
         ({"workers": 4, "direction_workers": 2, "parallel": "directions"}, "leave direction_workers out"),
+        ({"accelerator": "L4"}, "accelerator L4 is a type of GPU: give gpus_per_worker too"),
         ({"gpus_per_worker": -1}, "greater than or equal to 0"),
     ],
 )
