@@ -40,6 +40,13 @@ def test_ray_refuses_every_misspelt_key(cluster):
             validate_config(prepare_config(misspelt))
 
 
+def test_of_own_machines_there_may_be_a_head_alone():
+    """Ray takes it; a sweep is refused there, since the head has no CPU."""
+    cluster = yaml.safe_load((ROOT / "examples" / "clusters" / "local.yaml").read_text())
+    cluster["provider"]["worker_ips"] = []
+    validate_config(prepare_config(cluster))
+
+
 def test_commands_are_shell(cluster):
     for command in commands(cluster):
         checked = subprocess.run(["bash", "-n", "-c", command], capture_output=True, text=True)
