@@ -106,5 +106,5 @@ def lane_resources(config: RunConfig, threads: int) -> tune.PlacementGroupFactor
     if config.resources.is_distributed:  # every head has this resource, and it takes no CPU from the workers
         return tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}])
     demand = demand_of(config, threads)
-    labels = {"bundle_label_selector": [dict(demand.labels)]} if demand.labels else {}
+    labels: dict[str, Any] = {"bundle_label_selector": [dict(demand.labels)]} if demand.labels else {}
     return tune.PlacementGroupFactory([demand.resources_per_worker], **labels)
