@@ -9,20 +9,18 @@ import math
 import os
 import secrets
 import signal
-import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from threading import current_thread, main_thread
 from typing import Any, TypeVar
 
 import ray
 from ray._private import ray_constants
-from ray._private.services import canonicalize_bootstrap_address
-from ray._private.utils import read_ray_address
 from ray._raylet import AuthenticationTokenLoader, Config  # pyright: ignore[reportAttributeAccessIssue]
 from ray.exceptions import AuthenticationError, RayError, RayTaskError
 
+from orchestrator.cluster.address import ADDRESS, LOCAL, cluster_address, on_a_cluster, require_listener
 from orchestrator.cluster.demand import Demand, demand_of, require_resources
 from orchestrator.cluster.head_watch import head_watched
 from orchestrator.cluster.preflight import require_nodes, require_state_api, require_tokens
@@ -39,16 +37,9 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
-ADDRESS, LOCAL = "RAY_ADDRESS", "local"
 AUTH_MODE, AUTH_TOKEN = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"
 CLUSTER_ENABLED = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # on any system, "0" makes Ray listen on the loopback alone
-CONNECT_S = 10.0
 Answer = TypeVar("Answer")
-
-
-def on_a_cluster() -> bool:
-    """Return whether RAY_ADDRESS names a running cluster."""
-    return os.environ.get(ADDRESS, LOCAL) != LOCAL
 
 
 def threads_per_trial(config: SweepConfig) -> int:
@@ -84,7 +75,7 @@ def cluster_session(config: RunConfig, demand: Demand, storage: Storage) -> Iter
     ValueError if it does not answer, is too small, has no dashboard, asks for no token, or does not share the storage
     and the inputs; or if RAY_ADDRESS is not set, and a cluster runs on this machine.
     """
-    if ray.is_initialized() or (address := _address()) is None:
+    if ray.is_initialized() or (address := cluster_address()) is None:
         yield
         return
     with _cluster_at(address) as dashboard_url:
@@ -102,7 +93,7 @@ def cluster_connection() -> Iterator[str | None]:
 
     ValueError if RAY_ADDRESS names no cluster, or it does not answer.
     """
-    if (address := _address()) is None:
+    if (address := cluster_address()) is None:
         raise ValueError(
             f"{ADDRESS} names no cluster: set it to auto on one of its nodes, or to host:port of its head."
         )
@@ -121,7 +112,7 @@ def ray_session(num_cpus: int, demand: Demand | None = None) -> Iterator[str | N
     if ray.is_initialized():
         require_tokens(ray.init(ignore_reinit_error=True, configure_logging=False).dashboard_url)
         yield None
-    elif (address := _address()) is not None:
+    elif (address := cluster_address()) is not None:
         with _cluster_at(address) as dashboard_url:
             require_tokens(dashboard_url)
             yield dashboard_url or None
@@ -154,28 +145,6 @@ def run_on_worker_node(demand: Demand, function: Callable[..., Answer], *argumen
         raise error.cause from None
     except RayError as error:
         raise RuntimeError(f"the process that loads the model on the cluster died: {error}") from None
-
-
-def _address() -> str | None:
-    """Return the address of the cluster that RAY_ADDRESS names, None for a session of this machine alone.
-
-    ValueError if it is not set and `ray start` left an address on this machine that answers.
-    """
-    address = os.environ.get(ADDRESS)
-    if address is None and (here := read_ray_address()):
-        with suppress(OSError):
-            _knock(here)
-            raise ValueError(
-                f"{ADDRESS} is not set, and a Ray cluster runs on this machine, at {here}. Set {ADDRESS}=auto to use "
-                f"it, or {ADDRESS}={LOCAL} to run on this machine alone."
-            )
-    return None if address == LOCAL else address
-
-
-def _knock(address: str) -> None:
-    """Open a connection to host:port, and close it; OSError if nobody answers."""
-    host, _, port = address.rpartition(":")
-    socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
 
 
 @contextmanager
@@ -261,7 +230,7 @@ def _start(num_cpus: int) -> str | None:
 
 
 def _connect(address: str) -> str | None:
-    _require_listener(address)
+    require_listener(address)
     try:
         return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR).dashboard_url
     except (ConnectionError, AuthenticationError):
@@ -274,30 +243,6 @@ def _connect(address: str) -> str | None:
         if "Version mismatch" not in str(error):
             raise
         raise ValueError(f"{ADDRESS}: {' '.join(str(error).split())}") from None
-
-
-def _require_listener(address: str) -> None:
-    """Refuse an address where nothing listens; Ray would try it again for minutes."""
-    host, _, port = address.rpartition(":")
-    if "//" in address or (address != "auto" and not (host and port.isdigit())):
-        raise ValueError(f"{ADDRESS}: got {address!r}; expected host:port of the head, or auto, on one of its nodes.")
-    try:
-        _knock(_found_here() if address == "auto" else address)
-    except OSError as error:
-        raise ValueError(f"{ADDRESS}: no Ray cluster answers at {address}: {error.strerror or error}.") from None
-
-
-def _found_here() -> str:
-    """Return host:port of the cluster that runs on this machine, as Ray finds it; ValueError if there is none."""
-    try:
-        if (address := canonicalize_bootstrap_address("auto")) is not None:
-            return address
-    except ConnectionError:
-        pass
-    raise ValueError(
-        f"{ADDRESS}: it is auto, and no Ray cluster runs on this machine. Start one (`ray up`, `ray start`), give "
-        f"host:port of its head, or set {ADDRESS}={LOCAL}."
-    )
 
 
 def local_inputs(config: RunConfig) -> dict[str, str]:

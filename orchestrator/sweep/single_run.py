@@ -12,9 +12,10 @@ from orchestrator.budget.release_logs import RUN_HOLDER
 from orchestrator.budget.reservation import StandingReservation, reserve_plan
 from orchestrator.budget.standing_noise import with_reserved_noise
 from orchestrator.budget.statement import run_statement
+from orchestrator.cluster.address import on_a_cluster
 from orchestrator.cluster.demand import demand_of
 from orchestrator.cluster.nodes import DriverMark, driver_mark, require_as_driver
-from orchestrator.cluster.session import cluster_session, on_a_cluster, ray_session, run_on_worker_node
+from orchestrator.cluster.session import cluster_session, ray_session, run_on_worker_node
 from orchestrator.planning.plan import Plan
 from orchestrator.storage.paths import Storage, storage_of, with_absolute_paths
 from orchestrator.storage.results import RunResult, require_same_settings, write_config, write_result

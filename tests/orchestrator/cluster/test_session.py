@@ -10,11 +10,12 @@ from ray._private import services
 from ray._raylet import AuthenticationMode, get_authentication_mode
 from ray.exceptions import AuthenticationError
 
+from orchestrator.cluster import address as address_module
 from orchestrator.cluster import session
+from orchestrator.cluster.address import on_a_cluster
 from orchestrator.cluster.demand import Demand
 from orchestrator.cluster.session import (
     cluster_session,
-    on_a_cluster,
     ray_session,
     run_on_worker_node,
     threads_per_trial,
@@ -119,7 +120,7 @@ def test_a_cluster_on_this_machine_is_neither_taken_nor_ignored(sweep, tmp_path,
     storage = Storage(tmp_path, "test")
     with socket.create_server(("127.0.0.1", 0)) as head:
         here = f"127.0.0.1:{head.getsockname()[1]}"
-        monkeypatch.setattr(session, "read_ray_address", lambda: here)
+        monkeypatch.setattr(address_module, "read_ray_address", lambda: here)
         for begin in (lambda: cluster_session(sweep(), Demand(1, 1), storage), lambda: ray_session(1)):
             with pytest.raises(ValueError, match=f"machine, at {here}. Set RAY_ADDRESS=auto .* or RAY_ADDRESS=local"):
                 begin().__enter__()
@@ -147,7 +148,7 @@ def test_a_session_of_this_machine_has_a_token_in_the_environment_and_listens_on
         return SimpleNamespace(dashboard_url=None)
 
     monkeypatch.setattr(session.ray, "init", init)
-    monkeypatch.setattr(session, "read_ray_address", lambda: None)
+    monkeypatch.setattr(address_module, "read_ray_address", lambda: None)
     before = dict(os.environ)
     for _ in range(2):
         with ray_session(1):
@@ -194,7 +195,7 @@ def test_without_a_cluster_a_session_of_its_own_is_started(monkeypatch, capsys):
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(session.ray, "init", init)
-    monkeypatch.setattr(session, "read_ray_address", lambda: None)
+    monkeypatch.setattr(address_module, "read_ray_address", lambda: None)
     with ray_session(3):
         print("another node is lost")
     (settings,) = begun

@@ -106,7 +106,7 @@ def test_without_a_file_nodes_are_compared(look):
 @pytest.mark.parametrize("address", [None, "local", "127.0.0.1:9", "http://127.0.0.1:8265"])
 def test_without_a_cluster_it_fails_in_one_line(monkeypatch, address):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr("orchestrator.cluster.session.read_ray_address", lambda: None)
+    monkeypatch.setattr("orchestrator.cluster.address.read_ray_address", lambda: None)
     if address is not None:
         monkeypatch.setenv("RAY_ADDRESS", address)
     result = CliRunner().invoke(app, ["doctor", "--cluster", "--format", "json"])
