@@ -44,7 +44,7 @@ from trainers.mechanism.tokens import LocalTokens
 from trainers.run.context import RunContext, Tokens, Workspace
 from trainers.run.zeroth_order import ZerothOrderRun
 from trainers.workers.exchange import Exchange
-from trainers.workers.parent import end_with_parent
+from trainers.evaluators.parent import end_with_parent
 from trainers.workers.ranks import Ranks
 from trainers.workers.sealing import KEY_BYTES, TAG_BYTES
 

@@ -147,6 +147,14 @@ def pair(opened) -> Pair:
 
 
 @pytest.fixture
+def one_device(pair) -> Pair:
+    """A pair whose engine is in this process; several devices run the same code, each on its part."""
+    if pair.case.tensor_parallel > 1:
+        pytest.skip("each device runs the code that one device runs")
+    return pair
+
+
+@pytest.fixture
 def low_rank(pair) -> Pair:
     """A pair of which one shows low-rank probes as adapters."""
     if not pair.case.low_rank:
@@ -194,17 +202,17 @@ def test_probed_losses_are_those_of_transformers_and_leave_theta_as_it_was(pair,
     np.testing.assert_array_equal(pair.vllm.losses(MANY_TOKENS), before)
 
 
-def test_both_scoring_paths_agree(pair, monkeypatch):
+def test_both_scoring_paths_agree(one_device, monkeypatch):
     """Two ways through the engine that share no code of ours."""
-    moved(pair.vllm)
-    more = [Probe(replace(pair.directions[0], step=2, index=k), 1e-2) for k in range(6)]
-    probes = [*pair.probes, *more]  # more than there are slots
-    fast = [pair.vllm.probe(examples, probes) for examples in EXAMPLES]
-    chosen = pair.vllm.predict(OWN_OPTIONS)
-    monkeypatch.setattr(pair.vllm, "_reference", True)
+    moved(one_device.vllm)
+    more = [Probe(replace(one_device.directions[0], step=2, index=k), 1e-2) for k in range(6)]
+    probes = [*one_device.probes, *more]  # more than there are slots
+    fast = [one_device.vllm.probe(examples, probes) for examples in EXAMPLES]
+    chosen = one_device.vllm.predict(OWN_OPTIONS)
+    monkeypatch.setattr(one_device.vllm, "_reference", True)
     for of_fast, examples in zip(fast, EXAMPLES, strict=True):
-        np.testing.assert_allclose(pair.vllm.probe(examples, probes), of_fast, rtol=0, atol=1e-4)
-    np.testing.assert_array_equal(pair.vllm.predict(OWN_OPTIONS), chosen)
+        np.testing.assert_allclose(one_device.vllm.probe(examples, probes), of_fast, rtol=0, atol=1e-4)
+    np.testing.assert_array_equal(one_device.vllm.predict(OWN_OPTIONS), chosen)
 
 
 def test_the_same_release_log_gives_the_same_bits(pair, tmp_path):
@@ -425,16 +433,16 @@ def test_a_probe_that_overflows_leaves_the_others_of_its_pass_alone(low_rank):
     np.testing.assert_array_equal(probed[1:], expected[1:])
 
 
-def test_proof_accepts_it_and_refuses_one_whose_probes_do_nothing(pair, monkeypatch):
-    moved(pair.vllm)
-    assert self_test(pair.vllm, ONE_TOKEN, pair.probes, max_tokens=60) < 1e-5
+def test_proof_accepts_it_and_refuses_one_whose_probes_do_nothing(one_device, monkeypatch):
+    moved(one_device.vllm)
+    assert self_test(one_device.vllm, ONE_TOKEN, one_device.probes, max_tokens=60) < 1e-5
     with pytest.raises(ValueError, match="1e-20 moved no loss"):
-        self_test(pair.vllm, ONE_TOKEN, [Probe(pair.directions[0], 1e-20)], max_tokens=60)
-    if pair.case.tensor_parallel == 1:  # its worker can be reached
-        weights = worker_of(pair.vllm).zo_model._weights
+        self_test(one_device.vllm, ONE_TOKEN, [Probe(one_device.directions[0], 1e-20)], max_tokens=60)
+    if one_device.case.tensor_parallel == 1:  # its worker can be reached
+        weights = worker_of(one_device.vllm).zo_model._weights
         monkeypatch.setattr(weights, "probed", lambda probes: weights.shown([weights.parameters.settle] * len(probes)))
         with pytest.raises(ValueError, match="moved no loss"):
-            self_test(pair.vllm, ONE_TOKEN, pair.probes, max_tokens=60)
+            self_test(one_device.vllm, ONE_TOKEN, one_device.probes, max_tokens=60)
 
 
 def test_rows_that_the_model_has_no_place_for_are_refused(pair):

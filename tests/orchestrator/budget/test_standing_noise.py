@@ -1,5 +1,7 @@
 """A run that continues keeps the σ that was calibrated when its name was reserved."""
 
+from functools import cache
+
 import pytest
 
 from orchestrator.budget.reservation import reserve_plan
@@ -25,7 +27,7 @@ RULES = {
 def test_the_last_digits_of_a_calibration_may_change(settings, monkeypatch, rule):
     module, overrides = RULES[rule]
     config = load_sweep(settings, overrides)
-    calibrate, storage = module.calibrate, storage_of(config)
+    calibrate, storage = cache(module.calibrate), storage_of(config)
 
     def planned(factor):
         monkeypatch.setattr(module, "calibrate", lambda *arguments: factor * calibrate(*arguments))

@@ -8,10 +8,13 @@
 | cache of a stated size      | the engine takes all memory, and leaves none for θ                         |
 | in this process             | each call goes to another process and back; several devices do need that   |
 | no usage report             | a private run would be reported to vLLM's authors                          |
+| threads shared by devices   | each of several workers on one CPU has all threads, and they wait in turns |
 """
 
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -37,7 +40,7 @@ def start_engine(model: ModelConfig, performance: PerformanceConfig, shape: Any,
     settings = performance.vllm
     _set_environment(settings.batch_invariant)
     _give_llvmlite_a_dict()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _threads_of_a_worker(settings.tensor_parallel):
         warnings.simplefilter("ignore")  # those of the engine do not help a user of dpzo
         from vllm import LLM
 
@@ -108,6 +111,19 @@ def _set_environment(batch_invariant: bool) -> None:
         "VLLM_USE_V2_MODEL_RUNNER": "0",  # `scoring` calls the first runner
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
     }
+
+
+@contextmanager
+def _threads_of_a_worker(num_workers: int) -> Iterator[None]:
+    """Let the workers that start in the body share this process's threads, unless the user chose their number."""
+    if num_workers == 1 or "OMP_NUM_THREADS" in os.environ:
+        yield
+        return
+    os.environ["OMP_NUM_THREADS"] = str(max(1, torch.get_num_threads() // num_workers))
+    try:
+        yield
+    finally:
+        del os.environ["OMP_NUM_THREADS"]
 
 
 def _give_llvmlite_a_dict() -> None:

@@ -6,12 +6,13 @@ directions, masks, anchors, velocities and exports agree to the last bit. With s
 whole θ, and writes its own part into the engine.
 
 Importing this module stops vLLM from packing linear weights on CPUs: a packed weight is a copy that no perturbation
-reaches.
+reaches. In a process of an engine's own, it lets this process end with the one that started the engine.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, wraps
+from multiprocessing import current_process
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from trainers.config import ModelConfig
 from trainers.errors import note_origin
 from trainers.evaluators.base import Example, OutputPoint, Probe
 from trainers.evaluators.loading import load_model, rounded_to, trainable_parameters
+from trainers.evaluators.parent import end_with_parent
 from trainers.evaluators.poison import poison
 from trainers.evaluators.rows import FIXED_TOKENS, rows_of
 from trainers.evaluators.scores import losses_of, option_scores
@@ -38,6 +40,8 @@ from trainers.evaluators.vllm.weights import AdapterWeights, FullWeights, Shown
 
 _custom_ops._supports_onednn = False
 layer_utils.check_cpu_sgl_kernel = lambda *_: False
+if current_process().name.startswith("VllmWorker"):  # a process of its own: it would outlive an engine that is killed
+    end_with_parent()
 _EMBEDDINGS = (VocabParallelEmbedding, VocabParallelEmbeddingWithLoRA)
 
 
