@@ -40,11 +40,11 @@ from trainers.config import RunConfig
 from trainers.config.mechanism import mechanism_plan
 from trainers.directions import WeightedDirections
 from trainers.evaluators.base import Example, OutputPoint, Probe
+from trainers.evaluators.parent import end_with_parent
 from trainers.mechanism.tokens import LocalTokens
 from trainers.run.context import RunContext, Tokens, Workspace
 from trainers.run.zeroth_order import ZerothOrderRun
 from trainers.workers.exchange import Exchange
-from trainers.evaluators.parent import end_with_parent
 from trainers.workers.ranks import Ranks
 from trainers.workers.sealing import KEY_BYTES, TAG_BYTES
 
