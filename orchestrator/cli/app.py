@@ -17,7 +17,7 @@ import typer
 from orchestrator.cli import budget as budget_cli
 from orchestrator.cli.errors import clear_errors, show_tracebacks
 from orchestrator.cli.interruption import end_at_signals, work_on
-from orchestrator.cli.output import Format, OutputFormat, print_result, print_text, progress_console
+from orchestrator.cli.output import Format, OutputFormat, encode_all_output, print_result, print_text, progress_console
 from orchestrator.config.loading import load_run, load_sweep, resolved_json
 from orchestrator.config.models import SweepConfig
 from trainers.config import EvaluatorName, RunConfig
@@ -246,6 +246,7 @@ def export(
 def main() -> None:
     """Run the command line. It asks nothing: a library that would ask finds the end of its input."""
     end_at_signals()
+    encode_all_output()
     with open(os.devnull) as nothing:
         sys.stdin = nothing
         app()
@@ -255,13 +256,13 @@ def _is_shown_again(config: RunConfig, output: Format) -> bool:
     """Print the results of a sweep that is finished; return False where it is not."""
     from rich.text import Text
 
-    from orchestrator.privacy.statement.statement import PrivacyStatement
     from orchestrator.storage.results import finished_result
 
-    result = finished_result(config)
-    if result is not None:
-        print_result(output, result, Text(PrivacyStatement.model_validate(result["statement"]).text()))
-    return result is not None
+    finished = finished_result(config)
+    if finished is not None:
+        result, statement = finished
+        print_result(output, result, Text(statement.text()))
+    return finished is not None
 
 
 def _run(config: RunConfig, output: Format, insecure: bool, dry_run: bool = False) -> None:

@@ -65,6 +65,8 @@ def _line_of(error: Exception) -> tuple[str, int]:
             return f"Error: {name[:LONGEST_NAME]}: {reason}", BAD_CONFIGURATION
         case RuntimeError() if str(error).startswith(OF_PATHLIB):
             return f"Error: a path that leads nowhere: {error}", BAD_CONFIGURATION
+        case ValueError() if str(error).startswith("embedded null "):  # of Python, where it opens a file
+            return "Error: a path holds a NUL character", BAD_CONFIGURATION
         case UnicodeError():
             return "Error: a file is no text in UTF-8", BAD_CONFIGURATION
         case RecursionError():

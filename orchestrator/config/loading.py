@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from orchestrator.config.errors import ConfigError, explain, require_some_known, shown
 from orchestrator.config.models import LedgeredConfig, SweepConfig
@@ -162,6 +163,10 @@ def resolved_json(config: RunConfig) -> str:
 def _validated(model: type[Config], mapping: Mapping[str, Any]) -> Config:
     require_some_known(mapping, model)
     try:
-        return model.model_validate(mapping)
+        config = model.model_validate(mapping)
+        resolved_json(config)
     except ValidationError as error:
         raise ConfigError(*explain(error, model)) from None
+    except PydanticSerializationError:
+        raise ConfigError("a text holds half of a surrogate pair, or the name of a file that is not UTF-8") from None
+    return config

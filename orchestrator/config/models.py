@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from orchestrator.config.errors import reasons
 from search_spaces.config import SearchConfig
@@ -20,6 +20,12 @@ from trainers.config.sections import Positive, Section
 from trainers.methods.catalogue import METHODS
 
 NOISE = "privacy.noise_multiplier"
+LEDGER_FILE, CONFIG_FILE = "dpzo.db", "config.json"
+OWN_FILES = {  # no run may have the name of one, whatever folder is its storage
+    *(f"{LEDGER_FILE}{end}" for end in ("", "-wal", "-shm", "-journal")),
+    *(CONFIG_FILE, "result.json", "privacy_statement.json", "privacy_statement.txt", "release_log.jsonl"),
+    "operator-only",
+}
 
 
 def _without_password(url: str) -> str:
@@ -68,6 +74,13 @@ class LedgeredConfig(RunConfig):
     """Everything about one run, and the budget that it is charged to."""
 
     budget: BudgetConfig = Field(default_factory=BudgetConfig)
+
+    @field_validator("name")
+    @classmethod
+    def _no_file_of_ours(cls, name: str) -> str:
+        if name.lower() in OWN_FILES:
+            raise ValueError(f"{name!r} is the name of one of dpzo's own files; give another")
+        return name
 
 
 class SweepConfig(LedgeredConfig):

@@ -95,7 +95,7 @@ def _tensor_shapes(folder: Path) -> dict[str, list[int]] | None:
         try:
             with safe_open(path, framework="numpy") as file:
                 shapes |= {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-        except SafetensorError:  # such as the pointer that git-lfs leaves; loading the model will say so
+        except (OSError, SafetensorError):  # such as the pointer that git-lfs leaves; loading the model will say so
             return None
     return shapes or None
 

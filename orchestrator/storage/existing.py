@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from orchestrator.config.errors import ConfigError
 from orchestrator.config.loading import load_run, load_sweep
 from orchestrator.config.models import LedgeredConfig, SweepConfig
 from orchestrator.storage.files import read_object
@@ -39,11 +40,19 @@ def find_existing(place: str | Path) -> Existing:
             f"{DEFAULT_FOLDER}/. {CONFIG_FILE} is written once the privacy budget is reserved; if the run ended before "
             "that, start it with its configuration file."
         )
-    settings = read_object(folder / CONFIG_FILE)
-    settings["privacy"].setdefault("rounding_share", 0.0)  # what earlier versions charged
-    config = load_sweep(settings) if "search" in settings else load_run(settings)
+    config = _stored_config(folder / CONFIG_FILE)
     config = config.model_copy(update={"storage_path": str(folder.parent)})
     return Existing(config, storage_in(folder.parent, config, folder.name))
+
+
+def _stored_config(path: Path) -> LedgeredConfig:
+    settings = read_object(path)
+    if isinstance(settings.get("privacy"), dict):
+        settings["privacy"].setdefault("rounding_share", 0.0)  # what earlier versions charged
+    try:
+        return load_sweep(settings) if "search" in settings else load_run(settings)
+    except ConfigError as error:
+        raise ConfigError(*(f"{path}: {line}" for line in error.lines)) from None
 
 
 def folder_of(place: str | Path) -> Path | None:
@@ -53,9 +62,9 @@ def folder_of(place: str | Path) -> Path | None:
     return next((folder.resolve() for folder in candidates if (folder / CONFIG_FILE).is_file()), None)
 
 
-def existing_in(root: Path) -> list[Existing]:
-    """Return the runs and sweeps of a storage folder, by name."""
-    return [find_existing(path.parent) for path in sorted(root.glob(f"*/{CONFIG_FILE}"))]
+def folders_in(root: Path) -> list[Path]:
+    """Return the folders of the runs and sweeps in a storage folder, by name."""
+    return [path.parent for path in sorted(root.glob(f"*/{CONFIG_FILE}"))]
 
 
 def config_to_resume(place: str | Path) -> LedgeredConfig:

@@ -2,10 +2,19 @@
 
 import json
 import os
+import re
+import secrets
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from trainers.data.table import require_shallow
 from trainers.mechanism.release_log import fsync_folder
+
+_LEFTOVER = re.compile(  # an earlier version put the number of its process where the random digits are
+    r"\.(.+\.)?[0-9a-f]{16}\.part|\..*\.?(json|jsonl|txt|identity)\.[0-9]+"
+)
 
 
 def write_whole(path: Path, text: str, *, durable: bool = True) -> None:
@@ -14,23 +23,51 @@ def write_whole(path: Path, text: str, *, durable: bool = True) -> None:
     A `durable` file is on the disk when this returns, and so survives a loss of power.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        if durable:
-            os.fsync(file.fileno())
-    temporary.replace(path)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")  # two hosts may share the folder
+    try:
+        with open(part, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
     if durable:
         fsync_folder(path.parent)
 
 
+def remove_leftovers(folders: Iterable[Path]) -> None:
+    """Remove what killed calls of `write_whole` left in these folders, which no other process may write to now."""
+    for folder in folders:
+        for path in folder.glob(".*"):
+            if _LEFTOVER.fullmatch(path.name) and path.is_file():
+                path.unlink(missing_ok=True)
+
+
+def sync_files(folder: Path) -> None:
+    """Wait until a folder and all files below it are on the disk."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with open(Path(place, name), "rb") as file:
+                os.fsync(file.fileno())
+        fsync_folder(Path(place))
+
+
 def read_object(path: Path) -> dict[str, Any]:
     """Return the JSON object that dpzo wrote into a file; ValueError where the file holds something else."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
-        found = None
+    found = None
+    with suppress(ValueError, RecursionError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        require_shallow(content, path.name)
+        found = content
     if not isinstance(found, dict):
-        raise ValueError(f"{path} is not as dpzo wrote it: expected a JSON object. Put a copy of the file back.")
+        raise changed(path, "expected a JSON object")
     return found
+
+
+def changed(path: Path, expected: str) -> ValueError:
+    """Return the error for a file that holds something else than dpzo wrote into it."""
+    return ValueError(f"{path} is not as dpzo wrote it: {expected}. Put a copy of the file back.")

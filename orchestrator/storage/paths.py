@@ -14,14 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.config.models import BudgetConfig, LedgeredConfig, SweepConfig
+from orchestrator.config.models import CONFIG_FILE, LEDGER_FILE, BudgetConfig, LedgeredConfig, SweepConfig
 from orchestrator.privacy.ledger.drawer import PATIENCE_S
 from orchestrator.privacy.ledger.engines import sqlite_url
 from orchestrator.privacy.ledger.permissions import keep_to_owner
-from orchestrator.storage.files import write_whole
+from orchestrator.storage.files import remove_leftovers, write_whole
 from trainers.config import RunConfig
 
-LEDGER_FILE, CONFIG_FILE = "dpzo.db", "config.json"
 JOB_FOLDERS = "runtime_resources"  # in Ray's session folder: what jobs brought with them
 DEFAULT_FOLDER = Path("runs")  # storage_path of a configuration that names none
 
@@ -96,6 +95,8 @@ class Storage:
                             f"name: {self.name!r} is running in another process; wait, or give another name."
                         ) from None
                     time.sleep(pause)
+            trials = self.trials_folder.glob("*")
+            remove_leftovers((self.folder, self.operator_folder, self.progress_folder, *trials))
             yield
 
     def is_held(self) -> bool:

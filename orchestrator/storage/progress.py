@@ -13,6 +13,9 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter
 
 from orchestrator.storage.files import read_object, write_whole
 
@@ -25,12 +28,15 @@ class Progress:
     """The steps of a run at Unix time `at`, and the process that takes them; `steps_per_s` is None until known."""
 
     holder: str
-    steps: int
-    num_steps: int
-    steps_per_s: float | None
-    at: float
+    steps: Annotated[int, Field(ge=0)]
+    num_steps: Annotated[int, Field(ge=0)]
+    steps_per_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
+    at: Annotated[float, Field(allow_inf_nan=False)]
     host: str
     pid: int
+
+
+_STORED = TypeAdapter(Progress)
 
 
 class ProgressFile:
@@ -70,6 +76,6 @@ def read_progress(folder: Path) -> dict[str, Progress]:
     """Return the latest progress of each holder."""
     found = {}
     for path in folder.glob("*.json"):
-        with suppress(ValueError, TypeError):  # it is rewritten within a second of the next step
-            found[path.stem] = Progress(**read_object(path))
+        with suppress(ValueError, OSError):  # it is rewritten within a second of the next step, and removed at the end
+            found[path.stem] = _STORED.validate_python(read_object(path))
     return found

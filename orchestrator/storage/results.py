@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import to_json
 
 from orchestrator.config.loading import resolved_json
 from orchestrator.privacy.statement.statement import PrivacyStatement
-from orchestrator.storage.files import read_object, write_whole
+from orchestrator.storage.files import changed, read_object, write_whole
 from orchestrator.storage.paths import Storage, storage_of, with_absolute_paths
 from orchestrator.storage.trials import TrialRow
 from trainers.config import RunConfig
@@ -108,14 +109,54 @@ def date_released_files(storage: Storage, day: str) -> None:
             os.utime(path, (begun, begun))
 
 
-def finished_result(config: RunConfig) -> dict[str, Any] | None:
-    """Return the results of a run or sweep that is finished with these settings; ValueError where others are there."""
+def finished_result(config: RunConfig) -> tuple[dict[str, Any], PrivacyStatement] | None:
+    """Return the results of a run or sweep that is finished with these settings, and its statement; None before that.
+
+    ValueError where others are there, or the file of the results was changed.
+    """
     config = with_absolute_paths(config)
     storage = storage_of(config)
     require_same_settings(storage, config)
-    return read_result(storage)
+    result = read_result(storage)
+    if result is None:
+        return None
+    try:
+        return result, PrivacyStatement.model_validate(result.get("statement"))
+    except ValidationError:
+        raise changed(storage.result_file, "expected a privacy statement") from None
+
+
+class _StoredTrial(BaseModel):
+    """What is read of a trial in a file of results."""
+
+    number: int = Field(ge=0)
+    values: dict[str, Any]
+    state: str
+    steps: int = Field(ge=0)
+
+
+class _StoredRun(BaseModel):
+    """What is read of a run in its file of results."""
+
+    steps: int = Field(ge=0)
+
+
+class _StoredSweep(BaseModel):
+    """What is read of a sweep in its file of results."""
+
+    trials: list[_StoredTrial]
+    best: _StoredTrial | None
 
 
 def read_result(storage: Storage) -> dict[str, Any] | None:
-    """Return the results of a finished run, or None."""
-    return read_object(storage.result_file) if storage.result_file.exists() else None
+    """Return the results of a finished run or sweep, or None; ValueError where the file was changed."""
+    path = storage.result_file
+    if not path.exists():
+        return None
+    result = read_object(path)
+    try:
+        (_StoredSweep if "trials" in result else _StoredRun).model_validate(result)
+    except ValidationError as error:
+        place = ".".join(map(str, error.errors(include_input=False)[0]["loc"]))
+        raise changed(path, f"{place} is missing or wrong") from None
+    return result

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from orchestrator.budget.standing_noise import SAME_SIGMA
 from orchestrator.planning.plan import Plan
-from orchestrator.storage.files import write_whole
+from orchestrator.storage.files import sync_files, write_whole
 from orchestrator.storage.paths import Storage
 from orchestrator.storage.trials import TrialRow
 from trainers.config import RunConfig
@@ -57,6 +57,7 @@ def rebuild_from_log(config: RunConfig, log_folder: Path, steps: int, to: Path, 
                 "released: the log was lost or cut. Restore it, and start again."
             )
         opened.evaluator.export(to)
+        sync_files(to)
     return replayed.log.path
 
 

@@ -17,6 +17,7 @@ from orchestrator.cluster.demand import demand_of
 from orchestrator.cluster.nodes import DriverMark, driver_mark, require_as_driver
 from orchestrator.cluster.session import cluster_session, ray_session, run_on_worker_node
 from orchestrator.planning.plan import Plan
+from orchestrator.storage.files import sync_files
 from orchestrator.storage.paths import Storage, storage_of, with_absolute_paths
 from orchestrator.storage.results import RunResult, require_same_settings, write_config, write_result
 from orchestrator.storage.trials import TrialRow
@@ -96,6 +97,7 @@ class PrivateRun:
                 monitor.on_score(_as_trial(points, config))
         if ranks.is_rank_0:
             workspace.evaluator.export(storage.model_folder)
+            sync_files(storage.model_folder)  # the results, which follow, say that the model is there
         return Trained(run.steps_taken, run.steps_charged, zero_shot, points)
 
 

@@ -4,7 +4,6 @@ Of a search of one winner (`release: best`) the status shows only what its state
 steps and their times would each say something of the secret number.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +18,7 @@ from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.ledger.terms import Terms
 from orchestrator.privacy.rules.registry import rule_from_json
 from orchestrator.storage.existing import Existing, RunState
+from orchestrator.storage.files import changed, read_object
 from orchestrator.storage.paths import Storage
 from orchestrator.storage.progress import Progress, read_progress
 from orchestrator.storage.trials import TrialRow, steps_to_come
@@ -171,7 +171,9 @@ def _spending(existing: Existing) -> Spending | None:
 def _epsilon_here(storage: Storage, terms: Terms) -> float | None:
     """Return the statement's ε of this run; before there is a statement, what is charged for all of its tokens."""
     if storage.statement_file.exists():
-        here = json.loads(storage.statement_file.read_text(encoding="utf-8"))["epsilon_here"]
+        here = read_object(storage.statement_file).get("epsilon_here", False)
+        if here is not None and (isinstance(here, bool) or not isinstance(here, int | float)):
+            raise changed(storage.statement_file, "expected epsilon_here")
         return math.inf if here is None else here
     return None if terms.reused else terms.cost.epsilon
 

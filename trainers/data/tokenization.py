@@ -70,7 +70,10 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        tokenizer.decode(
+            tokenizer("a public text", verbose=False)["input_ids"]
+        )  # of settings that are none, some fail here
+    except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"model.path: no tokenizer could be loaded from {path!r}: {reason}") from error
     if tokenizer.pad_token_id is None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def write_tensor_file(write: Callable[[Path], None], path_of: Callable[[Path], P
         write: writes the file to a temporary path, which is removed if this raises an OSError.
         path_of: temporary path of the finished file → its final path in `folder`.
     """
-    part = folder / f".{os.getpid()}.part"
+    part = folder / f".{secrets.token_hex(8)}.part"  # two hosts may share the folder
     try:
         write(part)
         with open(part, "rb") as file:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 
 import orchestrator.cli
 from orchestrator.cli.app import app
-from orchestrator.cli.output import SafeConsole, as_json
+from orchestrator.cli.output import Format, SafeConsole, as_json, encode_all_output, print_result, print_text
 from orchestrator.cli.views.tables import facts_table, plain_table
 from tests.support.models import save_model
 
@@ -72,3 +73,24 @@ def test_a_row_is_shown_without_them(tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
     assert "␛[2J" in done.stdout
     assert not controls(done.output)
+
+
+def test_output_without_an_epsilon_falls_back(monkeypatch):
+    streams = {name: io.TextIOWrapper(io.BytesIO(), encoding="ascii") for name in ("stdout", "stderr")}
+    for name, stream in streams.items():
+        monkeypatch.setattr(f"sys.{name}", stream)
+    encode_all_output()
+    print_text("ε ≥ 8 × 2, 你")
+    print_result(Format.JSON, {"said": "ε = ∞ 😀"}, "")
+    print_result(Format.JSON, {"said": "ε \udcff"}, "")
+    sys.stdout.flush()
+    assert streams["stdout"].buffer.getvalue() == (
+        b'epsilon >= 8 x 2, ?\n{\n  "said": "epsilon = inf ?"\n}\n{\n  "said": "\\u03b5 \\udcff"\n}\n'
+    )
+
+
+def test_a_name_that_is_no_utf_8_reaches_the_terminal_as_symbols():
+    console = SafeConsole(file=io.TextIOWrapper(io.BytesIO(), encoding="utf-8"))
+    console.print("a\udcffb")
+    console.file.flush()
+    assert console.file.buffer.getvalue().decode() == "a\ufffdb\n"

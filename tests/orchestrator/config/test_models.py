@@ -209,3 +209,14 @@ def test_importing_the_configuration_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["dpzo.db", "DPZO.DB-wal", "config.json", "release_log.jsonl", "operator-only"])
+def test_a_run_has_no_name_of_our_own_files(quickstart, name):
+    (line,) = run_lines(quickstart, f"name={name}")
+    assert line == f"name: {name!r} is the name of one of dpzo's own files; give another"
+
+
+def test_a_text_that_no_file_can_hold_is_refused(quickstart):
+    (line,) = run_lines(quickstart, "data.train=\udcff")
+    assert line == "a text holds half of a surrogate pair, or the name of a file that is not UTF-8"

@@ -1,4 +1,5 @@
 import json
+import math
 
 import pytest
 
@@ -71,3 +72,11 @@ def test_a_full_disk_stops_no_run_here(tmp_path, clock, monkeypatch):
 
 def test_no_progress_is_none(tmp_path):
     assert read_progress(tmp_path / "nowhere") == {}
+
+
+@pytest.mark.parametrize("change", [{"steps": "x"}, {"steps": -1}, {"steps_per_s": math.nan}, {"at": None}])
+def test_a_progress_that_was_changed_is_none(tmp_path, clock, change):
+    ProgressFile(tmp_path, "run", 3, 0)(1)
+    content = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(content | change))
+    assert read_progress(tmp_path) == {}

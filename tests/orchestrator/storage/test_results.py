@@ -78,6 +78,35 @@ def test_a_run_without_results_has_none(storage):
     assert read_result(storage) is None
 
 
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        (("steps",), None, "steps is missing or wrong"),
+        (("steps",), -1, "steps is missing or wrong"),
+        (("trials",), 3, "trials is missing or wrong"),
+        (("trials",), [{"number": "secret"}], "trials.0.number is missing or wrong"),
+        (("trials",), [], "best is missing or wrong"),
+    ],
+)
+def test_results_that_were_changed_are_refused_without_a_value(storage, place, value, said):
+    write_result(storage, run_result(storage))
+    content = json.loads(storage.result_file.read_text())
+    content[place[0]] = value
+    storage.result_file.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=f"{storage.result_file} is not as dpzo wrote it: {said}") as caught:
+        read_result(storage)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_configuration_that_was_changed_is_refused_with_its_file(storage, settings):
+    write_config(storage, load_run(settings))
+    for change in ({"privacy": 3}, {"method": {"name": "none"}}, {"name": "dpzo.db"}):
+        storage.config_file.write_text(json.dumps({**json.loads(storage.config_file.read_text()), **change}))
+        with pytest.raises(ValueError, match=f"^{storage.config_file}: {next(iter(change))}"):
+            find_existing(storage.folder)
+        write_config(storage, load_run(settings))
+
+
 def test_the_results_are_written_last(storage, monkeypatch):
     written = []
     monkeypatch.setattr(records, "write_whole", lambda path, text: written.append(path))

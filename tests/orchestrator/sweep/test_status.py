@@ -17,9 +17,10 @@ from orchestrator.privacy.rules.repetitions import Repetitions
 from orchestrator.storage.existing import config_to_resume, find_existing
 from orchestrator.storage.paths import storage_of
 from orchestrator.storage.progress import Progress
+from orchestrator.storage.results import write_config
 from orchestrator.sweep.driver import run_sweep
 from orchestrator.sweep.single_run import run_training
-from orchestrator.sweep.status import status_of
+from orchestrator.sweep.status import _epsilon_here, status_of
 from tests.orchestrator.terminal import shown
 from tests.support.inline import Killed, without_cluster
 from trainers.run.base_run import BaseRun
@@ -244,3 +245,27 @@ def test_a_job_that_retries_a_finished_sweep_shows_its_statement_again(settings,
     assert other.exit_code == 2
     assert "holds other settings" in other.stderr
     assert CliRunner().invoke(app, ["sweep", str(file)]).exit_code == 2
+
+
+def test_one_broken_folder_is_named_and_hides_no_other(settings, tmp_path):
+    for name in ("good", "broken", "renamed"):
+        storage, config = storage_of(load_run(settings, [f"name={name}"])), load_run(settings, [f"name={name}"])
+        write_config(storage, config)
+    for name, content in (("broken", "[]"), ("renamed", '{"name": "renamed", "privacy": {}, "search": 3}')):
+        (tmp_path / "runs" / name / "config.json").write_text(content)
+    result = CliRunner().invoke(app, ["status", str(tmp_path / "runs")])
+    assert result.exit_code == 2
+    assert "good" in result.stdout
+    lines = result.stderr.splitlines()
+    assert lines[0].startswith(f"Error: {tmp_path / 'runs' / 'broken' / 'config.json'} is not as dpzo wrote it")
+    assert lines[1].startswith(f"{tmp_path / 'runs' / 'renamed' / 'config.json'}: ")
+    assert len(lines) == 2
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"epsilon_here": "x"}', "{"])
+def test_a_statement_that_was_changed_is_named(settings, tmp_path, content):
+    storage = storage_of(load_run(settings))
+    storage.statement_file.parent.mkdir(parents=True)
+    storage.statement_file.write_text(content)
+    with pytest.raises(ValueError, match=r"privacy_statement\.json is not as dpzo wrote it"):
+        _epsilon_here(storage, None)
