@@ -190,11 +190,15 @@ def _problem_with_storage(mark: str, node: str) -> str | None:
 
 def _problem_with_ledger(url: str) -> str | None:
     try:
-        with open_engine(url, create=False).connect():
-            return None
+        engine = open_engine(url, create=False)
+        try:
+            engine.connect().close()
+        finally:
+            engine.dispose()  # the process stays, and must not keep a connection
     except (SQLAlchemyError, ValueError) as error:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         return f"budget.ledger: the database does not let it in ({reason})."
+    return None
 
 
 def _other_folder(root: Path) -> str:

@@ -22,6 +22,7 @@ from orchestrator.cluster.session import (
 )
 from orchestrator.config.loading import load_sweep
 from orchestrator.storage.paths import Storage
+from tests.support.cluster import node
 
 
 @pytest.fixture
@@ -202,6 +203,17 @@ def test_without_a_cluster_a_session_of_its_own_is_started(monkeypatch, capsys):
     assert (settings["address"], settings["num_cpus"], settings["include_dashboard"]) == ("local", 3, True)
     said = capsys.readouterr()
     assert (said.out, said.err) == ("", "a node is lost\nanother node is lost\n")
+
+
+def test_a_machine_without_the_nodes_that_are_asked_for_is_refused(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(session.ray, "init", lambda **_: SimpleNamespace(dashboard_url=None))
+    monkeypatch.setattr(session.ray, "nodes", lambda: [node("here", CPU=2)])
+    monkeypatch.setattr(address_module, "read_ray_address", lambda: None)
+    with ray_session(2, Demand(2, 1)):
+        pass
+    with pytest.raises(ValueError, match=r"on nodes labelled zone: a.* has room for 0"):
+        ray_session(2, Demand(2, 1, labels={"zone": "a"})).__enter__()
 
 
 def test_a_session_that_a_program_began_is_refused_if_it_is_open(monkeypatch):

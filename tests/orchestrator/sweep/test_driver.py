@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.budget.reservation import reserve_plan
 from orchestrator.cluster import session
+from orchestrator.cluster.nodes import require_as_driver
 from orchestrator.config.loading import load_sweep, resolved_json
 from orchestrator.planning.plan import make_plan
 from orchestrator.privacy.ledger.ledger import Ledger
@@ -147,3 +148,13 @@ def test_a_search_that_tune_left_early_is_not_finished(plan, evaluator, monkeypa
     assert closed == [True]
     assert find_existing(storage.folder).state() == "interrupted"
     assert not any(cap.closed for cap in Ledger(storage.database_url).reservations())
+
+
+def test_lanes_are_told_which_folder_is_the_drivers(plan, monkeypatch):
+    def end(context, reserved, monitor):
+        require_as_driver(context.storage, context.mark)
+        raise Stopped("as it was told")
+
+    monkeypatch.setattr(module, "_all_trials", end)
+    with pytest.raises(Stopped, match="as it was told"):
+        run_sweep(plan)
