@@ -1,4 +1,4 @@
-"""The command line: `dpzo plan`, `train`, `sweep`, `resume`, `status`, `export`, `budget`, `audit`, `doctor`, `data`.
+"""The command line: every verb of `dpzo` and its flags.
 
 Exit codes: 0 done, 2 bad configuration or input, 3 the privacy budget or its ledger refuses, 4 an audit found a
 violation, 128 + n ended by signal n; 1 anything else. A verb imports what it needs when it runs, so that help and
@@ -16,12 +16,10 @@ import typer
 
 from orchestrator.cli import budget as budget_cli
 from orchestrator.cli.errors import clear_errors, show_tracebacks
-from orchestrator.cli.interruption import end_at_signals, work_on
+from orchestrator.cli.interruption import end_at_signals
 from orchestrator.cli.output import Format, OutputFormat, encode_all_output, print_result, print_text, progress_console
-from orchestrator.config.loading import load_run, load_sweep, resolved_json
-from orchestrator.config.models import SweepConfig
-from trainers.config import EvaluatorName, RunConfig
-from trainers.mechanism.release_log import Stopped
+from orchestrator.config.loading import load_run, load_sweep
+from trainers.config import EvaluatorName
 
 CHECK_FAILED, VIOLATION_FOUND = 1, 4  # exit codes of `doctor` and `audit`
 
@@ -96,7 +94,9 @@ def train(
     """Train one private run. After a kill, the same command resumes it."""
     if acknowledge_overlap:
         overrides = [*overrides, "budget.acknowledge_overlap=true"]
-    _run(load_run(config, overrides), output, insecure, dry_run)
+    from orchestrator.cli.work import work
+
+    work(load_run(config, overrides), output, insecure, dry_run)
 
 
 @app.command()
@@ -116,9 +116,11 @@ def sweep(
     if acknowledge_overlap:
         overrides = [*overrides, "budget.acknowledge_overlap=true"]
     loaded = load_sweep(config, overrides)
-    if or_resume and not dry_run and _is_shown_again(loaded, output):
+    from orchestrator.cli.work import show_finished, work
+
+    if or_resume and not dry_run and show_finished(loaded, output):
         return
-    _run(loaded, output, insecure, dry_run)
+    work(loaded, output, insecure, dry_run)
 
 
 @app.command()
@@ -134,9 +136,10 @@ def resume(
     insecure: Insecure = False,
 ) -> None:
     """Resume a killed run or sweep, with the configuration in its folder."""
+    from orchestrator.cli.work import work
     from orchestrator.storage.existing import config_to_resume
 
-    _run(config_to_resume(place), output, insecure)
+    work(config_to_resume(place), output, insecure)
 
 
 @app.command()
@@ -153,6 +156,27 @@ def status(
     from orchestrator.cli.status import show_status
 
     show_status(place, output, watch)
+
+
+@app.command()
+@clear_errors()
+def dashboard(
+    place: Annotated[
+        str,
+        typer.Argument(metavar="FOLDER|NAME", help="A run or sweep, or a storage folder that holds several."),
+    ] = "runs",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="On this machine; 0 takes a free one.")] = 8275,
+    for_operator: Annotated[
+        bool, typer.Option("--operator", help="Show also what is not released: the progress of steps, secret trials.")
+    ] = False,
+    in_ray: Annotated[
+        bool, typer.Option("--in-ray", help="Let the Metrics tab of Ray's dashboard show the page.")
+    ] = False,
+) -> None:
+    """Serve a page that shows runs and sweeps live in a browser, without Ray, and prints its address."""
+    from orchestrator.cli.dashboard.serve import serve_dashboard
+
+    serve_dashboard(place, port, for_operator=for_operator, in_ray=in_ray)
 
 
 @app.command()
@@ -250,48 +274,3 @@ def main() -> None:
     with open(os.devnull) as nothing:
         sys.stdin = nothing
         app()
-
-
-def _is_shown_again(config: RunConfig, output: Format) -> bool:
-    """Print the results of a sweep that is finished; return False where it is not."""
-    from rich.text import Text
-
-    from orchestrator.storage.results import finished_result
-
-    finished = finished_result(config)
-    if finished is not None:
-        result, statement = finished
-        print_result(output, result, Text(statement.text()))
-    return finished is not None
-
-
-def _run(config: RunConfig, output: Format, insecure: bool, dry_run: bool = False) -> None:
-    """Show the plan on the error stream, carry it out, and print the result."""
-    if insecure:
-        os.environ["DPZO_INSECURE"] = "1"
-    if dry_run:
-        sys.stdout.write(resolved_json(config))
-        return
-    work_on(config)
-    from orchestrator.cli.views.lines import Lines
-    from orchestrator.cli.views.live import LiveView
-    from orchestrator.cli.views.summary import plan_summary, run_summary, sweep_summary
-    from orchestrator.planning.plan import make_plan
-
-    console = progress_console()
-    made = make_plan(config)
-    console.print(plan_summary(made))
-    console.print()
-    monitor = LiveView(console) if console.is_terminal else Lines(console)
-    if isinstance(config, SweepConfig):
-        from orchestrator.sweep.driver import run_sweep
-
-        result = run_sweep(made, monitor)
-        print_result(output, result, sweep_summary(result, config))
-        if result.best is None:
-            raise Stopped("no trial finished, so there is no model; what was drawn stays charged.")
-    else:
-        from orchestrator.sweep.single_run import run_training
-
-        done = run_training(made, monitor)
-        print_result(output, done, run_summary(done, config.metric))

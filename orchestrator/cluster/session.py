@@ -7,20 +7,19 @@ the resources of a worker (`run_on_worker_node`); on one machine it runs in this
 import logging
 import math
 import os
-import secrets
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from threading import current_thread, main_thread
 from typing import Any, TypeVar
 
 import ray
-from ray._private import ray_constants
-from ray._raylet import AuthenticationTokenLoader, Config  # pyright: ignore[reportAttributeAccessIssue]
 from ray.exceptions import AuthenticationError, RayError, RayTaskError
+from ray.job_config import JobConfig
 
 from orchestrator.cluster.address import ADDRESS, LOCAL, cluster_address, on_a_cluster, require_listener
+from orchestrator.cluster.closed_session import AUTH_MODE, closed_to_others
 from orchestrator.cluster.demand import Demand, demand_of, require_resources
 from orchestrator.cluster.head_watch import head_watched
 from orchestrator.cluster.preflight import require_nodes, require_state_api, require_tokens
@@ -33,12 +32,11 @@ QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",  # Tune prints nothing; the live table shows the trials
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # they are in operator-only/; an error that ends the sweep is printed once
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # with its own, Tune ends as if all trials had ended
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # sweep/tensorboard.py writes what may be seen
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
-AUTH_MODE, AUTH_TOKEN = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"
-CLUSTER_ENABLED = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # on any system, "0" makes Ray listen on the loopback alone
 Answer = TypeVar("Answer")
 
 
@@ -69,8 +67,12 @@ def cpus_at_once(config: SweepConfig, threads: int) -> int:
 
 
 @contextmanager
-def cluster_session(config: RunConfig, demand: Demand, storage: Storage) -> Iterator[None]:
+def cluster_session(
+    config: RunConfig, demand: Demand, storage: Storage, metadata: Mapping[str, str] | None = None
+) -> Iterator[None]:
     """Connect to the cluster at RAY_ADDRESS while the body runs, and check it; without RAY_ADDRESS do nothing.
+
+    Ray's dashboard shows `metadata` with the job that this process is.
 
     ValueError if it does not answer, is too small, has no dashboard, asks for no token, or does not share the storage
     and the inputs; or if RAY_ADDRESS is not set, and a cluster runs on this machine.
@@ -78,7 +80,7 @@ def cluster_session(config: RunConfig, demand: Demand, storage: Storage) -> Iter
     if ray.is_initialized() or (address := cluster_address()) is None:
         yield
         return
-    with _cluster_at(address) as dashboard_url:
+    with _cluster_at(address, metadata) as dashboard_url:
         nodes = ray.nodes()
         require_resources(demand, nodes)
         require_state_api(dashboard_url)
@@ -102,7 +104,9 @@ def cluster_connection() -> Iterator[str | None]:
 
 
 @contextmanager
-def ray_session(num_cpus: int, demand: Demand | None = None) -> Iterator[str | None]:
+def ray_session(
+    num_cpus: int, demand: Demand | None = None, metadata: Mapping[str, str] | None = None
+) -> Iterator[str | None]:
     """Start Ray on this machine, or connect to RAY_ADDRESS, while the body runs; a session that is on is used.
 
     Yields the dashboard's address; None where there is no dashboard or the session was on already. ValueError as for
@@ -113,11 +117,11 @@ def ray_session(num_cpus: int, demand: Demand | None = None) -> Iterator[str | N
         require_tokens(ray.init(ignore_reinit_error=True, configure_logging=False).dashboard_url)
         yield None
     elif (address := cluster_address()) is not None:
-        with _cluster_at(address) as dashboard_url:
+        with _cluster_at(address, metadata) as dashboard_url:
             require_tokens(dashboard_url)
             yield dashboard_url or None
     else:
-        with _closed_to_others(), _session(lambda: _start(num_cpus)) as dashboard_url:
+        with closed_to_others(ADDRESS), _session(lambda: _start(num_cpus, metadata)) as dashboard_url:
             if demand is not None:
                 require_resources(demand, ray.nodes())
             yield dashboard_url or None
@@ -147,42 +151,14 @@ def run_on_worker_node(demand: Demand, function: Callable[..., Answer], *argumen
         raise RuntimeError(f"the process that loads the model on the cluster died: {error}") from None
 
 
-@contextmanager
-def _closed_to_others() -> Iterator[None]:
-    """Let Ray's session on this machine listen on the loopback alone, and ask for a token.
-
-    The token is in the environment of the session's processes. Otherwise Ray writes one into ~/.ray, readable for all,
-    and the next cluster of this machine would take it for its own.
-    """
-    token = os.environ.get(AUTH_TOKEN) or secrets.token_hex(32)  # whoever wants to see the dashboard sets one
-    settings = {AUTH_MODE: "token", AUTH_TOKEN: token, CLUSTER_ENABLED: "0"}
-    before = {name: os.environ.pop(name, None) for name in (*settings, ADDRESS)}
-    os.environ.update(settings)
-    _let_ray_read_again(cluster_enabled=False)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            os.environ.update({} if value is None else {name: value})
-        _let_ray_read_again(cluster_enabled=True)
-
-
-def _let_ray_read_again(cluster_enabled: bool) -> None:
-    """Let Ray in this process know what changed in the environment: it reads these settings when it is imported."""
-    ray_constants.ENABLE_RAY_CLUSTER = cluster_enabled
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
-
-
 def _quieten() -> None:
     os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
 
 
-def _cluster_at(address: str) -> AbstractContextManager[str | None]:
+def _cluster_at(address: str, metadata: Mapping[str, str] | None = None) -> AbstractContextManager[str | None]:
     """Return the session that connects to a cluster; it yields the dashboard's address."""
     _quieten()
-    return _session(lambda: _connect(address))
+    return _session(lambda: _connect(address, metadata))
 
 
 @contextmanager
@@ -213,7 +189,7 @@ def _own_sigterm() -> Iterator[None]:
             signal.signal(signal.SIGTERM, handler)
 
 
-def _start(num_cpus: int) -> str | None:
+def _start(num_cpus: int, metadata: Mapping[str, str] | None) -> str | None:
     try:
         return ray.init(
             address=LOCAL,  # otherwise Ray joins any cluster that runs on this machine
@@ -221,6 +197,7 @@ def _start(num_cpus: int) -> str | None:
             log_to_driver=False,
             logging_level=logging.ERROR,
             include_dashboard=True,
+            job_config=JobConfig(metadata=dict(metadata or {})),
         ).dashboard_url
     except Exception as error:
         raise ValueError(
@@ -229,10 +206,15 @@ def _start(num_cpus: int) -> str | None:
         ) from error
 
 
-def _connect(address: str) -> str | None:
+def _connect(address: str, metadata: Mapping[str, str] | None) -> str | None:
     require_listener(address)
     try:
-        return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR).dashboard_url
+        return ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            job_config=JobConfig(metadata=dict(metadata or {})),
+        ).dashboard_url
     except (ConnectionError, AuthenticationError):
         mode = os.environ.get(AUTH_MODE, "not set")
         raise ValueError(

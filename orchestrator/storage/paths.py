@@ -72,6 +72,16 @@ class Storage:
         return self.folder / "operator-only"
 
     @property
+    def ray_token_file(self) -> Path:
+        """The token of Ray's session on this machine, while it lasts."""
+        return self.operator_folder / "ray-token"
+
+    @property
+    def tensorboard_folder(self) -> Path:
+        """The scores of trials for TensorBoard; only where trials are released."""
+        return self.folder / "tensorboard"
+
+    @property
     def trials_folder(self) -> Path:
         return (self.folder if self.releases_trials else self.operator_folder) / "trials"
 

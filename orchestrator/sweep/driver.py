@@ -18,8 +18,10 @@ from orchestrator.budget.reservation import StandingReservation, reserve_plan
 from orchestrator.budget.statement import run_statement
 from orchestrator.cluster.demand import demand_of
 from orchestrator.cluster.nodes import driver_mark
+from orchestrator.cluster.ray_dashboard import job_metadata, opened_dashboard
 from orchestrator.cluster.session import cluster_session, cpus_at_once, ray_session, run_on_worker_node
 from orchestrator.planning.plan import Plan, finite_or_none
+from orchestrator.privacy.rules.caps import TRAIN_STEP
 from orchestrator.storage.results import (
     SweepResult,
     date_released_files,
@@ -29,11 +31,13 @@ from orchestrator.storage.results import (
 )
 from orchestrator.sweep.board import MAX_LOSSES, TrialBoard, fatal_cause
 from orchestrator.sweep.lane import Lane, lane_resources
-from orchestrator.sweep.monitor import SILENT, Monitor, WorkFacts, copy_of, monitored
+from orchestrator.sweep.monitor import SILENT, Monitor, Monitors, WorkFacts, copy_of, monitored
 from orchestrator.sweep.preparation import prepare_sweep, zero_shot_score
+from orchestrator.sweep.ray_metrics import SweepGauges
 from orchestrator.sweep.rebuild import publish_best
 from orchestrator.sweep.single_run import PrivateRun, take_private_run
-from orchestrator.sweep.study import METRIC, TruthfulSearch, open_search
+from orchestrator.sweep.study import METRIC, TOKENS_DRAWN, DrawnTokens, TruthfulSearch, open_search
+from orchestrator.sweep.tensorboard import TensorBoardFiles
 from orchestrator.sweep.trial import SweepContext
 from trainers.mechanism.release_log import Stopped
 from trainers.run.replay_state import remove_states
@@ -51,16 +55,18 @@ def run_sweep(plan: Plan, monitor: Monitor = SILENT) -> SweepResult:
     context = prepare_sweep(plan)
     plan, config, storage = context.plan, context.config, context.storage
     demand = demand_of(config, context.threads)
-    with storage.lock(), cluster_session(config, demand, storage):
+    metadata = job_metadata(storage, plan.epsilon)
+    with storage.lock(), cluster_session(config, demand, storage, metadata):
         require_same_settings(storage, config)
         storage.clear_progress()
         context = replace(context, mark=driver_mark(storage))
         # neither a model that does not load nor a Ray that does not start may leave a reservation
         zero_shot, read = run_on_worker_node(demand, zero_shot_score, context)
-        with ray_session(cpus_at_once(config, context.threads), demand):
+        cpus = cpus_at_once(config, context.threads)
+        with ray_session(cpus, demand, metadata), opened_dashboard(storage) as ray_dashboard:
             reserved = reserve_plan(plan, storage, read)
             write_config(storage, config)
-            board = _all_trials(context, reserved, monitor)
+            board = _all_trials(context, reserved, monitor, ray_dashboard)
         trials, best, score = board.rows, board.best(), None
         if best is not None and context.tune_on is not None:
             score = take_private_run(PrivateRun(plan, storage, best.values, context.mark), monitor).scores[-1]
@@ -89,20 +95,24 @@ def run_sweep(plan: Plan, monitor: Monitor = SILENT) -> SweepResult:
     return result
 
 
-def _all_trials(context: SweepContext, reserved: StandingReservation, monitor: Monitor) -> TrialBoard:
+def _all_trials(
+    context: SweepContext, reserved: StandingReservation, monitor: Monitor, ray_dashboard: str | None
+) -> TrialBoard:
     """Run the trials that have not ended yet, and return all."""
     config, storage, plan = context.config, context.storage, context.plan
     num_trials = config.search.num_trials if storage.releases_trials else reserved.num_trials()
     search = open_search(config.search, config.name, reserved.ledger.url, storage.patience_s, config.metric)
     search.describe(state="running", statement=str(storage.statement_file), **_costs(plan, reserved))
+    if storage.releases_trials:
+        monitor = Monitors(monitor, DrawnTokens(search), *_displays(context, reserved))
     board = TrialBoard(search.ended_trials(), monitor if storage.releases_trials else SILENT)
     missing = num_trials - len(board.rows)
     if missing > 0:
-        facts = _facts(context, reserved, board)
+        facts = replace(_facts(context, reserved, board), ray_dashboard=ray_dashboard)
         with monitored(monitor, facts):
             _run_trials(context, search, board, missing)
     have_ended = len(board.rows) == num_trials and all(row.state != "running" for row in board.rows)
-    search.describe(state="ended" if have_ended else "interrupted", tokens_drawn=reserved.steps_drawn())
+    search.describe(state="ended" if have_ended else "interrupted", **{TOKENS_DRAWN: reserved.steps_drawn()})
     search.close()
     if not have_ended:
         raise Stopped(f"the search was interrupted. Continue with: dpzo resume {storage.folder}")
@@ -110,6 +120,14 @@ def _all_trials(context: SweepContext, reserved: StandingReservation, monitor: M
         row.steps_charged = reserved.steps_drawn(holder_of(row.number))
         row.epsilon = plan.epsilon_after(plan.trial(row.values), row.steps_charged)
     return board
+
+
+def _displays(context: SweepContext, reserved: StandingReservation) -> tuple[Monitor, ...]:
+    """Return what shows trials that are released to others: gauges, and files for TensorBoard."""
+    plan, caps = context.plan, context.plan.token_caps()
+    steps = caps[TRAIN_STEP].count if TRAIN_STEP in caps and context.tune_on is None else None
+    files = TensorBoardFiles(context.storage.tensorboard_folder, plan, reserved.day())
+    return SweepGauges(plan.epsilon, steps), files
 
 
 def _costs(plan: Plan, reserved: StandingReservation) -> dict[str, Any]:

@@ -28,6 +28,7 @@ class WorkFacts:
         searched: names of the settings that are searched.
         ended: trials that an earlier process of the same sweep ended.
         count_steps: returns the steps that all trials have taken so far; None where that is secret.
+        ray_dashboard: a line that says where Ray's dashboard is, and how to get its token; None where there is none.
     """
 
     kind: Literal["run", "sweep"]
@@ -38,6 +39,7 @@ class WorkFacts:
     searched: Sequence[str] = ()
     ended: Sequence[TrialRow] = ()
     count_steps: Callable[[], int] | None = None
+    ray_dashboard: str | None = None
 
 
 class Monitor(Protocol):
@@ -68,6 +70,38 @@ class SilentMonitor(Monitor):
 
 
 SILENT = SilentMonitor()
+
+
+class Monitors(Monitor):
+    """Several monitors, told one after the other."""
+
+    def __init__(self, *monitors: Monitor) -> None:
+        self._monitors = monitors
+
+    def on_start(self, facts: WorkFacts) -> None:
+        """Tell each that trials begin."""
+        for monitor in self._monitors:
+            monitor.on_start(facts)
+
+    def on_trial_start(self, trial: TrialRow) -> None:
+        """Tell each that a trial starts."""
+        for monitor in self._monitors:
+            monitor.on_trial_start(trial)
+
+    def on_score(self, trial: TrialRow) -> None:
+        """Tell each of a score."""
+        for monitor in self._monitors:
+            monitor.on_score(trial)
+
+    def on_trial_end(self, trial: TrialRow) -> None:
+        """Tell each that a trial ended."""
+        for monitor in self._monitors:
+            monitor.on_trial_end(trial)
+
+    def on_end(self) -> None:
+        """Tell each that what began has ended."""
+        for monitor in self._monitors:
+            monitor.on_end()
 
 
 @contextmanager

@@ -1,25 +1,34 @@
-"""The gauges of a trial on Ray's metrics port, which has no password; so they hold only releasable values.
+"""The gauges of a sweep and its trials on Ray's metrics port, which has no password: they hold only releasable values.
 
-A gauge changes when a score is reported and not before: the time of each step hints at the size of its secret batch.
-Ray forgets a gauge that nobody sets, so a thread sets each one again every few seconds, with the same value. A search
-of one winner has no gauges: its trials, and their number, stay secret.
+A gauge changes when a score is reported, or when a trial begins or ends, and not before: the time of each step hints at
+the size of its secret batch. Ray forgets a gauge that nobody sets, so a thread sets each one again every few seconds,
+with the same value. A search of one winner has no gauges: its trials, and their number, stay secret.
 """
 
 import math
 import time
+from collections import Counter
 from functools import cache
 from threading import Thread
 
 import ray
 
 from orchestrator.storage.paths import Storage
+from orchestrator.storage.trials import TrialRow, best_of
+from orchestrator.sweep.monitor import SilentMonitor, WorkFacts
 
-TAGS = ("sweep", "trial")
 REPEAT_S = 5.0  # Ray forgets a gauge after 10 s or more
-DESCRIPTIONS = {
-    "dpzo_steps": "Steps of a trial that were released, as of its latest score.",
-    "dpzo_score": "Its latest score, public or noisy and paid for.",
-    "dpzo_epsilon": "Epsilon of the steps and scores that it has drawn tokens for, by itself.",
+TRIAL, SWEEP, STATE = ("sweep", "trial"), ("sweep",), ("sweep", "state")  # tags
+GAUGES = {
+    "dpzo_steps": (TRIAL, "Steps of a trial that were released, as of its latest score."),
+    "dpzo_score": (TRIAL, "Its latest score, public or noisy and paid for."),
+    "dpzo_epsilon": (TRIAL, "Epsilon of the steps and scores that it has drawn tokens for, by itself."),
+    "dpzo_sweep_trials": (STATE, "Trials of a sweep by state."),
+    "dpzo_sweep_steps": (SWEEP, "Steps that its trials have drawn tokens for, as of their latest scores."),
+    "dpzo_sweep_steps_reserved": (SWEEP, "Steps that all trials may take together."),
+    "dpzo_sweep_epsilon": (SWEEP, "The reserved epsilon of the sweep, which is reported whatever is drawn."),
+    "dpzo_sweep_best_score": (SWEEP, "The best last score of a complete trial."),
+    "dpzo_sweep_lanes": (SWEEP, "Trials that run at this moment."),
 }
 
 
@@ -28,16 +37,60 @@ def show_score(storage: Storage, holder: str, steps: int, score: float | None, e
 
     A number that is missing or not finite is left out. `holder` is the trial's name in the ledger.
     """
-    if not storage.releases_trials or not ray.is_initialized():
+    if not storage.releases_trials:
         return
     for name, value in (("dpzo_steps", steps), ("dpzo_score", score), ("dpzo_epsilon", epsilon)):
-        if value is not None and math.isfinite(value):
-            _shown[name, storage.name, holder] = value
-            _set(name, storage.name, holder, value)
-    _start_repeating()
+        _show(name, value, storage.name, holder)
 
 
-_shown: dict[tuple[str, str, str], float] = {}  # by gauge, sweep and trial; of this process
+class SweepGauges(SilentMonitor):
+    """Shows a sweep whose trials are released as gauges.
+
+    Args:
+        epsilon: the reserved ε.
+        steps_reserved: steps that all trials may take together; None where the cap is not in steps.
+    """
+
+    def __init__(self, epsilon: float, steps_reserved: int | None) -> None:
+        self._epsilon, self._steps_reserved = epsilon, steps_reserved
+
+    def on_start(self, facts: WorkFacts) -> None:
+        """Show what is reserved, and the trials that an earlier process ended."""
+        assert facts.num_trials is not None, "a search of one winner has no gauges"
+        self._facts, self._num_trials = facts, facts.num_trials
+        self._rows = {row.number: row for row in facts.ended}
+        _show("dpzo_sweep_steps_reserved", self._steps_reserved, facts.name)
+        _show("dpzo_sweep_epsilon", self._epsilon, facts.name)
+        self._show_trials()
+
+    def on_trial_start(self, trial: TrialRow) -> None:
+        """Show one trial more, or its new score or state."""
+        self._rows[trial.number] = trial
+        self._show_trials()
+
+    on_score = on_trial_end = on_trial_start
+
+    def _show_trials(self) -> None:
+        rows, name = list(self._rows.values()), self._facts.name
+        states = Counter(row.state for row in rows)
+        to_come = self._num_trials - len(rows)
+        for state in ("running", "complete", "stopped early", "failed"):
+            _show("dpzo_sweep_trials", states[state], name, state)
+        _show("dpzo_sweep_trials", to_come, name, "to come")
+        _show("dpzo_sweep_lanes", states["running"], name)
+        _show("dpzo_sweep_steps", sum(row.steps_charged for row in rows), name)
+        best = best_of(rows)
+        _show("dpzo_sweep_best_score", best.score if best else None, name)
+
+
+_shown: dict[tuple[str, ...], float] = {}  # of this process, by gauge and values of its tags
+
+
+def _show(name: str, value: float | None, *tags: str) -> None:
+    if value is not None and math.isfinite(value) and ray.is_initialized():
+        _shown[name, *tags] = value
+        _set(name, value, *tags)
+        _start_repeating()
 
 
 @cache
@@ -48,17 +101,18 @@ def _start_repeating() -> None:
 def _repeat() -> None:
     while True:
         time.sleep(REPEAT_S)
-        for (name, sweep, holder), value in list(_shown.items()):
+        for (name, *tags), value in list(_shown.items()):
             if ray.is_initialized():
-                _set(name, sweep, holder, value)
+                _set(name, value, *tags)
 
 
-def _set(name: str, sweep: str, holder: str, value: float) -> None:
-    _gauge(name).set(value, tags={"sweep": sweep, "trial": holder})
+def _set(name: str, value: float, *tags: str) -> None:
+    _gauge(name).set(value, tags=dict(zip(GAUGES[name][0], tags, strict=True)))
 
 
 @cache
 def _gauge(name: str):
     from ray.util.metrics import Gauge
 
-    return Gauge(name, description=DESCRIPTIONS[name], tag_keys=TAGS)
+    keys, description = GAUGES[name]
+    return Gauge(name, description=description, tag_keys=keys)

@@ -24,10 +24,12 @@ from orchestrator.privacy.errors import LedgerUnreachable
 from orchestrator.privacy.ledger.drawer import PATIENCE_S, retry_while_unreachable
 from orchestrator.privacy.ledger.store import is_unreachable
 from orchestrator.storage.trials import TrialRow, row_of_study
+from orchestrator.sweep.monitor import SilentMonitor, WorkFacts
 from search_spaces.config import SearchConfig
 from search_spaces.space import define_by_run
 
 METRIC = "score"
+TOKENS_DRAWN = "tokens_drawn"  # for steps; an attribute of the study
 Answer = TypeVar("Answer")
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
@@ -187,3 +189,19 @@ class TruthfulSearch(OptunaSearch):
         is_new = result["steps"] not in known and result["training_iteration"] > len(known)
         if math.isfinite(result[METRIC]) and is_new:
             trial.report(result[METRIC], result["steps"])
+
+
+class DrawnTokens(SilentMonitor):
+    """Keeps the number of drawn tokens among the study's attributes, as of the latest scores."""
+
+    def __init__(self, search: TruthfulSearch) -> None:
+        self._search = search
+
+    def on_start(self, facts: WorkFacts) -> None:
+        """Count the trials that an earlier process ended."""
+        self._drawn = {row.number: row.steps_charged for row in facts.ended}
+
+    def on_score(self, trial: TrialRow) -> None:
+        """Store the count at the next score."""
+        self._drawn[trial.number] = trial.steps_charged
+        self._search.describe(**{TOKENS_DRAWN: sum(self._drawn.values())})

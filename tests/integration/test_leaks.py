@@ -1,8 +1,9 @@
 """Nothing private gets out: a string and the losses of private rows are looked for in everything a sweep leaves.
 
-Everything is: the files under storage_path and under Ray's temporary folder (logs, sockets' names, metrics), what the
-command printed, and what Ray's dashboard and metrics endpoints said while the sweep ran. The losses are those of every
-private row at every probe of the first step; directions and data are known here, so they can be computed again.
+Everything is: the files under storage_path (the study and TensorBoard's among them) and under Ray's temporary folder
+(logs, sockets' names, metrics), what the command printed, and what Ray's dashboard, its metrics endpoints and the page
+of `dpzo dashboard` said while the sweep ran. The losses are those of every private row at every probe of the first
+step; directions and data are known here, so they can be computed again.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic_core import to_json
 
+from orchestrator.cli.dashboard.snapshot import place_of
 from orchestrator.config.loading import load_sweep
 from tests.support.project import write_config, write_project
 from trainers.config.mechanism import mechanism_plan
@@ -68,11 +71,21 @@ def sweep(path: Path, ray_folder: Path) -> list[bytes]:
             answer = asked(address)
             if answer:
                 said[address] = said.get(address, b"") + answer
+        for audience, page in pages(path.parent / "runs" / "test"):
+            said[audience] = said.get(audience, b"") + page
         time.sleep(1)
     out, err = process.communicate()
     assert process.returncode == 0, err.decode()
     assert any("ray_" in text.decode(errors="replace") for text in said.values()), "no metrics were seen at all"
+    assert {"everyone", "operator"} <= said.keys(), "no page was seen"
     return [out, err, *said.values()]
+
+
+def pages(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield what the page shows of a sweep that has begun, by audience."""
+    for for_operator in (False, True) if (folder / "config.json").exists() else ():
+        place = place_of(str(folder), for_operator=for_operator)
+        yield place.audience, to_json([place.lines(), place.view(folder.name)])
 
 
 def endpoints(ray_folder: Path) -> list[str]:

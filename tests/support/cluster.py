@@ -20,7 +20,7 @@ from unittest.mock import patch
 
 import psutil
 
-from orchestrator.cluster.session import _let_ray_read_again
+from orchestrator.cluster.closed_session import let_ray_read_again
 
 
 def node(host: str, alive: bool = True, labels: dict[str, str] | None = None, **resources: float) -> dict[str, Any]:
@@ -100,6 +100,6 @@ class RayCluster:
 def _environment(**settings: str) -> Iterator[None]:
     """Change the environment, and let Ray see it: it reads these settings when it is imported."""
     with patch.dict(os.environ, settings):
-        _let_ray_read_again(cluster_enabled=True)
+        let_ray_read_again(cluster_enabled=True)
         yield
-    _let_ray_read_again(cluster_enabled=True)
+    let_ray_read_again(cluster_enabled=True)

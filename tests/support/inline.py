@@ -111,7 +111,7 @@ def without_cluster(
     shared = Workspace([example(n) for n in range(40)], [example(n) for n in range(10)], Exported())
     for place in PLACES:
         monkeypatch.setattr(f"{place}.open_workspace", workspace or (lambda *_, **__: shared))
-    monkeypatch.setattr(sweep_module, "ray_session", lambda num_cpus, demand: contextlib.nullcontext())
+    monkeypatch.setattr(sweep_module, "ray_session", lambda *_: contextlib.nullcontext())
 
     def next_sweep(**how: Any) -> InlineTune:
         inline = InlineTune(**how)

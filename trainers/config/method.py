@@ -104,6 +104,11 @@ class MethodConfig(Section):
         )
 
     @property
+    def scheduled(self) -> tuple[str, ...]:
+        """The settings that the method has and that may change from step to step."""
+        return tuple(name for name in SCHEDULED if METHODS[self.name].takes(name))
+
+    @property
     def stage_starts(self) -> tuple[int, ...]:
         """The first step of each stage; one stage where the method has none."""
         return stage_starts(self.num_steps, self.stage_steps)

@@ -33,3 +33,8 @@ class ScoreConfig(Section):
         default=None,
         description="On private examples: their declared number, public (of users, if they are the unit).",
     )
+
+    def points(self, num_steps: int) -> list[int]:
+        """Return the step counts after which a run of `num_steps` steps is scored, evenly spaced; the last is T."""
+        times = min(self.times, num_steps)
+        return [-(-num_steps * (index + 1) // times) for index in range(times)]

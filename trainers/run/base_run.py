@@ -60,8 +60,7 @@ class BaseRun(ABC):
 
     def score_points(self) -> list[int]:
         """Return the step counts after which the run is scored, evenly spaced; the last one is T."""
-        times = min(self.config.score.times, self.config.method.num_steps)
-        return [-(-self.config.method.num_steps * (index + 1) // times) for index in range(times)]
+        return self.config.score.points(self.config.method.num_steps)
 
     def segments(self, on_step: Callable[[int], None] = lambda step: None) -> Iterator[tuple[int, float | None]]:
         """Train from score to score; yield the number of steps taken and the score, or None.

@@ -24,6 +24,8 @@ class Lines:
     def on_start(self, facts: WorkFacts) -> None:
         """Begin to print a line a minute."""
         self._facts, self._rows = facts, {row.number: row for row in facts.ended}
+        if facts.ray_dashboard is not None:
+            self._print(facts.ray_dashboard)
         self._ended, self._thread = Event(), Thread(target=self._tick, daemon=True)
         self._thread.start()
 

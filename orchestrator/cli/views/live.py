@@ -50,6 +50,8 @@ class LiveView:
         total = None if facts.num_trials is None else facts.num_trials * facts.num_steps
         description = "sweep" if facts.kind == "sweep" else facts.name
         self._task = self._bar.add_task(description, total=total, start=False)
+        if facts.ray_dashboard is not None:
+            self._console.print(facts.ray_dashboard, highlight=False, markup=False, soft_wrap=True)
         transient = facts.kind == "sweep"
         self._live = Live(get_renderable=self._render, console=self._console, refresh_per_second=2, transient=transient)
         self._live.start()

@@ -23,7 +23,8 @@ from orchestrator.privacy.display import epsilon_text, rounded_down
 from orchestrator.privacy.rules.caps import EVALUATION, TRAIN_STEP
 from orchestrator.storage.progress import PERIOD_S
 from orchestrator.storage.trials import best_of
-from orchestrator.sweep.status import RunStatus, Spending
+from orchestrator.sweep.spending import Spending
+from orchestrator.sweep.status import RunStatus
 
 STYLES = {"running": "cyan", "interrupted": "magenta", "finished": "green"}
 SECRET = "only the winner is published: the number and the progress of trials stay secret"
@@ -32,7 +33,7 @@ TOKEN_WORDS = {TRAIN_STEP: "steps", EVALUATION: "scores"}
 
 def status_view(status: RunStatus, config: LedgeredConfig) -> RenderableType:
     """Return the status of one run or sweep."""
-    facts = [*_progress_facts(status), *_spending_facts(status.spending)]
+    facts = status_facts(status)
     if status.state == "interrupted":
         facts.append(("to resume", f"dpzo resume {status.folder}"))
     elif status.state == "finished":
@@ -48,6 +49,11 @@ def status_view(status: RunStatus, config: LedgeredConfig) -> RenderableType:
     return Group(*parts)
 
 
+def status_facts(status: RunStatus) -> list[tuple[str, str]]:
+    """Return labels and texts of the progress and of what is reserved and drawn."""
+    return [*_progress_facts(status), *_spending_facts(status.spending)]
+
+
 def overview(statuses: Sequence[RunStatus]) -> RenderableType:
     """Return one row for each run and sweep of a storage folder."""
     if not statuses:
@@ -58,14 +64,14 @@ def overview(statuses: Sequence[RunStatus]) -> RenderableType:
             Text(status.name),
             status.kind,
             Text(status.state, style=STYLES[status.state]),
-            _steps(status),
+            steps_text(status),
             "" if status.seconds_left is None else duration(status.seconds_left),
-            *_epsilons(status.spending),
+            *epsilon_texts(status.spending),
         )
     return table
 
 
-def _epsilons(spending: Spending | None) -> tuple[str, str]:
+def epsilon_texts(spending: Spending | None) -> tuple[str, str]:
     """Return the ε of this run and the total, as the statement names them."""
     if spending is None:
         return "", ""
@@ -78,8 +84,10 @@ def _title(status: RunStatus) -> Text:
     return Text.assemble(status.kind, " ", (status.name, "bold"), " · ", state)
 
 
-def _steps(status: RunStatus) -> str:
-    return "secret" if status.is_secret else f"{status.steps:,} of {status.num_steps:,}"
+def steps_text(status: RunStatus) -> str:
+    if status.is_secret:
+        return "secret"
+    return f"{status.num_steps:,} in all" if status.steps is None else f"{status.steps:,} of {status.num_steps:,}"
 
 
 def _progress_facts(status: RunStatus) -> list[tuple[str, str]]:
@@ -93,13 +101,13 @@ def _progress_facts(status: RunStatus) -> list[tuple[str, str]]:
         facts.append(("trials", ", ".join([*counts, *([f"{to_come} to come"] if to_come > 0 else [])])))
     rate = "" if status.steps_per_s is None else f" · {_rate(status.steps_per_s)} steps/s"
     left = "" if status.seconds_left is None else f" · about {duration(status.seconds_left)} left"
-    return [*facts, ("steps", _steps(status) + rate + left)]
+    return [*facts, ("steps", steps_text(status) + rate + left)]
 
 
 def _spending_facts(spending: Spending | None) -> list[tuple[str, str]]:
     if spending is None:
         return [("ε", "nothing is reserved yet")]
-    here, total = _epsilons(spending)
+    here, total = epsilon_texts(spending)
     taken = f"; {epsilon_text(spending.reserved)} was taken from the budget, as other tokens had been paid for"
     taken = "" if spending.here == spending.reserved else taken
     facts = [

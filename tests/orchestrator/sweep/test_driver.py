@@ -39,7 +39,7 @@ def plan(settings, evaluator, monkeypatch, tmp_path):
     workspace = Workspace([example(n) for n in range(40)], [example(n) for n in range(10)], evaluator)
     for place in ("orchestrator.sweep.trial", "orchestrator.sweep.preparation", "orchestrator.sweep.rebuild"):
         monkeypatch.setattr(f"{place}.open_workspace", lambda config, **_: workspace)
-    monkeypatch.setattr(module, "ray_session", lambda num_cpus, demand: contextlib.nullcontext())
+    monkeypatch.setattr(module, "ray_session", lambda *_: contextlib.nullcontext())
     made = make_plan(load_sweep(settings))
     storage_of(made.config).model_folder.mkdir(parents=True)
     return made

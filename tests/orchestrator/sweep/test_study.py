@@ -6,7 +6,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from orchestrator.sweep.study import METRIC, TruthfulSearch, open_search
+from orchestrator.storage.trials import TrialRow
+from orchestrator.sweep.monitor import WorkFacts
+from orchestrator.sweep.study import METRIC, DrawnTokens, TruthfulSearch, open_search
 from search_spaces.config import SearchConfig
 
 SPACE = {
@@ -217,3 +219,11 @@ def test_a_trial_of_an_older_version_keeps_its_scores(search, url):
     search.on_trial_result("a", result(1, 0.5))
     search.on_trial_result("a", result(2, 0.6))
     assert trials(url)[0].intermediate_values == {1: 0.5, 20: 0.6}
+
+
+def test_the_tokens_that_are_drawn_follow_the_scores(search, url):
+    counted = DrawnTokens(search)
+    counted.on_start(WorkFacts("sweep", "sweep", "accuracy", 4, ended=[TrialRow(0, {}, "complete", 4, 5)]))
+    for steps in (2, 4):
+        counted.on_score(TrialRow(1, {}, steps=steps, steps_charged=steps))
+    assert optuna.load_study(study_name="sweep", storage=url).user_attrs["tokens_drawn"] == 9

@@ -59,3 +59,8 @@ def test_a_minute_is_a_line_with_rate_and_time_left(lines):
 
 def test_of_a_search_of_one_winner_there_is_no_line(lines):
     assert lines(sweep(None, None), lambda _: time.sleep(0.05), period_s=0.01) == []
+
+
+def test_the_first_line_says_how_to_open_rays_dashboard(lines):
+    facts = WorkFacts("sweep", "reviews", "accuracy", 10, 3, ray_dashboard="Ray's dashboard: http://127.0.0.1:8265")
+    assert lines(facts, lambda _: None) == ["Ray's dashboard: http://127.0.0.1:8265"]

@@ -1,0 +1,56 @@
+"""What `dpzo train`, `sweep` and `resume` do: show the plan, carry it out, print the result."""
+
+import os
+import sys
+
+from orchestrator.cli.interruption import work_on
+from orchestrator.cli.output import Format, print_result, progress_console
+from orchestrator.config.loading import resolved_json
+from orchestrator.config.models import SweepConfig
+from trainers.config import RunConfig
+from trainers.mechanism.release_log import Stopped
+
+
+def work(config: RunConfig, output: Format, insecure: bool, dry_run: bool = False) -> None:
+    """Show the plan on the error stream, carry it out, and print the result."""
+    if insecure:
+        os.environ["DPZO_INSECURE"] = "1"
+    if dry_run:
+        sys.stdout.write(resolved_json(config))
+        return
+    work_on(config)
+    from orchestrator.cli.views.lines import Lines
+    from orchestrator.cli.views.live import LiveView
+    from orchestrator.cli.views.summary import plan_summary, run_summary, sweep_summary
+    from orchestrator.planning.plan import make_plan
+
+    console = progress_console()
+    made = make_plan(config)
+    console.print(plan_summary(made))
+    console.print()
+    monitor = LiveView(console) if console.is_terminal else Lines(console)
+    if isinstance(config, SweepConfig):
+        from orchestrator.sweep.driver import run_sweep
+
+        result = run_sweep(made, monitor)
+        print_result(output, result, sweep_summary(result, config))
+        if result.best is None:
+            raise Stopped("no trial finished, so there is no model; what was drawn stays charged.")
+    else:
+        from orchestrator.sweep.single_run import run_training
+
+        done = run_training(made, monitor)
+        print_result(output, done, run_summary(done, config.metric))
+
+
+def show_finished(config: RunConfig, output: Format) -> bool:
+    """Print the results of a sweep that is finished; return False where it is not."""
+    from rich.text import Text
+
+    from orchestrator.storage.results import finished_result
+
+    finished = finished_result(config)
+    if finished is not None:
+        result, statement = finished
+        print_result(output, result, Text(statement.text()))
+    return finished is not None
