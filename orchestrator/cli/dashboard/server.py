@@ -18,9 +18,8 @@ from time import monotonic
 from typing import Any
 from urllib.parse import parse_qs
 
-from pydantic_core import to_json
-
 from orchestrator.cli.dashboard.snapshot import Place
+from orchestrator.cli.output import as_json
 from orchestrator.privacy.errors import LedgerCorruptError, LedgerUnreachable
 from trainers.errors import has_own_message
 
@@ -137,7 +136,7 @@ def _read(read: Callable[[], Any]) -> Answer:
 
 
 def _as_json(value: Any, status: HTTPStatus = HTTPStatus.OK) -> Answer:
-    return Answer(status, to_json(value, inf_nan_mode="null"), ".json")
+    return Answer(status, as_json(value).encode(), ".json")
 
 
 class _Handler(BaseHTTPRequestHandler):

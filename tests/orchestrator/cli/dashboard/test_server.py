@@ -107,7 +107,10 @@ def test_a_ledger_that_does_not_answer_is_said_and_asked_again(serve, tmp_path, 
 
     monkeypatch.setattr(module, "KEPT_S", 0.0)
     ask = serve(Away(tmp_path, "everyone"))
-    assert ask(f"/{TOKEN}/runs.json")[:2] == (503, '{"error":"The ledger does not answer."}')
+    assert ask(f"/{TOKEN}/runs.json")[:2] == (
+        503,
+        '{\n  "error": "The ledger does not answer."\n}\n',
+    )
 
 
 def test_an_error_that_nobody_expects_shows_no_text(serve, tmp_path, capfd):
