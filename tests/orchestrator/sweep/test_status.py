@@ -20,7 +20,8 @@ from orchestrator.storage.progress import Progress
 from orchestrator.storage.results import write_config
 from orchestrator.sweep.driver import run_sweep
 from orchestrator.sweep.single_run import run_training
-from orchestrator.sweep.status import _epsilon_here, status_of
+from orchestrator.sweep.spending import _epsilon_here
+from orchestrator.sweep.status import status_of
 from tests.orchestrator.terminal import shown
 from tests.support.inline import Killed, without_cluster
 from trainers.run.base_run import BaseRun
