@@ -8,6 +8,7 @@ from pathlib import Path
 __version__ = "0.1.0"  # pyproject.toml reads it here
 
 
+@cache
 def version_of(name: str) -> str:
     """Return the version of dpzo or of an installed distribution; "unknown" where it was not installed as one."""
     if name == "dpzo":

@@ -24,13 +24,13 @@ def run_statement(plan: Plan, reserved: StandingReservation) -> PrivacyStatement
     """Return the privacy statement of a finished run or sweep; its epsilon is that of what was declared."""
     config, ledger, budget = plan.config, reserved.ledger, reserved.budget
     order = METHODS[config.method.name].order
-    own = {entry.kind: entry for entry in ledger.reservations() if entry.name == reserved.name}
+    entries = ledger.reservations()
     facts = StatementFacts(
         budget=budget,
         spent=ledger.spent(budget.name),
-        num_reservations=len({entry.name for entry in ledger.reservations() if entry.budget == budget.name}),
+        num_reservations=len({entry.name for entry in entries if entry.budget == budget.name}),
         delta=config.privacy.delta,
-        tokens_drawn={kind: entry.drawn for kind, entry in own.items()},
+        tokens_drawn={entry.kind: entry.drawn for entry in entries if entry.name == reserved.name},
         ledger_digest=ledger.digest(),
         search=plan.search_text,
         num_steps=plan.num_trials * config.method.num_steps,

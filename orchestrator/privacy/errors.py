@@ -39,3 +39,7 @@ class LedgerUnreachable(DpzoError):
 
     `Ledger` raises it at once, `TokenDrawer` after `patience_s`. The message shows no password.
     """
+
+
+class ClockBehind(DpzoError, ValueError):
+    """The clock of this machine is behind the dates of the ledger: nothing may be written there until it is right."""

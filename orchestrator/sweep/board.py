@@ -13,13 +13,13 @@ from ray import tune
 from ray.exceptions import RayTaskError
 
 from orchestrator.cluster.nodes import UnfitNode
-from orchestrator.privacy.errors import LedgerCorruptError, LedgerUnreachable
+from orchestrator.privacy.errors import ClockBehind, LedgerCorruptError, LedgerUnreachable
 from orchestrator.storage.trials import TrialRow, best_of
 from orchestrator.sweep.monitor import SILENT, Monitor, copy_of
 from trainers.errors import DpzoError
 from trainers.mechanism.release_log import LogUnwritable
 
-Fatal = LedgerUnreachable | LedgerCorruptError | LogUnwritable | UnfitNode
+Fatal = LedgerUnreachable | LedgerCorruptError | ClockBehind | LogUnwritable | UnfitNode
 
 
 def fatal_cause(error: BaseException | None) -> Fatal | None:
@@ -121,7 +121,7 @@ class TrialBoard(tune.Callback):
         times.
 
         Raises:
-            LedgerUnreachable, LedgerCorruptError, LogUnwritable, UnfitNode: the error that ended the trial.
+            LedgerUnreachable, LedgerCorruptError, ClockBehind, LogUnwritable, UnfitNode: what ended the trial.
         """
         error = error_of(trial)
         if (cause := fatal_cause(error)) is not None:

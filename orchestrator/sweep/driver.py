@@ -164,6 +164,7 @@ def _run_trials(context: SweepContext, search: TruthfulSearch, board: TrialBoard
     Raises:
         LedgerUnreachable: the database was away for too long; the trials that it ended can be resumed.
         LedgerCorruptError: the ledger was set back.
+        ClockBehind: the clock of a machine went backwards; the trials that it ended can be resumed.
         LogUnwritable: the storage is full.
         UnfitNode: a node joined that differs from the driver's.
     """

@@ -1,4 +1,4 @@
-"""The machine below the ledger: statements that change rows, commits and lost answers are operations.
+"""The machine below the ledger and the study: statements that change rows, commits and lost answers are operations.
 
 SQLite itself is real. A commit that was made without `synchronous=FULL` is lost with the power.
 """
@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import Pool
 
 from orchestrator.privacy.ledger import drawer, engines, store
 from orchestrator.privacy.ledger.engines import sqlite_url
@@ -23,6 +24,7 @@ from tests.simulation.machine import Machine
 
 FULL = 2  # PRAGMA synchronous
 _CHANGES = ("INSERT", "UPDATE", "DELETE")
+_CHANGED = "has changed rows"  # key in the notes of a connection
 _engine = cache(engines.open_engine)  # all processes share its compiled statements, and none its connections
 
 
@@ -36,13 +38,18 @@ class Database:
     def __init__(self, machine: Machine, file: Path) -> None:
         self.machine, self.file = machine, file
         self._durable: Path | None = None  # a copy from before the first commit that the disk does not hold
+        self._open: list[Any] = []  # connections
 
     @contextmanager
     def installed(self) -> Iterator[None]:
         """Watch all engines while the body runs."""
-        hooks = [("do_execute", self._on_execute), ("commit", self._on_commit)]
-        for name, hook in hooks:
-            event.listen(Engine, name, hook)
+        hooks = [
+            (Engine, "do_execute", self._on_execute),
+            (Engine, "commit", self._on_commit),
+            (Pool, "connect", lambda connection, _record: self._open.append(connection)),
+        ]
+        for target, name, hook in hooks:
+            event.listen(target, name, hook)
         writing, open_engine = Store.writing, store.open_engine
 
         @contextmanager
@@ -61,13 +68,16 @@ class Database:
         finally:
             Store.writing = writing  # type: ignore[method-assign]
             store.open_engine = open_engine
-            for name, hook in hooks:
-                event.remove(Engine, name, hook)
+            for target, name, hook in hooks:
+                event.remove(target, name, hook)
 
     def end_process(self) -> None:
         """Close all connections, as the end of a process does."""
         drawer._shared.cache_clear()
         _engine(sqlite_url(self.file), True).dispose()
+        for connection in self._open:
+            connection.close()
+        self._open.clear()
 
     def lose_power(self) -> None:
         """Lose the commits that the disk does not hold."""
@@ -94,15 +104,16 @@ class Database:
             if source.exists():
                 shutil.copyfile(source, self.file.with_name(self.file.name + suffix))
 
-    def _on_execute(self, _cursor: Any, statement: str, _parameters: Any, _context: Any) -> None:
+    def _on_execute(self, _cursor: Any, statement: str, _parameters: Any, context: Any) -> None:
         changes = statement.startswith(_CHANGES)
         if changes:
             self.machine.operate("row")
+            context.root_connection.info[_CHANGED] = True
         if self.machine.is_silent or (changes and self.machine.cannot_write):
             raise _sqlite_error("the database does not answer")
 
     def _on_commit(self, connection: Connection) -> None:
-        if not connection.get_execution_options().get("dpzo_writes"):
+        if not connection.info.pop(_CHANGED, False):
             return
         self.machine.operate("commit")
         raw: Any = connection.connection.dbapi_connection

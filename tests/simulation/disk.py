@@ -21,6 +21,7 @@ class Disk:
         self.machine, self.root = machine, root
         self.durable: dict[int, int] = {}
         self._new_names: set[Path] = set()
+        self._open: list[tuple[int, Any]] = []  # with the process
 
     def __getattr__(self, name: str) -> Any:
         return getattr(os, name)
@@ -31,6 +32,7 @@ class Disk:
         if is_new and mode[0] in "aw":
             self._require_writable()
         file = open(path, mode, *args, **kwargs)  # noqa: SIM115 - the caller closes it
+        self._open.append((self.machine.process_number, file))
         if mode[0] not in "aw":
             return file
         if is_new:
@@ -52,6 +54,14 @@ class Disk:
             self._new_names -= here
         else:
             self.durable[found.st_ino] = found.st_size
+
+    def end_process(self) -> None:
+        """Close what the process has left open, with its locks: it has ended, or its ranks have."""
+        number = self.machine.process_number
+        for owner, file in self._open:
+            if owner == number:
+                file.close()
+        self._open = [(owner, file) for owner, file in self._open if owner != number]
 
     def lose_power(self) -> None:
         """Lose some of what was not synced: ends of files, and names of files."""

@@ -4,7 +4,7 @@ import difflib
 import json
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from orchestrator.privacy.ledger import clock
 from orchestrator.privacy.ledger.budget import BudgetTerms
@@ -12,16 +12,19 @@ from orchestrator.privacy.ledger.chain import CLOCK_ACCEPTED, CREATED, FINGERPRI
 from orchestrator.privacy.ledger.hash_chain import canonical
 from orchestrator.privacy.ledger.tables import budgets, caps, meta, reservations
 
+_LOCK = select(meta).with_for_update()
+_BUDGET = select(budgets).where(budgets.c.name == bindparam("name"))
+
 
 def lock_ledger(connection: Connection) -> None:
     """Let nobody else change budgets or reservations until the transaction ends; draws go on."""
-    connection.execute(select(meta).with_for_update()).one()
+    connection.execute(_LOCK).one()
 
 
 def create(connection: Connection, budget: BudgetTerms) -> None:
     """Enter a budget. Idempotent; a fingerprint that was missing is added."""
     lock_ledger(connection)
-    row = connection.execute(select(budgets).where(budgets.c.name == budget.name)).one_or_none()
+    row = connection.execute(_BUDGET, {"name": budget.name}).one_or_none()
     if row is None:
         _require_free(connection, budget.name, budget.fingerprint)
         made_at, fingerprint = clock.today(), budget.fingerprint
@@ -44,7 +47,7 @@ def create(connection: Connection, budget: BudgetTerms) -> None:
 
 def find_budget(connection: Connection, name: str) -> Row[Any]:
     """Return a budget's row; a ValueError lists the known names."""
-    row = connection.execute(select(budgets).where(budgets.c.name == name)).one_or_none()
+    row = connection.execute(_BUDGET, {"name": name}).one_or_none()
     if row is None:
         known = list(connection.execute(select(budgets.c.name).order_by(budgets.c.name)).scalars())
         close = difflib.get_close_matches(name, known, n=1)

@@ -10,6 +10,8 @@ entry before it. Ledgers of earlier versions also hold times.
 
 from datetime import UTC, date, datetime, timedelta
 
+from orchestrator.privacy.errors import ClockBehind
+
 _SKEW = timedelta(days=1)
 _DAY = len("2026-01-01")
 
@@ -23,10 +25,10 @@ def entry_date(day: str, last: str, budget: str) -> str:
     """Return the date of a budget's entry that is made on `day` and follows one of date `last` (a day, or a time).
 
     Raises:
-        ValueError: the clock went backwards.
+        ClockBehind: the clock went backwards.
     """
     if is_behind(day, last):
-        raise ValueError(
+        raise ClockBehind(
             f"This machine's clock says {day}, but the last entry of budget {budget!r} has the date {last}: the clock "
             "went backwards. Set the clock and start the same command again. If the clock is right now, and was ahead "
             f"before: dpzo budget accept-clock {budget}"

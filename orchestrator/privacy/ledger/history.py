@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from orchestrator.privacy.ledger.budget import spent_of
 from orchestrator.privacy.ledger.budgets_table import find_budget
@@ -19,6 +19,7 @@ from orchestrator.privacy.ledger.hash_chain import canonical, entry_content
 from orchestrator.privacy.ledger.tables import budgets, caps
 
 FORMAT = "dpzo budget export, 1"
+_CAPS = select(caps).where(caps.c.name == bindparam("name")).order_by(caps.c.kind)
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def drawn_of(connection: Connection, state: BudgetState, name: str) -> dict[str,
     """Return what was drawn of a reservation by kind, in the unit of its caps; None where the number is secret."""
     if state.reserved[name].terms.has_secret:
         return None
-    rows = connection.execute(select(caps).where(caps.c.name == name).order_by(caps.c.kind)).all()
+    rows = connection.execute(_CAPS, {"name": name}).all()
     return {row.kind: row.num_drawn for row in rows}
 
 

@@ -15,7 +15,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Self
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from orchestrator.privacy.errors import LedgerCorruptError
 from orchestrator.privacy.ledger import budgets_table, check, history, sketches_table
@@ -30,6 +30,9 @@ from orchestrator.privacy.ledger.row_sketch import RowSketch
 from orchestrator.privacy.ledger.store import open_store
 from orchestrator.privacy.ledger.tables import budgets, caps, draws, reservations
 from orchestrator.privacy.ledger.terms import Cap, Reservation, Terms, require_terms
+
+_TERMS = select(reservations.c.terms).where(reservations.c.name == bindparam("name"))
+_CAPS = select(caps, reservations).join(reservations).order_by(caps.c.name, caps.c.kind)
 
 
 class Ledger:
@@ -158,16 +161,15 @@ class Ledger:
         """
         terms = Terms(budget, dict(caps), cost, max_holders, dict(reused or {}), secret is not None, sources)
         require_terms(name, terms)
-        kept = None if secret is None else canonical(secret)
         require_sole_copy(self._store, self._key)
         with self._store.writing() as connection:
-            reserving.reserve(connection, self._key, name, terms, kept)
+            reserving.reserve(connection, self._key, name, terms, None if secret is None else canonical(secret))
         self.verify(name)
 
     def terms_of(self, name: str) -> Terms | None:
         """Return the terms of a reservation; None if nothing is reserved under this name."""
         with self._store.reading() as connection:
-            text = connection.execute(select(reservations.c.terms).where(reservations.c.name == name)).scalar()
+            text = connection.execute(_TERMS, {"name": name}).scalar()
         return None if text is None else Terms.from_text(text)
 
     def secret_of(self, name: str) -> dict[str, Any]:
@@ -214,7 +216,7 @@ class Ledger:
         Raises:
             BudgetExceeded: too few tokens are left in the cap or for the holder, or the reservation is closed; nothing
                 is written.
-            ValueError: nothing is reserved under this name and kind, or the clock went backwards.
+            ValueError: nothing is reserved under this name and kind, or (ClockBehind) the clock went backwards.
 
         Formal guarantees:
             When this returns, the draw is on disk. Over all processes and crashes, the units of all calls that return
@@ -227,8 +229,7 @@ class Ledger:
     def drawn(self, name: str, kind: str, holder: str | None = None) -> int:
         """Return how many tokens were drawn, by all holders or by one, whatever their price."""
         query = select(func.coalesce(func.sum(draws.c.num_tokens), 0)).where(draws.c.name == name, draws.c.kind == kind)
-        if holder is not None:
-            query = query.where(draws.c.holder == holder)
+        query = query if holder is None else query.where(draws.c.holder == holder)
         with self._store.reading() as connection:
             token_draws.find_cap(connection, name, kind)
             return int(connection.execute(query).scalar_one())
@@ -242,9 +243,8 @@ class Ledger:
 
     def reservations(self) -> list[Reservation]:
         """Return every cap, sorted by name and kind."""
-        query = select(caps, reservations).join(reservations, caps.c.name == reservations.c.name)
         with self._store.reading() as connection:
-            rows = connection.execute(query.order_by(caps.c.name, caps.c.kind)).all()
+            rows = connection.execute(_CAPS).all()
         return [_as_reservation(row) for row in rows]
 
     def verify(self, name: str) -> None:

@@ -9,7 +9,7 @@ never turned back into ε.
 
 from collections.abc import Mapping
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from orchestrator.privacy.errors import BudgetExceeded
 from orchestrator.privacy.ledger import clock
@@ -20,11 +20,18 @@ from orchestrator.privacy.ledger.hash_chain import canonical, cap_genesis
 from orchestrator.privacy.ledger.tables import caps, reservations
 from orchestrator.privacy.ledger.terms import Cap, Terms, require_same
 
+_RESERVATION = select(reservations).where(reservations.c.name == bindparam("name"))
+_CAPS_OF_A_LAW = (
+    select(caps)
+    .where(caps.c.name == bindparam("name"), caps.c.parameters == bindparam("parameters"))
+    .order_by(caps.c.kind)
+)
+
 
 def reserve(connection: Connection, key: bytes, name: str, terms: Terms, secret: str | None) -> None:
     """Admit a reservation into its budget and write it. Idempotent."""
     lock_ledger(connection)
-    known = connection.execute(select(reservations).where(reservations.c.name == name)).one_or_none()
+    known = connection.execute(_RESERVATION, {"name": name}).one_or_none()
     if known is not None:
         require_same(name, Terms.from_text(known.terms), terms)
         return
@@ -43,8 +50,9 @@ def reserve(connection: Connection, key: bytes, name: str, terms: Terms, secret:
 def close(connection: Connection, name: str) -> None:
     """Close a reservation. Idempotent."""
     lock_ledger(connection)
-    query = select(reservations).where(reservations.c.name == name)
-    row = connection.execute(query.with_for_update()).one_or_none()  # waits for a draw that has begun
+    row = connection.execute(
+        _RESERVATION.with_for_update(), {"name": name}
+    ).one_or_none()  # waits for a draw that has begun
     if row is None:
         raise ValueError(f"Nothing is reserved under {name!r}.")
     if row.closed:
@@ -62,8 +70,8 @@ def leftovers(
     law = canonical(dict(parameters))
     found = []
     for name, reserved in state.reserved.items():
-        query = select(caps).where(caps.c.name == name, caps.c.parameters == law).order_by(caps.c.kind)
-        for cap in connection.execute(query).all() if reserved.closed else ():
+        query = {"name": name, "parameters": law}
+        for cap in connection.execute(_CAPS_OF_A_LAW, query).all() if reserved.closed else ():
             left = cap.cap - cap.num_moved - cap.num_drawn
             if left > 0 and reserved.may_give(cap.kind):
                 found.append((name, cap.kind, left))

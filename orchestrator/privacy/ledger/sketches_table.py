@@ -16,6 +16,7 @@ from sqlalchemy import (
     Select,
     String,
     Table,
+    bindparam,
     delete,
     insert,
     select,
@@ -32,6 +33,9 @@ sketches = Table(
     Column("level", Integer, nullable=False),
     Column("macs", LargeBinary, nullable=False),  # little-endian uint64, ascending
 )
+
+_OF_BUDGET = select(sketches).where(sketches.c.budget == bindparam("budget"))
+_OF_OTHERS = select(sketches).where(sketches.c.budget != bindparam("budget")).order_by(sketches.c.budget)
 
 
 def add_rows(connection: Connection, budget: str, rows: RowSketch) -> None:
@@ -54,16 +58,15 @@ def overlapping(connection: Connection, budget: str | None, rows: RowSketch | No
         rows = _rows_of(connection, budget)
     if rows is None:
         return []
-    query = select(sketches).where(sketches.c.budget != (budget or "")).order_by(sketches.c.budget)
-    return [name for name, known in _sketches(connection, query) if known.overlaps(rows)]
+    return [name for name, known in _sketches(connection, _OF_OTHERS, budget or "") if known.overlaps(rows)]
 
 
 def _rows_of(connection: Connection, budget: str) -> RowSketch | None:
-    return dict(_sketches(connection, select(sketches).where(sketches.c.budget == budget))).get(budget)
+    return dict(_sketches(connection, _OF_BUDGET, budget)).get(budget)
 
 
-def _sketches(connection: Connection, query: Select[Any]) -> Iterator[tuple[str, RowSketch]]:
+def _sketches(connection: Connection, query: Select[Any], budget: str) -> Iterator[tuple[str, RowSketch]]:
     """Yield budget and sketch of each row of a query; nothing where the table is missing."""
     if connection.dialect.has_table(connection, sketches.name):
-        for row in connection.execute(query):
+        for row in connection.execute(query, {"budget": budget}):
             yield row.budget, RowSketch(row.level, np.frombuffer(row.macs, "<u8").astype(np.uint64))

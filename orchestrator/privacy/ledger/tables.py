@@ -122,6 +122,8 @@ holders = Table(
     ForeignKeyConstraint(["name", "kind"], ["caps.name", "caps.kind"]),
 )
 
+_META = select(meta)
+
 
 def key_of(connection: Connection, place: str) -> bytes | None:
     """Return the ledger's key; None if this database has no ledger.
@@ -134,7 +136,7 @@ def key_of(connection: Connection, place: str) -> bytes | None:
         if tables.has_table("reservations") and tables.has_table("draws"):
             raise _other_version(place, "0.1 of dpzo, which knew no budgets")
         return None
-    row = connection.execute(select(meta)).one()
+    row = connection.execute(_META).one()
     if row.schema_version != SCHEMA_VERSION:
         raise _other_version(place, f"schema {row.schema_version}; this dpzo reads schema {SCHEMA_VERSION}")
     return bytes.fromhex(row.key)

@@ -8,7 +8,7 @@ import pytest
 from ray.exceptions import RayActorError, RayTaskError
 
 from orchestrator.cluster.nodes import UnfitNode
-from orchestrator.privacy.errors import LedgerCorruptError, LedgerUnreachable
+from orchestrator.privacy.errors import ClockBehind, LedgerCorruptError, LedgerUnreachable
 from orchestrator.sweep.board import MAX_LOSSES, TrialBoard, TrialRow, fatal_cause
 from orchestrator.sweep.monitor import SilentMonitor
 from trainers.mechanism.release_log import LogUnwritable
@@ -150,7 +150,14 @@ def test_a_trial_that_ends_without_a_score_has_failed(board):
 
 
 @pytest.mark.parametrize(
-    "word", [LedgerUnreachable("away"), LedgerCorruptError("set back"), LogUnwritable("full"), UnfitNode("other code")]
+    "word",
+    [
+        LedgerUnreachable("away"),
+        LedgerCorruptError("set back"),
+        ClockBehind("behind"),
+        LogUnwritable("full"),
+        UnfitNode("other code"),
+    ],
 )
 def test_a_trial_that_the_ledger_or_a_full_disk_ended_ends_the_sweep(word):
     wrapped = RayTaskError("step", "a long traceback", word).as_instanceof_cause()
