@@ -52,11 +52,11 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         """Compose a value, and count it; an alias counts as what it stands for."""
-        event = self.peek_event()  # pyright: ignore[reportArgumentType]
+        event: Any = self.peek_event()
         before, self._depth = self._num_values, self._depth + 1
         if self._depth > MAX_DEPTH:
             raise ComposerError(None, None, f"more than {MAX_DEPTH} levels lie inside each other", event.start_mark)
-        node = super().compose_node(parent, index)
+        node: Any = super().compose_node(parent, index)
         if isinstance(event, yaml.AliasEvent):
             if id(node) not in self._sizes:
                 raise ComposerError(None, None, f"{shown(event.anchor)} contains itself", event.start_mark)

@@ -78,7 +78,7 @@ def is_word(text):
 def test_options_in_any_order(settings, fresh):
     words = st.sampled_from([text for text in (*OPTIONS, *WORDS, *PLACES) if is_word(text)])
 
-    @hostile(160)
+    @hostile(120)
     @given(st.sampled_from(VERBS), st.lists(words, max_size=5))
     def ask(verb, arguments):
         (fresh() / "c.json").write_text(json.dumps(settings))
@@ -95,7 +95,7 @@ def test_settings_on_the_command_line(settings, fresh):
         [*filter(is_word, TEXTS), *WORDS, "[1", "{a: [b]}", "&a [*a]", "!!bool x", "9" * 5000, "[" * 400]
     )
 
-    @hostile(160)
+    @hostile(120)
     @given(st.lists(st.tuples(keys, values), min_size=1, max_size=3), st.sampled_from(VERBS[:3]))
     def ask(pairs, verb):
         path = fresh() / "c.json"

@@ -12,7 +12,7 @@ VERBS = (["plan", "--brief"], ["train", "--dry-run"], ["sweep", "--dry-run"], ["
 
 
 def test_values_that_no_key_takes(settings, fresh):
-    @hostile(180)
+    @hostile(140)
     @given(changed_values(settings), st.sampled_from(VERBS), st.sampled_from(("c.json", "c.yaml")))
     def ask(config, verb, name):
         path = fresh() / name
@@ -26,7 +26,7 @@ def test_values_that_no_key_takes(settings, fresh):
 def test_files_that_are_damaged(settings, fresh):
     whole = {"c.json": json.dumps(settings).encode(), "c.yaml": yaml.safe_dump(settings).encode()}
 
-    @hostile(160)
+    @hostile(120)
     @given(st.data(), st.sampled_from(sorted(whole)), st.sampled_from(VERBS))
     def ask(data, name, verb):
         path = fresh() / name
@@ -75,7 +75,7 @@ TOKENS += (
 
 
 def test_texts_of_yaml_tokens(fresh):
-    @hostile(80)
+    @hostile(60)
     @given(st.lists(st.sampled_from(TOKENS), max_size=40))
     def ask(tokens):
         path = fresh() / "c.yaml"
@@ -88,7 +88,7 @@ def test_texts_of_yaml_tokens(fresh):
 def test_files_of_rows_in_place_of_a_configuration(fresh):
     rows = ({"text": SECRET, "label": 1}, {SECRET: {"a": 1}, "b": SECRET}, [{"text": SECRET}], SECRET)
 
-    @hostile(40)
+    @hostile(20)
     @given(st.sampled_from(rows), st.sampled_from(("r.json", "r.jsonl", "r.csv", "r.yaml", "r")), st.integers(1, 3))
     def ask(row, name, times):
         path = fresh() / name

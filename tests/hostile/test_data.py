@@ -69,7 +69,7 @@ def ask_about(source, settings, folder):
 
 
 def test_tables_in_every_format(settings, fresh):
-    @hostile(180)
+    @hostile(120)
     @given(
         tables(),
         st.sampled_from(("a.jsonl", "a.json", "a.csv", "a.tsv", "a.txt")),
@@ -93,7 +93,7 @@ def test_files_that_are_damaged(settings, fresh):
     whole = {name: as_text(rows, name, ",").encode() for name in ("a.jsonl", "a.json", "a.csv")}
     whole |= {"a.tsv": as_text(rows, "a.tsv", "\t").encode(), "a.parquet": packed.getvalue()}
 
-    @hostile(160)
+    @hostile(100)
     @given(st.data(), st.sampled_from(sorted(whole)))
     def ask(data, name):
         folder = fresh()
@@ -115,7 +115,7 @@ def test_parquet_columns_of_every_type(settings, fresh):
     )
     others = (pa.binary(), pa.list_(pa.string()), pa.map_(pa.string(), pa.string()), pa.decimal128(38, 3), pa.null())
 
-    @hostile(60)
+    @hostile(40)
     @given(
         st.sampled_from(times),
         st.sampled_from((0, 1, -1, 10**9, 86400 * 10**6, 2**60, -(2**60))),
@@ -156,7 +156,7 @@ def test_tasks_that_do_not_fit_the_rows(settings, fresh):
         "{a:b c}",
     )
 
-    @hostile(60)
+    @hostile(40)
     @given(changed_values(settings["task"], st.sampled_from(templates)), st.sampled_from(templates))
     def ask(task, template):
         folder = fresh()

@@ -27,7 +27,7 @@ def ask(settings, folder, change):
 def test_values_that_are_none(settings, fresh):
     whole = {name: json.loads((Path(settings["model"]["path"]) / name).read_text()) for name in FILES[:3]}
 
-    @hostile(90)
+    @hostile(60)
     @given(st.data(), st.sampled_from(FILES[:3]))
     def change(data, name):
         new = data.draw(changed_values(whole[name], NUMBERS))
@@ -39,7 +39,7 @@ def test_values_that_are_none(settings, fresh):
 def test_files_that_are_damaged(settings, fresh):
     whole = {name: (Path(settings["model"]["path"]) / name).read_bytes() for name in FILES}
 
-    @hostile(90)
+    @hostile(60)
     @given(st.data(), st.sampled_from(FILES))
     def damage(data, name):
         new = data.draw(damaged_bytes(whole[name]))
@@ -57,7 +57,7 @@ def test_files_that_are_missing_or_are_none(settings, fresh):
         path.unlink()
         path.symlink_to(path)
 
-    @hostile(20)
+    @hostile(15)
     @given(st.sampled_from(FILES), st.sampled_from((Path.unlink, to_folder, to_loop)))
     def replace(name, how):
         ask(settings, fresh(), lambda model: how(model / name))

@@ -45,7 +45,7 @@ def ask(finished, folder, change):
 def test_values_that_dpzo_did_not_write(finished, fresh):
     whole = {name: json.loads((finished / "test" / name).read_text()) for name in FILES if name.endswith(".json")}
 
-    @hostile(70)
+    @hostile(50)
     @given(st.data(), st.sampled_from(sorted(whole)))
     def change(data, name):
         new = data.draw(changed_values(whole[name], values))
@@ -57,7 +57,7 @@ def test_values_that_dpzo_did_not_write(finished, fresh):
 def test_lines_that_dpzo_did_not_write(finished, fresh):
     lines = [json.loads(line) for line in (finished / "test" / "release_log.jsonl").read_text().splitlines()]
 
-    @hostile(30)
+    @hostile(20)
     @given(st.data(), st.integers(0, len(lines) - 1))
     def change(data, number):
         new = [*lines]
@@ -71,7 +71,7 @@ def test_lines_that_dpzo_did_not_write(finished, fresh):
 def test_files_that_are_damaged(finished, fresh):
     whole = {name: (finished / name).read_bytes() for name in ("dpzo.db", *(f"test/{name}" for name in FILES))}
 
-    @hostile(70)
+    @hostile(50)
     @given(st.data(), st.sampled_from(sorted(whole)))
     def damage(data, name):
         new = data.draw(damaged_bytes(whole[name]))
@@ -89,7 +89,7 @@ def test_files_that_are_missing_or_are_none(finished, fresh):
         path.unlink()
         path.symlink_to(path)
 
-    @hostile(30)
+    @hostile(20)
     @given(
         st.sampled_from(("dpzo.db", *(f"test/{name}" for name in FILES))),
         st.sampled_from((Path.unlink, to_folder, to_loop)),

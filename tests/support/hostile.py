@@ -142,7 +142,7 @@ def damaged_bytes(draw: Any, content: bytes) -> bytes:
 @st.composite
 def changed_values(draw: Any, settings: dict[str, Any], new: Any = values) -> dict[str, Any]:
     """Return plain values of which some were replaced, removed or added."""
-    changed = json.loads(json.dumps(settings))
+    changed = copied(settings)
     for _ in range(draw(st.sampled_from((1, 1, 2, 3)))):
         below = changed
         while True:
@@ -153,14 +153,19 @@ def changed_values(draw: Any, settings: dict[str, Any], new: Any = values) -> di
         keys = [key for key, _ in _items(below)]
         kind = draw(st.sampled_from(("replace", "replace", "replace", "remove", "add")))
         if kind == "add" and isinstance(below, dict):
-            below[draw(st.sampled_from(("name", "search", "x", *TEXTS[:6])))] = draw(new)
+            below[draw(st.sampled_from(("name", "search", "x", *TEXTS[:6])))] = copied(draw(new))
         elif keys:
             key = draw(st.sampled_from(keys))
             if kind == "remove":
                 del below[key]
             else:
-                below[key] = draw(new | st.sampled_from((deep(60), deep(400))))
+                below[key] = copied(draw(new | st.sampled_from((deep(60), deep(400)))))
     return changed
+
+
+def copied(value: Any) -> Any:
+    """Return a copy of plain values, which may be changed without another input's seeing it."""
+    return json.loads(json.dumps(value))
 
 
 def _items(value: Any) -> list[tuple[Any, Any]]:
