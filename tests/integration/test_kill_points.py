@@ -1,4 +1,4 @@
-"""Dozens of kills at every point of a step: nothing is released without a token, and nothing twice."""
+"""Kills at every point of a step: nothing is released without a token, and nothing twice."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from trainers.mechanism.tokens import LocalTokens
 from trainers.run.context import RunContext, Tokens, Workspace
 from trainers.run.zeroth_order import ZerothOrderRun
 
-NUM_KILLS = 60
+NUM_KILLS = 24
 
 
 @pytest.fixture(scope="module")

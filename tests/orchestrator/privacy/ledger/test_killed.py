@@ -15,7 +15,7 @@ from orchestrator.privacy.errors import BudgetExceeded
 from orchestrator.privacy.ledger.ledger import Cap, Ledger
 from tests.support.ledgers import LAW, reserve
 
-NUM_PROCESSES, NUM_VICTIMS = 20, 10
+NUM_PROCESSES, NUM_VICTIMS = 8, 4
 CAPS = {
     "step": Cap(LAW, 700),
     "filter": Cap({"law": "filter"}, 500_000),
@@ -65,7 +65,7 @@ def wait_until(ready) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_half_of_twenty_processes_are_killed_and_nothing_is_drawn_twice_or_overspent(any_ledger, tmp_path):
+def test_half_of_eight_processes_are_killed_and_nothing_is_drawn_twice_or_overspent(any_ledger, tmp_path):
     reserve(any_ledger, "a", CAPS)
     spawn.set_forkserver_preload([__name__, "orchestrator.privacy.ledger.ledger", "psycopg"])
     processes = [
