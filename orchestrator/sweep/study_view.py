@@ -1,7 +1,7 @@
 """Reads the trials of a sweep from its Optuna study, without Ray; `study` drives the search."""
 
 import optuna
-from sqlalchemy import create_engine, inspect
+from sqlalchemy import Engine, create_engine, inspect, text
 
 from orchestrator.storage.trials import TrialRow, row_of_study
 
@@ -10,7 +10,7 @@ def trials_of(database_url: str, study_name: str) -> list[TrialRow]:
     """Return all trials of a study, by number; none where there is no study. Nothing is written."""
     engine = create_engine(database_url)
     try:
-        if not inspect(engine).has_table("studies"):
+        if not _is_complete(engine):
             return []
     finally:
         engine.dispose()
@@ -22,3 +22,14 @@ def trials_of(database_url: str, study_name: str) -> list[TrialRow]:
     finally:
         storage.remove_session()
         storage.engine.dispose()
+
+
+def _is_complete(engine: Engine) -> bool:
+    """Return whether Optuna has made all of its tables: before that, opening them writes what their maker writes too.
+
+    The two would collide, and the sweep would end. The row of alembic's table is the last that is written.
+    """
+    if not inspect(engine).has_table("alembic_version"):
+        return False
+    with engine.connect() as connection:
+        return connection.execute(text("SELECT version_num FROM alembic_version")).first() is not None

@@ -4,11 +4,14 @@ import warnings
 
 import optuna
 import pytest
+from optuna.storages._rdb.models import BaseModel
 from optuna.trial import TrialState
+from sqlalchemy import create_engine, text
 
 from orchestrator.storage.trials import TrialRow
 from orchestrator.sweep.monitor import WorkFacts
 from orchestrator.sweep.study import METRIC, DrawnTokens, TruthfulSearch, open_search
+from orchestrator.sweep.study_view import trials_of
 from search_spaces.config import SearchConfig
 
 SPACE = {
@@ -227,3 +230,15 @@ def test_the_tokens_that_are_drawn_follow_the_scores(search, url):
     for steps in (2, 4):
         counted.on_score(TrialRow(1, {}, steps=steps, steps_charged=steps))
     assert optuna.load_study(study_name="sweep", storage=url).user_attrs["tokens_drawn"] == 9
+
+
+def test_whoever_looks_writes_nothing_while_the_tables_are_made(tmp_path):
+    """Optuna marks its tables as made when it opens them; a second mark ends the sweep that is making them."""
+    engine = create_engine(url := f"sqlite:///{tmp_path}/dpzo.db")
+    BaseModel.metadata.create_all(engine)
+    assert trials_of(url, "sweep") == []
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM version_info")).scalar() == 0
+    engine.dispose()
+    open_again(url).suggest("a")
+    assert [row.number for row in trials_of(url, "sweep")] == [0]
