@@ -96,7 +96,8 @@ def test_a_job_that_was_stopped_goes_on(cluster: Cluster):
 def test_a_driver_that_was_ended_goes_on(cluster: Cluster, signal):
     name = f"ended-{signal.lower()}"
     process = begun(cluster, name)
-    cluster.head(f"pkill -{signal} -x dpzo")
+    ended = cluster.head(f"pkill -{signal} -x dpzo")
+    assert ended.returncode == 0, cluster.machines.run("head", "ps -eo pid,comm,args | cut -c1-150").stdout
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 1, said
     went_on(cluster, name)
