@@ -10,6 +10,8 @@ from typing import Any
 
 from trainers.data.table import ROWS_AT_ONCE, Rows, Table, top_level
 
+_DAMAGED = "is damaged, or holds text that is not UTF-8"
+
 
 def open_parquet(path: Path, where: str) -> Table:
     """Open a Parquet file; ValueError, beginning with `where`, for a damaged one."""
@@ -46,7 +48,9 @@ def _damage(batch: Any) -> str:
     """Say why the values of a Parquet file's batch, None if it could not be read, are none of Python's."""
     import pyarrow as pa
 
-    for field in batch.schema if batch is not None else ():
+    if batch is None:
+        return _DAMAGED
+    for field in batch.schema:
         if pa.types.is_temporal(field.type):
             readable = False
             with suppress(ValueError, OverflowError):
@@ -57,4 +61,4 @@ def _damage(batch: Any) -> str:
                     f"holds, in the column {field.name!r}, a time outside the years 1 to 9999, or one finer than a "
                     "microsecond; store it as text"
                 )
-    return "is damaged, or holds text that is not UTF-8"
+    return _DAMAGED
