@@ -6,6 +6,7 @@ is reserved. `open_workspace` then loads the model, and `open_run` opens a run o
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from itertools import compress
@@ -21,10 +22,12 @@ from trainers.data.split import identity_of_record, identity_of_user, validates
 from trainers.data.tokenization import load_tokenizer
 from trainers.directions.frames import DirectionLaw
 from trainers.evaluators.base import Example, LossEvaluator, SelfTestable
+from trainers.evaluators.model_files import adapter_base, limits
 from trainers.evaluators.self_test import require_positions, self_test
 from trainers.evaluators.vllm.adapters import probe_rank
 from trainers.evaluators.vllm.checks import require_supported
 from trainers.evaluators.vllm.package import require_vllm
+from trainers.evaluators.vocabulary import require_context, require_ids_fit
 from trainers.methods.catalogue import METHODS
 from trainers.methods.presets import require_size_of_model
 from trainers.run.base_run import BaseRun
@@ -38,6 +41,7 @@ from trainers.tasks.templates import text_of
 if TYPE_CHECKING:
     from trainers.first_order.gradients import UnitGradients
 
+LOGGER = logging.getLogger(__name__)
 PROOF_EXAMPLES = 4
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -57,11 +61,24 @@ def check_inputs(config: RunConfig) -> None:
             "or score.on: private with score.num_examples, or data.validation_share."
         )
     tokenizer = load_tokenizer(config.model.path)
+    _say_what_becomes_of_an_adapter(config)
     encoder = PromptEncoder(config.task, tokenizer)
     if config.performance.evaluator == "vllm":
         require_supported(config, public_examples(config.task, tokenizer, PROOF_EXAMPLES))
     for field, source, columns in _sources(config):
         _read(config, encoder, source, columns, field)
+
+
+def _say_what_becomes_of_an_adapter(config: RunConfig) -> None:
+    base = adapter_base(config.model.path)
+    if base is None:
+        return
+    becomes = (
+        "goes on training"
+        if config.model.trainable == "lora"
+        else f"is merged into it; {config.model.trainable} trains"
+    )
+    LOGGER.warning("model.path: %s is an adapter over %s, and %s", config.model.path, base, becomes)
 
 
 def open_workspace(
@@ -105,6 +122,7 @@ def open_workspace(
         validation.users,
         gradients=_gradients(config, evaluator, tokenizer),
         fingerprints=fingerprints,
+        public=public_examples(config.task, tokenizer, PROOF_EXAMPLES),
     )
 
 
@@ -163,6 +181,9 @@ def _read(
     places = [f"{field}, row {number}" for number in range(1, len(rows) + 1)]
     kept = [encoder.keeps(row, where) for row, where in zip(rows, places, strict=True)]
     examples = encoder.encode(rows, field)
+    num_ids, context = limits(config.model.path, config.model.head)
+    require_ids_fit(examples, num_ids, field)
+    require_context(examples, context)
     if not examples:
         raise ValueError(f"{field}: every row of {source} has a label that task.skip_labels leaves out")
     if config.data.shots is not None and field == "data.train":

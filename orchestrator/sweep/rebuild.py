@@ -9,6 +9,7 @@ from orchestrator.planning.plan import Plan
 from orchestrator.storage.files import sync_files, write_whole
 from orchestrator.storage.paths import Storage
 from orchestrator.storage.trials import TrialRow
+from orchestrator.sweep.exported_model import export_and_compare
 from trainers.config import RunConfig
 from trainers.config.mechanism import mechanism_plan
 from trainers.mechanism.log_reading import recorded_tokens, uninterrupted
@@ -47,7 +48,7 @@ def rebuild_from_log(config: RunConfig, log_folder: Path, steps: int, to: Path, 
     nothing, config = LocalTokens(0), _with_logged_noise(config, log_folder / LOG_NAME)
     with closing(open_workspace(config, private=False)) as opened:
         mechanism = mechanism_plan(config, config.privacy.noise_multiplier)
-        workspace = Workspace([], [], opened.evaluator)
+        workspace = Workspace([], [], opened.evaluator, public=opened.public)
         replayed = open_run(RunContext(workspace, config, mechanism, Tokens(nothing, nothing), log_folder))
         with replayed.log:
             replayed.replay()
@@ -56,7 +57,7 @@ def rebuild_from_log(config: RunConfig, log_folder: Path, steps: int, to: Path, 
                 f"{replayed.log.path} holds {replayed.steps_taken} of the {steps} steps that {what} "
                 "released: the log was lost or cut. Restore it, and start again."
             )
-        opened.evaluator.export(to)
+        export_and_compare(config, workspace, to)
         sync_files(to)
     return replayed.log.path
 

@@ -21,6 +21,7 @@ from orchestrator.storage.files import sync_files
 from orchestrator.storage.paths import Storage, storage_of, with_absolute_paths
 from orchestrator.storage.results import RunResult, require_same_settings, write_config, write_result
 from orchestrator.storage.trials import TrialRow
+from orchestrator.sweep.exported_model import export_and_compare
 from orchestrator.sweep.monitor import SILENT, Monitor, WorkFacts, monitored
 from orchestrator.sweep.trial import on_step, open_keyed_workspace
 from trainers.config import RunConfig
@@ -96,7 +97,7 @@ class PrivateRun:
                 points.append(point)
                 monitor.on_score(_as_trial(points, config))
         if ranks.is_rank_0:
-            workspace.evaluator.export(storage.model_folder)
+            export_and_compare(config, workspace, storage.model_folder)
             sync_files(storage.model_folder)  # the results, which follow, say that the model is there
         return Trained(run.steps_taken, run.steps_charged, zero_shot, points)
 

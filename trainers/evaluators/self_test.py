@@ -17,6 +17,7 @@ from dataclasses import replace
 import numpy as np
 
 from trainers.evaluators.base import Example, LossEvaluator, Probe, SelfTestable
+from trainers.evaluators.model_files import one_line
 from trainers.mechanism.plan import MechanismPlan
 
 # Nats, for losses of order 1. Rounding in float32 is a hundred times smaller, half precision in fixed shapes does not
@@ -46,7 +47,15 @@ def self_test(
         ValueError: no loss moved, θ changed, the longest prompt does not fit the model, or examples are coupled.
     """
     digest = evaluator.state_digest()
-    before_B = evaluator.losses(examples)
+    try:
+        before_B = evaluator.losses(examples)
+    except RuntimeError as error:
+        raise ValueError(f"model.path: the model cannot read made-up rows: {one_line(error)}") from error
+    if not np.isfinite(before_B).all():
+        raise ValueError(
+            "model.path: the model's losses of made-up examples are NaN or infinite, before anything is trained. Use "
+            "model.dtype float32, or another checkpoint."
+        )
     probed_PB = evaluator.probe(examples, probes)
     if np.array_equal(probed_PB, np.broadcast_to(before_B, probed_PB.shape)):
         scales = sorted({abs(probe.scale) for probe in probes})

@@ -23,6 +23,7 @@ from trainers.mechanism.units import choose, units_of
 from trainers.methods.catalogue import METHODS
 from trainers.run.base_run import BaseRun
 from trainers.run.context import RunContext
+from trainers.run.divergence import require_alive
 
 SNAPSHOT_STEPS = 50  # between snapshots, by default: a kill loses fewer than this
 
@@ -85,6 +86,7 @@ class FirstOrderRun(BaseRun):
         taken = super()._train_until(point, on_step)
         if self.steps_taken <= point:
             self._save()
+        require_alive(self._evaluator, self.config.name, self.steps_taken, self.ranks)
         return taken
 
     def _step(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +31,7 @@ class Workspace:
         validation_users: owner of each validation example. Private.
         gradients: gradients of single units; first-order runs need them.
         fingerprints: keyed, of the rows that were read, by field; empty where they were read without a key.
+        public: made-up examples, on which an exported model is compared with the trained one.
     """
 
     examples: list[Example]
@@ -41,6 +42,7 @@ class Workspace:
     validation_users: list[str] | None = None
     gradients: UnitGradients | None = None
     fingerprints: Mapping[str, str] = field(default_factory=dict)
+    public: Sequence[Example] = ()
 
     @cached_property
     def content(self) -> bytes:

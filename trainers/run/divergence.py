@@ -1,35 +1,49 @@
 """Detects a model whose output is not finite, or that differs between ranks. Earlier releases are accounted for."""
 
 import math
+from collections.abc import Sequence
 
-from trainers.evaluators.base import LossEvaluator, OutputPoint
+from trainers.evaluators.base import LossEvaluator
 from trainers.mechanism.release_log import Stopped
 from trainers.workers.ranks import Ranks
 
 
 class Diverged(Stopped):
-    """The model's output on a constant public input is not finite."""
+    """The model's outputs on constant public inputs are not finite, the same for all, or past those of any model."""
 
 
-def require_finite(evaluator: LossEvaluator, name: str, steps: int, ranks: Ranks) -> None:
-    """Check that the model's output at θ for a constant input is finite, on every rank. θ and the input are public.
+MAX_OUTPUT = 1e6
+"""Largest mean logit; those of working models are below a thousand."""
+
+
+def require_alive(evaluator: LossEvaluator, name: str, steps: int, ranks: Ranks) -> None:
+    """Check that the model answers public inputs at θ as a model does, on every rank: finite, and not all alike.
 
     A loss of a private row that is not finite counts as 0 and is never reported. Without this check a run whose weights
-    overflowed, or whose device computes wrongly, would continue and add up noise.
+    overflowed, or whose device computes wrongly, would continue and add up noise. Where a layer divides by a norm,
+    weights that overflow give the same output for every input.
 
     Raises:
         Diverged: it is not, on any rank.
         Stopped: it is on some ranks only, although all have the same weights.
     """
-    (output,) = evaluator.public_outputs([OutputPoint(())])
-    is_finite = math.isfinite(output)
-    if ranks.divergent_ranks(lambda: bytes([is_finite])):
+    fault = _fault(evaluator.public_answers())
+    if ranks.divergent_ranks(lambda: fault.encode()):
         raise Stopped(
-            f"{name}: after {steps} steps the model's output is finite on some workers only, and all have the same "
+            f"{name}: after {steps} steps the model's output is usable on some workers only, and all have the same "
             "weights: a device computes wrongly. All releases are in the log."
         )
-    if not is_finite:
+    if fault:
         raise Diverged(
-            f"{name}: after {steps} steps the model's output is not finite. Lower method.learning_rate; if similar "
+            f"{name}: after {steps} steps the model's output {fault}. Lower method.learning_rate; if similar "
             "runs do well, check the device. The steps taken stay charged."
         )
+
+
+def _fault(outputs: Sequence[float]) -> str:
+    """Return what is wrong with a model that answers these to different inputs; nothing if it works."""
+    if not all(map(math.isfinite, outputs)):
+        return "is not finite"
+    if max(map(abs, outputs)) > MAX_OUTPUT:
+        return f"is {max(outputs, key=abs):.0e}, past that of any model"
+    return "is the same for different inputs" if len(set(outputs)) == 1 else ""

@@ -13,7 +13,7 @@ from trainers.mechanism.sampling import PoissonSampler, Sampler
 from trainers.mechanism.units import units_of
 from trainers.run.base_run import BaseRun
 from trainers.run.context import RunContext
-from trainers.run.divergence import require_finite
+from trainers.run.divergence import require_alive
 from trainers.run.method import Method, smallest_resolution
 from trainers.run.replay_state import ReplayState, read_state, write_state
 from trainers.run.step import StepContext, take_step
@@ -77,7 +77,7 @@ class ZerothOrderRun(BaseRun):
         checked = self.steps_taken % every == 0 or self.steps_taken == last or due
         if fresh and checked:
             self._require_same_weights()
-            require_finite(self._workspace.evaluator, self.config.name, self.steps_taken, self.ranks)
+            require_alive(self._workspace.evaluator, self.config.name, self.steps_taken, self.ranks)
         if fresh and due and self.ranks.is_rank_0:
             self._save()
 

@@ -87,7 +87,7 @@ def test_a_trial_that_diverged_ends_without_a_score_and_the_next_one_begins(begi
     def diverged(evaluator, name, steps, ranks):
         raise Diverged(f"after {steps} steps")
 
-    monkeypatch.setattr("trainers.run.zeroth_order.require_finite", diverged)
+    monkeypatch.setattr("trainers.run.zeroth_order.require_alive", diverged)
     lane, _, ledger = begin(0, "resources.check_steps=3")
     lane.step()
     result = lane.step()

@@ -210,3 +210,12 @@ def test_labels_in_other_spellings_are_found_and_skipped(bos_like):
     assert [example.label for example in encoder.encode(rows[:5])] == [1, 0, 1]
     with pytest.raises(ValueError, match=r"row 6: column 'label' holds none of the task's labels"):
         encoder.encode(rows)
+
+
+@pytest.mark.parametrize("template", ["<s>{text} It was", "<s> {text} It was"])
+def test_a_start_token_in_the_template_is_not_a_second_one(bos_like, gpt_like, template):
+    plain, own = (PromptEncoder(_words(text), bos_like).encode(ROWS) for text in ("{text} It was", template))
+    assert own == plain
+    assert plain[0].prompt_ids.count(bos_like.bos_token_id) == 1
+    (first, *_) = PromptEncoder(_words(template), gpt_like).encode(ROWS)  # this tokenizer adds none
+    assert first.prompt_ids.count(gpt_like.bos_token_id) == 1

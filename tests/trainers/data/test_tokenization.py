@@ -64,7 +64,7 @@ def test_a_missing_folder_is_refused_without_asking_the_hub(tmp_path, monkeypatc
         check_tokenizer(name)
 
 
-@pytest.mark.parametrize("content", ["{bad", "{}"])
+@pytest.mark.parametrize("content", ["{bad", "{}", '{"version": "1.0", "model": {"type": "BPE", "merges": [1]}}'])
 def test_a_damaged_tokenizer_is_refused_in_one_line(tmp_path, content):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     (tmp_path / "tokenizer.json").write_text(content)

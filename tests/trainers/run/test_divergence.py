@@ -12,7 +12,7 @@ from tests.support.runs import open_run, run_config
 from trainers.mechanism.log_reading import recorded_tokens
 from trainers.mechanism.release_log import LOG_NAME, LogUnwritable, Stopped
 from trainers.mechanism.tokens import LocalTokens
-from trainers.run.divergence import Diverged, require_finite
+from trainers.run.divergence import Diverged, require_alive
 from trainers.workers.ranks import Ranks
 
 
@@ -114,16 +114,31 @@ def test_losses_of_private_rows_that_are_no_numbers_are_never_told_of(tmp_path):
         assert [steps for steps, _ in run.segments()] == [10]
 
 
+@pytest.mark.parametrize(
+    ("answers", "says"),
+    [
+        ([0.0, 0.0], "is the same for different inputs"),
+        ([2e30, 3.0], r"is 2e\+30, past that of any model"),
+        ([0.5, math.inf], "is not finite"),
+    ],
+)
+def test_a_model_that_answers_no_more_has_diverged(answers, says):
+    evaluator = Quadratic()
+    evaluator.public_answers = lambda: answers
+    with pytest.raises(Diverged, match=rf"test: after 4 steps the model's output {says}\. Lower"):
+        require_alive(evaluator, "test", 4, Ranks())
+
+
 class OneOfTwo(Ranks):
     """Two ranks, of which the other says something else."""
 
     def divergent_ranks(self, content):
-        return [0, 1] if content() == b"\x00" else []
+        return [0, 1] if content() else []
 
 
 def test_one_worker_whose_device_fails_is_no_divergence():
     evaluator = Quadratic()
     evaluator.public_outputs = lambda points: [float("nan")]  # pyright: ignore
     with pytest.raises(Stopped, match="a device computes wrongly") as stop:
-        require_finite(evaluator, "test", 4, OneOfTwo())
+        require_alive(evaluator, "test", 4, OneOfTwo())
     assert not isinstance(stop.value, Diverged)

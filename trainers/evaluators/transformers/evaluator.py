@@ -17,16 +17,18 @@ from transformers import PreTrainedTokenizerBase
 from trainers.config import ModelConfig, PerformanceConfig
 from trainers.directions import WeightedDirections
 from trainers.evaluators.base import Example, OutputPoint, Probe
+from trainers.evaluators.causality import require_causal
 from trainers.evaluators.loading import load_model, rounded_to, trainable_parameters
+from trainers.evaluators.model_files import limits
 from trainers.evaluators.parameters import Parameters
 from trainers.evaluators.poison import poison, token_outside
-from trainers.evaluators.rows import Row, rows_of
+from trainers.evaluators.rows import Row
 from trainers.evaluators.scores import best_options, loss_tensor, losses_of, option_scores, row_scores, score_tensors
 from trainers.evaluators.transformers.forward import Forward
 from trainers.evaluators.transformers.generation import generate, standard_attention
 from trainers.evaluators.transformers.packing import PackedBatch
 from trainers.evaluators.transformers.padding import PaddedBatch
-from trainers.evaluators.vocabulary import constant_example, require_ids_fit
+from trainers.evaluators.vocabulary import constant_examples, padding_id
 
 
 class TransformersEvaluator:
@@ -49,22 +51,22 @@ class TransformersEvaluator:
         num_labels: int,
         seed: int,
     ) -> None:
-        assert isinstance(tokenizer.pad_token_id, int)  # load_tokenizer guarantees it
-        pad_id = tokenizer.pad_token_id
+        pad_id = padding_id(tokenizer, limits(model.path, model.head).num_ids)
         self._tokenizer, self._pad_id = tokenizer, pad_id
         self._performance = performance
         self._model = load_model(
             model, num_labels=num_labels, pad_token_id=pad_id, seed=seed, device=performance.device
         )
-        require_ids_fit(tokenizer, self._model.get_input_embeddings().weight.shape[0])
+        self._base = self._model.get_base_model() if model.trainable == "lora" else self._model
+        if model.head == "causal-lm":
+            require_causal(self._base)
         self._trained = trainable_parameters(self._model, model)
         exact = _masters(self._trained, model)
         rounded_to(model.dtype, self._model)
         live = {name: parameter.data for name, parameter in self._trained.items()}
         self.parameters = Parameters(live, exact, seed=seed)
-        self._base = self._model.get_base_model() if model.trainable == "lora" else self._model
         self._forward = Forward(self._model, self._base, config=model, pad_id=pad_id, performance=performance)
-        self._constant = constant_example(tokenizer, model.head)
+        self._constants = constant_examples(tokenizer, model.head)
 
     @property
     def parameter_count(self) -> int:
@@ -115,12 +117,16 @@ class TransformersEvaluator:
 
     @torch.inference_mode()
     def public_outputs(self, points: Sequence[OutputPoint]) -> list[float]:
-        (constant,) = self.prepare([self._constant])
         outputs = []
         for point in points:
             self.parameters.place(point)
-            outputs.append(float(self._forward.logits(constant).double().mean()))
+            outputs.append(self._mean_logit(self._constants[0]))
         return outputs
+
+    @torch.inference_mode()
+    def public_answers(self) -> list[float]:
+        self.parameters.settle()
+        return [self._mean_logit(constant) for constant in self._constants]
 
     @torch.inference_mode()
     def reset(self) -> None:
@@ -132,11 +138,12 @@ class TransformersEvaluator:
     @contextmanager
     def poisoned(self, spared: Collection[int]) -> Iterator[int]:
         token = token_outside({*spared, self._pad_id})
-        (hook,) = poison([self._model.get_input_embeddings()], token)
+        hooks = poison(self._embeddings(), token)
         try:
             yield token
         finally:
-            hook.remove()
+            for hook in hooks:
+                hook.remove()
 
     @torch.inference_mode()
     def export(self, folder: Path) -> None:
@@ -147,14 +154,17 @@ class TransformersEvaluator:
         for name, tensor in self.parameters.theta().items():
             self._trained[name].data = tensor
         try:
-            self._model.save_pretrained(folder)
+            # an adapter is saved without the embedding below it, which is the base model's
+            self._model.save_pretrained(
+                folder, **({} if self._model is self._base else {"save_embedding_layers": False})
+            )
         finally:
             for parameter, tensor in live:
                 parameter.data = tensor
         self._tokenizer.save_pretrained(folder)
 
     def close(self) -> None:
-        """Do nothing: the memory is freed with the evaluator."""
+        self.__dict__.clear()  # others may still hold the evaluator, and the next model needs its memory
 
     def prepare(self, batch: Sequence[Example]) -> list[PackedBatch] | list[PaddedBatch]:
         """Return the forward passes that a batch needs."""
@@ -180,12 +190,22 @@ class TransformersEvaluator:
                     parameter.requires_grad_(False)
                     parameter.grad = None
 
+    def _embeddings(self) -> list[torch.nn.Module]:
+        """Return the modules that read token ids: an encoder and a decoder may have one each, of the same weight."""
+        first = self._model.get_input_embeddings()
+        same = [module for module in self._model.modules() if getattr(module, "weight", None) is first.weight]
+        return [first, *(module for module in same if isinstance(module, torch.nn.Embedding) and module is not first)]
+
+    def _mean_logit(self, constant: Example) -> float:
+        (batch,) = self.prepare([constant])
+        return float(self._forward.logits(batch).double().mean())
+
     def row_losses(self, batch: Sequence[Example]) -> tuple[list[Row], torch.Tensor]:
         """Return the rows of a batch, longest first, and each example's loss, nats, float64 [len(batch)].
 
         This is one padded forward pass. Under `differentiable` the losses have a graph.
         """
-        rows = rows_of(batch)
+        rows = self._forward.rows(batch)
         padded_rows = self._forward.padded(rows)
         return rows, loss_tensor(score_tensors(self._forward.logits(padded_rows), rows), rows, batch)
 

@@ -11,6 +11,7 @@ In half precision rows are padded to fixed shapes, so that neighbours change no 
 
 import inspect
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -45,10 +46,15 @@ class Forward:
         self._fixed_shapes = config.dtype != "float32"
         self._max_tokens, self._device = performance.micro_batch_tokens, torch.device(performance.device)
         self._filling = Filling(pad_id, self.causal, first_position(base), self._device)
+        self._end_id = base.config.eos_token_id if self._reads_end(base) else None
         self.accepts = set(inspect.signature(base.forward).parameters)
         self.packs = not self._fixed_shapes and can_pack(base, self.accepts, causal=self.causal)
         reads_places = self._head == "masked-lm" or (self.packs and not self.causal)
         self._readout = Readout(layers_of(base, packed=self.packs)) if reads_places else None
+
+    def _reads_end(self, base: Any) -> bool:
+        """Return whether a classifier has a decoder (BART, T5), which must find as many end tokens in each row."""
+        return self._head == "sequence-classification" and bool(base.config.is_encoder_decoder)
 
     @property
     def causal(self) -> bool:
@@ -57,13 +63,21 @@ class Forward:
 
     def prepare(self, batch: Sequence[Example]) -> list[PackedBatch] | list[PaddedBatch]:
         """Return the forward passes that a batch needs."""
-        rows, first = rows_of(batch), self._filling.first_position
+        rows, first = self.rows(batch), self._filling.first_position
         if self.packs:
             return pack(
                 rows, max_tokens=self._max_tokens, causal=self.causal, first_position=first, device=self._device
             )
         fill_up = pad_to_fixed_shapes if self._fixed_shapes else pad
         return fill_up(rows, self._filling, max_tokens=self._max_tokens)
+
+    def rows(self, batch: Sequence[Example]) -> list[Row]:
+        """Return the rows that a batch needs, longest first."""
+        rows = rows_of(batch)
+        if self._end_id is not None:  # the class is read at a row's one end token
+            rows = [replace(row, ids=(*(id for id in row.ids if id != self._end_id), self._end_id)) for row in rows]
+            rows.sort(key=lambda row: len(row.ids), reverse=True)
+        return rows
 
     def padded(self, rows: Sequence[Row]) -> PaddedBatch:
         """Return one padded forward pass over all rows, longest first."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from trainers.config import RunConfig
 from trainers.evaluators.base import Example
+from trainers.evaluators.model_files import adapter_base, require_not_quantised
 from trainers.evaluators.vllm.adapters import adapters_are_exact, first_of, model_config, require_slots_fit
 from trainers.evaluators.vllm.package import require_vllm
 from trainers.methods.catalogue import METHODS
@@ -36,14 +37,14 @@ def require_supported(config: RunConfig, examples: Sequence[Example]) -> None:
     """
     _require_forward_only(config)
     package = require_vllm(config.performance.device)
+    if (base := adapter_base(config.model.path)) is not None:
+        raise ValueError(
+            f"model.path: {config.model.path} is an adapter over {base}, and performance.evaluator: vllm begins at "
+            "whole models. Use performance.evaluator: transformers"
+        )
     model = model_config(config.model.path)
     _require_architecture(model, config.model.path)
-    if "quantization_config" in model:
-        method = (model["quantization_config"] or {}).get("quant_method", "unknown")
-        raise ValueError(
-            f"model.path: the weights of {config.model.path} are quantised ({method}), and directions cannot move "
-            "quantised weights. Use the model in float32, bfloat16 or float16"
-        )
+    require_not_quantised(model, config.model.path)
     _require_adapters(config)
     _require_devices(config, model, package.device)
     _require_context(config, model, examples)

@@ -21,7 +21,7 @@ from trainers.evaluators.vllm.engine import longest_row, start_engine, stop_engi
 from trainers.evaluators.vllm.generation import generate_lines
 from trainers.evaluators.vllm.parameters import VllmParameters
 from trainers.evaluators.vllm.reference import reference_scores
-from trainers.evaluators.vocabulary import constant_example, require_ids_fit
+from trainers.evaluators.vocabulary import constant_examples
 
 
 class VllmEvaluator:
@@ -51,9 +51,8 @@ class VllmEvaluator:
     ) -> None:
         del num_labels
         shape = AutoConfig.from_pretrained(model.path, trust_remote_code=False)
-        require_ids_fit(tokenizer, shape.get_text_config().vocab_size)
         self._tokenizer, self._reference = tokenizer, performance.vllm.scoring == "reference"
-        self._constant = constant_example(tokenizer, model.head)
+        self._constants = constant_examples(tokenizer, model.head)
         self._longest = longest_row(performance, shape)
         self._places = getattr(shape.get_text_config(), "max_position_embeddings", None)
         self._engine = start_engine(model, performance, shape, probe_rank=probe_rank)
@@ -72,7 +71,9 @@ class VllmEvaluator:
         self.parameters = VllmParameters(self._rpc)
 
     def close(self) -> None:
-        stop_engine(self._engine)
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            stop_engine(engine)
 
     @property
     def parameter_count(self) -> int:
@@ -108,7 +109,10 @@ class VllmEvaluator:
         )
 
     def public_outputs(self, points: Sequence[OutputPoint]) -> list[float]:
-        return self._call("outputs", self._constant, list(points)) if points else []
+        return self._call("outputs", self._constants[0], list(points)) if points else []
+
+    def public_answers(self) -> list[float]:
+        return [self._call("outputs", constant, [OutputPoint(())])[0] for constant in self._constants]
 
     def apply(self, update: WeightedDirections, *, momentum: float = 0.0) -> None:
         self._rpc("zo_parameters", "add", tuple(update), momentum=momentum)

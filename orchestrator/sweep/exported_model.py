@@ -1,0 +1,63 @@
+"""Exports a model, reads it again from its folder, and compares it with the one that was trained."""
+
+from pathlib import Path
+
+import numpy as np
+
+from trainers.config import RunConfig
+from trainers.data.tokenization import load_tokenizer
+from trainers.evaluators.base import LossEvaluator
+from trainers.mechanism.release_log import Stopped
+from trainers.run.context import Workspace
+from trainers.workspace import load_evaluator
+
+MAX_DIFFERENCE = {"float32": 1e-4, "bfloat16": 0.05}
+"""Of the losses of made-up examples, relative to 1 and to the loss: evaluators and devices round differently."""
+
+
+class ExportDiffers(Stopped):
+    """The exported model is not the one that was trained. The release log is kept, and so is the folder."""
+
+
+def export_and_compare(config: RunConfig, workspace: Workspace, folder: Path) -> None:
+    """Write the model at θ and its tokenizer, and close the workspace; read them again, as anyone would, and compare.
+
+    The trained parameters must have the same bits, and `workspace.public` the same losses up to rounding: these depend
+    on the frozen weights too. A workspace without such examples is exported and not compared.
+
+    Raises:
+        ExportDiffers: they do not.
+        OSError: the folder cannot be written.
+    """
+    evaluator, public = workspace.evaluator, workspace.public
+    digest, losses_B = evaluator.state_digest(), evaluator.losses(public) if public else np.empty(0)
+    evaluator.export(folder)
+    if not public:
+        return
+    workspace.close()  # memory might not hold two models
+    again = _read_again(config, folder)
+    try:
+        same_bits, differences_B = again.state_digest() == digest, np.abs(again.losses(public) - losses_B)
+    finally:
+        again.close()
+    allowed_B = MAX_DIFFERENCE[config.model.dtype] * np.maximum(1.0, np.abs(losses_B))
+    if same_bits and not (differences_B > allowed_B).any():
+        return
+    what = (
+        f"on made-up rows its losses differ by up to {differences_B.max():.2g} nats"
+        if same_bits
+        else "its weights have other bits"
+    )
+    raise ExportDiffers(
+        f"{folder}: the exported model is not the one that was trained: {what}. Do not use it. The release log is "
+        "kept, and `dpzo resume` writes the model again. Please report this."
+    )
+
+
+def _read_again(config: RunConfig, folder: Path) -> LossEvaluator:
+    """Load the exported model with transformers; on the CPU if an engine trained it, which may still hold its GPU."""
+    device = config.performance.device if config.performance.evaluator == "transformers" else "cpu"
+    performance = config.performance.model_copy(update={"evaluator": "transformers", "device": device})
+    model = config.model.model_copy(update={"path": str(folder)})
+    exported = config.model_copy(update={"model": model, "performance": performance})
+    return load_evaluator(exported, load_tokenizer(str(folder)))
