@@ -24,6 +24,7 @@ from trainers.run.context import RunContext, Tokens
 from trainers.run.divergence import Diverged
 from trainers.workspace import check_inputs, open_run, open_workspace
 
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # DeBERTa
 CAUSAL, MASKED, CLASSES = HEADS
 DECODERS = (
     "Llama",
