@@ -55,7 +55,7 @@ class VllmEvaluator:
         self._constants = constant_examples(tokenizer, model.head)
         self._longest = longest_row(performance, shape)
         self._places = getattr(shape.get_text_config(), "max_position_embeddings", None)
-        self._engine = start_engine(model, performance, shape, probe_rank=probe_rank)
+        self._engine: Any = start_engine(model, performance, shape, probe_rank=probe_rank)
         with ExitStack() as if_refused:
             if_refused.callback(self.close)
             self.model_size: int = self._rpc(
