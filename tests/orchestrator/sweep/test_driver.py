@@ -151,7 +151,7 @@ def test_a_search_that_tune_left_early_is_not_finished(plan, evaluator, monkeypa
 
 
 def test_lanes_are_told_which_folder_is_the_drivers(plan, monkeypatch):
-    def end(context, reserved, monitor):
+    def end(context, *_):
         require_as_driver(context.storage, context.mark)
         raise Stopped("as it was told")
 
