@@ -24,6 +24,7 @@ def replay_real_model(folder: Path) -> ModelResult:
     """Write the model, replay with and without a canary, and compare the sums up to rounding in the model."""
     case = AuditCase(write_project(folder), noise_multiplier=1.0, planned_steps=NUM_STEPS)
     with closing(open_workspace(case.config)) as workspace:
+        parameters = workspace.evaluator.parameter_count
         sums_TK = case.releases(workspace, folder / "without", sampler=GivenBatches(_BATCHES), noise=NoNoise())
         lines = (folder / "without" / LOG_NAME).read_bytes().splitlines(keepends=True)
         shifts = []
@@ -43,7 +44,7 @@ def replay_real_model(folder: Path) -> ModelResult:
         if shift > 1.0 + rounding
     ]
     return ModelResult(
-        parameters=workspace.evaluator.parameter_count,
+        parameters=parameters,
         comparisons=len(shifts),
         largest_shift=max(shifts),
         rounding=rounding,
