@@ -41,7 +41,7 @@ def test_a_signal_leaves_an_interrupted_sweep_and_no_process(sweep, tmp_path):
     out, err = process.communicate(timeout=10)
     assert (process.returncode, out) == (128 + signal.SIGTERM, "")
     line = f"Interrupted by SIGTERM. Continue with: dpzo resume {storage.folder}"
-    assert err.endswith(f"\n\n{line}\n")
+    assert err.endswith(f"\n{line}\n")
     assert below
     assert not psutil.wait_procs(below, timeout=5)[1]
     assert find_existing(storage.folder).state() == "interrupted"
