@@ -37,7 +37,7 @@ from trainers.mechanism.log_reading import recorded_tokens
 from trainers.mechanism.release_log import LOG_NAME
 from trainers.workers.patience import RAY_PATIENCE
 
-NUM_TRIALS = 6
+NUM_TRIALS = 4
 DEADLINE_S = 60.0  # for the sweep itself, and as much again for each kill
 KINDS = ("worker", "rank 0", "node", "driver")
 
