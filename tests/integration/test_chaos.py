@@ -19,7 +19,7 @@ ELASTIC = int(os.environ.get("DPZO_CHAOS_ELASTIC", "0"))
 
 def test_a_sweep_survives_the_kill_of_any_of_its_processes(tmp_path):
     """In its short form of those that no other test kills: test_sweep kills a driver, test_workers a worker."""
-    kinds = KINDS if KILLS >= len(KINDS) else ("node", "rank 0")
+    kinds = KINDS if len(KINDS) <= KILLS else ("node", "rank 0")
     chaos = Chaos(tmp_path, KILLS, num_steps=20 * KILLS, workers=WORKERS, kinds=kinds)
     require_all_accounted(chaos, chaos.run())
     assert chaos.killed.total() == KILLS
