@@ -28,6 +28,12 @@ SECRET_FOLDER = "folder"
 SCORES_SUFFIX = "/scores"  # after the name of a run, whose own name has no slash
 
 
+def require_ledger_answers(storage: Storage) -> None:
+    """Refuse, with a LedgerUnreachable, a server that does not answer now; a run that works waits for its answers."""
+    if not storage.database_url.startswith("sqlite"):
+        Ledger(storage.database_url).dispose()
+
+
 @dataclass(frozen=True)
 class StandingReservation:
     """A reservation in a ledger, and the budget that pays for it."""

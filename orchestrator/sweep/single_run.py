@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from orchestrator.budget.accounted_run import open_accounted_run
 from orchestrator.budget.release_logs import RUN_HOLDER
-from orchestrator.budget.reservation import StandingReservation, reserve_plan
+from orchestrator.budget.reservation import StandingReservation, require_ledger_answers, reserve_plan
 from orchestrator.budget.standing_noise import with_reserved_noise
 from orchestrator.budget.statement import run_statement
 from orchestrator.cluster.address import on_a_cluster
@@ -114,6 +114,7 @@ def run_training(plan: Plan, monitor: Monitor = SILENT) -> RunResult:
     storage = storage_of(config)
     plan = with_reserved_noise(replace(plan, config=config), storage)
     check_inputs(config)
+    require_ledger_answers(storage)
     with storage.lock(), cluster_session(config, demand_of(config), storage):
         require_same_settings(storage, config)
         storage.clear_progress()
