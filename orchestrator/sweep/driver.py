@@ -14,7 +14,7 @@ from ray.tune import TuneError
 from ray.tune.schedulers import ASHAScheduler
 
 from orchestrator.budget.release_logs import holder_of
-from orchestrator.budget.reservation import StandingReservation, require_ledger_answers, reserve_plan
+from orchestrator.budget.reservation import StandingReservation, reserve_plan
 from orchestrator.budget.statement import run_statement
 from orchestrator.cluster.demand import demand_of
 from orchestrator.cluster.nodes import driver_mark
@@ -54,7 +54,6 @@ def run_sweep(plan: Plan, monitor: Monitor = SILENT) -> SweepResult:
     started = time.monotonic()
     context = prepare_sweep(plan)
     plan, config, storage = context.plan, context.config, context.storage
-    require_ledger_answers(storage)
     demand = demand_of(config, context.threads)
     metadata = job_metadata(storage, plan.epsilon)
     with storage.lock(), cluster_session(config, demand, storage, metadata):

@@ -5,6 +5,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
+from orchestrator.budget.reservation import require_ledger_answers
 from orchestrator.budget.standing_noise import with_reserved_noise
 from orchestrator.cluster.session import threads_per_trial
 from orchestrator.config.models import SweepConfig
@@ -31,6 +32,7 @@ def prepare_sweep(plan: Plan) -> SweepContext:
 
     Raises:
         ValueError: the inputs are unusable, the machine too small, or the sweep is finished.
+        LedgerUnreachable: the ledger's server does not answer.
     """
     config = with_absolute_paths(plan.config)
     assert isinstance(config, SweepConfig)
@@ -46,6 +48,7 @@ def prepare_sweep(plan: Plan) -> SweepContext:
     if config.search.tune_on is not None:
         tune_on = PublicRows.count(config.search.tune_on, config.data)
         check_inputs(tune_on.replace_training_rows(config))
+    require_ledger_answers(storage)
     return SweepContext(with_reserved_noise(replace(plan, config=config), storage), storage, threads, tune_on)
 
 

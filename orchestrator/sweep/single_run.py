@@ -112,9 +112,9 @@ def run_training(plan: Plan, monitor: Monitor = SILENT) -> RunResult:
     started = time.monotonic()
     config = with_absolute_paths(plan.config)
     storage = storage_of(config)
+    require_ledger_answers(storage)
     plan = with_reserved_noise(replace(plan, config=config), storage)
     check_inputs(config)
-    require_ledger_answers(storage)
     with storage.lock(), cluster_session(config, demand_of(config), storage):
         require_same_settings(storage, config)
         storage.clear_progress()

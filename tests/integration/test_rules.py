@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -17,12 +18,13 @@ from typer.testing import CliRunner
 from orchestrator import Sweep
 from orchestrator.budget.reservation import reserve_plan
 from orchestrator.cli.app import app
-from orchestrator.config.loading import load_run
+from orchestrator.config.loading import load_run, load_sweep
 from orchestrator.planning.plan import make_plan
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.rules.caps import TRAIN_STEP
 from orchestrator.privacy.rules.repetitions import Repetitions
 from orchestrator.storage.paths import Storage, storage_of
+from orchestrator.storage.results import write_config as write_stored_config
 from orchestrator.sweep.trial import SweepContext, open_keyed_workspace
 from tests.support.project import write_config, write_project
 from trainers.data.sources import read_rows
@@ -188,9 +190,15 @@ def test_a_sweep_waits_for_its_database_and_stops_without_it(away):
     assert result["statement"]["epsilon_total"] == Sweep({**config}).plan().epsilon
 
 
+@pytest.mark.parametrize("resumed", [False, True], ids=["begun", "resumed"])
 @pytest.mark.parametrize("verb", ["train", "sweep"])
-def test_a_ledger_that_does_not_answer_is_one_line(settings, tmp_path, verb):
+def test_a_ledger_that_does_not_answer_is_one_line_at_once(settings, tmp_path, monkeypatch, verb, resumed):
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: pytest.fail("it waits"))
+    monkeypatch.setattr("orchestrator.privacy.ledger.drawer.time", clock)
     settings["budget"] = {"ledger": f"postgresql://somebody@/nothing?host={tmp_path}"}
+    if resumed:
+        config = (load_run if verb == "train" else load_sweep)(settings)
+        write_stored_config(storage_of(config), config)
     done = CliRunner().invoke(app, [verb, str(write_config(tmp_path, settings))])
     assert (done.exit_code, done.stdout) == (3, "")
     line = done.stderr.rstrip("\n").splitlines()[-1]

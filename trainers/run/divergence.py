@@ -28,7 +28,7 @@ def require_alive(evaluator: LossEvaluator, name: str, steps: int, ranks: Ranks)
         Stopped: it is on some ranks only, although all have the same weights.
     """
     fault = _fault(evaluator.public_answers())
-    if ranks.divergent_ranks(lambda: fault.encode()):
+    if ranks.divergent_ranks(lambda: bytes([not fault])):
         raise Stopped(
             f"{name}: after {steps} steps the model's output is usable on some workers only, and all have the same "
             "weights: a device computes wrongly. All releases are in the log."
