@@ -194,7 +194,7 @@ def audit(
 ) -> None:
     """Test the privacy claim on the code itself: the clip, the noise, and whether one example can be recognised."""
     from orchestrator.cli.audit import audit as run_audit
-    from orchestrator.cli.views.audit import audit_summary
+    from orchestrator.views.audit import audit_summary
 
     result = run_audit(config, overrides, runs, folder)
     print_result(output, result, audit_summary(result))
@@ -210,7 +210,7 @@ def preview(
     count: Annotated[int, typer.Option("--count", min=1, help="Number of examples to show.")] = 3,
 ) -> None:
     """Show prepared examples with their tokens, and how many prompts are cut. Prints private rows: keep them secret."""
-    from orchestrator.cli.views.preview import preview as view
+    from orchestrator.views.preview import preview as view
 
     print_text(view(load_run(config, overrides), count))
 
@@ -229,7 +229,7 @@ def doctor(
     ] = False,
 ) -> None:
     """Check versions, devices, Ray and the evaluators on generated examples, and say how to fix what fails."""
-    from orchestrator.cli.views.doctor import doctor_summary
+    from orchestrator.views.doctor import doctor_summary
 
     if cluster:
         from orchestrator.checks.doctor.cluster import diagnose_cluster as diagnose

@@ -9,7 +9,7 @@ from orchestrator.checks.audit.cases import catalogue_cases, catalogue_gradients
 from orchestrator.checks.audit.result import AuditResult
 from orchestrator.checks.audit.runner import MOST_JOBS, run_audit, total_steps
 from orchestrator.cli.output import as_json, progress_console
-from orchestrator.cli.views.live import steps_bar
+from orchestrator.views.live import steps_bar
 
 JSON_NAME, PLOT_NAMES = "audit.json", ("audit.png", "audit.svg")
 LEAST_RUNS = 20
@@ -42,7 +42,7 @@ def audit(config: Path | None, overrides: Sequence[str], runs: int, folder: Path
 
 
 def _write(result: AuditResult, folder: Path) -> None:
-    from orchestrator.cli.views.audit import save_plot
+    from orchestrator.views.audit import save_plot
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / JSON_NAME).write_text(as_json(result), encoding="utf-8")

@@ -10,11 +10,11 @@ from rich.text import Text
 from orchestrator.api import plan
 from orchestrator.budget.forecast import BudgetOutlook, budget_outlook
 from orchestrator.cli.output import Format, print_result, print_text, progress_console
-from orchestrator.cli.views.outlook import outlook_summary
-from orchestrator.cli.views.plan_plot import require_plottable, save_plot
-from orchestrator.cli.views.summary import plan_summary, warnings_of
 from orchestrator.planning.alternatives import Outlook, compare_alternatives
 from orchestrator.planning.plan import Plan, finite_or_none
+from orchestrator.views.outlook import outlook_summary
+from orchestrator.views.plan_plot import require_plottable, save_plot
+from orchestrator.views.summary import plan_summary, warnings_of
 
 
 def show_plan(

@@ -19,10 +19,10 @@ def work(config: RunConfig, output: Format, insecure: bool, dry_run: bool = Fals
         sys.stdout.write(resolved_json(config))
         return
     work_on(config)
-    from orchestrator.cli.views.lines import Lines
-    from orchestrator.cli.views.live import LiveView
-    from orchestrator.cli.views.summary import plan_summary, run_summary, sweep_summary
     from orchestrator.planning.plan import make_plan
+    from orchestrator.views.lines import Lines
+    from orchestrator.views.live import LiveView
+    from orchestrator.views.summary import plan_summary, run_summary, sweep_summary
 
     console = progress_console()
     made = make_plan(config)

@@ -12,12 +12,12 @@ from rich.console import Console
 
 from orchestrator.budget.reservation import reserve_plan
 from orchestrator.budget.statement import run_statement
-from orchestrator.cli.views.summary import sweep_summary
 from orchestrator.config.loading import load_sweep
 from orchestrator.planning.plan import make_plan
 from orchestrator.storage.paths import storage_of
 from orchestrator.storage.results import SweepResult
 from orchestrator.storage.trials import TrialRow
+from orchestrator.views.summary import sweep_summary
 
 ROOT = Path(__file__).parents[2]
 TITLE = "PRIVACY STATEMENT"

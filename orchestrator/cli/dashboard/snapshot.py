@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator.cli.views.status import epsilon_texts, status_facts, steps_text
-from orchestrator.cli.views.tables import duration, score_text, short
 from orchestrator.config.models import LedgeredConfig, SweepConfig
 from orchestrator.privacy.display import epsilon_text
 from orchestrator.storage.existing import Existing, find_existing, folder_of, folders_in
 from orchestrator.storage.results import read_result
 from orchestrator.storage.trials import TrialRow, best_of
 from orchestrator.sweep.status import Audience, RunStatus, status_of
+from orchestrator.views.status import epsilon_texts, status_facts, steps_text
+from orchestrator.views.tables import duration, score_text, short
 from search_spaces.config import MENU
 from search_spaces.space import apply
 from trainers.config.method import MethodConfig

@@ -26,7 +26,7 @@ from orchestrator.checks.audit.result import (
 )
 from orchestrator.checks.audit.runner import MOST_JOBS
 from orchestrator.cli.app import VIOLATION_FOUND, app
-from orchestrator.cli.views.audit import audit_summary, save_plot
+from orchestrator.views.audit import audit_summary, save_plot
 from tests.support.processes import children_of, wait_for
 from trainers.mechanism.plan import Adjacency, NoiseLaw
 from trainers.methods.catalogue import METHODS

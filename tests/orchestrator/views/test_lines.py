@@ -6,9 +6,9 @@ import time
 import pytest
 from rich.console import Console
 
-from orchestrator.cli.views.lines import Lines
 from orchestrator.storage.trials import TrialRow
 from orchestrator.sweep.monitor import WorkFacts, monitored
+from orchestrator.views.lines import Lines
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from rich.console import Group, RenderableType
 from rich.constrain import Constrain
 from rich.text import Text
 
-from orchestrator.cli.views.tables import duration, plain_table, right
 from orchestrator.privacy.display import epsilon_text
+from orchestrator.views.tables import duration, plain_table, right
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

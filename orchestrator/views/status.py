@@ -9,7 +9,14 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from orchestrator.cli.views.tables import (
+from orchestrator.config.models import LedgeredConfig, SweepConfig
+from orchestrator.privacy.display import epsilon_text, rounded_down
+from orchestrator.privacy.rules.caps import EVALUATION, TRAIN_STEP
+from orchestrator.storage.progress import PERIOD_S
+from orchestrator.storage.trials import best_of
+from orchestrator.sweep.spending import Spending
+from orchestrator.sweep.status import RunStatus
+from orchestrator.views.tables import (
     TrialsTable,
     duration,
     facts_table,
@@ -18,13 +25,6 @@ from orchestrator.cli.views.tables import (
     plain_table,
     right,
 )
-from orchestrator.config.models import LedgeredConfig, SweepConfig
-from orchestrator.privacy.display import epsilon_text, rounded_down
-from orchestrator.privacy.rules.caps import EVALUATION, TRAIN_STEP
-from orchestrator.storage.progress import PERIOD_S
-from orchestrator.storage.trials import best_of
-from orchestrator.sweep.spending import Spending
-from orchestrator.sweep.status import RunStatus
 
 STYLES = {"running": "cyan", "interrupted": "magenta", "finished": "green"}
 SECRET = "only the winner is published: the number and the progress of trials stay secret"

@@ -17,10 +17,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from orchestrator.cli.views.tables import TrialsTable
 from orchestrator.privacy.errors import LedgerUnreachable
 from orchestrator.storage.trials import TrialRow, best_of, steps_to_come
 from orchestrator.sweep.monitor import WorkFacts
+from orchestrator.views.tables import TrialsTable
 
 
 def steps_bar(console: Console) -> Progress:

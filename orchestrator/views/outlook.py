@@ -6,10 +6,10 @@ from rich.text import Text
 
 from orchestrator.budget.forecast import BudgetOutlook
 from orchestrator.budget.view import Left
-from orchestrator.cli.views.tables import facts_table, plain_table
 from orchestrator.planning.alternatives import Facts, Outlook, TextTable
 from orchestrator.planning.plan import Plan
 from orchestrator.privacy.display import epsilon_text, rounded_down
+from orchestrator.views.tables import facts_table, plain_table
 
 
 def outlook_summary(outlook: Outlook, plan: Plan, budget: BudgetOutlook | None) -> RenderableType:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.text import Text
 
-from orchestrator.cli.views.tables import TrialsTable, duration, facts_table, path_text, score_text, short
 from orchestrator.config.models import SweepConfig
 from orchestrator.planning.plan import Plan
 from orchestrator.privacy.display import epsilon_text
 from orchestrator.privacy.rules.planned_sweep import PlannedSweep
 from orchestrator.privacy.statement.statement import PrivacyStatement
 from orchestrator.storage.results import RunResult, SweepResult
+from orchestrator.views.tables import TrialsTable, duration, facts_table, path_text, score_text, short
 from trainers.config import Metric, RunConfig
 from trainers.methods.catalogue import METHODS
 

@@ -4,9 +4,6 @@ import math
 import pytest
 from rich.console import Console
 
-from orchestrator.cli.views.live import LiveView
-from orchestrator.cli.views.summary import plan_summary, run_summary, sweep_summary
-from orchestrator.cli.views.tables import TrialsTable, duration, facts_table, short
 from orchestrator.config.loading import load_run, load_sweep
 from orchestrator.planning.plan import make_plan
 from orchestrator.privacy.display import epsilon_text
@@ -14,6 +11,9 @@ from orchestrator.storage.paths import Storage
 from orchestrator.storage.results import RunResult, SweepResult
 from orchestrator.storage.trials import TrialRow, steps_to_come
 from orchestrator.sweep.monitor import WorkFacts, monitored
+from orchestrator.views.live import LiveView
+from orchestrator.views.summary import plan_summary, run_summary, sweep_summary
+from orchestrator.views.tables import TrialsTable, duration, facts_table, short
 from tests.support.statements import stated
 
 WIDTH = 80
