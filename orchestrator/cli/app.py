@@ -18,6 +18,7 @@ from orchestrator.cli import budget as budget_cli
 from orchestrator.cli.errors import clear_errors, show_tracebacks
 from orchestrator.cli.interruption import end_at_signals
 from orchestrator.cli.output import Format, OutputFormat, encode_all_output, print_result, print_text, progress_console
+from orchestrator.cli.start import verbs as start
 from orchestrator.config.loading import load_run, load_sweep
 from trainers.config import EvaluatorName
 
@@ -32,6 +33,8 @@ app = typer.Typer(
 data_app = typer.Typer(help="Show the data as the model reads it.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(budget_cli.app, name="budget")
+for verb in (start.demo, start.schema):
+    app.command()(verb)
 
 ConfigFile = Annotated[
     Path, typer.Argument(help="Configuration file (YAML or JSON); see examples/.", show_default=False)
@@ -50,9 +53,20 @@ Insecure = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration and stop.")]
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from orchestrator.version import version_of
+
+        typer.echo(f"dpzo {version_of('dpzo')}")
+        raise typer.Exit
+
+
 @app.callback()
 def every_verb(
     debug: Annotated[bool, typer.Option("--debug", help="Print the traceback of an unexpected error.")] = False,
+    _: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", callback=_show_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Take the options of all verbs."""
     show_tracebacks(debug)

@@ -1,0 +1,1 @@
+"""How a user begins: `dpzo init`, `dpzo demo` and `dpzo schema`."""
