@@ -2,8 +2,9 @@
 
     python benchmarks/step.py --data path/to/sst2/train.tsv
 
-The model has OPT-125M's shape and random weights, in float32; all its parameters train. The prompts are a random batch
-of the file's sentences: B = 64, K = 1. The contestants take turns in one process, on the same batch:
+The model has OPT-125M's shape and random weights, or is the one of `--model`; all its parameters train. The prompts are
+a random batch of the file's sentences: B = 64, K = 1. The contestants take turns in one process, on the same batch. The
+floor and our step run in bfloat16, too: half precision takes other paths through a CPU's libraries.
 
 * floor: two forward passes of the prepared batch with logits at the label's place only; a two-sided step needs them;
 * our step: token, reservation, batch, preparation, two probes, clip, exact noise, fsynced release, update;
@@ -22,6 +23,7 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -30,7 +32,7 @@ from padded_loop import CLIP_NORM, NOISE_MULTIPLIER, SMOOTHING, PaddedLoop, Size
 from rich.console import Console
 from tokenizers import Tokenizer, models, pre_tokenizers
 from tokenizers.trainers import BpeTrainer
-from transformers import OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, OPTConfig, OPTForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from orchestrator.checks.audit.stub import GivenBatches
 from trainers.config import MethodConfig, ModelConfig, PerformanceConfig
@@ -48,39 +50,53 @@ from trainers.run.step import StepContext, take_step
 from trainers.workers.ranks import Ranks
 
 LEARNING_RATE = 1e-7
+Dtype = Literal["float32", "bfloat16"]
 PROMPT, OPTIONS = " It was", (" terrible", " great")
 
 
-def examples_from(path: Path, batch_size: int, seed: int) -> tuple[list[Example], PreTrainedTokenizerFast]:
-    """Tokenize a random batch of sentences with a byte-level BPE trained on the file itself."""
-    sentences = [line.split("\t")[0] for line in path.read_text().splitlines()[1:]]
+def sentences_of(path: Path) -> list[str]:
+    return [line.split("\t")[0].strip() for line in path.read_text().splitlines()[1:]]
+
+
+def examples_from(
+    sentences: list[str], tokenizer: PreTrainedTokenizerBase, batch_size: int, seed: int
+) -> list[Example]:
+    """Tokenize a random batch of sentences."""
+
+    def ids_of(text: str) -> tuple[int, ...]:
+        return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    options = tuple(ids_of(option)[:1] for option in OPTIONS)
+    chosen = np.random.default_rng(seed).choice(len(sentences), batch_size, replace=False)
+    return [Example((1, *ids_of(sentences[n] + PROMPT)), options, int(n) % 2) for n in chosen]
+
+
+def save_opt_125m(folder: Path, sentences: list[str]) -> Path:
+    """Write a random model of OPT-125M's shape, and a byte-level BPE trained on the sentences."""
+    torch.manual_seed(0)
+    OPTForCausalLM(OPTConfig()).save_pretrained(folder)  # the defaults of the configuration are OPT-125M's
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     bpe.train_from_iterator(
         sentences, BpeTrainer(vocab_size=16_000, special_tokens=["<pad>", "</s>"], show_progress=False)
     )
-    options = tuple((bpe.encode(option).ids[0],) for option in OPTIONS)
-    chosen = np.random.default_rng(seed).choice(len(sentences), batch_size, replace=False)
-    examples = [Example((1, *bpe.encode(sentences[n].strip() + PROMPT).ids), options, int(n) % 2) for n in chosen]
-    return examples, PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<pad>", eos_token="</s>")
-
-
-def save_opt_125m(folder: Path) -> Path:
-    """Write a random model of OPT-125M's shape."""
-    torch.manual_seed(0)
-    OPTForCausalLM(OPTConfig()).save_pretrained(folder)  # the defaults of the configuration are OPT-125M's
+    PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<pad>", eos_token="</s>").save_pretrained(folder)
     return folder
 
 
 def our_context(
-    folder: Path, examples: list[Example], tokenizer: PreTrainedTokenizerFast, kind: Kind, num_steps: int
+    folder: Path,
+    examples: list[Example],
+    tokenizer: PreTrainedTokenizerBase,
+    kind: Kind,
+    num_steps: int,
+    dtype: Dtype = "float32",
 ) -> StepContext:
     """Return a step as a run takes it, with a fixed batch."""
-    evaluator = TransformersEvaluator(
-        ModelConfig(path=str(folder)), PerformanceConfig(), tokenizer, num_labels=0, seed=0
-    )
+    model = ModelConfig(path=str(folder), dtype=dtype)
+    evaluator = TransformersEvaluator(model, PerformanceConfig(), tokenizer, num_labels=0, seed=0)
     plan = MechanismPlan(0.01, float(len(examples)), 1, num_steps, CLIP_NORM, NOISE_MULTIPLIER)
-    log = ReleaseLog(Path(tempfile.mkdtemp(dir=folder)) / f"{kind}.jsonl", {})
+    log = ReleaseLog(Path(tempfile.mkdtemp()) / f"{kind}.jsonl", {})
     config = MethodConfig.model_validate(
         {
             "name": "dp-zo",
@@ -152,13 +168,16 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64, help="B")
     parser.add_argument("--repeats", type=int, default=5, help="timed steps of each contestant")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="torch.set_num_threads")
-    parser.add_argument("--peak-memory-of", choices=["rademacher", "gaussian", "reference"], help=argparse.SUPPRESS)
-    parser.add_argument("--model", type=Path, help=argparse.SUPPRESS)  # a process started by this one reads its model
+    parser.add_argument("--model", type=Path, help="folder of a causal model with its tokenizer, instead of OPT-125M's")
+    peaks = ["rademacher", "gaussian", "bfloat16", "reference"]
+    parser.add_argument("--peak-memory-of", choices=peaks, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as temporary:
-        folder = arguments.model or save_opt_125m(Path(temporary))
-        examples, tokenizer = examples_from(arguments.data, arguments.batch_size, seed=0)
+        sentences = sentences_of(arguments.data)
+        folder = arguments.model or save_opt_125m(Path(temporary), sentences)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        examples = examples_from(sentences, tokenizer, arguments.batch_size, seed=0)
         if arguments.peak_memory_of:
             report_peak(arguments, folder, examples, tokenizer)
         else:
@@ -166,11 +185,13 @@ def main() -> None:
 
 
 def report_peak(
-    arguments: argparse.Namespace, folder: Path, examples: list[Example], tokenizer: PreTrainedTokenizerFast
+    arguments: argparse.Namespace, folder: Path, examples: list[Example], tokenizer: PreTrainedTokenizerBase
 ) -> None:
     """Take two steps and print the peak resident memory in GB."""
     if arguments.peak_memory_of == "reference":
         step = reference(folder, examples)
+    elif arguments.peak_memory_of == "bfloat16":
+        step = partial(take_step, our_context(folder, examples, tokenizer, "rademacher", 2, "bfloat16"))
     else:
         step = partial(take_step, our_context(folder, examples, tokenizer, arguments.peak_memory_of, 2))
     for number in range(2):
@@ -179,16 +200,19 @@ def report_peak(
 
 
 def report(
-    arguments: argparse.Namespace, folder: Path, examples: list[Example], tokenizer: PreTrainedTokenizerFast
+    arguments: argparse.Namespace, folder: Path, examples: list[Example], tokenizer: PreTrainedTokenizerBase
 ) -> None:
     """Time everything and print one table."""
     steps = arguments.repeats + 1
     kinds: tuple[Kind, ...] = ("rademacher", "gaussian")
     ours = {kind: our_context(folder, examples, tokenizer, kind, steps) for kind in kinds}
+    half = our_context(folder, examples, tokenizer, "rademacher", steps, "bfloat16")
     contestants: dict[str, Callable[[int], None]] = {
         "two label-only forward passes (floor)": floor_of(ours["rademacher"]),
         "our step, Rademacher": partial(take_step, ours["rademacher"]),
         "our step, Gaussian": partial(take_step, ours["gaussian"]),
+        "two label-only forward passes, bfloat16": floor_of(half),
+        "our step, Rademacher, bfloat16": partial(take_step, half),
         "three perturbing passes, Rademacher": perturbing(ours["rademacher"]),
         "three perturbing passes, Gaussian": perturbing(ours["gaussian"]),
         "reference loop": reference(folder, examples),
@@ -198,11 +222,13 @@ def report(
     peaks = {
         "our step, Rademacher": peak_memory(arguments, folder, "rademacher"),
         "our step, Gaussian": peak_memory(arguments, folder, "gaussian"),
+        "our step, Rademacher, bfloat16": peak_memory(arguments, folder, "bfloat16"),
         "reference loop": peak_memory(arguments, folder, "reference"),
     }
     lengths = [len(example.prompt_ids) for example in examples]
+    name = arguments.model.name if arguments.model else "OPT-125M's shape"
     title = (
-        f"OPT-125M's shape, B = {len(examples)}, K = 1, {sum(lengths)} tokens (longest {max(lengths)}), "
+        f"{name}, B = {len(examples)}, K = 1, {sum(lengths)} tokens (longest {max(lengths)}), "
         f"{arguments.threads} threads, medians of {arguments.repeats}"
     )
     table = result_table(title, "", "seconds", "× floor", "reference / this", "peak GB")

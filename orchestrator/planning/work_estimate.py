@@ -1,8 +1,8 @@
 """What a plan costs in forward passes and, roughly, in time, before a model is loaded or a private row is read.
 
-Time is a product of three rough numbers: the multiply-adds of a token (from the shapes in the model's files), the
-tokens of an example (from the public validation file, or max_tokens) and the arithmetic that this machine does in a
-second (one matrix product, measured). It is right within a factor of about two.
+A forward pass is measured: one matrix product of each shape in the model's files, over as many tokens as a pass has.
+The tokens of an example come from public rows; without any, every example is taken to be as long as task.max_tokens
+allows, which short prompts are far from, and the time is an upper bound. Otherwise it is right within a factor of two.
 
 Several workers divide the examples or the probes; the weights are perturbed once for each shard of the examples. The
 workers' CPUs are assumed to be like this machine's.
@@ -11,6 +11,8 @@ workers' CPUs are assumed to be like this machine's.
 import math
 import os
 import time
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +26,8 @@ from trainers.methods.catalogue import METHODS
 from trainers.tasks.templates import Template
 
 TOKENS_PER_WORD = 1.4  # subword tokenizers on English
-EFFICIENCY = 0.4  # of a large matrix product, for the small ones of a short batch
+PASS_PER_PRODUCTS = 1.5  # a forward pass, with its attention and its norms, over its matrix products alone
+TOKENS_MEASURED = 512  # a longer pass takes as long for each token
 SECONDS_PER_PERTURBED_PARAMETER = 1e-9  # one pass over the weights
 SECONDS_PER_GRADIENT_VALUE = 1.2e-8  # of one example: computed, clipped and added up
 SECONDS_PER_PASS = 0.01  # overhead of a forward pass
@@ -36,13 +39,15 @@ PASSES_OF_A_GRADIENT = 3  # a backward pass costs as much as two forward passes
 class Estimate:
     """Work of a plan; `seconds` is None where the model's files are not at hand or the device is not this CPU.
 
-    `cpus_per_worker` is what the time was estimated with, where workers take the steps.
+    `cpus_per_worker` is what the time was estimated with, where workers take the steps. `is_upper_bound` says that no
+    public row told how long the examples are.
     """
 
     forward_passes: int
     examples_forwarded: float
     seconds: float | None
     cpus_per_worker: float
+    is_upper_bound: bool = False
 
 
 def estimate(config: RunConfig, num_steps: int, concurrent: int) -> Estimate:
@@ -54,10 +59,14 @@ def estimate(config: RunConfig, num_steps: int, concurrent: int) -> Estimate:
     shapes = _tensor_shapes(Path(config.model.path))
     if shapes is None or config.performance.device != "cpu":
         return Estimate(passes, examples, None, cpus)
-    multiplied = sum(math.prod(shape) for name, shape in shapes.items() if "embed" not in name)
+    matrices = [tuple(shape) for name, shape in shapes.items() if len(shape) > 1 and _reads_every_token(name)]
+    linear = sum(map(math.prod, matrices))
     total = sum(math.prod(shape) for shape in shapes.values())
-    forward_s = examples * _tokens_per_example(config) * 2 * multiplied / (EFFICIENCY * _flops_per_second())
-    touched = {"full": total, "all-linear": multiplied, "lora": 0}[config.model.trainable]  # an adapter's are few
+    public_tokens = _tokens_of_public_rows(config)
+    tokens = config.task.max_tokens if public_tokens is None else public_tokens
+    in_a_pass = min(config.performance.micro_batch_tokens, config.privacy.expected_batch_size * tokens)
+    forward_s = examples * tokens * _seconds_per_token(matrices, max(1, min(TOKENS_MEASURED, round(in_a_pass))))
+    touched = {"full": total, "all-linear": linear, "lora": 0}[config.model.trainable]  # an adapter's are few
     if first_order:
         copies = config.privacy.expected_batch_size if METHODS[config.method.name].private else 1.0
         perturbing_s = num_steps * touched * (1 + copies) * SECONDS_PER_GRADIENT_VALUE
@@ -67,7 +76,8 @@ def estimate(config: RunConfig, num_steps: int, concurrent: int) -> Estimate:
     group_size = config.resources.group_size(workers)
     overhead_s = passes * SECONDS_PER_PASS / concurrent / group_size
     work_s = forward_s + perturbing_s * workers / group_size
-    return Estimate(passes, examples, work_s / _machines(config, concurrent, cpus) + overhead_s, cpus)
+    seconds = work_s / _machines(config, concurrent, cpus) + overhead_s
+    return Estimate(passes, examples, seconds, cpus, is_upper_bound=public_tokens is None)
 
 
 def _cpus_of_a_worker(config: RunConfig, concurrent: int) -> float:
@@ -100,23 +110,37 @@ def _tensor_shapes(folder: Path) -> dict[str, list[int]] | None:
     return shapes or None
 
 
-def _tokens_per_example(config: RunConfig) -> float:
-    """Return a guess from public examples, or the longest prompt where there are none."""
+def _reads_every_token(name: str) -> bool:
+    """Return whether a pass multiplies every token by this weight: an embedding is looked up, a head reads few."""
+    return "embed" not in name and "lm_head" not in name
+
+
+def _tokens_of_public_rows(config: RunConfig) -> float | None:
+    """Return the mean number of tokens of public rows, at most task.max_tokens; None where there are none."""
     source = config.data.validation
     if source is None or config.score.on == "private" or not Path(source).is_file():
-        return config.task.max_tokens
+        return None
     rows = read_rows(source, config.task.columns, "data.validation")[:SAMPLE_ROWS]
     template = Template.parse(config.task.template, "task.template")
     words = [len(template.fill(row, "data.validation").split()) for row in rows]
     return min(config.task.max_tokens, TOKENS_PER_WORD * sum(words) / len(words))
 
 
-def _flops_per_second() -> float:
-    """Measure one matrix product, the best of a few."""
-    matrix = np.ones((768, 768), dtype=np.float32)
+def _seconds_per_token(matrices: Sequence[tuple[int, ...]], tokens: int) -> float:
+    """Return what a token costs in a forward pass of so many tokens, from one measured product of each shape."""
+    products_s = sum(count * _seconds_of_product(shape, tokens) for shape, count in Counter(matrices).items())
+    return PASS_PER_PRODUCTS * products_s / tokens
+
+
+def _seconds_of_product(shape: Sequence[int], tokens: int) -> float:
+    """Measure the product of so many tokens with one weight, the best of a few."""
+    inputs, weight = (
+        np.ones((tokens, math.prod(shape[1:])), np.float32),
+        np.ones((shape[0], math.prod(shape[1:])), np.float32),
+    )
     times = []
-    for _ in range(20):
+    for _ in range(3):
         start = time.perf_counter()
-        np.matmul(matrix, matrix)
+        np.matmul(inputs, weight.T)
         times.append(time.perf_counter() - start)
-    return 2 * 768**3 / min(times)
+    return min(times)

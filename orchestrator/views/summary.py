@@ -51,12 +51,15 @@ def _time(plan: Plan) -> str:
     seconds, resources = plan.estimate.seconds, plan.config.resources
     if seconds is None:
         return "unknown before the model is loaded"
+    about = "at most about" if plan.estimate.is_upper_bound else "about"
     if not resources.is_distributed:
-        return f"about {duration(seconds)} on this CPU"
+        return f"{about} {duration(seconds)} on this CPU"
     at_once = f"{plan.concurrent} trials at once × " if plan.concurrent > 1 else ""
     workers = f"{resources.workers} workers" if resources.workers > 1 else "1 worker"
     cpus = plan.estimate.cpus_per_worker
-    return f"about {duration(seconds)} with {at_once}{workers} × {cpus:g} CPU{'s' if cpus != 1 else ''} like this one's"
+    return (
+        f"{about} {duration(seconds)} with {at_once}{workers} × {cpus:g} CPU{'s' if cpus != 1 else ''} like this one's"
+    )
 
 
 def _noise_facts(plan: Plan, caps: PlannedSweep) -> list[tuple[str, str]]:

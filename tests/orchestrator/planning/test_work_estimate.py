@@ -7,7 +7,7 @@ from safetensors.numpy import save_file
 from orchestrator.config.loading import load_run
 from orchestrator.planning import work_estimate as module
 from orchestrator.planning.work_estimate import (
-    EFFICIENCY,
+    PASS_PER_PRODUCTS,
     SECONDS_PER_GRADIENT_VALUE,
     SECONDS_PER_PASS,
     SECONDS_PER_PERTURBED_PARAMETER,
@@ -39,7 +39,7 @@ def write(folder, rows) -> str:
 @pytest.fixture(autouse=True)
 def machine(monkeypatch):
     """A machine whose arithmetic is known."""
-    monkeypatch.setattr(module, "_flops_per_second", lambda: 1e6)
+    monkeypatch.setattr(module, "_seconds_of_product", lambda shape, tokens: 2 * np.prod(shape) * tokens / 1e6)
 
 
 @pytest.mark.parametrize(("name", "copies"), [("dp-sgd", 1 + 7), ("adamw", 2)])
@@ -62,13 +62,13 @@ def test_forward_passes_are_two_for_each_direction_and_step(run):
 
 def test_time_is_that_of_multiplying_perturbing_and_starting_a_pass(run):
     passes, words = 40, 1.4 * (4 + 5 + 5 + 3) / 4  # of "{text} It was" over the public examples
-    multiplying = passes * 8 * words * 2 * (8 * 16 + 8 * 100) / (EFFICIENCY * 1e6)
+    multiplying = passes * 8 * words * 2 * 8 * 16 * PASS_PER_PRODUCTS / 1e6  # neither embedding nor head
     perturbing = 1.5 * passes * (100 * 8 + 8 * 16 + 8 * 100) * SECONDS_PER_PERTURBED_PARAMETER
     starting = passes * SECONDS_PER_PASS
     assert estimate(run(), 10, 1).seconds == pytest.approx(multiplying + perturbing + starting)
     assert estimate(run(), 10, 4).seconds == pytest.approx(multiplying + perturbing + starting / 4)
     assert estimate(run("model.trainable=lora"), 10, 1).seconds == pytest.approx(multiplying + starting)
-    linear = 1.5 * passes * (8 * 16 + 8 * 100) * SECONDS_PER_PERTURBED_PARAMETER
+    linear = 1.5 * passes * 8 * 16 * SECONDS_PER_PERTURBED_PARAMETER
     assert estimate(run("model.trainable=all-linear"), 10, 1).seconds == pytest.approx(multiplying + linear + starting)
 
 
@@ -136,6 +136,15 @@ def test_an_unreadable_validation_file_is_called_by_its_name(run, tmp_path):
         estimate(run(), 10, 1)
 
 
-def test_the_machine_is_measured(monkeypatch):
+def test_one_product_of_each_shape_is_measured(monkeypatch):
     monkeypatch.undo()
-    assert module._flops_per_second() > 1e6
+    assert module._seconds_of_product((96, 64), 32) > 0
+    calls: list[tuple] = []
+    monkeypatch.setattr(module, "_seconds_of_product", lambda *call: calls.append(call) or 2.0)
+    assert module._seconds_per_token([(8, 4), (8, 4), (4, 8)], 16) == PASS_PER_PRODUCTS * 3 * 2.0 / 16
+    assert calls == [((8, 4), 16), ((4, 8), 16)]
+
+
+def test_a_time_without_public_rows_is_an_upper_bound(run):
+    assert not estimate(run(), 10, 1).is_upper_bound
+    assert estimate(run("data.validation=null"), 10, 1).is_upper_bound
