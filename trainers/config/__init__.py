@@ -2,7 +2,7 @@
 
 from trainers.config.data import DataConfig
 from trainers.config.method import MethodConfig
-from trainers.config.model import Head, LoraConfig, ModelConfig
+from trainers.config.model import Head, Layers, LoraConfig, ModelConfig
 from trainers.config.performance import EvaluatorName, PerformanceConfig, VllmConfig
 from trainers.config.privacy import PrivacyConfig
 from trainers.config.resources import ResourcesConfig
@@ -14,6 +14,7 @@ __all__ = [
     "DataConfig",
     "EvaluatorName",
     "Head",
+    "Layers",
     "LoraConfig",
     "MethodConfig",
     "Metric",

@@ -1,11 +1,15 @@
 """The `model` section: which model, which of its parameters train, and in which number type."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from trainers.config.sections import Count, Section
 
+LayerNumber = Annotated[int, Field(ge=0)]
+Layers = (
+    Annotated[str, Field(pattern=r"^(all|outlier|last-[1-9]\d*)$")] | Annotated[list[LayerNumber], Field(min_length=1)]
+)
 Head = Literal["causal-lm", "masked-lm", "sequence-classification"]
 
 
@@ -31,6 +35,11 @@ class ModelConfig(Section):
         default="full",
         description="All parameters; the weights of all linear layers but the one that writes the vocabulary; or a "
         "LoRA adapter. A classification head trains whole with each.",
+    )
+    layers: Layers = Field(
+        default="all",
+        description="Which layers move: all, numbers from 0, last-4, or outlier, the layer in which outlier "
+        "activations begin. Embeddings and the final norm move with all only; a classification head always.",
     )
     lora: LoraConfig = Field(default_factory=LoraConfig, description="Used with trainable: lora.")
     dtype: Literal["float32", "bfloat16"] = Field(

@@ -25,6 +25,7 @@ from trainers.directions import uniform_values
 from trainers.evaluators.adapter_names import saved_name
 from trainers.evaluators.adapter_targets import target_modules
 from trainers.evaluators.checkpoint import Loaded
+from trainers.evaluators.layers import chosen_layers
 from trainers.evaluators.model_files import one_line, readable
 
 _TASKS: dict[Head, str | None] = {
@@ -61,6 +62,7 @@ def with_new_adapter(loaded: Loaded, config: ModelConfig, seed: int) -> Any:
         r=config.lora.rank,
         lora_alpha=config.lora.alpha,
         lora_dropout=0.0,
+        layers_to_transform=None if config.layers == "all" else chosen_layers(model, config.layers),
         target_modules=target_modules(model, config.lora.target_modules),
         modules_to_save=_more_head_modules(model, new) if config.head == "sequence-classification" else None,
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),

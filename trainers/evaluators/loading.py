@@ -9,6 +9,7 @@ from transformers.utils import logging as transformers_logging
 from trainers.config import ModelConfig
 from trainers.evaluators.adapter_names import belongs_to_adapter, saved_name
 from trainers.evaluators.checkpoint import read_checkpoint
+from trainers.evaluators.layers import names_in_layers
 from trainers.evaluators.model_files import adapter_base
 
 
@@ -49,6 +50,9 @@ def rounded_to(dtype: str, model: torch.nn.Module) -> None:
 def trainable_parameters(model: torch.nn.Module, config: ModelConfig) -> dict[str, torch.nn.Parameter]:
     """Return Hugging Face name → trainable parameter; tied parameters appear once, under their first name."""
     named = dict(model.named_parameters())
+    if config.layers != "all":
+        chosen = names_in_layers(model, named, config.layers, config.head)
+        named = {name: tensor for name, tensor in named.items() if name in chosen}
     if config.trainable == "lora":
         named = {saved_name(name): tensor for name, tensor in named.items() if belongs_to_adapter(name)}
     elif config.trainable == "all-linear":
