@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from orchestrator.config.loading import resolved_json
@@ -160,3 +160,20 @@ def read_result(storage: Storage) -> dict[str, Any] | None:
         place = ".".join(map(str, error.errors(include_input=False)[0]["loc"]))
         raise changed(path, f"{place} is missing or wrong") from None
     return result
+
+
+def stored_result(storage: Storage) -> RunResult | SweepResult | None:
+    """Return the results of a finished run or sweep as they were, in the folder where they lie now; None before.
+
+    ValueError where the file was changed. What a later version adds is left out.
+    """
+    found = read_result(storage)
+    if found is None:
+        return None
+    moved = {"folder": storage.folder, "model_folder": found.get("model_folder") and storage.model_folder}
+    kind: type[RunResult | SweepResult] = SweepResult if "trials" in found else RunResult
+    try:
+        return TypeAdapter(kind).validate_python({**found, **moved})
+    except ValidationError as error:
+        place = ".".join(map(str, error.errors(include_input=False)[0]["loc"]))
+        raise changed(storage.result_file, f"{place} is missing or wrong") from None

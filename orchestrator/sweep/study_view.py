@@ -8,6 +8,18 @@ from orchestrator.storage.trials import TrialRow, row_of_study
 
 def trials_of(database_url: str, study_name: str) -> list[TrialRow]:
     """Return all trials of a study, by number; none where there is no study. Nothing is written."""
+    return [row_of_study(trial) for trial in _stored_trials(database_url, study_name)]
+
+
+def copy_of_study(database_url: str, study_name: str) -> optuna.Study:
+    """Return a study in memory with all trials of a stored one: what is done to it changes nothing in the database."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(study_name=study_name, direction="maximize")
+    study.add_trials(_stored_trials(database_url, study_name))
+    return study
+
+
+def _stored_trials(database_url: str, study_name: str) -> list[optuna.trial.FrozenTrial]:
     engine = create_engine(database_url)
     try:
         if not _is_complete(engine):
@@ -18,7 +30,7 @@ def trials_of(database_url: str, study_name: str) -> list[TrialRow]:
     try:
         if study_name not in {study.study_name for study in storage.get_all_studies()}:
             return []
-        return [row_of_study(trial) for trial in storage.get_all_trials(storage.get_study_id_from_name(study_name))]
+        return storage.get_all_trials(storage.get_study_id_from_name(study_name))
     finally:
         storage.remove_session()
         storage.engine.dispose()

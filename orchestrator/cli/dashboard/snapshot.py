@@ -9,23 +9,16 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from orchestrator.config.models import LedgeredConfig, SweepConfig
+from orchestrator.config.models import SweepConfig
 from orchestrator.privacy.display import epsilon_text
 from orchestrator.storage.existing import Existing, find_existing, folder_of, folders_in
 from orchestrator.storage.results import read_result
 from orchestrator.storage.trials import TrialRow, best_of
 from orchestrator.sweep.status import Audience, RunStatus, status_of
+from orchestrator.views.points import Point, method_of, schedule_points, score_points
 from orchestrator.views.status import epsilon_texts, status_facts, steps_text
 from orchestrator.views.tables import duration, score_text, short
-from search_spaces.config import MENU
-from search_spaces.space import apply
-from trainers.config.method import MethodConfig
-from trainers.config.schedules import points
-
-MOST_POINTS = 24  # of a schedule
-Point = tuple[int, float]
 
 
 @dataclass(frozen=True)
@@ -199,7 +192,7 @@ def _bar(status: RunStatus) -> EpsilonBar | None:
 
 def _trial(row: TrialRow, names: Sequence[str], is_best: bool, existing: Existing) -> TrialView:
     config, metric = existing.config, existing.config.metric
-    method = _method_of(row, config)
+    method = method_of(row, config)
     num_steps = row.num_steps or method.num_steps
     return TrialView(
         number=row.number,
@@ -209,30 +202,9 @@ def _trial(row: TrialRow, names: Sequence[str], is_best: bool, existing: Existin
         steps=f"{row.steps}/{num_steps}",
         score="" if row.score is None else score_text(row.score, metric),
         epsilon="" if row.epsilon is None else epsilon_text(row.epsilon, digits=3),
-        scores=_score_points(row, config, num_steps),
-        schedules={name: _schedule_points(method, name) for name in method.scheduled},
+        scores=score_points(row, config, num_steps),
+        schedules={name: schedule_points(method, name) for name in method.scheduled},
     )
-
-
-def _method_of(row: TrialRow, config: LedgeredConfig) -> MethodConfig:
-    """Return the method of a trial: the configuration's with the values that the search chose."""
-    if not isinstance(config, SweepConfig):
-        return config.method
-    values = {name: value for name, value in row.values.items() if name != MENU}
-    return apply(config, values, filtered=config.search.filter is not None).method
-
-
-def _score_points(row: TrialRow, config: LedgeredConfig, num_steps: int) -> list[Point]:
-    """Return (step, score); a trial that ended early has its last score where it ended."""
-    found = list(zip(config.score.points(num_steps), row.scores, strict=False))
-    if found and row.state != "running" and row.steps < found[-1][0]:
-        found[-1] = (row.steps, found[-1][1])
-    return found
-
-
-def _schedule_points(method: MethodConfig, name: str) -> list[Point]:
-    value: Any = getattr(method, name)
-    return points(value, method.num_steps, method.stage_starts, most=2 if isinstance(value, float) else MOST_POINTS)
 
 
 def _lanes(status: RunStatus) -> list[LaneView]:
