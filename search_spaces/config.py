@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from search_spaces.errors import Problem, refuse
-from search_spaces.parameters import Choices, Parameter
-from search_spaces.space import FilterSpace, SearchSpace
+from search_spaces.parameters import Choice, Parameter
+from search_spaces.space import FilterSpace, Space
 from trainers.config.sections import Count, Positive, Section
 
 MENU = "menu"
@@ -85,7 +85,7 @@ class SearchConfig(Section):
         description="PUBLIC or synthetic examples: trials train on these for nothing, and the best settings then make "
         "one private run.",
     )
-    space: SearchSpace = Field(
+    space: Space = Field(
         description="What varies: dotted names → {low, high, log} or {choices}; or the name of a paper's grid."
     )
 
@@ -116,7 +116,7 @@ class SearchConfig(Section):
     def parameters(self) -> Mapping[str, Parameter]:
         """Every parameter of a trial by name; with a menu, the number of its entry under 'menu'."""
         filtered = {} if self.filter is None else self.filter.space.root
-        entry = {} if self.menu is None else {MENU: Choices(choices=tuple(range(len(self.menu))))}
+        entry = {} if self.menu is None else {MENU: Choice(choices=tuple(range(len(self.menu))))}
         return {**self.space.root, **filtered, **entry}
 
     def _adaptive(self) -> Iterator[Problem]:

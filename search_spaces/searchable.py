@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from difflib import get_close_matches
 from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, RootModel
 from pydantic.fields import FieldInfo
@@ -22,8 +22,9 @@ from trainers.config import RunConfig
 from trainers.config.schedules import Schedule
 from trainers.config.sections import Searchable
 
-_IN_SCHEDULE = re.compile(r"(parts\.\d+\.)?(schedule\.)?(start|end|factor|value|every|values\.\d+)")
+_IN_SCHEDULE = re.compile(r"(parts\.\d+\.)?(schedule\.)?(start|end|factor|value|every|values\.\d+)|kind")
 _SCHEDULE = get_args(Schedule)[0]
+_ScheduleKind = Literal["constant", "step", "cosine", "geometric", "stagewise"]  # of numbers alone: none inside another
 _CAPPED = ("privacy.", "score.")
 _CAPPED_FIELDS = ("method.num_steps", "data.num_examples")
 _WHY_CAPPED = (
@@ -94,8 +95,14 @@ def type_of(name: str) -> Any:
     field, inside = _find(name)
     assert field is not None, f"{name} is no setting"
     if inside:
-        return int if inside.endswith("every") else float
+        return {"every": int, "kind": _ScheduleKind}.get(inside.rpartition(".")[2], float)
     return float if field.annotation == _SCHEDULE else _plain(field.annotation)
+
+
+def setting_of(name: str) -> str:
+    """Return the setting that a name belongs to: 'method.clip_norm' of 'method.clip_norm.values.1'."""
+    inside = _find(name)[1]
+    return name.removesuffix(f".{inside}") if inside else name
 
 
 def _find(name: str) -> tuple[FieldInfo | None, str]:

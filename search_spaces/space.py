@@ -1,22 +1,23 @@
 """The search space: distributions by dotted name, and the ways to draw from them.
 
-The same space serves Optuna (adaptive samplers, `define_by_run`) and independent draws (`sample`), under the same flat
-keys. This is the only file here that talks to Optuna, through the trial that it is given.
+The same space serves Optuna (adaptive samplers, `define_by_run`) and independent draws (`Space.sample`), under the same
+flat keys. This is the only file here that talks to Optuna, through the trial that it is given.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, Self
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, RootModel
 
+from search_spaces.conditions import text_of
+from search_spaces.dependencies import in_order, is_active
 from search_spaces.errors import refuse
 from search_spaces.paper_grids import grid_of
-from search_spaces.parameters import Choices, FloatRange, IntRange, Parameter, Value
-from search_spaces.searchable import FILTERED, filter_searchable, searchable, type_of
-from trainers.config import RunConfig
+from search_spaces.parameters import Choice, Float, Int, Option, Parameter, Value
+from search_spaces.searchable import filter_searchable, searchable, type_of
 
 if TYPE_CHECKING:
     import optuna
@@ -31,34 +32,51 @@ class UniformSource(Protocol):
 def _fitted(name: str, parameter: Parameter) -> Parameter:
     """Return the distribution in the type of its setting: whole numbers become floats for a float setting."""
     kind = type_of(name)
-    if isinstance(parameter, Choices) or (kind is int and isinstance(parameter, IntRange)):
+    if isinstance(parameter, Choice) or (kind is int and isinstance(parameter, Int)):
         return parameter
     if kind is int:
         raise ValueError(f"takes whole numbers: write low and high without a decimal point, got {parameter.ends}")
     if kind is not float:
         raise ValueError(f"has no order to range over: write {{choices: {list(getattr(kind, '__args__', ()))}}}")
-    if isinstance(parameter, IntRange) and "step" in parameter.model_fields_set:
-        raise ValueError("step is for settings that are whole numbers: list the values as choices")
-    return FloatRange(low=parameter.low, high=parameter.high, log=parameter.log)
+    given = {name: getattr(parameter, name) for name in parameter.model_fields_set}
+    return Float.model_validate(given)
+
+
+def _with_inner_spaces(parameters: Mapping[str, Parameter]) -> dict[str, Parameter]:
+    """Return all parameters side by side: those of an option get the condition that it is chosen."""
+    flat: dict[str, Parameter] = {}
+    for name, parameter in parameters.items():
+        options = [choice for choice in getattr(parameter, "choices", ()) if isinstance(choice, Option)]
+        own = parameter.model_copy(update={"choices": parameter.ends}) if options else parameter
+        below = [(name, own)]
+        for option in options:
+            for inner, conditional in _with_inner_spaces(option.space).items():
+                when = {**(conditional.when or {}), name: (option.value,)}
+                below.append((inner, conditional.model_copy(update={"when": when})))
+        for each, found in below:
+            if each in flat:
+                raise ValueError(f"{each} is listed twice: give it one range, with `when` for the choices that need it")
+            flat[each] = found
+    return flat
 
 
 def _all_fitted(parameters: Mapping[str, Parameter]) -> Mapping[str, Parameter]:
-    """Return every distribution fitted to its setting; one problem for each that does not fit."""
+    """Return every distribution fitted to its setting, after those that it depends on; one problem for each misfit."""
     if not parameters:
         raise ValueError("needs at least one setting to vary, such as method.learning_rate")
     fitted: dict[str, Parameter] = {}
     problems = []
-    for name, parameter in parameters.items():
+    for name, parameter in _with_inner_spaces(parameters).items():
         try:
-            fitted[name] = _fitted(name, parameter)
+            fitted[searchable(name) if name not in parameters else name] = _fitted(name, parameter)
         except ValueError as error:
             problems.append(((name,), str(error)))
     if problems:
-        refuse("SearchSpace", problems)
-    return fitted
+        refuse("Space", problems)
+    return in_order(fitted)
 
 
-class SearchSpace(
+class Space(
     RootModel[
         Annotated[
             Mapping[Annotated[str, AfterValidator(searchable)], Parameter],
@@ -69,11 +87,37 @@ class SearchSpace(
 ):
     """What a sweep varies: a mapping from dotted names of the run configuration to distributions, or a paper's grid.
 
+    Distributions of Optuna and domains of Ray Tune are taken as they are.
+
     Formal guarantees: no name in it enters the event of the accountant. So a trial drawn from it, by any rule and after
     any releases, is covered by the caps of its sweep (rule 1 of the accounting).
     """
 
     model_config = ConfigDict(frozen=True)
+
+    @classmethod
+    def from_optuna(cls, source: Any) -> Self:
+        """Return the space that an Optuna study or trial searched, or of a mapping from names to distributions."""
+        trials = getattr(source, "trials", [source])
+        named = [getattr(trial, "distributions", trial) for trial in trials]
+        return cls.model_validate({name: found for trial in named for name, found in trial.items()})
+
+    def sample(self, rng: UniformSource) -> dict[str, Value]:
+        """Draw once: flat dotted names → values, in the order of the space, without what is inactive.
+
+        Formal guarantees: successive draws are independent and identically distributed if the numbers of `rng` are: a
+        draw depends on one number for each active setting and nothing else. The law is that of Optuna's RandomSampler.
+        """
+        values: dict[str, Value] = {}
+        for name, parameter in self.root.items():
+            if is_active(parameter, values):
+                values[name] = parameter.quantile(float(rng.random()))
+        return values
+
+    def describe(self) -> str:
+        """Return one line for each setting: its name, its values, and when it is asked for."""
+        width = max(map(len, self.root))
+        return "\n".join(f"{name:<{width}}  {_text(parameter)}" for name, parameter in self.root.items())
 
 
 _Filtered = Annotated[str, AfterValidator(filter_searchable)]
@@ -92,72 +136,22 @@ def define_by_run(parameters: Mapping[str, Parameter]) -> Callable[[optuna.Trial
 
 def _ask(parameters: Mapping[str, Parameter], trial: optuna.Trial) -> None:
     for name, parameter in parameters.items():
+        if not is_active(parameter, trial.params):
+            continue
         match parameter:
-            case FloatRange():
-                trial.suggest_float(name, parameter.low, parameter.high, log=parameter.log)
-            case IntRange():
+            case Float():
+                trial.suggest_float(name, parameter.low, parameter.high, log=parameter.log, step=parameter.step)
+            case Int():
                 trial.suggest_int(name, parameter.low, parameter.high, log=parameter.log, step=parameter.step)
-            case Choices():
-                trial.suggest_categorical(name, parameter.choices)
+            case Choice():
+                trial.suggest_categorical(name, parameter.ends)
 
 
-def sample(space: SearchSpace, rng: UniformSource) -> dict[str, Value]:
-    """Draw once: flat dotted names → values, in the order of the space.
-
-    Formal guarantees: successive draws are independent and identically distributed if the numbers of `rng` are: a draw
-    depends on one number for each setting and nothing else. The law is that of Optuna's RandomSampler.
-    """
-    return {name: parameter.quantile(float(rng.random())) for name, parameter in space.root.items()}
-
-
-def apply(config: RunConfig, values: Mapping[str, Any], *, filtered: bool = False) -> RunConfig:
-    """Return the run configuration of one trial: `config` with flat dotted `values` in place of its own.
-
-    Other sections of a sweep's configuration are left out. Where a Rényi filter counts the trial (`filtered`), values
-    may also enter the event. ValueError for a name that a sweep may not vary, or a value that the sections refuse.
-    """
-    sections = {name: getattr(config, name) for name in RunConfig.model_fields}
-    changed: dict[str, dict[str, Any]] = {}
-    for name, value in values.items():
-        try:
-            allowed = name if filtered and name in FILTERED else searchable(name)
-            section, *place = allowed.split(".")
-            _put(changed.setdefault(section, sections[section].model_dump(mode="json")), place, value)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
-    return RunConfig.model_validate({**sections, **changed})
-
-
-def _put(values: Any, place: Sequence[str], value: Any) -> None:
-    """Put a value at a place inside a section; the configuration must have the schedule or mask around it."""
-    *outer, last = place
-    for key in outer:
-        values = values.get(key) if isinstance(values, dict) else _item(values, key)
-    if not outer:
-        values[last] = value
-    elif isinstance(values, list) and last.isdigit() and int(last) < len(values):
-        values[int(last)] = value
-    elif isinstance(values, dict) and values.get(last) is not None:
-        values[last] = value
+def _text(parameter: Parameter) -> str:
+    if isinstance(parameter, Choice):
+        values = ", ".join("null" if value is None else str(value) for value in parameter.ends)
     else:
-        raise ValueError(
-            f"method.{outer[0]} has no {'.'.join([*outer[1:], last])} to vary: write the schedule or mask into the "
-            "method section, and the trials change the value that stands there"
-        )
-
-
-def _item(values: Any, key: str) -> Any:
-    return values[int(key)] if isinstance(values, list) and key.isdigit() and int(key) < len(values) else None
-
-
-def refused_ends(space: SearchSpace | FilterSpace, config: RunConfig) -> Iterator[tuple[str, Value, ValueError]]:
-    """Yield the ends of ranges, and the choices, that a run configuration refuses, each tried in `config` alone.
-
-    A setting is valid between two valid ends, so no trial of a space without refused ends fails for its values.
-    """
-    for name, parameter in space.root.items():
-        for end in parameter.ends:
-            try:
-                apply(config, {name: end}, filtered=isinstance(space, FilterSpace))
-            except ValueError as error:  # pydantic's, or nothing stands at that place
-                yield name, end, error
+        step = f", step {parameter.step:g}" if parameter.step not in (None, 1) else ""
+        values = f"{parameter.low:g} … {parameter.high:g}{', log' if parameter.log else ''}{step}"
+    conditions = [f"{name} {text_of(wanted)}" for name, wanted in (parameter.when or {}).items()]
+    return f"{values}  when {' and '.join(conditions)}" if conditions else values

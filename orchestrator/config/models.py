@@ -14,7 +14,8 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from orchestrator.config.errors import reasons
 from search_spaces.config import SearchConfig
 from search_spaces.errors import Problem, refuse
-from search_spaces.space import FilterSpace, refused_ends
+from search_spaces.space import FilterSpace
+from search_spaces.trial_config import refused_ends
 from trainers.config import RunConfig
 from trainers.config.sections import Positive, Section
 from trainers.methods.catalogue import METHODS

@@ -16,6 +16,9 @@ from orchestrator.storage.results import read_result
 from orchestrator.sweep.public_tuning import PublicRows
 from orchestrator.sweep.trial import SweepContext
 from search_spaces.config import MENU, SearchConfig
+from search_spaces.dependencies import is_active
+from search_spaces.parameters import Parameter
+from search_spaces.searchable import setting_of
 from trainers.config.mechanism import mechanism_plan
 from trainers.run.base_run import public_score
 from trainers.run.zeroth_order import require_schedules_above_rounding
@@ -64,20 +67,35 @@ def zero_shot_score(context: SweepContext) -> tuple[float | None, Mapping[str, s
     key = Ledger(context.storage.database_url).key()
     # closed before lanes load models of their own
     with closing(open_workspace(config, private=False, key=key)) as workspace:
-        worst = context.plan.trial(_worst_ends(config.search))
-        mechanism = mechanism_plan(worst, worst.privacy.noise_multiplier)
-        require_schedules_above_rounding(workspace.rounding, mechanism, worst)
+        for values in worst_trials(config.search):
+            worst = context.plan.trial(values)
+            mechanism = mechanism_plan(worst, worst.privacy.noise_multiplier)
+            require_schedules_above_rounding(workspace.rounding, mechanism, worst)
         return public_score(config, workspace), workspace.fingerprints
 
 
-def _worst_ends(search: SearchConfig) -> dict[str, Any]:
-    """Return the settings of the trial in which rounding matters most."""
+def worst_trials(search: SearchConfig) -> list[dict[str, Any]]:
+    """Return the settings in which rounding matters most: one for each way that choices and conditions may go."""
     parameters = search.parameters
-    worst: dict[str, Any] = {
-        name: min(parameter.ends) for name, parameter in parameters.items() if name.startswith(SMALLEST)
-    }
-    worst |= {name: max(parameters[name].ends) for name in LARGEST if name in parameters}
+    trials: list[dict[str, Any]] = [{}]
+    for name, parameter in parameters.items():
+        ends = _worst_ends(name, parameters)
+        active = [trial for trial in trials if ends and is_active(parameter, trial)]
+        others = [trial for trial in trials if trial not in active]
+        trials = [*others, *({**trial, name: end} for trial in active for end in ends)]
     if search.menu is not None:
         sizes = [entry.expected_batch_size for entry in search.menu]
-        worst[MENU] = sizes.index(max(sizes))
-    return worst
+        trials = [{**trial, MENU: sizes.index(max(sizes))} for trial in trials]
+    return trials
+
+
+def _worst_ends(name: str, parameters: Mapping[str, Parameter]) -> list[Any]:
+    """Return the values of a parameter to try; none where it plays no part."""
+    ends = list(parameters[name].ends)
+    decides = any(name in (other.when or {}) for other in parameters.values())
+    if decides or (name.startswith(SMALLEST) and not all(isinstance(end, int | float) for end in ends)):
+        return ends
+    if name in LARGEST:
+        return [max(ends)]
+    built = f"{setting_of(name)}.kind" in parameters  # a schedule needs all of its numbers
+    return [min(ends)] if name.startswith(SMALLEST) or built else []

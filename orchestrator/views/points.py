@@ -5,7 +5,7 @@ from typing import Any
 from orchestrator.config.models import LedgeredConfig, SweepConfig
 from orchestrator.storage.trials import TrialRow
 from search_spaces.config import MENU
-from search_spaces.space import apply
+from search_spaces.trial_config import apply
 from trainers.config.method import MethodConfig
 from trainers.config.schedules import points
 

@@ -13,7 +13,7 @@ import pytest
 from orchestrator.config.loading import load_run, load_sweep
 from orchestrator.planning.plan import make_plan
 from orchestrator.sweep.driver import run_sweep
-from search_spaces.space import SearchSpace, sample
+from search_spaces.space import Space
 from tests.support.frozen import FrozenNoise, FrozenSampler
 from tests.support.inline import without_cluster
 from tests.support.project import write_project
@@ -93,5 +93,5 @@ def test_it_is_planned_and_searched_with(tmp_path, monkeypatch):
     assert {row.values["method.learning_rate"] for row in result.trials} <= {0.01, 0.1}
     del settings["search"]
     assert make_plan(load_run(settings)).epsilon > 0
-    space = SearchSpace.model_validate({"method.num_directions": {"low": 2, "high": 8}})
-    assert 2 <= sample(space, np.random.default_rng(0))["method.num_directions"] <= 8
+    space = Space.model_validate({"method.num_directions": {"low": 2, "high": 8}})
+    assert 2 <= space.sample(np.random.default_rng(0))["method.num_directions"] <= 8

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 from scipy import stats
 
-from search_spaces.parameters import Choices, FloatRange, IntRange, Parameter
+from search_spaces.parameters import Choice, Float, Int, Parameter
 from tests.search_spaces.strategies import contains, float_ranges, int_ranges, parameters
 
 PARAMETER = TypeAdapter(Parameter)
@@ -17,12 +17,14 @@ UNIFORM = st.floats(0.0, 1.0, exclude_max=True)
 @pytest.mark.parametrize(
     ("given_as", "expected"),
     [
-        ({"low": 1e-3, "high": 1, "log": True}, FloatRange(low=0.001, high=1.0, log=True)),
-        ({"low": "1e-3", "high": "1e-1"}, FloatRange(low=0.001, high=0.1)),
-        ({"low": 2, "high": 8}, IntRange(low=2, high=8)),
-        ({"low": 2, "high": 8, "step": 3}, IntRange(low=2, high=8, step=3)),
-        ({"low": 2, "high": 8.0}, FloatRange(low=2.0, high=8.0)),
-        ({"choices": ["gaussian", 1, 2.5]}, Choices(choices=("gaussian", 1, 2.5))),
+        ({"low": 1e-3, "high": 1, "log": True}, Float(low=0.001, high=1.0, log=True)),
+        ({"low": "1e-3", "high": "1e-1"}, Float(low=0.001, high=0.1)),
+        ({"low": 2, "high": 8}, Int(low=2, high=8)),
+        ({"low": 2, "high": 8, "step": 3}, Int(low=2, high=8, step=3)),
+        ({"low": 2, "high": 8.0}, Float(low=2.0, high=8.0)),
+        ({"low": 0, "high": 1.0, "step": 0.1}, Float(0.0, 1.0, step=0.1)),
+        ({"choices": ["a", None, {"kind": "x"}]}, Choice(["a", None, '{"kind": "x"}'])),
+        ({"choices": ["gaussian", 1, 2.5]}, Choice(choices=("gaussian", 1, 2.5))),
     ],
 )
 def test_the_form_tells_the_kind(given_as, expected):
@@ -38,16 +40,17 @@ def test_the_form_tells_the_kind(given_as, expected):
         ({"low": 3, "high": 3}, "low must be below high"),
         ({"low": 0.0, "high": 1.0, "log": True}, "logarithmic range needs low above 0, got 0"),
         ({"low": 0, "high": 5, "log": True}, "logarithmic range needs low above 0, got 0"),
-        ({"low": 1, "high": 9, "log": True, "step": 2}, "logarithmic range has step 1, got step 2"),
+        ({"low": 1, "high": 9, "log": True, "step": 2}, "logarithmic range has no step, got step 2"),
         ({"low": 1, "high": 8, "step": 3}, "8 is not, 7 would be"),
+        ({"low": 0.0, "high": 1.0, "step": 0.3}, "1 is not, 0.9 would be"),
         ({"low": 1, "high": 8, "step": 0}, "greater than or equal to 1"),
         ({"low": 1.0, "high": math.inf}, "finite number"),
         ({"low": math.nan, "high": 1.0}, "finite number"),
         ({"choices": []}, "at least 1 item"),
         ({"choices": [1, 2, 1.0]}, "each choice must be listed once, 1.0 is listed again"),
-        ({"choices": [[1]]}, "a choice is a finite number or a text"),
-        ({"choices": [True]}, "a choice is a finite number or a text"),
-        ({"choices": [math.nan]}, "a choice is a finite number or a text"),
+        ({"choices": [[1]]}, "a choice is a finite number, a text, null or a schedule"),
+        ({"choices": [True]}, "a choice is a finite number, a text, null or a schedule"),
+        ({"choices": [math.nan]}, "a choice is a finite number, a text, null or a schedule"),
         ({"choices": [1], "low": 0}, "Extra inputs"),
         ({"low": 0.5, "hihg": 1}, "Extra inputs"),
         (0.1, r"must be a range, {low: …, high: …, log: true}, or a list, {choices: \[…\]}"),
@@ -78,7 +81,7 @@ def test_a_quantile_grows_with_its_share(parameter, one, other):
 @given(parameters)
 def test_the_ends_are_reached(parameter):
     almost_one = 1 - 2**-53
-    if isinstance(parameter, FloatRange):
+    if isinstance(parameter, Float):
         reached = (parameter.quantile(0.0), parameter.quantile(almost_one))
         assert reached == pytest.approx(parameter.ends, rel=1e-9)
     else:
@@ -99,18 +102,18 @@ def test_a_float_range_is_uniform_and_a_logarithmic_one_in_the_logarithm():
     flat = stats.uniform(0.001, 0.099).cdf
     logarithmic = stats.loguniform(0.001, 0.1).cdf
     for log, right, wrong in ((False, flat, logarithmic), (True, logarithmic, flat)):
-        values = drawn(FloatRange(low=0.001, high=0.1, log=log))
+        values = drawn(Float(low=0.001, high=0.1, log=log))
         assert stats.kstest(values, right).pvalue > 1e-3
         assert stats.kstest(values, wrong).pvalue < 1e-9
 
 
 def test_an_int_range_gives_every_step_alike():
-    values = drawn(IntRange(low=2, high=11, step=3))
+    values = drawn(Int(low=2, high=11, step=3))
     assert stats.chisquare([values.count(value) for value in (2, 5, 8, 11)]).pvalue > 1e-3
 
 
 def test_a_logarithmic_int_range_weighs_by_the_half_units_around():
-    values = drawn(IntRange(low=1, high=4, log=True))
+    values = drawn(Int(low=1, high=4, log=True))
     weights = [math.log((value + 0.5) / (value - 0.5)) / math.log(9) for value in (1, 2, 3, 4)]
     counts = [values.count(value) for value in (1, 2, 3, 4)]
     assert stats.chisquare(counts, [DRAWS * weight for weight in weights]).pvalue > 1e-3
@@ -120,4 +123,4 @@ def test_a_logarithmic_int_range_weighs_by_the_half_units_around():
 def test_rounding_does_not_leave_a_logarithmic_range():
     low = 1e-5
     assert math.exp(math.log(low)) < low
-    assert FloatRange(low=low, high=1.0, log=True).quantile(0.0) == low
+    assert Float(low=low, high=1.0, log=True).quantile(0.0) == low

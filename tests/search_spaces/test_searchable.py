@@ -36,7 +36,7 @@ def test_numbers_inside_schedules_and_masks_pass_with_their_type(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["method.num_steps.start", "method.smoothing.kind", "method.mask.strategy", "score.x.y"]
+    "name", ["method.num_steps.start", "method.smoothing.parts.0.kind", "method.mask.strategy", "score.x.y"]
 )
 def test_other_places_inside_a_setting_are_refused(name):
     with pytest.raises(ValueError, match=r"unknown name|fixed before"):

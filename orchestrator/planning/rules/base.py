@@ -20,7 +20,7 @@ from orchestrator.privacy.rules.caps import EVALUATION, TRAIN_STEP
 from orchestrator.privacy.rules.fitting import largest_count
 from orchestrator.privacy.rules.laws import EvaluationCap, Law, StepCap
 from orchestrator.privacy.rules.planned_sweep import PlannedSweep
-from search_spaces.space import apply
+from search_spaces.trial_config import apply
 from trainers.config import RunConfig
 from trainers.mechanism.release_log import Kind
 

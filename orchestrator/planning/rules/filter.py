@@ -14,7 +14,7 @@ from orchestrator.privacy.display import rounded_down
 from orchestrator.privacy.rules.laws import EvaluationCap, Law, StepCap
 from orchestrator.privacy.rules.planned_sweep import PlannedSweep
 from orchestrator.privacy.rules.renyi_filter import RENYI_UNITS, UNITS, RenyiFilter, best_order
-from search_spaces.space import apply
+from search_spaces.trial_config import apply
 from trainers.config import RunConfig
 
 _SIGMA, _BATCH = "privacy.noise_multiplier", "privacy.expected_batch_size"

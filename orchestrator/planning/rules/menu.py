@@ -18,7 +18,7 @@ from orchestrator.privacy.rules.fitting import calibrate, largest_count
 from orchestrator.privacy.rules.laws import EvaluationCap, Law, StepCap
 from orchestrator.privacy.rules.menu import Menu, kind_of_entry
 from search_spaces.config import MENU, MenuEntry
-from search_spaces.space import apply
+from search_spaces.trial_config import apply
 from trainers.config import RunConfig
 
 

@@ -68,11 +68,12 @@ def test_a_line_names_the_key_and_what_is_wrong(quickstart, override, line):
         ("space.method.clip_norm={low: 1}", "search.space.method.clip_norm.high: missing. Largest value, included."),
         (
             "space.method.clip_norm.lwo=3",
-            "search.space.method.clip_norm.lwo: unknown key. Did you mean 'low'? Known keys: low, high, log",
+            "search.space.method.clip_norm.lwo: unknown key. Did you mean 'low'? Known keys: low, high, log, step, "
+            "when",
         ),
         (
             "space.method.clip_norm.times=3",
-            "search.space.method.clip_norm.times: unknown key. Known keys: low, high, log",
+            "search.space.method.clip_norm.times: unknown key. Known keys: low, high, log, step, when",
         ),
         (
             "space.method.clip_norm={choices: [1], low: 3}",

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.loading import load_run, load_sweep, resolved_json
 from orchestrator.config.models import LedgeredConfig, SweepConfig
-from search_spaces.space import apply, sample
+from search_spaces.trial_config import apply
 from tests.orchestrator.config_files import run_lines, sweep_lines
 from trainers.config import RunConfig
 
@@ -54,7 +54,7 @@ def test_an_argument_mapping_is_left_as_it_was(quickstart):
 
 def test_a_trial_is_a_run_without_a_search(quickstart):
     config = load_sweep(quickstart)
-    trial = apply(config, sample(config.search.space, random.Random(0)))
+    trial = apply(config, config.search.space.sample(random.Random(0)))
     assert type(trial) is RunConfig
     assert trial.privacy == config.privacy
     assert trial.method.smoothing != config.method.smoothing

@@ -11,7 +11,7 @@ from orchestrator.config.loading import load_run, load_sweep
 from orchestrator.planning.plan import make_plan
 from orchestrator.planning.planned_sweep import planned_sweep
 from orchestrator.privacy.errors import BudgetExceeded
-from search_spaces.space import apply, sample
+from search_spaces.trial_config import apply
 from trainers.config.mechanism import mechanism_plan, score_plan
 from trainers.mechanism.plan import GRID_UNITS_PER_CLIP, WORD_RANGE
 
@@ -150,7 +150,7 @@ def test_the_mechanism_that_a_lane_draws_is_the_planned_one_bit_for_bit(project,
     ]
     config = load_sweep(project, overrides)
     caps = planned_sweep(config, noise_multiplier, num_trials=3)
-    trial = apply(config, sample(config.search.space, random.Random(seed)))
+    trial = apply(config, config.search.space.sample(random.Random(seed)))
     mechanism = mechanism_plan(trial, caps.noise_multiplier)  # as a lane and a single run make it
     assert mechanism.noise_multiplier == caps.noise_multiplier >= noise_multiplier
     assert mechanism.sampling_prob == caps.sampling_prob >= min(1.0, config.sampling_prob)

@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from search_spaces.paper_grids import grids
-from search_spaces.space import SearchSpace
+from search_spaces.space import Space
 from trainers.config import MethodConfig
 from trainers.methods.presets import preset_of, presets, require_kind_of_model, require_size_of_model
 
@@ -50,10 +50,10 @@ def test_presets_are_refused_for_other_methods_heads_and_sizes():
 @pytest.mark.parametrize("name", grids())
 def test_a_papers_grid_is_a_search_space(name):
     assert name in presets()
-    space = SearchSpace.model_validate(name)
-    assert SearchSpace.model_validate(dict(space.root)) == space
+    space = Space.model_validate(name)
+    assert Space.model_validate(dict(space.root)) == space
 
 
 def test_an_unknown_grid_is_refused():
     with pytest.raises(ValidationError, match="unknown grid 'dpzero/bert'"):
-        SearchSpace.model_validate("dpzero/bert")
+        Space.model_validate("dpzero/bert")
