@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from trainers.data.table import Table, top_level
 
-_NAME = re.compile(r"[^\W\d][\w .-]{0,29}")
+COLUMN_NAME = re.compile(r"[^\W\d][\w .-]{0,29}")
 _NAMES_SHOWN = 8
 
 
@@ -50,7 +50,7 @@ def _instead(table: Table, columns: Sequence[str], missing: str) -> str:
             f", which has {num} {'column' if num == 1 else 'columns'} and none of the task's. Their names are not "
             "shown: they may be a row. Is the first line a header? Compare it with task.template and task.label_column"
         )
-    names = [name for name in table.names if _NAME.fullmatch(name)]
+    names = [name for name in table.names if COLUMN_NAME.fullmatch(name)]
     more = len(table.names) - len(names[:_NAMES_SHOWN])
     shown = ", ".join(repr(name) for name in names[:_NAMES_SHOWN]) + (f" and {more} more" if more else "")
     return f", which has {shown.removeprefix(' and ')}.{nearest(missing, names)}"

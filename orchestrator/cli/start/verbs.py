@@ -1,4 +1,6 @@
-"""The verbs of a beginning: `dpzo demo` and `dpzo schema`."""
+"""The verbs of a beginning: `dpzo init`, `dpzo demo` and `dpzo schema`."""
+
+# ruff: noqa: B006 - typer reads the default of a list and never changes it
 
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +9,44 @@ import typer
 
 from orchestrator.cli.errors import clear_errors
 from orchestrator.cli.output import progress_console
+
+
+@clear_errors()
+def init(
+    data: Annotated[
+        str | None, typer.Argument(help="Private rows: CSV, TSV, JSONL or Parquet; with --task a file or none.")
+    ] = None,
+    model: Annotated[str, typer.Option("--model", help="Model folder, or a name on the Hugging Face hub.")] = "",
+    task: Annotated[str | None, typer.Option("--task", help="A task of the catalogue, such as sst2.")] = None,
+    texts: Annotated[list[str], typer.Option("--text", help="Column of the prompt; several times for several.")] = [],
+    label: Annotated[str | None, typer.Option("--label", help="Column of the label. Default: found.")] = None,
+    labels: Annotated[
+        str | None, typer.Option("--labels", metavar="A,B", help="Labels; they are public. Default: found.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option("--target", help="Column of a text to generate, without a label.")
+    ] = None,
+    validation: Annotated[
+        str | None, typer.Option("--validation", help="PUBLIC rows to score on. Default: a share of the private rows.")
+    ] = None,
+    num_examples: Annotated[
+        int | None,
+        typer.Option("--num-examples", min=1, help="Declared number of examples. Default: two digits of it."),
+    ] = None,
+    epsilon: Annotated[float | None, typer.Option("--epsilon", help="ε of the whole search.")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Configuration to write. Default: named after the data.")
+    ] = None,
+) -> None:
+    """Write a commented configuration for your data and model. Asks on a terminal for what no flag gives."""
+    if not model:
+        raise ValueError("--model is missing: name a model folder, or a model on the Hugging Face hub")
+    from orchestrator.cli.start.init import Wishes, write_configuration
+
+    path = to or Path(f"{Path(data).stem if data else task}.yaml")
+    wishes = Wishes(data, model, task, texts, label, labels, target, validation, num_examples, epsilon)
+    write_configuration(wishes, path)
+    _say(f"The configuration is in {path}. Next: dpzo plan {path}")
 
 
 @clear_errors()
