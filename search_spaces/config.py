@@ -13,6 +13,8 @@ from search_spaces.space import FilterSpace, Space
 from trainers.config.sections import Count, Positive, Section
 
 MENU = "menu"
+FEW_TRIALS, MANY_TRIALS = 8, 100
+"""'auto' takes 'qmc' below the first number, and no Gaussian process above the second: its time grows as the cube."""
 _LARGEST_SEED = 2**32 - 1  # what numpy's generators, and so Optuna's samplers, take
 
 
@@ -56,11 +58,13 @@ class SearchConfig(Section):
 
     num_trials: Count = Field(description="Trials of the sweep; the mean of their secret number under release: best.")
     concurrent_trials: Count = Field(1, description="Trials that run at once.")
-    sampler: Literal["tpe", "random"] = Field(
-        "tpe", description="'tpe' learns from finished trials, 'random' draws them independently."
+    sampler: Literal["auto", "tpe", "random", "gp", "qmc", "cma-es", "nsga2"] = Field(
+        "auto",
+        description="'random' draws trials independently, 'qmc' spreads them evenly; the others learn from finished "
+        "trials. 'auto' takes one by the number of trials (docs/search.md).",
     )
     startup: Count | None = Field(
-        None, description="Trials that 'tpe' draws independently before it learns. Default: a third, at least 3."
+        None, description="Trials that are drawn independently before the sampler learns. Default: a third, at least 3."
     )
     seed: Annotated[int, Field(ge=0, le=_LARGEST_SEED)] | None = Field(
         None, description="PUBLIC seed of the sampler; with several trials at once their order still matters."
@@ -89,12 +93,24 @@ class SearchConfig(Section):
         description="What varies: dotted names → {low, high, log} or {choices}; or the name of a paper's grid."
     )
 
-    @property
-    def num_startup(self) -> int:
-        """Trials whose settings depend on no score, if one runs after the other."""
-        if self.sampler == "random":
-            return self.num_trials
-        return min(self.num_trials, self.startup or max(3, self.num_trials // 3))
+    def sampler_for(self, num_trials: int) -> str:
+        """Return the sampler of a search of so many trials: what 'auto' stands for was measured (docs/search.md)."""
+        if self.sampler != "auto":
+            return self.sampler
+        if self.release == "best":
+            return "random"
+        parameters = self.parameters.values()
+        learns_of_all = self.early_stopping == "none" and not any(parameter.when for parameter in parameters)
+        has_ranges = not all(isinstance(parameter, Choice) for parameter in parameters)
+        if num_trials < FEW_TRIALS and has_ranges:
+            return "qmc"
+        return "gp" if learns_of_all and has_ranges and num_trials <= MANY_TRIALS else "tpe"
+
+    def startup_of(self, num_trials: int) -> int:
+        """Return how many of so many trials have settings that depend on no score, if one runs after the other."""
+        if self.sampler_for(num_trials) in ("random", "qmc"):
+            return num_trials
+        return min(num_trials, self.startup or max(3, num_trials // 3))
 
     @model_validator(mode="after")
     def _one_way_of_counting(self) -> SearchConfig:
@@ -108,6 +124,9 @@ class SearchConfig(Section):
         if len(chosen) > 1:
             raise ValueError(f"{' and '.join(chosen)} count privacy in different ways: choose one")
         problems = list(self._adaptive()) if self.release == "best" else []
+        if self.sampler in ("gp", "cma-es") and all(isinstance(found, Choice) for found in self.space.root.values()):
+            what = f"{self.sampler!r} models numbers, and search.space has choices alone: use 'tpe', or give a range"
+            problems.append((("sampler",), what))
         if problems:
             refuse("SearchConfig", problems)
         return self
@@ -121,8 +140,9 @@ class SearchConfig(Section):
 
     def _adaptive(self) -> Iterator[Problem]:
         """Return the settings that make trials depend on each other: release: best needs independent draws."""
-        if self.sampler != "random":
-            what = f"sampler {self.sampler!r} is adaptive; release 'best' needs independent draws. Use sampler 'random'"
+        if self.sampler not in ("auto", "random"):
+            why = "spreads trials over the space" if self.sampler == "qmc" else "is adaptive"
+            what = f"sampler {self.sampler!r} {why}; release 'best' needs independent draws. Use sampler 'random'"
             yield ("sampler",), f"{what}, or release 'all'"
         if self.early_stopping != "none":
             what = f"{self.early_stopping!r} stops trials by the scores of others; release 'best' needs independent"

@@ -21,8 +21,8 @@ def configuration_schema() -> dict[str, Any]:
     for name, keys in _FILLED_IN.items():
         model = schema if name is None else schema["$defs"][name]
         model["required"] = [key for key in model["required"] if key not in keys]
-    spaces = schema["$defs"]["SearchSpace"]
-    schema["$defs"]["SearchSpace"] = {"anyOf": [spaces, {"type": "string", "description": "Name of a paper's grid."}]}
+    spaces = schema["$defs"]["Space"]
+    schema["$defs"]["Space"] = {"anyOf": [spaces, {"type": "string", "description": "Name of a paper's grid."}]}
     schema["$defs"]["TaskConfig"] = _with_numbers_as_texts(schema["$defs"]["TaskConfig"])
     schema = _with_any_of(schema)
     return {

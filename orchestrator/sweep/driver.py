@@ -101,7 +101,9 @@ def _all_trials(
     """Run the trials that have not ended yet, and return all."""
     config, storage, plan = context.config, context.storage, context.plan
     num_trials = config.search.num_trials if storage.releases_trials else reserved.num_trials()
-    search = open_search(config.search, config.name, reserved.ledger.url, storage.patience_s, config.metric)
+    search = open_search(
+        config.search, plan.num_trials, config.name, reserved.ledger.url, storage.patience_s, config.metric
+    )
     search.describe(state="running", statement=str(storage.statement_file), **_costs(plan, reserved))
     if storage.releases_trials:
         monitor = Monitors(monitor, DrawnTokens(search), *_displays(context, reserved))

@@ -14,6 +14,7 @@ from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.storage.paths import storage_of, with_absolute_paths
 from orchestrator.storage.results import read_result
 from orchestrator.sweep.public_tuning import PublicRows
+from orchestrator.sweep.samplers import require_packages
 from orchestrator.sweep.trial import SweepContext
 from search_spaces.config import MENU, SearchConfig
 from search_spaces.dependencies import is_active
@@ -34,7 +35,7 @@ def prepare_sweep(plan: Plan) -> SweepContext:
     """Check everything that needs no model, and return what the trials share.
 
     Raises:
-        ValueError: the inputs are unusable, the machine too small, or the sweep is finished.
+        ValueError: the inputs are unusable, the machine too small, a package is missing, or the sweep is finished.
         LedgerUnreachable: the ledger's server does not answer.
     """
     config = with_absolute_paths(plan.config)
@@ -51,6 +52,7 @@ def prepare_sweep(plan: Plan) -> SweepContext:
     if config.search.tune_on is not None:
         tune_on = PublicRows.count(config.search.tune_on, config.data)
         check_inputs(tune_on.replace_training_rows(config))
+    require_packages(config.search.sampler_for(plan.num_trials))
     require_ledger_answers(storage)
     return SweepContext(with_reserved_noise(replace(plan, config=config), storage), storage, threads, tune_on)
 

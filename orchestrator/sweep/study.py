@@ -25,6 +25,7 @@ from orchestrator.privacy.ledger.drawer import PATIENCE_S, retry_while_unreachab
 from orchestrator.privacy.ledger.store import is_unreachable
 from orchestrator.storage.trials import TrialRow, row_of_study
 from orchestrator.sweep.monitor import SilentMonitor, WorkFacts
+from orchestrator.sweep.samplers import make_sampler
 from search_spaces.config import SearchConfig
 from search_spaces.space import define_by_run
 
@@ -35,12 +36,18 @@ ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
 def open_search(
-    search: SearchConfig, study_name: str, database_url: str, patience_s: float = PATIENCE_S, metric: str = METRIC
+    search: SearchConfig,
+    num_trials: int,
+    study_name: str,
+    database_url: str,
+    patience_s: float = PATIENCE_S,
+    metric: str = METRIC,
 ) -> TruthfulSearch:
     """Return the search of a sweep over the study `study_name` in the database, created if it is new.
 
     Args:
         search: the sweep's settings.
+        num_trials: of the sweep, about.
         study_name: the sweep's name.
         database_url: with its driver, as `Ledger.url` returns it.
         patience_s: how long to wait for a database that does not answer.
@@ -50,10 +57,6 @@ def open_search(
         LedgerUnreachable: the database did not answer for `patience_s`.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # the live table shows the trials
-    samplers = {
-        "tpe": lambda: optuna.samplers.TPESampler(seed=search.seed, n_startup_trials=search.num_startup),
-        "random": lambda: optuna.samplers.RandomSampler(seed=search.seed),
-    }
     waits = {"timeout": 60} if make_url(database_url).get_backend_name() == "sqlite" else {"connect_timeout": 10}
     engine = {"connect_args": waits, "pool_pre_ping": True}
 
@@ -63,7 +66,7 @@ def open_search(
             space=define_by_run(search.parameters),
             metric=METRIC,
             mode="max",
-            sampler=samplers[search.sampler](),
+            sampler=make_sampler(search, num_trials),
             study_name=study_name,
             storage=optuna.storages.RDBStorage(database_url, engine_kwargs=engine),
         )

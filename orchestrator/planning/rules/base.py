@@ -20,10 +20,12 @@ from orchestrator.privacy.rules.caps import EVALUATION, TRAIN_STEP
 from orchestrator.privacy.rules.fitting import largest_count
 from orchestrator.privacy.rules.laws import EvaluationCap, Law, StepCap
 from orchestrator.privacy.rules.planned_sweep import PlannedSweep
+from search_spaces.config import SearchConfig
 from search_spaces.trial_config import apply
 from trainers.config import RunConfig
 from trainers.mechanism.release_log import Kind
 
+LEARNERS = {"tpe": "TPE", "gp": "a Gaussian process", "cma-es": "CMA-ES", "nsga2": "NSGA-II"}
 KINDS_OF_LOG: dict[Kind, str] = {"step": TRAIN_STEP, "score": EVALUATION}
 
 
@@ -157,11 +159,18 @@ class Plan(ABC):
             return "none: one run with the settings of its configuration"
         search = self.config.search
         stops = "" if search.early_stopping == "none" else f", stopped early by {search.early_stopping.upper()}"
-        first = min(search.num_trials, search.num_startup + search.concurrent_trials - 1)
-        chosen = "drawn independently"
-        if first < search.num_trials:
-            chosen = f"the first {first} drawn independently, the others chosen by TPE from earlier scores"
-        return f"{self._trials_text}, {chosen}{stops}, over {', '.join(sorted(search.parameters))}"
+        return f"{self._trials_text}, {self._sampling_text(search)}{stops}, over {', '.join(sorted(search.parameters))}"
+
+    def _sampling_text(self, search: SearchConfig) -> str:
+        """Return how settings are chosen: how many of them from scores, at least, where several trials run at once."""
+        sampler, first = search.sampler_for(self.num_trials), search.startup_of(self.num_trials)
+        first = min(self.num_trials, first + search.concurrent_trials - 1)
+        if sampler == "qmc":
+            return "spread evenly over the space, whatever their scores"
+        if first == self.num_trials:
+            return "drawn independently"
+        learned = f"{self.num_trials - first} chosen by {LEARNERS[sampler]} from earlier scores"
+        return f"{first} drawn independently, {learned}"
 
     @property
     def _trials_text(self) -> str:

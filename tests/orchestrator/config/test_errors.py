@@ -58,7 +58,11 @@ def test_a_line_names_the_key_and_what_is_wrong(quickstart, override, line):
             "samplr=tpe",
             "search.samplr: unknown key. Did you mean 'sampler'? Known keys: num_trials, concurrent_trials, ",
         ),
-        ("sampler=tpee", "search.sampler: must be 'tpe' or 'random', got 'tpee'. Did you mean 'tpe'?"),
+        (
+            "sampler=tpee",
+            "search.sampler: must be 'auto', 'tpe', 'random', 'gp', 'qmc', 'cma-es' or 'nsga2', got 'tpee'. Did you "
+            "mean 'tpe'?",
+        ),
         ("space=null", "search.space: must be a mapping of keys to values, got None"),
         ("space={}", "search.space: needs at least one setting to vary, such as method.learning_rate"),
         (

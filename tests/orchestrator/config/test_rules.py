@@ -29,6 +29,11 @@ def test_release_best_takes_independent_draws(quickstart):
             "or release 'all'",
         ),
         (
+            ["search.sampler=qmc"],
+            "search.sampler: sampler 'qmc' spreads trials over the space; release 'best' needs independent draws. Use "
+            "sampler 'random', or release 'all'",
+        ),
+        (
             ["search.early_stopping=asha", "score.times=3"],
             "search.early_stopping: 'asha' stops trials by the scores of others; release 'best' needs independent "
             "trials. Use early_stopping 'none', or release 'all'",

@@ -172,9 +172,17 @@ def test_a_private_score_is_as_noisy_as_its_cap_says(sweep):
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        ([], "3 trials, drawn independently, over"),
-        (["search.num_trials=10"], "10 trials, the first 3 drawn independently, the others chosen by TPE from earlier"),
-        (["search.num_trials=10", "search.startup=5", "search.concurrent_trials=2"], "10 trials, the first 6 drawn"),
+        (["search.sampler=tpe"], "3 trials, drawn independently, over"),
+        (
+            ["search.num_trials=10", "search.sampler=tpe"],
+            "10 trials, 3 drawn independently, 7 chosen by TPE from earlier",
+        ),
+        (
+            ["search.num_trials=10", "search.startup=5", "search.concurrent_trials=2"],
+            "10 trials, 6 drawn independently, 4 chosen",
+        ),
+        (["search.num_trials=10", "search.sampler=auto"], "10 trials, 3 drawn independently, 7 chosen by a Gaussian"),
+        (["search.num_trials=6", "search.sampler=auto"], "6 trials, spread evenly over the space, whatever their"),
         (["search.num_trials=10", "search.sampler=random"], "10 trials, drawn independently, over"),
     ],
 )

@@ -51,7 +51,7 @@ def take_trials(plan, scores) -> list[np.ndarray]:
     storage = storage_of(config)
     reserve_plan(plan, storage)
     write_config(storage, config)
-    search = open_search(config.search, config.name, storage.database_url)
+    search = open_search(config.search, config.search.num_trials, config.name, storage.database_url)
     lane, found = Lane.__new__(Lane), []
     for number, score in enumerate(scores):
         values = search.suggest(f"tune-{number}")

@@ -10,6 +10,7 @@ from sqlalchemy import create_engine, text
 
 from orchestrator.storage.trials import TrialRow
 from orchestrator.sweep.monitor import WorkFacts
+from orchestrator.sweep.samplers import EvenSampler
 from orchestrator.sweep.study import METRIC, DrawnTokens, TruthfulSearch, open_search
 from orchestrator.sweep.study_view import trials_of
 from search_spaces.config import SearchConfig
@@ -41,7 +42,7 @@ def search(url):
 def open_again(url, sampler="random", num_trials=4) -> TruthfulSearch:
     """Open the sweep's search, as each process does once."""
     config = SearchConfig.model_validate({"num_trials": num_trials, "sampler": sampler, "seed": 1, "space": SPACE})
-    return open_search(config, "sweep", url)
+    return open_search(config, num_trials, "sweep", url)
 
 
 def trials(url) -> list[optuna.trial.FrozenTrial]:
@@ -178,7 +179,7 @@ def test_a_new_study_has_no_trials_that_ended(search):
     assert search.ended_trials() == []
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random"])
+@pytest.mark.parametrize("sampler", ["tpe", "random", "gp", "qmc", "nsga2"])
 def test_a_search_that_goes_on_does_not_repeat_itself(url, sampler):
     first = open_again(url, sampler).suggest("a")
     again = open_again(url, sampler)
@@ -188,7 +189,8 @@ def test_a_search_that_goes_on_does_not_repeat_itself(url, sampler):
 
 
 def test_the_sampler_is_the_configured_one(url):
-    for name, kind in (("tpe", optuna.samplers.TPESampler), ("random", optuna.samplers.RandomSampler)):
+    kinds = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler, "auto": EvenSampler}
+    for name, kind in kinds.items():
         assert isinstance(open_again(url, name)._ot_study.sampler, kind)
 
 
@@ -208,7 +210,7 @@ def test_tpe_learns_from_the_first_trials_of_a_sweep(tmp_path, new_database):
 
 def test_a_dashboard_shows_the_metric_and_what_the_sweep_costs(url):
     config = SearchConfig.model_validate({"num_trials": 4, "space": SPACE})
-    search = open_search(config, "sweep", url, metric="accuracy")
+    search = open_search(config, 4, "sweep", url, metric="accuracy")
     search.describe(epsilon=3.0, caps={"train_step": 12}, state="running")
     study = optuna.load_study(study_name="sweep", storage=url)
     assert study.metric_names == ["accuracy"]

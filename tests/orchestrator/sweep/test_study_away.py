@@ -34,7 +34,7 @@ def opened():
 
     def open_it(url: str, patience_s: float = 60.0) -> TruthfulSearch:
         ledgers.append(Ledger(url))
-        searches.append(open_search(CONFIG, "sweep", ledgers[-1].url, patience_s))
+        searches.append(open_search(CONFIG, 3, "sweep", ledgers[-1].url, patience_s))
         return searches[-1]
 
     yield open_it
@@ -78,7 +78,7 @@ def test_every_question_ends_in_one_line_and_can_be_asked_again(server, opened):
         ):
             ask()
     with pytest.raises(LedgerUnreachable):
-        open_search(CONFIG, "sweep", url, patience_s=0.2)
+        open_search(CONFIG, 3, "sweep", url, patience_s=0.2)
     server.start()
     for ask in asks(search):
         ask()
