@@ -120,8 +120,13 @@ def finished_result(config: RunConfig) -> tuple[dict[str, Any], PrivacyStatement
     result = read_result(storage)
     if result is None:
         return None
+    return result, statement_in(storage, result)
+
+
+def statement_in(storage: Storage, result: dict[str, Any]) -> PrivacyStatement:
+    """Return the statement of finished results; ValueError where it was changed."""
     try:
-        return result, PrivacyStatement.model_validate(result.get("statement"))
+        return PrivacyStatement.model_validate(result.get("statement"))
     except ValidationError:
         raise changed(storage.result_file, "expected a privacy statement") from None
 

@@ -29,7 +29,9 @@ from orchestrator.storage.results import (
     write_config,
     write_result,
 )
+from orchestrator.storage.trials import TrialRow
 from orchestrator.sweep.board import MAX_LOSSES, TrialBoard, fatal_cause
+from orchestrator.sweep.card import write_card
 from orchestrator.sweep.lane import Lane, lane_resources
 from orchestrator.sweep.monitor import SILENT, Monitor, Monitors, WorkFacts, copy_of, monitored
 from orchestrator.sweep.preparation import prepare_sweep, zero_shot_score
@@ -39,7 +41,7 @@ from orchestrator.sweep.single_run import PrivateRun, take_private_run
 from orchestrator.sweep.study import METRIC, TOKENS_DRAWN, DrawnTokens, TruthfulSearch, open_search
 from orchestrator.sweep.tensorboard import TensorBoardFiles
 from orchestrator.sweep.trial import SweepContext
-from trainers.mechanism.release_log import Stopped
+from trainers.mechanism.release_log import LOG_NAME, Stopped
 from trainers.run.replay_state import remove_states
 
 
@@ -87,12 +89,21 @@ def run_sweep(plan: Plan, monitor: Monitor = SILENT) -> SweepResult:
             seconds=time.monotonic() - started if storage.releases_trials else None,
             statement=run_statement(plan, reserved),
         )
+        if best is not None:  # before the results, which say that the model is there
+            _write_card(context, result, best)
         write_result(storage, result)
         if not storage.releases_trials:  # at once: a finished sweep is not started again
             date_released_files(storage, reserved.day())
         for folder in (storage.folder, *storage.trials_folder.glob("*")):
             remove_states(folder)
     return result
+
+
+def _write_card(context: SweepContext, result: SweepResult, best: TrialRow) -> None:
+    storage = context.storage
+    is_trial = storage.releases_trials and context.tune_on is None  # else the run's folder holds the released log
+    log = (storage.trial_folder(best.number) if is_trial else storage.folder) / LOG_NAME
+    write_card(storage.model_folder, context.plan.trial(best.values), result.statement, log)
 
 
 def _all_trials(

@@ -11,7 +11,8 @@ from orchestrator.config.models import SweepConfig
 from orchestrator.planning.plan import make_plan
 from orchestrator.storage.existing import find_existing
 from orchestrator.storage.paths import Storage
-from orchestrator.storage.results import read_result
+from orchestrator.storage.results import read_result, statement_in
+from orchestrator.sweep.card import write_card
 from orchestrator.sweep.public_tuning import PublicRows
 from orchestrator.sweep.rebuild import rebuild_from_log
 from trainers.config import EvaluatorName, RunConfig
@@ -19,11 +20,15 @@ from trainers.mechanism.release_log import LOG_NAME
 
 
 class Replay(NamedTuple):
-    """The settings of a run, the folder of its release log, and the number of steps that the log must hold."""
+    """The settings of a run, the folder of its release log, and the number of steps that the log must hold.
+
+    `on_public` marks a trial that trained on the public rows of `search.tune_on`.
+    """
 
     config: RunConfig
     folder: Path
     steps: int
+    on_public: bool = False
 
 
 def export_model(source: Path, to: Path, trial: int | None = None, evaluator: EvaluatorName | None = None) -> Path:
@@ -52,11 +57,12 @@ def export_model(source: Path, to: Path, trial: int | None = None, evaluator: Ev
         replay = _released_run(storage, config, result, trial)
     if not (replay.folder / LOG_NAME).is_file():
         raise ValueError(f"{replay.folder / LOG_NAME}: there is no release log, so the model cannot be rebuilt")
-    settings = replay.config
+    settings, statement = replay.config, statement_in(storage, result)
     if evaluator is not None:
         performance = settings.performance.model_copy(update={"evaluator": evaluator})
         settings = settings.model_copy(update={"performance": performance})
     rebuild_from_log(settings, replay.folder, replay.steps, to, storage.name if trial is None else f"trial {trial}")
+    write_card(to, replay.config, statement, replay.folder / LOG_NAME, replay.on_public)
     return to
 
 
@@ -77,7 +83,7 @@ def _released_trial(storage: Storage, config: SweepConfig, result: dict[str, Any
     if trial is None:  # the private run with the best settings; only its log knows how many steps it took
         return Replay(settings, storage.folder, 1)
     public = PublicRows.count(config.search.tune_on, config.data).replace_training_rows(settings)
-    return Replay(public, storage.trial_folder(row["number"]), row["steps"])
+    return Replay(public, storage.trial_folder(row["number"]), row["steps"], on_public=True)
 
 
 def _row(storage: Storage, result: dict[str, Any], number: int) -> dict[str, Any]:

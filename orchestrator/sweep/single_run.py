@@ -21,6 +21,7 @@ from orchestrator.storage.files import sync_files
 from orchestrator.storage.paths import Storage, storage_of, with_absolute_paths
 from orchestrator.storage.results import RunResult, require_same_settings, write_config, write_result
 from orchestrator.storage.trials import TrialRow
+from orchestrator.sweep.card import write_card
 from orchestrator.sweep.exported_model import export_and_compare
 from orchestrator.sweep.monitor import SILENT, Monitor, WorkFacts, monitored
 from orchestrator.sweep.trial import on_step, open_keyed_workspace
@@ -133,6 +134,7 @@ def run_training(plan: Plan, monitor: Monitor = SILENT) -> RunResult:
             seconds=time.monotonic() - started,
             statement=run_statement(plan, reserved),
         )
+        write_card(storage.model_folder, plan.trial({}), result.statement, storage.folder / LOG_NAME)
         write_result(storage, result)
         remove_states(storage.folder)
     return result

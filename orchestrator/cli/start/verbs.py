@@ -63,16 +63,20 @@ def demo(
 @clear_errors()
 def schema(
     to: Annotated[Path | None, typer.Option("--to", help="File to write. Default: standard output.")] = None,
+    card: Annotated[bool, typer.Option("--card", help="The schema of privacy_card.json instead.")] = False,
 ) -> None:
     """Print the JSON schema of configuration files, for editors that complete and check YAML."""
     from orchestrator.config.json_schema import schema_json
+    from orchestrator.privacy.statement.card import card_schema_json
     from orchestrator.storage.files import write_whole
 
+    text = card_schema_json() if card else schema_json()
     if to is None:
-        typer.echo(schema_json(), nl=False)
+        typer.echo(text, nl=False)
         return
-    write_whole(to, schema_json())
-    _say(f"Put this line first in a configuration: # yaml-language-server: $schema={to}")
+    write_whole(to, text)
+    if not card:
+        _say(f"Put this line first in a configuration: # yaml-language-server: $schema={to}")
 
 
 def _say(line: str) -> None:

@@ -13,12 +13,14 @@ from orchestrator.storage.files import write_whole
 from orchestrator.storage.paths import storage_of, with_absolute_paths
 from orchestrator.storage.results import write_config
 from tests.support.quadratic import Quadratic, example
+from tests.support.statements import stated
 from trainers.config.mechanism import mechanism_plan
 from trainers.mechanism.release_log import LOG_NAME
 from trainers.mechanism.tokens import LocalTokens
 from trainers.run.context import RunContext, Tokens, Workspace
 from trainers.run.zeroth_order import ZerothOrderRun
 
+STATED = {"statement": stated(None).model_dump(mode="json")}
 RATES = {0: 1e-3, 1: 5e-3, 2: 2e-3}
 BEST = ("search.release=best", "search.sampler=random", "search.seed=null")
 
@@ -59,7 +61,9 @@ def sweep(settings, evaluator):
         if not storage.releases_trials:
             rows = [rows[1]]
             (storage.trial_folder(1) / LOG_NAME).rename(storage.folder / LOG_NAME)
-        write_whole(storage.result_file, json.dumps({"trials": rows, "best": rows[1] if len(rows) > 1 else rows[0]}))
+        write_whole(
+            storage.result_file, json.dumps({"trials": rows, "best": rows[1] if len(rows) > 1 else rows[0], **STATED})
+        )
         return storage.folder, thetas
 
     return finished
@@ -121,7 +125,7 @@ def test_one_run_is_rebuilt(settings, evaluator, export):
     storage = storage_of(config)
     write_config(storage, config)
     theta = take(evaluator, config, storage.folder)
-    write_whole(storage.result_file, json.dumps({"steps": 4}))
+    write_whole(storage.result_file, json.dumps({"steps": 4, **STATED}))
     assert "is one run, without trials" in refused(export(storage.folder, "--trial", "0")[0])
     assert np.array_equal(export(storage.folder)[1], theta)
 
