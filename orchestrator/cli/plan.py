@@ -11,10 +11,10 @@ from orchestrator.api import plan
 from orchestrator.budget.forecast import BudgetOutlook, budget_outlook
 from orchestrator.cli.output import Format, print_result, print_text, progress_console
 from orchestrator.planning.alternatives import Outlook, compare_alternatives
-from orchestrator.planning.plan import Plan, finite_or_none
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.plot import require_plottable, save_plot
 from orchestrator.views.outlook import outlook_summary
-from orchestrator.views.plan_plot import require_plottable, save_plot
-from orchestrator.views.summary import plan_summary, warnings_of
+from orchestrator.views.summary import plan_summary
 
 
 def show_plan(
@@ -47,19 +47,5 @@ def show_plan(
 
 
 def plan_values(made: Plan, outlook: Outlook | None = None, budget: BudgetOutlook | None = None) -> dict[str, Any]:
-    """Return the values of a plan that its JSON holds."""
-    return {
-        "name": made.config.name,
-        "private": made.rule is not None,
-        "epsilon": finite_or_none(made.epsilon),
-        "delta": made.config.privacy.delta,
-        "trial_epsilon": finite_or_none(made.trial_epsilon),
-        "num_trials": made.num_trials,
-        "rule": made.rule.to_json() if made.rule else None,
-        "caps": made.caps.model_dump() if made.caps else None,
-        "forward_passes": made.estimate.forward_passes,
-        "examples_forwarded": made.estimate.examples_forwarded,
-        "estimated_seconds": made.estimate.seconds,
-        "warnings": warnings_of(made),
-        "outlook": None if outlook is None else outlook.to_json() | {"budget": budget},
-    }
+    """Return the values of a plan and of its alternatives that its JSON holds."""
+    return made.to_dict() | {"outlook": None if outlook is None else outlook.to_json() | {"budget": budget}}

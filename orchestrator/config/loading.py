@@ -21,6 +21,8 @@ from search_spaces.searchable import is_searchable
 from trainers.config import RunConfig
 from trainers.data.table import require_shallow
 
+Overrides = Sequence[str] | Mapping[str, Any]
+"""Settings in place of a configuration's: texts "dotted.key=value", or a mapping from dotted keys to values."""
 _SPACE = ["search", "space"]
 _ROWS = (".jsonl", ".csv", ".tsv", ".parquet")
 _MAX_BYTES = 10**6
@@ -73,8 +75,8 @@ def _with_on(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def override(config: Mapping[str, Any], overrides: Sequence[str], model: type[BaseModel]) -> dict[str, Any]:
-    """Return a copy of `config` with every 'dotted.key=value' applied, in order.
+def override(config: Mapping[str, Any], overrides: Overrides, model: type[BaseModel]) -> dict[str, Any]:
+    """Return a copy of `config` with every 'dotted.key=value' applied, in order, or every item of a mapping.
 
     A value is YAML: 'method.num_steps=100', 'task.labels=[no, yes]'. Where `model` takes a text, everything after the
     equals sign is the text, with blanks and braces: 'task.template={sentence} It was'. Two exceptions: a value in
@@ -82,14 +84,19 @@ def override(config: Mapping[str, Any], overrides: Sequence[str], model: type[Ba
     of a setting, followed by a key of its distribution or not: 'search.space.method.smoothing.low=1e-4'. ConfigError
     has a line for each override that cannot be applied.
     """
+    if isinstance(overrides, str):
+        raise ConfigError(
+            f"overrides: expected a list of texts 'key=value', or a mapping; got the text {shown(overrides)}"
+        )
     result: dict[str, Any] = copy.deepcopy(dict(config))
     problems = []
-    for text in overrides:
+    for given in overrides.items() if isinstance(overrides, Mapping) else overrides:
         try:
-            place, value = _parse_override(text, model)
+            place, value = _parse_override(given, model) if isinstance(given, str) else (_place(given[0]), given[1])
             _put(result, place, value)
         except ValueError as error:
-            problems.append(f"{text[:_LONGEST_SHOWN]}: {error}")
+            shown_key = given if isinstance(given, str) else str(given[0])
+            problems.append(f"{shown_key[:_LONGEST_SHOWN]}: {error}")
     if problems:
         raise ConfigError(*problems)
     return result
@@ -97,13 +104,9 @@ def override(config: Mapping[str, Any], overrides: Sequence[str], model: type[Ba
 
 def _parse_override(text: str, model: type[BaseModel]) -> tuple[list[str], Any]:
     key, equals, value = text.partition("=")
-    place = key.strip().split(".")
-    if not equals or not all(place):
+    if not equals:
         raise ValueError("expected key=value with a dotted key, such as method.num_steps=100")
-    if place[:2] == _SPACE and len(place) > 3:
-        ends = [end for end in range(len(place), 4, -1) if is_searchable(".".join(place[2:end]))]
-        end = ends[0] if ends else 4
-        place = [*_SPACE, ".".join(place[2:end]), *place[end:]]
+    place = _place(key.strip())
     bare_text = takes_text(model, place) and value.strip() not in _NO_TEXT and not value.strip().startswith(("'", '"'))
     if bare_text:
         return place, value
@@ -111,6 +114,18 @@ def _parse_override(text: str, model: type[BaseModel]) -> tuple[list[str], Any]:
         return place, load_yaml(value)
     except yaml.YAMLError as error:
         raise ValueError(f"the value is not YAML: {yaml_problem(error)}") from None
+
+
+def _place(key: str) -> list[str]:
+    """Return the keys that a dotted key goes through; a dotted name below search.space is one key."""
+    place = key.split(".") if isinstance(key, str) else []
+    if not all(place) or not place:
+        raise ValueError("expected a dotted key, such as method.num_steps")
+    if place[:2] == _SPACE and len(place) > 3:
+        ends = [end for end in range(len(place), 4, -1) if is_searchable(".".join(place[2:end]))]
+        end = ends[0] if ends else 4
+        return [*_SPACE, ".".join(place[2:end]), *place[end:]]
+    return place
 
 
 def _put(config: dict[str, Any], place: Sequence[str], value: Any) -> None:
@@ -136,13 +151,14 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 Config = TypeVar("Config", bound=RunConfig)
 
 
-def load_run(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> LedgeredConfig:
+def load_run(source: str | Path | Mapping[str, Any], overrides: Overrides = ()) -> LedgeredConfig:
     """Load the configuration of one run from a YAML or JSON file or a mapping, with 'key=value' overrides.
 
     A `search` section is ignored, so that one file serves a sweep and a single run; an override of it is refused.
     ConfigError has one line for each problem.
     """
-    of_search = [text for text in overrides if text.partition("=")[0].strip().split(".")[0] == "search"]
+    keys = {text: text.partition("=")[0].strip() for text in overrides}
+    of_search = [text for text, key in keys.items() if key.split(".")[0] == "search"]
     if of_search:
         raise ConfigError(*(f"{text}: one run has no search; leave it out, or start a sweep" for text in of_search))
     mapping = read(source)
@@ -150,7 +166,7 @@ def load_run(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = 
     return _validated(LedgeredConfig, override(mapping, overrides, LedgeredConfig))
 
 
-def load_sweep(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> SweepConfig:
+def load_sweep(source: str | Path | Mapping[str, Any], overrides: Overrides = ()) -> SweepConfig:
     """Load the configuration of a sweep from what `load_run` takes; ConfigError has one line for each problem."""
     return _validated(SweepConfig, override(read(source), overrides, SweepConfig))
 

@@ -1,7 +1,5 @@
 """What a run or a sweep will cost in privacy and in work, known before anything private is touched."""
 
-import math
-
 from orchestrator.planning.rules.base import Plan
 from orchestrator.planning.rules.best_of import BestOfPlan
 from orchestrator.planning.rules.caps import CapsPlan
@@ -11,7 +9,7 @@ from orchestrator.planning.rules.not_private import NotPrivatePlan
 from orchestrator.planning.rules.public_tuning import PublicTuningPlan
 from trainers.config import RunConfig
 
-__all__ = ["PLANS", "Plan", "finite_or_none", "make_plan"]
+__all__ = ["PLANS", "Plan", "make_plan"]
 
 PLANS: tuple[type[Plan], ...] = (NotPrivatePlan, PublicTuningPlan, BestOfPlan, MenuPlan, FilterPlan, CapsPlan)
 """The rules: the first one that counts a configuration makes its plan."""
@@ -28,8 +26,3 @@ def make_plan(config: RunConfig) -> Plan:
     if kind is None:
         raise ValueError("search: no rule counts this configuration, so nothing vouches for its ε")
     return kind.make(config)
-
-
-def finite_or_none(epsilon: float) -> float | None:
-    """Return an epsilon as JSON can hold it: an infinite one is null."""
-    return epsilon if math.isfinite(epsilon) else None

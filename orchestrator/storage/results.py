@@ -32,7 +32,7 @@ _STATED = ("performance.evaluator", "performance.vllm.batch_invariant")
 
 
 @dataclass(frozen=True)
-class RunResult:
+class StoredRun:
     """The result of `dpzo train`. A score is in the units of the configured metric, None without validation data."""
 
     name: str
@@ -48,7 +48,7 @@ class RunResult:
 
 
 @dataclass(frozen=True)
-class SweepResult:
+class StoredSweep:
     """The result of `dpzo sweep`; `best` is a complete trial, None where no trial finished.
 
     Under `release: best`, `trials` holds the winner alone, and `seconds` is None because it hints at the number of
@@ -66,7 +66,7 @@ class SweepResult:
     private_score: float | None = None
 
 
-def result_json(result: RunResult | SweepResult) -> str:
+def result_json(result: StoredRun | StoredSweep) -> str:
     """Return a result as JSON, with its statement; a number that is not finite is null."""
     return to_json(result, indent=2, inf_nan_mode="null").decode() + "\n"
 
@@ -93,7 +93,7 @@ def write_config(storage: Storage, config: RunConfig) -> None:
     write_whole(storage.config_file, resolved_json(config))
 
 
-def write_result(storage: Storage, result: RunResult | SweepResult) -> None:
+def write_result(storage: Storage, result: StoredRun | StoredSweep) -> None:
     """Write the statement, as JSON and as text, and then the results."""
     write_whole(storage.statement_file, result.statement.model_dump_json(indent=2) + "\n")
     write_whole(storage.statement_file.with_suffix(".txt"), result.statement.text())
@@ -131,7 +131,7 @@ def statement_in(storage: Storage, result: dict[str, Any]) -> PrivacyStatement:
         raise changed(storage.result_file, "expected a privacy statement") from None
 
 
-class _StoredTrial(BaseModel):
+class _TrialInFile(BaseModel):
     """What is read of a trial in a file of results."""
 
     number: int = Field(ge=0)
@@ -140,17 +140,17 @@ class _StoredTrial(BaseModel):
     steps: int = Field(ge=0)
 
 
-class _StoredRun(BaseModel):
+class _RunFile(BaseModel):
     """What is read of a run in its file of results."""
 
     steps: int = Field(ge=0)
 
 
-class _StoredSweep(BaseModel):
+class _SweepFile(BaseModel):
     """What is read of a sweep in its file of results."""
 
-    trials: list[_StoredTrial]
-    best: _StoredTrial | None
+    trials: list[_TrialInFile]
+    best: _TrialInFile | None
 
 
 def read_result(storage: Storage) -> dict[str, Any] | None:
@@ -160,14 +160,14 @@ def read_result(storage: Storage) -> dict[str, Any] | None:
         return None
     result = read_object(path)
     try:
-        (_StoredSweep if "trials" in result else _StoredRun).model_validate(result)
+        (_SweepFile if "trials" in result else _RunFile).model_validate(result)
     except ValidationError as error:
         place = ".".join(map(str, error.errors(include_input=False)[0]["loc"]))
         raise changed(path, f"{place} is missing or wrong") from None
     return result
 
 
-def stored_result(storage: Storage) -> RunResult | SweepResult | None:
+def stored_result(storage: Storage) -> StoredRun | StoredSweep | None:
     """Return the results of a finished run or sweep as they were, in the folder where they lie now; None before.
 
     ValueError where the file was changed. What a later version adds is left out.
@@ -176,7 +176,7 @@ def stored_result(storage: Storage) -> RunResult | SweepResult | None:
     if found is None:
         return None
     moved = {"folder": storage.folder, "model_folder": found.get("model_folder") and storage.model_folder}
-    kind: type[RunResult | SweepResult] = SweepResult if "trials" in found else RunResult
+    kind: type[StoredRun | StoredSweep] = StoredSweep if "trials" in found else StoredRun
     try:
         return TypeAdapter(kind).validate_python({**found, **moved})
     except ValidationError as error:

@@ -20,10 +20,11 @@ from orchestrator.cluster.demand import demand_of
 from orchestrator.cluster.nodes import driver_mark
 from orchestrator.cluster.ray_dashboard import job_metadata, opened_dashboard
 from orchestrator.cluster.session import cluster_session, cpus_at_once, ray_session, run_on_worker_node
-from orchestrator.planning.plan import Plan, finite_or_none
+from orchestrator.planning.facts import finite_or_none
+from orchestrator.planning.plan import Plan
 from orchestrator.privacy.rules.caps import TRAIN_STEP
 from orchestrator.storage.results import (
-    SweepResult,
+    StoredSweep,
     date_released_files,
     require_same_settings,
     write_config,
@@ -45,7 +46,7 @@ from trainers.mechanism.release_log import LOG_NAME, Stopped
 from trainers.run.replay_state import remove_states
 
 
-def run_sweep(plan: Plan, monitor: Monitor = SILENT) -> SweepResult:
+def run_sweep(plan: Plan, monitor: Monitor = SILENT) -> StoredSweep:
     """Run all trials of a plan and export the best model.
 
     Raises:
@@ -78,7 +79,7 @@ def run_sweep(plan: Plan, monitor: Monitor = SILENT) -> SweepResult:
         if not storage.releases_trials:
             best = best and best.as_winner(plan.epsilon_after(plan.trial(best.values), best.steps))
             trials = [best] if best else []
-        result = SweepResult(
+        result = StoredSweep(
             name=config.name,
             folder=storage.folder,
             model_folder=storage.model_folder if best else None,

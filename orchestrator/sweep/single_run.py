@@ -19,7 +19,7 @@ from orchestrator.cluster.session import cluster_session, ray_session, run_on_wo
 from orchestrator.planning.plan import Plan
 from orchestrator.storage.files import sync_files
 from orchestrator.storage.paths import Storage, storage_of, with_absolute_paths
-from orchestrator.storage.results import RunResult, require_same_settings, write_config, write_result
+from orchestrator.storage.results import StoredRun, require_same_settings, write_config, write_result
 from orchestrator.storage.trials import TrialRow
 from orchestrator.sweep.card import write_card
 from orchestrator.sweep.exported_model import export_and_compare
@@ -103,7 +103,7 @@ class PrivateRun:
         return Trained(run.steps_taken, run.steps_charged, zero_shot, points)
 
 
-def run_training(plan: Plan, monitor: Monitor = SILENT) -> RunResult:
+def run_training(plan: Plan, monitor: Monitor = SILENT) -> StoredRun:
     """Take the planned run to its end and export the model; continue where an earlier call stopped.
 
     Raises:
@@ -122,7 +122,7 @@ def run_training(plan: Plan, monitor: Monitor = SILENT) -> RunResult:
         trained = take_private_run(PrivateRun(plan, storage, mark=driver_mark(storage)), monitor)
         reserved = StandingReservation.of(storage)  # what the run has made
         reserved.ledger.close(storage.name)
-        result = RunResult(
+        result = StoredRun(
             name=config.name,
             folder=storage.folder,
             model_folder=storage.model_folder,

@@ -10,7 +10,8 @@ from orchestrator.budget.accounted_run import open_accounted_run
 from orchestrator.budget.release_logs import holder_of
 from orchestrator.cluster.nodes import DriverMark, require_as_driver
 from orchestrator.config.models import SweepConfig
-from orchestrator.planning.plan import Plan, finite_or_none
+from orchestrator.planning.facts import finite_or_none
+from orchestrator.planning.plan import Plan
 from orchestrator.privacy.ledger.drawer import retry_while_unreachable
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.ledger.terms import Terms

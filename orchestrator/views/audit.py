@@ -9,8 +9,9 @@ from rich.console import Group, RenderableType
 from rich.constrain import Constrain
 from rich.text import Text
 
+from orchestrator.planning.facts import duration
 from orchestrator.privacy.display import epsilon_text
-from orchestrator.views.tables import duration, plain_table, right
+from orchestrator.views.tables import plain_table, right
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

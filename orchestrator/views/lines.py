@@ -6,11 +6,12 @@ from threading import Event, Thread
 
 from rich.console import Console
 
+from orchestrator.planning.facts import duration
 from orchestrator.privacy.display import epsilon_text
 from orchestrator.privacy.errors import LedgerUnreachable
 from orchestrator.storage.trials import TrialRow, steps_to_come
 from orchestrator.sweep.monitor import WorkFacts
-from orchestrator.views.tables import duration, score_text
+from orchestrator.views.tables import score_text
 
 PERIOD_S = 60.0
 

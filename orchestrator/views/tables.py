@@ -108,13 +108,3 @@ def score_text(score: float, metric: Metric) -> str:
 def short(value: Any) -> str:
     """Return a setting in few characters."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def duration(seconds: float) -> str:
-    """Return a duration for people: 48 s, 4 min 10 s, 3 h 5 min."""
-    total = round(seconds)
-    if total < 60:
-        return f"{total} s"
-    if total < 3600:
-        return f"{total // 60} min {total % 60} s"
-    return f"{total // 3600} h {total % 3600 // 60} min"

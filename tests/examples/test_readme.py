@@ -15,7 +15,7 @@ from orchestrator.budget.statement import run_statement
 from orchestrator.config.loading import load_sweep
 from orchestrator.planning.plan import make_plan
 from orchestrator.storage.paths import storage_of
-from orchestrator.storage.results import SweepResult
+from orchestrator.storage.results import StoredSweep
 from orchestrator.storage.trials import TrialRow
 from orchestrator.views.summary import sweep_summary
 
@@ -44,7 +44,7 @@ def printed_lines(tmp_path_factory):
         statement = run_statement(plan, reserve_plan(plan, storage))
     values = dict.fromkeys(config.search.parameters, 0.001)
     best = TrialRow(0, values, "complete", 150, 150, [0.9], 1.4, 150)
-    result = SweepResult(config.name, storage.folder, storage.model_folder, [best], best, 0.5, 54.0, statement)
+    result = StoredSweep(config.name, storage.folder, storage.model_folder, [best], best, 0.5, 54.0, statement)
     console = Console(file=io.StringIO(), width=80)
     console.print(sweep_summary(result, config))
     return [line.rstrip() for line in console.file.getvalue().splitlines()]

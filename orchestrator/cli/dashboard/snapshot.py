@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.config.models import SweepConfig
+from orchestrator.planning.facts import duration
 from orchestrator.privacy.display import epsilon_text
 from orchestrator.storage.existing import Existing, find_existing, folder_of, folders_in
 from orchestrator.storage.results import read_result
@@ -18,7 +19,7 @@ from orchestrator.storage.trials import TrialRow, best_of
 from orchestrator.sweep.status import Audience, RunStatus, status_of
 from orchestrator.views.points import Point, method_of, schedule_points, score_points
 from orchestrator.views.status import epsilon_texts, status_facts, steps_text
-from orchestrator.views.tables import duration, score_text, short
+from orchestrator.views.tables import score_text, short
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from orchestrator.config.models import SweepConfig
-from orchestrator.planning.alternatives import RuleOutlook
+from orchestrator.planning.alternatives import RuleOutlook, compare_alternatives
+from orchestrator.planning.facts import facts_html, facts_text, plan_facts, plan_lines, plan_values
 from orchestrator.planning.planned_sweep import planned_sweep
 from orchestrator.planning.work_estimate import Estimate, estimate
 from orchestrator.privacy.accountant.accountant import Certificate
@@ -25,6 +26,9 @@ from search_spaces.trial_config import apply
 from trainers.config import RunConfig
 from trainers.mechanism.release_log import Kind
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 LEARNERS = {"tpe": "TPE", "gp": "a Gaussian process", "cma-es": "CMA-ES", "nsga2": "NSGA-II"}
 KINDS_OF_LOG: dict[Kind, str] = {"step": TRAIN_STEP, "score": EVALUATION}
 
@@ -37,7 +41,7 @@ class TokenDraw(NamedTuple):
     law: Law | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan(ABC):
     """A run or sweep, the rule that counts it, and its certified epsilon. Each rule has a subclass of its own.
 
@@ -103,6 +107,29 @@ class Plan(ABC):
     @cached_property
     def estimate(self) -> Estimate:
         return estimate(self.config, self.num_trials * self.config.method.num_steps, self.concurrent)
+
+    def table(self) -> str:
+        """Return ε, noise, sampling and work as text: a line for each, with its label."""
+        return facts_text(plan_facts(self))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan's values as JSON can hold them; an infinite ε is None."""
+        return plan_values(self)
+
+    def plot(self) -> "Figure":
+        """Return total ε against the number of trials under every rule, as a figure. It takes seconds."""
+        from orchestrator.planning.plot import plan_figure
+
+        return plan_figure(self, compare_alternatives(self))
+
+    def __str__(self) -> str:
+        return self.table()
+
+    def __repr__(self) -> str:
+        return plan_lines(self)
+
+    def _repr_html_(self) -> str:
+        return facts_html(plan_facts(self))
 
     def trial(self, values: Mapping[str, Any]) -> RunConfig:
         """Return the run of one trial: the search's values in place of the configuration's, and its σ."""

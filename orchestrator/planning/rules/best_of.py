@@ -14,7 +14,7 @@ from orchestrator.privacy.rules.repetitions import Repetitions
 from trainers.config import RunConfig
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class BestOfPlan(ComparedPlan):
     """A plan of which one winner leaves; num_trials is the mean of the secret number of trials."""
 

@@ -19,7 +19,7 @@ from orchestrator.privacy.rules.planned_sweep import PlannedSweep
 _COUNTED = {"num_trials": "trials", "steps_per_trial": "steps", "evaluations_per_trial": "scores"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ComparedPlan(Plan):
     """A plan of trials that are alike."""
 

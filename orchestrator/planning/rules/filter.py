@@ -20,7 +20,7 @@ from trainers.config import RunConfig
 _SIGMA, _BATCH = "privacy.noise_multiplier", "privacy.expected_batch_size"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FilterPlan(Plan):
     """A plan of trials that pay by their price."""
 

@@ -22,7 +22,7 @@ from search_spaces.trial_config import apply
 from trainers.config import RunConfig
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MenuPlan(Plan):
     """A plan of trials that choose from a menu."""
 

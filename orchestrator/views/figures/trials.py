@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrator.config.models import SweepConfig
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.storage.existing import Existing
-from orchestrator.storage.results import SweepResult, stored_result
+from orchestrator.storage.results import StoredSweep, stored_result
 from orchestrator.storage.trials import TrialRow, best_of
 from orchestrator.sweep.spending import spending_of
 from orchestrator.sweep.status import status_of
@@ -75,7 +75,7 @@ def trials_of(existing: Existing) -> Trials:
         raise ValueError(f"{storage.folder}: this is one run; a figure of trials needs a sweep")
     delta, load = config.privacy.delta if METHODS[config.method.name].private else None, partial(_load_study, existing)
     result = stored_result(storage)
-    if isinstance(result, SweepResult):
+    if isinstance(result, StoredSweep):
         epsilon = result.statement.epsilon_here
         return Trials(config, result.trials, math.inf if epsilon is None else epsilon, delta, load)
     spending = spending_of(existing)

@@ -15,10 +15,10 @@ from orchestrator.cli.plan import plan_values
 from orchestrator.config.loading import load_run, load_sweep
 from orchestrator.planning.alternatives import compare_alternatives, trial_numbers
 from orchestrator.planning.plan import make_plan
+from orchestrator.planning.plot import save_plot
 from orchestrator.privacy.rules.comparison import RULE_NAMES
 from orchestrator.privacy.rules.renyi_filter import RenyiFilter
 from orchestrator.storage.paths import storage_of
-from orchestrator.views.plan_plot import save_plot
 
 SEARCH = ("search.sampler=random", "search.seed=null")
 MEZO = ("method.name=mezo", "method.num_directions=1", "privacy.noise_multiplier=null")

@@ -8,8 +8,8 @@ from orchestrator.storage import results as records
 from orchestrator.storage.existing import find_existing
 from orchestrator.storage.paths import Storage
 from orchestrator.storage.results import (
-    RunResult,
-    SweepResult,
+    StoredRun,
+    StoredSweep,
     read_result,
     require_same_settings,
     result_json,
@@ -28,8 +28,8 @@ def storage(tmp_path):
     return Storage(tmp_path, "run")
 
 
-def run_result(storage, scores=(0.5, 0.75)) -> RunResult:
-    return RunResult(
+def run_result(storage, scores=(0.5, 0.75)) -> StoredRun:
+    return StoredRun(
         name="run",
         folder=storage.folder,
         model_folder=storage.model_folder,
@@ -43,9 +43,9 @@ def run_result(storage, scores=(0.5, 0.75)) -> RunResult:
     )
 
 
-def sweep_result(storage, *trials) -> SweepResult:
+def sweep_result(storage, *trials) -> StoredSweep:
     best = trials[0] if trials else None
-    return SweepResult("run", storage.folder, None, list(trials), best, None, 1.5, STATEMENT)
+    return StoredSweep("run", storage.folder, None, list(trials), best, None, 1.5, STATEMENT)
 
 
 def test_a_run_is_written_with_its_statement(storage):

@@ -5,15 +5,16 @@ import pytest
 from rich.console import Console
 
 from orchestrator.config.loading import load_run, load_sweep
+from orchestrator.planning.facts import duration
 from orchestrator.planning.plan import make_plan
 from orchestrator.privacy.display import epsilon_text
 from orchestrator.storage.paths import Storage
-from orchestrator.storage.results import RunResult, SweepResult
+from orchestrator.storage.results import StoredRun, StoredSweep
 from orchestrator.storage.trials import TrialRow, steps_to_come
 from orchestrator.sweep.monitor import WorkFacts, monitored
 from orchestrator.views.live import LiveView
 from orchestrator.views.summary import plan_summary, run_summary, sweep_summary
-from orchestrator.views.tables import TrialsTable, duration, facts_table, short
+from orchestrator.views.tables import TrialsTable, facts_table, short
 from tests.support.statements import stated
 
 WIDTH = 80
@@ -94,7 +95,7 @@ def test_settings_that_do_not_fit_are_left_out_from_the_right():
 
 def test_the_summary_of_a_sweep_names_the_best_trial(settings, storage):
     best = TrialRow(1, {"method.learning_rate": 0.000123456}, "complete", 4, 4, [0.9], 1.0)
-    result = SweepResult("test", storage.folder, storage.model_folder, [best], best, 0.525, 61.0, STATEMENT)
+    result = StoredSweep("test", storage.folder, storage.model_folder, [best], best, 0.525, 61.0, STATEMENT)
     text = shown(sweep_summary(result, load_sweep(settings)))
     assert "best trial  1: 90.0% (learning_rate 0.000123)" in text
     assert "zero-shot   52.5%" in text
@@ -104,7 +105,7 @@ def test_the_summary_of_a_sweep_names_the_best_trial(settings, storage):
 
 def test_the_summary_of_a_sweep_without_a_complete_trial_names_none(settings, storage):
     failed = TrialRow(0, {"method.learning_rate": 1e-3}, "failed")
-    result = SweepResult("test", storage.folder, None, [failed], None, None, 1.0, STATEMENT)
+    result = StoredSweep("test", storage.folder, None, [failed], None, None, 1.0, STATEMENT)
     text = shown(sweep_summary(result, load_sweep(settings)))
     assert "best trial" not in text
     assert "zero-shot" not in text
@@ -115,7 +116,7 @@ def test_the_summary_of_a_run_tells_what_stays_charged(storage):
     def summary(charged, score):
         places = (storage.folder, storage.model_folder)
         return facts(
-            run_summary(RunResult("test", *places, 4, charged, None, score, [score], 1.0, STATEMENT), "accuracy")
+            run_summary(StoredRun("test", *places, 4, charged, None, score, [score], 1.0, STATEMENT), "accuracy")
         )
 
     assert summary(4, None)["steps"] == "4"

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from orchestrator.config.models import SweepConfig
 from orchestrator.planning.alternatives import Curves, Outlook
-from orchestrator.planning.plan import Plan
 from orchestrator.privacy.display import epsilon_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from orchestrator.planning.rules.base import Plan
 
 ENDINGS = (".png", ".svg")
 _COLORS = ("#0072b2", "#009e73", "#d55e00", "#cc79a7", "#e69f00", "#56b4e9", "#4d4d4d", "#8c6d31")  # colour-blind safe
@@ -28,6 +30,12 @@ def require_plottable(path: Path) -> None:
 
 def save_plot(plan: Plan, outlook: Outlook, path: Path) -> None:
     """Draw the curves of a plan into a PNG or SVG file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plan_figure(plan, outlook).savefig(path, dpi=150)
+
+
+def plan_figure(plan: Plan, outlook: Outlook) -> Figure:
+    """Return the curves of a plan as a figure."""
     from matplotlib.figure import Figure
 
     details = outlook.details
@@ -50,8 +58,7 @@ def save_plot(plan: Plan, outlook: Outlook, path: Path) -> None:
     panel.set_title(f"{plan.config.name}: {details.plot_title}")
     panel.grid(visible=True, which="major", color="0.9")
     panel.spines[["top", "right"]].set_visible(False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    return figure
 
 
 def _top(curves: Curves, plan: Plan, outlook: Outlook) -> float:
