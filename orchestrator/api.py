@@ -21,7 +21,7 @@ from trainers.config import RunConfig
 
 if TYPE_CHECKING:
     from orchestrator.planning.plan import Plan
-    from orchestrator.storage.results import RunResult, SweepResult
+    from orchestrator.storage.results import StoredRun, StoredSweep
     from orchestrator.sweep.monitor import Monitor
 
 Source = str | Path | Mapping[str, Any] | RunConfig
@@ -54,7 +54,7 @@ class Sweep:
             self._plan = make_plan(self.config)
         return self._plan
 
-    def run(self, monitor: Monitor | None = None) -> SweepResult:
+    def run(self, monitor: Monitor | None = None) -> StoredSweep:
         """Run all trials and export the best model; resume a sweep that was killed.
 
         Args:
@@ -83,7 +83,7 @@ def plan(source: Source, overrides: Sequence[str] = ()) -> Plan:
     return make_plan(load_sweep(settings, overrides) if "search" in settings else load_run(settings, overrides))
 
 
-def train(source: Source, overrides: Sequence[str] = (), monitor: Monitor | None = None) -> RunResult:
+def train(source: Source, overrides: Sequence[str] = (), monitor: Monitor | None = None) -> StoredRun:
     """Take one run to its end and export the model; resume a run that was killed.
 
     Args:

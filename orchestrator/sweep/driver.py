@@ -100,7 +100,7 @@ def run_sweep(plan: Plan, monitor: Monitor = SILENT) -> StoredSweep:
     return result
 
 
-def _write_card(context: SweepContext, result: SweepResult, best: TrialRow) -> None:
+def _write_card(context: SweepContext, result: StoredSweep, best: TrialRow) -> None:
     storage = context.storage
     is_trial = storage.releases_trials and context.tune_on is None  # else the run's folder holds the released log
     log = (storage.trial_folder(best.number) if is_trial else storage.folder) / LOG_NAME
