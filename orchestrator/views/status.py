@@ -10,6 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from orchestrator.config.models import LedgeredConfig, SweepConfig
+from orchestrator.planning.facts import duration
 from orchestrator.privacy.display import epsilon_text, rounded_down
 from orchestrator.privacy.rules.caps import EVALUATION, TRAIN_STEP
 from orchestrator.storage.progress import PERIOD_S
@@ -18,7 +19,6 @@ from orchestrator.sweep.spending import Spending
 from orchestrator.sweep.status import RunStatus
 from orchestrator.views.tables import (
     TrialsTable,
-    duration,
     facts_table,
     folded,
     path_text,
