@@ -33,6 +33,7 @@ def end_at_signals() -> None:
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores it
             signal.signal(number, lambda number, frame: _end(number))
     os.register_at_fork(after_in_child=_leave_to_the_parent)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # Ray starts the program of a job with SIGINT blocked
     Thread(target=_listen, args=(heard,), daemon=True).start()
 
 

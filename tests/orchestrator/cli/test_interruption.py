@@ -30,12 +30,17 @@ time.sleep(60)
 }
 
 
-def start(code):
+def start(code, blocked=()):
     begin = "import hashlib, os, signal, subprocess, sys, threading, time\n"
     begin += "from orchestrator.cli.interruption import SIGNALS, end_at_signals\nend_at_signals()\n"
     code = begin + "print('ready', flush=True)\n" + code
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, blocked),
     )
     assert process.stdout.readline() == "ready\n"
     return process
@@ -53,6 +58,14 @@ def test_a_signal_ends_the_process_with_one_line(number, place):
     out, err = process.communicate(timeout=10)
     assert (process.returncode, out, err) == (128 + number, "", f"Interrupted by {number.name}.\n")
     assert time.monotonic() - begun < 5
+
+
+def test_what_the_parent_blocked_is_heard():
+    """Ray blocks SIGINT in all that it starts, and so in the program of a job."""
+    process = start("time.sleep(60)", blocked=[signal.SIGINT])
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=10)
+    assert (process.returncode, out, err) == (128 + signal.SIGINT, "", "Interrupted by SIGINT.\n")
 
 
 def test_nothing_below_it_is_left():
