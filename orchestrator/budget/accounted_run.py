@@ -10,6 +10,7 @@ from orchestrator.planning.rules.base import TokenDraw
 from orchestrator.privacy.errors import BudgetExceeded
 from orchestrator.privacy.ledger.drawer import TokenDrawer, retry_while_unreachable
 from orchestrator.privacy.ledger.ledger import Ledger
+from orchestrator.storage.log_copy import log_copy
 from orchestrator.storage.paths import Storage
 from trainers.config import RunConfig
 from trainers.config.mechanism import mechanism_plan
@@ -66,7 +67,7 @@ def open_accounted_run(
         for kind, draw in draws.items()
     }
     tokens = Tokens(steps=drawers["step"], scores=drawers.get("score", drawers["step"]))
-    run = open_run(RunContext(workspace, trial, mechanism, tokens, folder, ranks))
+    run = open_run(RunContext(workspace, trial, mechanism, tokens, folder, ranks, log_copy(storage, folder)))
     with ExitStack() as if_refused:
         if_refused.callback(run.close)
         recorded = Counter({draws["step"].kind: run.steps_charged})

@@ -1,7 +1,6 @@
 """What the named budget of a configuration has left, before and after the plan. Reads no private row."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from orchestrator.budget.reservation import require_same_units, reservation_cost, reusable_tokens
 from orchestrator.budget.view import Left, left_of
@@ -11,7 +10,7 @@ from orchestrator.privacy.errors import BudgetExceeded
 from orchestrator.privacy.ledger.budget import BudgetTerms, require_room, spent_of
 from orchestrator.privacy.ledger.engines import sqlite_file
 from orchestrator.privacy.ledger.ledger import Ledger
-from orchestrator.storage.paths import storage_in
+from orchestrator.storage.paths import root_of, storage_in
 
 
 @dataclass(frozen=True)
@@ -81,6 +80,6 @@ def _names(ledger: Ledger, budget: str) -> list[str]:
 
 def _existing_ledger(config: LedgeredConfig) -> Ledger | None:
     """Open the configuration's ledger if it exists: a plan creates no file."""
-    url = storage_in(Path(config.storage_path).expanduser().resolve(), config, config.name).database_url
+    url = storage_in(root_of(config), config, config.name).database_url
     file = sqlite_file(url)
     return Ledger(url, create=False) if file is None or file.is_file() else None

@@ -125,19 +125,31 @@ def budget_of(config: RunConfig, ledger: Ledger, fingerprint: str) -> BudgetTerm
     name = config.budget.name if isinstance(config, LedgeredConfig) else None
     budget = ledger.budget_of(fingerprint) if name is None else ledger.budget(name)
     if budget is None:
-        budget = BudgetTerms(
-            name=_free_name(config.data.train, ledger),
-            epsilon=None,
-            delta=0.0,
-            num_units=config.data.num_units,
-            adjacency=config.privacy.adjacency,
-            unit=config.data.unit,
-            fingerprint=fingerprint,
-        )
-        ledger.create_budget(budget)
+        budget = _new_budget(config, ledger, fingerprint)
     require_same_units(config, ledger, budget)
     if name is not None:
         ledger.require_fingerprint(name, fingerprint)
+    return budget
+
+
+def _new_budget(config: RunConfig, ledger: Ledger, fingerprint: str) -> BudgetTerms:
+    """Create a budget without a limit; return that of another process which did so at the same moment."""
+    budget = BudgetTerms(
+        name=_free_name(config.data.train, ledger),
+        epsilon=None,
+        delta=0.0,
+        num_units=config.data.num_units,
+        adjacency=config.privacy.adjacency,
+        unit=config.data.unit,
+        fingerprint=fingerprint,
+    )
+    try:
+        ledger.create_budget(budget)
+    except ValueError:
+        other = ledger.budget_of(fingerprint)
+        if other is None:
+            raise
+        return other
     return budget
 
 

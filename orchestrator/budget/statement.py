@@ -1,7 +1,5 @@
 """The privacy statement of a run or sweep, from its plan and its ledger."""
 
-from pathlib import Path
-
 from orchestrator.budget.release_logs import counted_elsewhere
 from orchestrator.budget.reservation import SCORES_SUFFIX, StandingReservation, same_named_budgets, units_counted
 from orchestrator.planning.plan import Plan
@@ -11,6 +9,7 @@ from orchestrator.privacy.ledger.chain import CLOCK_ACCEPTED
 from orchestrator.privacy.statement.facts import StatementFacts, make_statement
 from orchestrator.privacy.statement.statement import LossesFrom, PrivacyStatement
 from orchestrator.privacy.statement.wording import SELECTION_NOTE, SELECTION_PREFIX, Order
+from orchestrator.storage.paths import root_of
 from orchestrator.version import version_of
 from trainers.config import RunConfig
 from trainers.config.mechanism import is_batch_invariant, rounding_share
@@ -102,7 +101,7 @@ def _other_budget(name: str, spent: Spent, rows: str) -> str:
 
 def _elsewhere(plan: Plan, reserved: StandingReservation) -> list[str]:
     """Return a note on the runs beside this one that another ledger counts."""
-    names = counted_elsewhere(reserved.ledger, Path(plan.config.storage_path))
+    names = counted_elsewhere(reserved.ledger, root_of(plan.config))
     return [f"Runs beside this one that another ledger counts: {', '.join(names)}."] if names else []
 
 

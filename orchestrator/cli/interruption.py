@@ -9,12 +9,11 @@ import os
 import shlex
 import signal
 from contextlib import suppress
-from pathlib import Path
 from threading import Lock, Thread
 
 import psutil
 
-from orchestrator.storage.paths import Storage, storage_in
+from orchestrator.storage.paths import Storage, root_of, storage_in
 from trainers.config import RunConfig
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
@@ -40,7 +39,7 @@ def end_at_signals() -> None:
 def work_on(config: RunConfig) -> None:
     """From now on, this process works on this run or sweep."""
     global _storage
-    _storage = storage_in(Path(config.storage_path).expanduser().resolve(), config, config.name)
+    _storage = storage_in(root_of(config), config, config.name)
 
 
 def current_storage() -> Storage | None:
@@ -52,9 +51,9 @@ def _advice() -> str:
     if _storage is None:
         return ""
     if _storage.result_file.exists():
-        return f" It is finished; its results are in {_storage.folder}."
+        return f" It is finished; its results are in {_storage.place}."
     if _storage.config_file.exists():
-        return f" Continue with: dpzo resume {shlex.quote(str(_storage.folder))}"
+        return f" Continue with: dpzo resume {shlex.quote(_storage.place)}"
     return " It had not begun: start the same command again."
 
 

@@ -96,15 +96,17 @@ def driver_mark(storage: Storage) -> DriverMark:
 
 def require_as_driver(storage: Storage, mark: DriverMark) -> None:
     """Refuse to work in this process, with an UnfitNode, unless it has the driver's code and sees its folder locked."""
+    if storage.url is not None:  # each node has a folder of its own
+        storage.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     problem = versions_here().difference(mark.versions)
     if problem is None and not storage.has_identity(mark.identity):
         problem = _other_folder(storage.root)
-    elif problem is None and not storage.is_held():
+    elif problem is None and storage.url is None and not storage.is_held():
         problem = _lock_without_effect(storage.root)
     if problem is not None:
         raise UnfitNode(
             f"node {socket.gethostname()}, on which a worker started: {problem} Fix the node or take it out of the "
-            f"cluster, and continue with: dpzo resume {storage.folder}"
+            f"cluster, and continue with: dpzo resume {storage.place}"
         )
 
 
@@ -136,8 +138,11 @@ def node_reports(
 
 @contextmanager
 def _marked(storage: Storage | None) -> Iterator[str | None]:
-    """Make a folder in the storage that the nodes look for, with a file that this process holds locked."""
-    if storage is None:
+    """Make a folder in the storage that the nodes look for, with a file that this process holds locked.
+
+    Of object storage each node has a folder of its own, and nothing is looked for.
+    """
+    if storage is None or storage.url is not None:
         yield None
         return
     mark = storage.root / f".preflight-{secrets.token_hex(8)}"

@@ -7,8 +7,9 @@ from typing import Literal
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.loading import load_run, load_sweep
 from orchestrator.config.models import LedgeredConfig, SweepConfig
+from orchestrator.storage.bucket import fetch, is_url, local_folder
 from orchestrator.storage.files import read_object
-from orchestrator.storage.paths import CONFIG_FILE, DEFAULT_FOLDER, Storage, storage_in
+from orchestrator.storage.paths import CONFIG_FILE, DEFAULT_FOLDER, Storage, root_of, storage_in
 
 RunState = Literal["running", "interrupted", "finished"]
 
@@ -41,7 +42,8 @@ def find_existing(place: str | Path) -> Existing:
             "that, start it with its configuration file."
         )
     config = _stored_config(folder / CONFIG_FILE)
-    config = config.model_copy(update={"storage_path": str(folder.parent)})
+    if not is_url(config.storage_path) or root_of(config) != folder.parent:
+        config = config.model_copy(update={"storage_path": str(folder.parent)})
     return Existing(config, storage_in(folder.parent, config, folder.name))
 
 
@@ -56,7 +58,11 @@ def _stored_config(path: Path) -> LedgeredConfig:
 
 
 def folder_of(place: str | Path) -> Path | None:
-    """Return the folder of the run or sweep that `place` names, or None."""
+    """Return the folder of the run or sweep that `place` names, or None; one in object storage is fetched."""
+    if isinstance(place, str) and is_url(place):
+        url, _, name = place.rstrip("/").rpartition("/")
+        fetch(url, local_folder(url))
+        place = local_folder(url) / name
     wanted = Path(place).expanduser()
     candidates = [wanted, *([DEFAULT_FOLDER / wanted] if len(wanted.parts) == 1 else [])]
     return next((folder.resolve() for folder in candidates if (folder / CONFIG_FILE).is_file()), None)

@@ -7,10 +7,11 @@ numbers of trials. Only what `Ledger.export` writes may leave it. Both are for t
 """
 
 import fcntl
+import hashlib
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from orchestrator.config.models import CONFIG_FILE, LEDGER_FILE, BudgetConfig, L
 from orchestrator.privacy.ledger.drawer import PATIENCE_S
 from orchestrator.privacy.ledger.engines import sqlite_url
 from orchestrator.privacy.ledger.permissions import keep_to_owner
+from orchestrator.storage.bucket import fetch, is_url, local_folder, locked_in_database, require_fit_for_bucket
 from orchestrator.storage.files import remove_leftovers, write_whole
 from trainers.config import RunConfig
 
@@ -27,13 +29,30 @@ DEFAULT_FOLDER = Path("runs")  # storage_path of a configuration that names none
 
 @dataclass(frozen=True)
 class Storage:
-    """The paths of one run or sweep; all are absolute."""
+    """The paths of one run or sweep; all are absolute.
+
+    Args:
+        root: folder of all runs.
+        name: of the run.
+        ledger_url: of its database; a file in `root` when None.
+        releases_trials: whether the trials of a sweep leave.
+        patience_s: how long to wait for the database.
+        url: of the run in object storage, where its results are published; `root` is then for this machine alone.
+        copies_logs: whether the database has the lines of its release logs.
+    """
 
     root: Path
     name: str
     ledger_url: str | None = None
     releases_trials: bool = True
     patience_s: float = PATIENCE_S
+    url: str | None = None
+    copies_logs: bool = False
+
+    @property
+    def place(self) -> str:
+        """The run as one names it to `dpzo resume`: its folder or URL."""
+        return self.url or str(self.folder)
 
     @property
     def folder(self) -> Path:
@@ -94,22 +113,29 @@ class Storage:
         """Hold the run's folder for this process; ValueError if another process holds it."""
         self.operator_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         keep_to_owner(self.operator_folder)
-        with open(self._lock_file, "w") as file:
+        with ExitStack() as held, open(self._lock_file, "w") as file:
             for pause in (0.05, 0.2, None):  # `is_held` of another process holds it for a moment
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
                     if pause is None:
-                        raise ValueError(
-                            f"name: {self.name!r} is running in another process; wait, or give another name."
-                        ) from None
+                        raise self._taken() from None
                     time.sleep(pause)
+            if self.url is not None and not held.enter_context(locked_in_database(self.database_url, self.url)):
+                raise self._taken()
             trials = self.trials_folder.glob("*")
             remove_leftovers((self.folder, self.operator_folder, self.progress_folder, *trials))
             yield
 
+    def _taken(self) -> ValueError:
+        return ValueError(f"name: {self.name!r} is running in another process; wait, or give another name.")
+
     def is_held(self) -> bool:
+        """Return whether a live process works on it."""
+        if self.url is not None:
+            with locked_in_database(self.database_url, self.url) as is_free:
+                return not is_free
         if not self._lock_file.exists():
             return False
         with open(self._lock_file) as file:
@@ -136,14 +162,18 @@ class Storage:
     def identity(self) -> str:
         """Return a random name of this folder, made at the first call; for the operator.
 
-        A path is not unique: two machines that share a ledger may both use the same path.
+        A path is not unique: two machines that share a ledger may both use the same path. A URL is.
         """
+        if self.url is not None:
+            return hashlib.blake2b(self.url.encode(), digest_size=16).hexdigest()
         if not self._identity_file.exists():
             write_whole(self._identity_file, secrets.token_hex(16))
         return self._identity_file.read_text(encoding="ascii")
 
     def has_identity(self, identity: str) -> bool:
         """Return whether this is the folder of that random name, and not one of the same path on another machine."""
+        if self.url is not None:
+            return self.identity() == identity
         return self._identity_file.is_file() and self._identity_file.read_text(encoding="ascii") == identity
 
     @property
@@ -157,10 +187,17 @@ class Storage:
 
 
 def storage_of(config: RunConfig) -> Storage:
-    """Return the paths of a configuration, and create the root folder; ValueError if that fails."""
-    root = _resolved_root(config.storage_path)
+    """Return the paths of a configuration, and create the root folder; ValueError if that fails.
+
+    Where it is a URL, what other machines have published there comes into the root folder.
+    """
+    root, in_bucket = root_of(config), is_url(config.storage_path)
+    if in_bucket:
+        require_fit_for_bucket(config)
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        root.mkdir(mode=0o700 if in_bucket else 0o777, parents=True, exist_ok=True)
+        if in_bucket:
+            fetch(config.storage_path, root)
     except OSError as error:
         raise ValueError(f"storage_path: {root} cannot be made a folder: {error.strerror}") from error
     return storage_in(root, config, config.name)
@@ -170,7 +207,15 @@ def storage_in(root: Path, config: RunConfig, name: str) -> Storage:
     """Return the paths of a configuration in this root folder, whatever its storage_path is."""
     budget = config.budget if isinstance(config, LedgeredConfig) else BudgetConfig()
     releases_trials = not (isinstance(config, SweepConfig) and config.search.release == "best")
-    return Storage(root, name, budget.ledger, releases_trials, budget.patience_s)
+    url = f"{config.storage_path.rstrip('/')}/{name}" if is_url(config.storage_path) else None
+    copies_logs = config.performance.log == "database"
+    return Storage(root, name, budget.ledger, releases_trials, budget.patience_s, url, copies_logs)
+
+
+def root_of(config: RunConfig) -> Path:
+    """Return the absolute folder of all runs on this machine, which may not exist yet."""
+    path = config.storage_path
+    return local_folder(path) if is_url(path) else _resolved(path)
 
 
 def input_paths(config: RunConfig) -> dict[str, str]:
@@ -187,11 +232,14 @@ def input_paths(config: RunConfig) -> dict[str, str]:
 def with_absolute_paths(config: RunConfig) -> RunConfig:
     """Return the configuration with absolute local paths, so that it means the same in every process.
 
-    ValueError for a path in the working folder of a Ray job: Ray removes it after the job, and no resume would find it.
+    ValueError for a path in the working folder of a Ray job, which Ray removes after the job, so that no resume would
+    find it; and for object storage that the run cannot work with.
     """
+    if is_url(config.storage_path):
+        require_fit_for_bucket(config)
     validation = config.data.validation
     changes = {
-        "storage_path": str(_resolved_root(config.storage_path)),
+        "storage_path": config.storage_path if is_url(config.storage_path) else str(root_of(config)),
         "data": config.data.model_copy(
             update={"train": _absolute(config.data.train), "validation": validation and _absolute(validation)}
         ),
@@ -212,17 +260,6 @@ def _require_lasting(config: RunConfig) -> None:
                 f"{setting}: {path} lies in the working folder of a Ray job, which Ray removes after the job, so that "
                 "no resume would find it. Name an absolute path that all nodes share."
             )
-
-
-def _resolved_root(path: str) -> Path:
-    """Return the absolute storage folder; ValueError for a URL."""
-    if "://" in path:
-        raise ValueError(
-            f"storage_path: got {path!r}; expected a folder. Object storage has neither locks nor appends that are on "
-            "disk when they return, and a release log needs both. Name a folder that all nodes mount (NFS 4), and "
-            "copy the results from there."
-        )
-    return _resolved(path)
 
 
 def _absolute(path: str) -> str:

@@ -23,6 +23,8 @@ from orchestrator.cluster.session import cluster_session, cpus_at_once, ray_sess
 from orchestrator.planning.facts import finite_or_none
 from orchestrator.planning.plan import Plan
 from orchestrator.privacy.rules.caps import TRAIN_STEP
+from orchestrator.storage.bucket import publish
+from orchestrator.storage.log_copy import fetch_logs
 from orchestrator.storage.results import (
     StoredSweep,
     date_released_files,
@@ -69,6 +71,7 @@ def run_sweep(plan: Plan, monitor: Monitor = SILENT) -> StoredSweep:
         with ray_session(cpus, demand, metadata), opened_dashboard(storage) as ray_dashboard:
             reserved = reserve_plan(plan, storage, read)
             write_config(storage, config)
+            publish(storage.url, storage.folder, storage.config_file.name)
             board = _all_trials(context, reserved, monitor, ray_dashboard)
         trials, best, score = board.rows, board.best(), None
         if best is not None and context.tune_on is not None:
@@ -97,6 +100,8 @@ def run_sweep(plan: Plan, monitor: Monitor = SILENT) -> StoredSweep:
             date_released_files(storage, reserved.day())
         for folder in (storage.folder, *storage.trials_folder.glob("*")):
             remove_states(folder)
+        fetch_logs(storage)
+        publish(storage.url, storage.folder)
     return result
 
 
@@ -129,7 +134,7 @@ def _all_trials(
     search.describe(state="ended" if have_ended else "interrupted", **{TOKENS_DRAWN: reserved.steps_drawn()})
     search.close()
     if not have_ended:
-        raise Stopped(f"the search was interrupted. Continue with: dpzo resume {storage.folder}")
+        raise Stopped(f"the search was interrupted. Continue with: dpzo resume {storage.place}")
     for row in board.rows if context.tune_on is None else []:  # also failed trials, and those of an earlier process
         row.steps_charged = reserved.steps_drawn(holder_of(row.number))
         row.epsilon = plan.epsilon_after(plan.trial(row.values), row.steps_charged)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from orchestrator.config.models import SweepConfig
 from orchestrator.planning.plan import make_plan
 from orchestrator.storage.existing import find_existing
+from orchestrator.storage.log_copy import fetch_logs
 from orchestrator.storage.paths import Storage
 from orchestrator.storage.results import read_result, statement_in
 from orchestrator.sweep.card import write_card
@@ -55,6 +56,7 @@ def export_model(source: Path, to: Path, trial: int | None = None, evaluator: Ev
         replay = _released_trial(storage, config, result, trial)
     else:
         replay = _released_run(storage, config, result, trial)
+    fetch_logs(storage)
     if not (replay.folder / LOG_NAME).is_file():
         raise ValueError(f"{replay.folder / LOG_NAME}: there is no release log, so the model cannot be rebuilt")
     settings, statement = replay.config, statement_in(storage, result)

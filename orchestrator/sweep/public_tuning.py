@@ -10,6 +10,7 @@ from trainers.config import RunConfig
 from trainers.config.data import DataConfig
 from trainers.config.mechanism import mechanism_plan
 from trainers.data.sources import same_source, stream_records
+from trainers.mechanism.release_log import LogCopy
 from trainers.run.base_run import BaseRun
 from trainers.run.context import RunContext, Tokens, Workspace
 from trainers.workers.ranks import Ranks
@@ -74,8 +75,10 @@ class PublicRows:
         return config.model_copy(update={"data": data, "privacy": privacy})
 
 
-def open_public_run(workspace: Workspace, config: RunConfig, folder: Path, ranks: Ranks | None = None) -> BaseRun:
-    """Open a trial on public rows, with the same method and noise and without the ledger."""
+def open_public_run(
+    workspace: Workspace, config: RunConfig, folder: Path, ranks: Ranks | None = None, copy: LogCopy | None = None
+) -> BaseRun:
+    """Open a trial on public rows, with the same method and noise and without tokens from the ledger."""
     free = FreeTokens()
     mechanism = mechanism_plan(config, config.privacy.noise_multiplier)
-    return open_run(RunContext(workspace, config, mechanism, Tokens(free, free), folder, ranks or Ranks()))
+    return open_run(RunContext(workspace, config, mechanism, Tokens(free, free), folder, ranks or Ranks(), copy))

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from orchestrator.budget.standing_noise import SAME_SIGMA
 from orchestrator.planning.plan import Plan
+from orchestrator.storage.bucket import publish
 from orchestrator.storage.files import sync_files, write_whole
+from orchestrator.storage.log_copy import fetch_logs
 from orchestrator.storage.paths import Storage
 from orchestrator.storage.trials import TrialRow
 from orchestrator.sweep.exported_model import export_and_compare
@@ -27,9 +29,11 @@ def publish_best(plan: Plan, storage: Storage, best: TrialRow) -> None:
         ValueError: the log holds fewer steps than the trial has taken.
     """
     config, what = plan.trial(best.values), f"trial {best.number}"
+    fetch_logs(storage)
     log = rebuild_from_log(config, storage.trial_folder(best.number), best.steps, storage.model_folder, what)
     if not storage.releases_trials and METHODS[config.method.name].order == "zeroth":  # others log only digests
         write_whole(storage.folder / LOG_NAME, uninterrupted(log))
+    publish(storage.url, storage.folder, storage.model_folder.name)  # this node may not be the driver's
 
 
 def rebuild_from_log(config: RunConfig, log_folder: Path, steps: int, to: Path, what: str) -> Path:

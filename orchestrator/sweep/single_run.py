@@ -17,7 +17,9 @@ from orchestrator.cluster.demand import demand_of
 from orchestrator.cluster.nodes import DriverMark, driver_mark, require_as_driver
 from orchestrator.cluster.session import cluster_session, ray_session, run_on_worker_node
 from orchestrator.planning.plan import Plan
+from orchestrator.storage.bucket import publish
 from orchestrator.storage.files import sync_files
+from orchestrator.storage.log_copy import fetch_logs
 from orchestrator.storage.paths import Storage, storage_of, with_absolute_paths
 from orchestrator.storage.results import StoredRun, require_same_settings, write_config, write_result
 from orchestrator.storage.trials import TrialRow
@@ -86,6 +88,7 @@ class PrivateRun:
                 # only now: a model that does not load must leave no reservation
                 reserve_plan(self.plan, self.storage, workspace.fingerprints)
                 write_config(self.storage, self.plan.config)
+                publish(self.storage.url, self.storage.folder, self.storage.config_file.name)
             return self._train(workspace, ranks, monitor)
 
     def _train(self, workspace: Workspace, ranks: Ranks, monitor: Monitor) -> Trained:
@@ -100,6 +103,7 @@ class PrivateRun:
         if ranks.is_rank_0:
             export_and_compare(config, workspace, storage.model_folder)
             sync_files(storage.model_folder)  # the results, which follow, say that the model is there
+            publish(storage.url, storage.folder, storage.model_folder.name)
         return Trained(run.steps_taken, run.steps_charged, zero_shot, points)
 
 
@@ -137,6 +141,8 @@ def run_training(plan: Plan, monitor: Monitor = SILENT) -> StoredRun:
         write_card(storage.model_folder, plan.trial({}), result.statement, storage.folder / LOG_NAME)
         write_result(storage, result)
         remove_states(storage.folder)
+        fetch_logs(storage)
+        publish(storage.url, storage.folder)
     return result
 
 

@@ -15,6 +15,7 @@ from orchestrator.planning.plan import Plan
 from orchestrator.privacy.ledger.drawer import retry_while_unreachable
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.ledger.terms import Terms
+from orchestrator.storage.log_copy import log_copy
 from orchestrator.storage.paths import Storage
 from orchestrator.storage.progress import ProgressFile
 from orchestrator.sweep.public_tuning import PublicRows, open_public_run
@@ -163,7 +164,9 @@ class Trial:
         plan, storage, tune_on = self._context.plan, self._context.storage, self._context.tune_on
         trial, folder = plan.trial(values), storage.trial_folder(number)
         if tune_on is not None:
-            return open_public_run(workspace, tune_on.replace_training_rows(trial), folder, ranks)
+            return open_public_run(
+                workspace, tune_on.replace_training_rows(trial), folder, ranks, log_copy(storage, folder)
+            )
         return open_accounted_run(workspace, plan, trial, storage, holder_of(number), folder, values.get(MENU), ranks)
 
     def _segment(self) -> tuple[int, float | None, bool]:

@@ -22,16 +22,19 @@ from trainers.mechanism.tokens import LocalTokens
 from trainers.run.context import RunContext, Tokens, Workspace
 from trainers.run.zeroth_order import ZerothOrderRun
 
-NUM_KILLS = 24
+NUM_KILLS = 8  # at least; and one at each point
 
 
-@pytest.fixture(scope="module")
-def killed(tmp_path_factory) -> tuple[Path, dict]:
+@pytest.fixture(scope="module", params=["file", "database"])
+def killed(request, tmp_path_factory) -> tuple[Path, dict]:
     folder = tmp_path_factory.mktemp("kills")
     command = [sys.executable, "-m", "tests.support.kill_points", str(folder), str(NUM_KILLS), "0"]
+    if request.param == "database":
+        command.append(request.getfixturevalue("postgresql_server").new_database())
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return folder, json.loads(done.stdout.splitlines()[-1])
+    ledger = command[6] if request.param == "database" else None
+    return folder, json.loads(done.stdout.splitlines()[-1]) | {"ledger": ledger}
 
 
 def logs(killed: tuple[Path, dict]) -> list[tuple[str, list[dict]]]:
@@ -71,8 +74,8 @@ def test_no_release_without_a_reservation_of_its_own(killed):
 
 
 def test_no_reservation_without_a_token_and_no_token_beyond_the_cap(killed):
-    folder, _ = killed
-    config = settings(folder, "any")
+    folder, happened = killed
+    config = settings(folder, "any", happened["ledger"])
     ledger = Ledger(storage_of(config).database_url)
     caps = make_plan(config).caps.caps().tokens()
     for name, entries in logs(killed):

@@ -1,10 +1,11 @@
 """Runs that are killed with SIGKILL at chosen points of a step, again and again, until they have finished.
 
-    python -m tests.support.kill_points FOLDER NUM_KILLS SEED
+    python -m tests.support.kill_points FOLDER NUM_KILLS SEED [LEDGER_URL]
 
 A process of its own, without threads, forks one child for each life of a run. In a child every part of a step (token,
 log, noise, update) is wrapped, and one of the calls, drawn at random, kills the process: before it, after it, or for a
-line of the log in its middle. Parent and children share nothing but the folder. Prints what happened as JSON.
+line of the log in its middle. Parent and children share nothing but the folder. With the URL of a ledger on a server,
+release logs lie in its database, and the folder of a run is lost after every second kill. Prints what happened as JSON.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 from collections import Counter
@@ -71,8 +73,8 @@ class Killer:
         setattr(owner, name, watched)
 
 
-def settings(folder: Path, name: str) -> Any:
-
+def settings(folder: Path, name: str, ledger: str | None = None) -> Any:
+    """Return the configuration of a run."""
     base = run_config(
         method__num_steps=NUM_STEPS,
         data__validation="private-validation.jsonl",
@@ -84,13 +86,15 @@ def settings(folder: Path, name: str) -> Any:
     )
     values = base.model_dump() | {"name": name, "storage_path": str(folder)}
     values["data"] |= {"train": str(folder / "private.jsonl"), "validation": str(folder / "private-validation.jsonl")}
+    if ledger is not None:
+        values["performance"] |= {"log": "database"}
+        values |= {"budget": {"ledger": ledger}}
     return LedgeredConfig.model_validate(values)
 
 
-def live(folder: Path, name: str, killer: Killer) -> None:
+def live(folder: Path, name: str, ledger: str | None, killer: Killer) -> None:
     """Take a run as far as it comes."""
-
-    config = settings(folder, name)
+    config = settings(folder, name, ledger)
     plan, storage = make_plan(config), storage_of(config)
     reserve_plan(plan, storage)
     workspace = Workspace([example(n) for n in range(100)], [example(n) for n in range(20)], Quadratic())
@@ -103,7 +107,6 @@ def live(folder: Path, name: str, killer: Killer) -> None:
 
 def watch(run: Any, evaluator: Any, killer: Killer) -> None:
     """Put the killer's points into the parts of a run."""
-
     killer.wrap(LedgerTokens, "draw", before="before the token", after="before RESERVE")
     killer.wrap(run.log, "reserve", after="after RESERVE")
     killer.wrap(run.log, "release", after="after RELEASE")
@@ -131,21 +134,24 @@ class Torn:
         return getattr(self._file, name)
 
 
-def main(folder: Path, num_kills: int, seed: int) -> None:
-
+def main(folder: Path, num_kills: int, seed: int, ledger: str | None = None) -> None:
+    """Kill runs until there were `num_kills` kills, and one at each point."""
     assert make_plan(settings(folder, "any")).epsilon < float("inf")  # certified once; the children inherit the answer
     for name in ("private", "private-validation"):  # the ledger knows a data set by its fingerprint
         (folder / f"{name}.jsonl").write_text(json.dumps({"text": name}) + "\n")
     rng = random.Random(seed)
     kills: Counter[str] = Counter()
     runs = 0
-    while kills.total() < num_kills:
+    while kills.total() < num_kills or len(kills) < len(POINTS):
         name, runs = f"run-{runs:03d}", runs + 1
         finished = False
         while not finished:
             point = rng.choice(POINTS)
-            finished = lived(partial(live, folder, name, Killer(point, countdown=rng.randint(1, 8))))
-            kills[point] += not finished
+            finished = lived(partial(live, folder, name, ledger, Killer(point, countdown=rng.randint(1, 8))))
+            if not finished:
+                kills[point] += 1
+                if ledger is not None and kills.total() % 2:
+                    shutil.rmtree(folder / name)
     print(json.dumps({"runs": runs, "kills": dict(kills)}))
 
 
@@ -168,4 +174,4 @@ def lived(life: Callable[[], None]) -> bool:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])

@@ -35,6 +35,11 @@ class PerformanceConfig(Section):
     device: str = Field(default="cpu", description="torch device, 'cpu' or 'cuda'.")
     evaluator: EvaluatorName = Field(default="transformers", description="Which library computes the losses.")
     vllm: VllmConfig = Field(default_factory=VllmConfig, description="Used with evaluator: vllm.")
+    log: Literal["file", "database"] = Field(
+        default="file",
+        description="Where a line of the release log is durable before it is used: in the run's folder, or first in "
+        "the ledger's PostgreSQL database (needed where storage_path is a URL).",
+    )
     snapshot_steps: Count | None = Field(
         default=None,
         description="Steps between snapshots of the weights. A killed first-order run loses the steps after the last "

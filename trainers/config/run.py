@@ -29,7 +29,11 @@ class RunConfig(Section):
     name: str = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,80}$", description="Names the run's folder and ledger entry."
     )
-    storage_path: str = Field(default="runs", description="Folder for ledger, logs and results.")
+    storage_path: str = Field(
+        default="runs",
+        description="Folder for ledger, logs and results; or a URL of object storage for results, with "
+        "performance.log: database.",
+    )
     data: DataConfig
     task: TaskConfig
     model: ModelConfig

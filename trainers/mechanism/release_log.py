@@ -30,7 +30,7 @@ import os
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 
@@ -46,6 +46,17 @@ LOCK_PATIENCE_S = 90.0
 
 class LogInUseError(DpzoError, ValueError):
     """Another process has the log open; it may be about to end."""
+
+
+class LogCopy(Protocol):
+    """Holds the lines of a log where a lost disk does not reach them, without their line ends."""
+
+    def lines(self) -> list[bytes]:
+        """Return all lines."""
+        ...
+
+    def append(self, number: int, line: bytes) -> None:
+        """Make line number `number`, from 0, durable; LogInUseError where another writer was there first."""
 
 
 class Transcript:
@@ -113,9 +124,10 @@ class ReleaseLog(Transcript):
         header: JSON values that identify the run. A log with another header is refused.
         defaults: values of the keys that a header lacks, one of an earlier version or this one.
         lock_patience_s: how long to wait for another process that has the log open and may be about to end.
+        copy: gets each line before the file does. A file that was lost is made from it.
 
     Raises:
-        ValueError: the file belongs to another run, is open in another process, or was changed.
+        ValueError: the file belongs to another run, is open in another process, was changed, or differs from its copy.
         LogUnwritable: here and at each entry: the disk is full or broken. The log is then closed.
     """
 
@@ -126,16 +138,20 @@ class ReleaseLog(Transcript):
         defaults: dict[str, Any] | None = None,
         *,
         lock_patience_s: float = LOCK_PATIENCE_S,
+        copy: LogCopy | None = None,
     ) -> None:
         super().__init__(path)
         self._defaults = defaults or {}
+        self._copy = copy
+        self._num_lines = 0
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 - open and locked while the run lives
         self._chain = b""
         with ExitStack() as close_on_error:
             close_on_error.callback(self._file.close)
             self._lock(lock_patience_s)
-            lines = self._complete_lines()
+            lines = self._with_copy(self._complete_lines())
+            self._num_lines = len(lines)
             if lines:
                 self._read(lines, header)
             else:
@@ -175,6 +191,22 @@ class ReleaseLog(Transcript):
             os.fsync(self._file.fileno())  # the last line may be of a process that was killed before it could do so
         return complete.splitlines()
 
+    def _with_copy(self, lines: list[bytes]) -> list[bytes]:
+        """Return the lines of the file or of its copy, whichever has more, and make them the same."""
+        if self._copy is None:
+            return lines
+        copied = self._copy.lines()
+        if any(one != other for one, other in zip(lines, copied, strict=False)):
+            raise ValueError(
+                f"{self.path} and its copy in the database differ: they are of two runs, or one was changed. Move the "
+                "file away to go on from the copy."
+            )
+        for number, line in enumerate(lines[len(copied) :], start=len(copied)):
+            self._copy.append(number, line)
+        for line in copied[len(lines) :]:
+            self._write(line)
+        return max(lines, copied, key=len)
+
     def _read(self, lines: list[bytes], header: dict[str, Any]) -> None:
         first = self._verify(lines[0], 1)
         if first.get("format") != FORMAT:
@@ -208,9 +240,16 @@ class ReleaseLog(Transcript):
 
     def _append(self, entry: dict[str, Any]) -> None:
         chain = next_link(self._chain, entry)
-        line = canonical({**entry, "chain": chain.hex()}) + b"\n"
+        line = canonical({**entry, "chain": chain.hex()})
+        if self._copy is not None:
+            self._copy.append(self._num_lines, line)
+        self._write(line)
+        self._num_lines += 1
+        self._chain = chain
+
+    def _write(self, line: bytes) -> None:
         try:
-            if self._file.write(line) < len(line):
+            if self._file.write(line + b"\n") < len(line) + 1:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._file.fileno())
         except OSError as error:
@@ -219,7 +258,6 @@ class ReleaseLog(Transcript):
                 f"{self.path} cannot be written: {error.strerror}. Every release so far is accounted for. Make room, "
                 "and start the same command again."
             ) from None
-        self._chain = chain
 
 
 def next_link(chain: bytes, entry: dict[str, Any]) -> bytes:

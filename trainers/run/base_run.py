@@ -31,7 +31,9 @@ class BaseRun(ABC):
         self._workspace, self._tokens, self._folder = context.workspace, context.tokens, context.folder
         self._header = header_of(context.config, context.plan, context.workspace.base_digest)
         self._workspace.evaluator.reset()
-        self.log: Transcript = open_log(self.ranks, self._folder / LOG_NAME, self._header, header_defaults())
+        self.log: Transcript = open_log(
+            self.ranks, self._folder / LOG_NAME, self._header, header_defaults(), context.log_copy
+        )
         self.steps_taken = 0
         self._scores: list[float | None] = []
         self.metrics: dict[str, float] = {}

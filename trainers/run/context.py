@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from trainers.config import RunConfig
 from trainers.evaluators.base import Example, LossEvaluator
 from trainers.mechanism.plan import MechanismPlan
+from trainers.mechanism.release_log import LogCopy
 from trainers.mechanism.tokens import StepTokens
 from trainers.workers.ranks import Ranks
 
@@ -75,7 +76,8 @@ class Tokens:
 class RunContext:
     """What one run is made from; a release log in `folder`, the run's own folder, is resumed.
 
-    Rank 0 of `ranks` has the folder, the tokens and the scores; the other ranks need none of them.
+    Rank 0 of `ranks` has the folder, the tokens and the scores; the other ranks need none of them. `log_copy` holds the
+    log a second time, where the folder may be lost.
     """
 
     workspace: Workspace
@@ -84,3 +86,4 @@ class RunContext:
     tokens: Tokens
     folder: Path
     ranks: Ranks = field(default_factory=Ranks)
+    log_copy: LogCopy | None = None

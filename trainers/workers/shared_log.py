@@ -8,21 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from trainers.mechanism.release_log import ReleaseLog, Transcript
+from trainers.mechanism.release_log import LogCopy, ReleaseLog, Transcript
 from trainers.workers.patience import RAY_PATIENCE
 from trainers.workers.ranks import Ranks
 
 LOCK_PATIENCE_S = 1.5 * max(60.0, float(os.environ.get(RAY_PATIENCE, "60")))  # a process without cluster holds its log
 
 
-def open_log(ranks: Ranks, path: Path, header: dict[str, Any], defaults: dict[str, Any]) -> Transcript:
-    """Return the log file, opened or reopened, on rank 0, and a copy of its steps on the other ranks.
+def open_log(
+    ranks: Ranks, path: Path, header: dict[str, Any], defaults: dict[str, Any], copy: LogCopy | None = None
+) -> Transcript:
+    """Return the log file, opened or reopened, on rank 0, and its steps in memory on the other ranks.
 
     ValueError if the log belongs to another run or was changed (rank 0), or the ranks have different headers.
     """
     log: Transcript = Transcript(path)
     if ranks.is_rank_0:
-        log = ReleaseLog(path, header, defaults, lock_patience_s=LOCK_PATIENCE_S)
+        log = ReleaseLog(path, header, defaults, lock_patience_s=LOCK_PATIENCE_S, copy=copy)
     with ExitStack() as if_refused:
         if_refused.callback(log.close)
         if ranks.size > 1:

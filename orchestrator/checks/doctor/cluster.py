@@ -69,6 +69,8 @@ def _nodes(nodes: Sequence[Mapping[str, Any]], storage: Storage | None, config: 
         yield NO_FILE
     elif all(report.problem is None for report in reports):
         seen = f"{storage.root} and its locks are seen from {len(nodes)} nodes"
+        if storage.url is not None:
+            seen = f"{storage.url}; release logs lie in the ledger's database"
         yield Finding(name="storage", state="ok", found=seen)
         reached = "a file on one machine" if storage.ledger_url is None else f"reached from {len(nodes)} nodes"
         yield _checked("ledger", reached, lambda: require_ledger_for(storage, nodes))

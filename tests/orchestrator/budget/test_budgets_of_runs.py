@@ -1,6 +1,7 @@
 """One data set, one budget: what runs and sweeps on it cost together, and what is refused."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,17 @@ def test_without_a_name_the_budget_of_the_data_is_found_and_its_limit_holds(plan
     reserved(first)
     with pytest.raises(BudgetExceeded, match="Budget 'reviews' has no room for 'second'"):
         reserved(plan("name=second", "privacy.noise_multiplier=4.1"))
+
+
+def test_two_runs_that_make_the_budget_of_their_data_at_the_same_moment_share_it(plan, monkeypatch):
+    create = Ledger.create_budget
+
+    def beaten(ledger, terms):
+        create(ledger, replace(terms, name="of-another-process"))
+        create(ledger, terms)
+
+    monkeypatch.setattr(Ledger, "create_budget", beaten)
+    assert reserved(plan("name=first")).budget.name == "of-another-process"
 
 
 @pytest.mark.parametrize(

@@ -77,18 +77,6 @@ def test_the_working_folder_of_a_ray_job_is_refused(settings, setting):
         with_absolute_paths(load_run(settings, [f"{setting}={inside}"]))
 
 
-@pytest.mark.parametrize("url", ["s3://bucket/runs", "file:///shared/runs"])
-def test_object_storage_is_refused_with_the_reason(settings, tmp_path, monkeypatch, url):
-    monkeypatch.chdir(tmp_path)
-    config = load_run(settings, [f"storage_path={url}"])
-    for use in (storage_of, with_absolute_paths):
-        with pytest.raises(
-            ValueError, match=r"^storage_path: got '.*'; expected a folder\. Object storage has neither"
-        ):
-            use(config)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_local_paths_mean_the_same_in_every_process(settings, tmp_path, monkeypatch):
     for name in ("private.jsonl", "public.jsonl"):
         (tmp_path / name).write_text(json.dumps({"text": "good", "label": "good"}))
