@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from pickle import UnpicklingError
+from threading import Event
 from typing import Any
 
 from ray import tune
@@ -17,7 +18,7 @@ from orchestrator.privacy.errors import ClockBehind, LedgerCorruptError, LedgerU
 from orchestrator.storage.trials import TrialRow, best_of
 from orchestrator.sweep.monitor import SILENT, Monitor, copy_of
 from trainers.errors import DpzoError
-from trainers.mechanism.release_log import LogUnwritable
+from trainers.mechanism.release_log import LogUnwritable, Stopped
 
 Fatal = LedgerUnreachable | LedgerCorruptError | ClockBehind | LogUnwritable | UnfitNode
 
@@ -54,22 +55,26 @@ MAX_RESTARTS = 3  # of a trial that raised an error; each restart continues from
 MAX_LOSSES = 20  # of a trial's process or node
 
 
-class TrialBoard(tune.Callback):
-    """Collects the trials from Tune's events, and tells a monitor of them.
+class TrialBoard(tune.Callback, tune.Stopper):
+    """Collects the trials from Tune's events, tells a monitor of them, and stops the trials that the monitor stops.
 
     Args:
         ended: trials that an earlier process ended.
         monitor: is told of each event, with a copy of the trial.
+        stopping: is set, by another thread, to end the sweep where it is.
     """
 
-    def __init__(self, ended: Sequence[TrialRow] = (), monitor: Monitor = SILENT) -> None:
+    def __init__(
+        self, ended: Sequence[TrialRow] = (), monitor: Monitor = SILENT, stopping: Event | None = None
+    ) -> None:
         self._rows = {row.number: row for row in ended}
-        self._monitor = monitor
+        self._of_tune: dict[str, TrialRow] = {}
+        self.monitor, self._stopping = monitor, stopping or Event()
         self._own_failures: Counter[int] = Counter()
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state that Tune pickles; a monitor holds a terminal and stays in this process."""
-        return {**self.__dict__, "_monitor": SILENT}
+        return {**self.__dict__, "monitor": SILENT, "_stopping": None}
 
     @property
     def rows(self) -> list[TrialRow]:
@@ -86,15 +91,29 @@ class TrialBoard(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Add a trial that starts, or mark one that starts again."""
-        row = self._row(trial)
+        row = self._of_tune[trial.trial_id] = self._row(trial)
         row.state = "running"
-        self._monitor.on_trial_start(copy_of(row))
+        self.monitor.on_trial_start(copy_of(row))
 
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-    ) -> None:
-        """Store a score; a restarted trial repeats its earlier scores, which are stored once."""
-        row = self._row(trial)
+    def is_stopping(self) -> bool:
+        """Return whether another thread asked to end the sweep."""
+        return self._stopping.is_set()
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """End the sweep where another thread asked for it: a Stopped. Trials that have not ended can be resumed."""
+        if self.is_stopping():
+            raise Stopped("the search was stopped")
+
+    def stop_all(self) -> bool:
+        """Return False: Tune would end the trials, and none could be resumed."""
+        return False
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Store a score, and return whether the monitor stops its trial; Tune asks at each result, before all else.
+
+        A restarted trial repeats its earlier scores, which are stored once.
+        """
+        row = self._of_tune[trial_id]
         row.steps = result["steps"]
         row.steps_charged = result["steps_charged"]
         row.num_steps = result["num_steps"]
@@ -105,14 +124,14 @@ class TrialBoard(tune.Callback):
             row.scores[position:] = [result["score"]]
         if result["finished"]:
             row.state = "complete" if math.isfinite(result["score"]) else "failed"
-        self._monitor.on_score(copy_of(row))
+        return self.monitor.on_score(copy_of(row)) is False
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Mark the end of a trial; the scheduler stopped a trial that had not finished."""
         row = self._row(trial)
         if row.state == "running":
             row.state = "stopped early"
-        self._monitor.on_trial_end(copy_of(row))
+        self.monitor.on_trial_end(copy_of(row))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Let Tune start a failed trial again, or end the sweep where that cannot help.
@@ -136,7 +155,7 @@ class TrialBoard(tune.Callback):
         """Mark a trial that failed and is not started again."""
         row = self._row(trial)
         row.state = "failed"
-        self._monitor.on_trial_end(copy_of(row))
+        self.monitor.on_trial_end(copy_of(row))
 
     def _row(self, trial: Any) -> TrialRow:
         values = dict(trial.config)

@@ -7,6 +7,7 @@ keep their settings and replay their release logs.
 
 import time
 from dataclasses import replace
+from threading import Event
 from typing import Any
 
 from ray import tune
@@ -36,7 +37,7 @@ from orchestrator.storage.trials import TrialRow
 from orchestrator.sweep.board import MAX_LOSSES, TrialBoard, fatal_cause
 from orchestrator.sweep.card import write_card
 from orchestrator.sweep.lane import Lane, lane_resources
-from orchestrator.sweep.monitor import SILENT, Monitor, Monitors, WorkFacts, copy_of, monitored
+from orchestrator.sweep.monitor import SILENT, Announcer, Monitor, WorkFacts, announced, copy_of
 from orchestrator.sweep.preparation import prepare_sweep, zero_shot_score
 from orchestrator.sweep.ray_metrics import SweepGauges
 from orchestrator.sweep.rebuild import publish_best
@@ -48,8 +49,13 @@ from trainers.mechanism.release_log import LOG_NAME, Stopped
 from trainers.run.replay_state import remove_states
 
 
-def run_sweep(plan: Plan, monitor: Monitor = SILENT) -> StoredSweep:
+def run_sweep(plan: Plan, monitor: Monitor = SILENT, stopping: Event | None = None) -> StoredSweep:
     """Run all trials of a plan and export the best model.
+
+    Args:
+        plan: of the sweep.
+        monitor: is told how the trials go.
+        stopping: is set, by another thread, to end the sweep where it is.
 
     Raises:
         ValueError: the inputs are unusable, the machine too small, or the name belongs to another or a finished sweep.
@@ -61,7 +67,7 @@ def run_sweep(plan: Plan, monitor: Monitor = SILENT) -> StoredSweep:
     plan, config, storage = context.plan, context.config, context.storage
     demand = demand_of(config, context.threads)
     metadata = job_metadata(storage, plan.epsilon)
-    with storage.lock(), cluster_session(config, demand, storage, metadata):
+    with storage.lock(), cluster_session(config, demand, storage, metadata), announced(monitor) as announcer:
         require_same_settings(storage, config)
         storage.clear_progress()
         context = replace(context, mark=driver_mark(storage))
@@ -72,10 +78,10 @@ def run_sweep(plan: Plan, monitor: Monitor = SILENT) -> StoredSweep:
             reserved = reserve_plan(plan, storage, read)
             write_config(storage, config)
             publish(storage.url, storage.folder, storage.config_file.name)
-            board = _all_trials(context, reserved, monitor, ray_dashboard)
+            board = _all_trials(context, reserved, announcer, ray_dashboard, stopping)
         trials, best, score = board.rows, board.best(), None
         if best is not None and context.tune_on is not None:
-            score = take_private_run(PrivateRun(plan, storage, best.values, context.mark), monitor).scores[-1]
+            score = take_private_run(PrivateRun(plan, storage, best.values, context.mark), announcer).scores[-1]
         elif best is not None:
             run_on_worker_node(demand, publish_best, plan, storage, best)
         reserved.ledger.close(storage.name)
@@ -102,6 +108,7 @@ def run_sweep(plan: Plan, monitor: Monitor = SILENT) -> StoredSweep:
             remove_states(folder)
         fetch_logs(storage)
         publish(storage.url, storage.folder)
+        announcer.end(result)
     return result
 
 
@@ -113,7 +120,11 @@ def _write_card(context: SweepContext, result: StoredSweep, best: TrialRow) -> N
 
 
 def _all_trials(
-    context: SweepContext, reserved: StandingReservation, monitor: Monitor, ray_dashboard: str | None
+    context: SweepContext,
+    reserved: StandingReservation,
+    announcer: Announcer,
+    ray_dashboard: str | None,
+    stopping: Event | None,
 ) -> TrialBoard:
     """Run the trials that have not ended yet, and return all."""
     config, storage, plan = context.config, context.storage, context.plan
@@ -122,19 +133,20 @@ def _all_trials(
         config.search, plan.num_trials, config.name, reserved.ledger.url, storage.patience_s, config.metric
     )
     search.describe(state="running", statement=str(storage.statement_file), **_costs(plan, reserved))
+    board = TrialBoard(search.ended_trials(), stopping=stopping)
+    facts = replace(_facts(context, reserved, board), ray_dashboard=ray_dashboard)
+    displays = (DrawnTokens(search), *_displays(context, reserved)) if storage.releases_trials else ()
+    told = announcer.begin(facts, *displays)
     if storage.releases_trials:
-        monitor = Monitors(monitor, DrawnTokens(search), *_displays(context, reserved))
-    board = TrialBoard(search.ended_trials(), monitor if storage.releases_trials else SILENT)
+        board.monitor = told
     missing = num_trials - len(board.rows)
     if missing > 0:
-        facts = replace(_facts(context, reserved, board), ray_dashboard=ray_dashboard)
-        with monitored(monitor, facts):
-            _run_trials(context, search, board, missing)
+        _run_trials(context, search, board, missing)
     have_ended = len(board.rows) == num_trials and all(row.state != "running" for row in board.rows)
     search.describe(state="ended" if have_ended else "interrupted", **{TOKENS_DRAWN: reserved.steps_drawn()})
     search.close()
     if not have_ended:
-        raise Stopped(f"the search was interrupted. Continue with: dpzo resume {storage.place}")
+        raise Stopped(f"the search was interrupted. Continue with: dpzo resume {storage.place}, or run() in Python")
     for row in board.rows if context.tune_on is None else []:  # also failed trials, and those of an earlier process
         row.steps_charged = reserved.steps_drawn(holder_of(row.number))
         row.epsilon = plan.epsilon_after(plan.trial(row.values), row.steps_charged)
@@ -174,6 +186,8 @@ def _facts(context: SweepContext, reserved: StandingReservation, board: TrialBoa
         searched=sorted(config.search.parameters),
         ended=() if is_secret else [copy_of(row) for row in board.rows],
         count_steps=None if is_secret else count_steps,
+        plan=context.plan,
+        day=reserved.day(),
     )
 
 
@@ -207,11 +221,14 @@ def _run_trials(context: SweepContext, search: TruthfulSearch, board: TrialBoard
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=MAX_LOSSES),
             callbacks=[board],
+            stop=board,
         ),
     )
     try:
         errors = tuner.fit().errors
-    except TuneError as error:  # the board ended the sweep
+    except (TuneError, Stopped) as error:  # the board ended the sweep
+        if board.is_stopping():
+            return
         raise fatal_cause(error) or error from None
     for error in errors:
         if (cause := fatal_cause(error)) is not None:

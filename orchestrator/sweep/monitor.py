@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
+from orchestrator.planning.plan import Plan
+from orchestrator.storage.results import StoredRun, StoredSweep
 from orchestrator.storage.trials import TrialRow
 from trainers.config import Metric
 
@@ -29,6 +31,8 @@ class WorkFacts:
         ended: trials that an earlier process of the same sweep ended.
         count_steps: returns the steps that all trials have taken so far; None where that is secret.
         ray_dashboard: a line that says where Ray's dashboard is, and how to get its token; None where there is none.
+        plan: of the sweep or run, with its configuration and its ε.
+        day: on which it was reserved, in UTC, as YYYY-MM-DD.
     """
 
     kind: Literal["run", "sweep"]
@@ -40,6 +44,8 @@ class WorkFacts:
     ended: Sequence[TrialRow] = ()
     count_steps: Callable[[], int] | None = None
     ray_dashboard: str | None = None
+    plan: Plan | None = None
+    day: str | None = None
 
 
 class Monitor(Protocol):
@@ -55,14 +61,17 @@ class Monitor(Protocol):
     def on_trial_start(self, trial: TrialRow) -> None:
         """Hear that a trial starts, or starts again after its process was lost; not called for a run."""
 
-    def on_score(self, trial: TrialRow) -> None:
-        """Hear of the next score of a trial, the last of `trial.scores`; of a run elsewhere, when the run has ended."""
+    def on_score(self, trial: TrialRow) -> bool | None:
+        """Hear of the next score of a trial, the last of `trial.scores`; of a run elsewhere, when the run has ended.
+
+        False stops a trial of a sweep here; its tokens so far stay charged. A run goes on.
+        """
 
     def on_trial_end(self, trial: TrialRow) -> None:
         """Hear that a trial ended as `trial.state` says; not called for a run."""
 
-    def on_end(self) -> None:
-        """Hear that what began has ended, or failed."""
+    def on_end(self, result: StoredRun | StoredSweep | None) -> None:
+        """Hear that what began has ended; without a result where it failed, or where a private run begins next."""
 
 
 class SilentMonitor(Monitor):
@@ -88,30 +97,56 @@ class Monitors(Monitor):
         for monitor in self._monitors:
             monitor.on_trial_start(trial)
 
-    def on_score(self, trial: TrialRow) -> None:
-        """Tell each of a score."""
-        for monitor in self._monitors:
-            monitor.on_score(trial)
+    def on_score(self, trial: TrialRow) -> bool:
+        """Tell each of a score; False where one of them stops the trial."""
+        replies = [monitor.on_score(trial) for monitor in self._monitors]
+        return False not in replies
 
     def on_trial_end(self, trial: TrialRow) -> None:
         """Tell each that a trial ended."""
         for monitor in self._monitors:
             monitor.on_trial_end(trial)
 
-    def on_end(self) -> None:
+    def on_end(self, result: StoredRun | StoredSweep | None) -> None:
         """Tell each that what began has ended."""
         for monitor in self._monitors:
-            monitor.on_end()
+            monitor.on_end(result)
+
+
+class Announcer:
+    """Tells a monitor when work begins and ends.
+
+    Args:
+        monitor: of the caller.
+    """
+
+    def __init__(self, monitor: Monitor) -> None:
+        self.monitor = monitor
+        self._told: Monitor | None = None
+
+    def begin(self, facts: WorkFacts, *others: Monitor) -> Monitor:
+        """Tell the monitor, and others, that work begins, and return them as one; what went on before has ended."""
+        self.end(None)
+        told = Monitors(self.monitor, *others) if others else self.monitor
+        told.on_start(facts)
+        self._told = told
+        return told
+
+    def end(self, result: StoredRun | StoredSweep | None) -> None:
+        """Tell the monitor that what began has ended, once."""
+        told, self._told = self._told, None
+        if told is not None:
+            told.on_end(result)
 
 
 @contextmanager
-def monitored(monitor: Monitor, facts: WorkFacts) -> Iterator[None]:
-    """Tell a monitor that the body begins and that it has ended."""
-    monitor.on_start(facts)
+def announced(monitor: Monitor) -> Iterator[Announcer]:
+    """Give a body an announcer; what has begun and not ended when the body is left has failed."""
+    announcer = Announcer(monitor)
     try:
-        yield
+        yield announcer
     finally:
-        monitor.on_end()
+        announcer.end(None)
 
 
 def copy_of(trial: TrialRow) -> TrialRow:

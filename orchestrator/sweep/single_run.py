@@ -25,7 +25,7 @@ from orchestrator.storage.results import StoredRun, require_same_settings, write
 from orchestrator.storage.trials import TrialRow
 from orchestrator.sweep.card import write_card
 from orchestrator.sweep.exported_model import export_and_compare
-from orchestrator.sweep.monitor import SILENT, Monitor, WorkFacts, monitored
+from orchestrator.sweep.monitor import SILENT, Announcer, Monitor, WorkFacts, announced
 from orchestrator.sweep.trial import on_step, open_keyed_workspace
 from trainers.config import RunConfig
 from trainers.mechanism.log_reading import ReleasedSteps
@@ -120,10 +120,11 @@ def run_training(plan: Plan, monitor: Monitor = SILENT) -> StoredRun:
     require_ledger_answers(storage)
     plan = with_reserved_noise(replace(plan, config=config), storage)
     check_inputs(config)
-    with storage.lock(), cluster_session(config, demand_of(config), storage):
+    with storage.lock(), cluster_session(config, demand_of(config), storage), announced(monitor) as announcer:
         require_same_settings(storage, config)
         storage.clear_progress()
-        trained = take_private_run(PrivateRun(plan, storage, mark=driver_mark(storage)), monitor)
+        run = PrivateRun(plan, storage, mark=driver_mark(storage))
+        trained = take_private_run(run, announcer)
         reserved = StandingReservation.of(storage)  # what the run has made
         reserved.ledger.close(storage.name)
         result = StoredRun(
@@ -143,23 +144,29 @@ def run_training(plan: Plan, monitor: Monitor = SILENT) -> StoredRun:
         remove_states(storage.folder)
         fetch_logs(storage)
         publish(storage.url, storage.folder)
+        announcer.end(result)
     return result
 
 
-def take_private_run(run: PrivateRun, monitor: Monitor) -> Trained:
-    """Take a private run where `resources` wants it: in this process, on a node of the cluster, or on workers."""
+def take_private_run(run: PrivateRun, announcer: Announcer) -> Trained:
+    """Take a private run where `resources` wants it: in this process, on a node of the cluster, or on workers.
+
+    The monitor is told that it begins; who has the result tells that it has ended.
+    """
     config = run.plan.config
     count_steps = ReleasedSteps(run.storage.folder / LOG_NAME)
-    facts = WorkFacts("run", config.name, config.metric, config.method.num_steps, count_steps=count_steps)
-    with monitored(monitor, facts):
-        if config.resources.is_distributed:
-            trained = _take_on_workers(run)
-        elif on_a_cluster():
-            trained = run_on_worker_node(demand_of(config), run.take)
-        else:
-            return run.take(monitor)
-        for count in range(1, len(trained.points) + 1):
-            monitor.on_score(_as_trial(trained.points[:count], config))
+    facts = WorkFacts(
+        "run", config.name, config.metric, config.method.num_steps, count_steps=count_steps, plan=run.plan
+    )
+    monitor = announcer.begin(facts)
+    if config.resources.is_distributed:
+        trained = _take_on_workers(run)
+    elif on_a_cluster():
+        trained = run_on_worker_node(demand_of(config), run.take)
+    else:
+        return run.take(monitor)
+    for count in range(1, len(trained.points) + 1):
+        monitor.on_score(_as_trial(trained.points[:count], config))
     return trained
 
 

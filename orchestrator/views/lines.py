@@ -9,6 +9,7 @@ from rich.console import Console
 from orchestrator.planning.facts import duration
 from orchestrator.privacy.display import epsilon_text
 from orchestrator.privacy.errors import LedgerUnreachable
+from orchestrator.storage.results import StoredRun, StoredSweep
 from orchestrator.storage.trials import TrialRow, steps_to_come
 from orchestrator.sweep.monitor import WorkFacts
 from orchestrator.views.tables import score_text
@@ -45,7 +46,7 @@ class Lines:
         if trial.state != "complete":
             self._print_trial(trial)
 
-    def on_end(self) -> None:
+    def on_end(self, result: StoredRun | StoredSweep | None) -> None:
         """Print no more."""
         self._ended.set()
         self._thread.join()

@@ -18,6 +18,7 @@ from rich.progress import (
 )
 
 from orchestrator.privacy.errors import LedgerUnreachable
+from orchestrator.storage.results import StoredRun, StoredSweep
 from orchestrator.storage.trials import TrialRow, best_of, steps_to_come
 from orchestrator.sweep.monitor import WorkFacts
 from orchestrator.views.tables import TrialsTable
@@ -62,7 +63,7 @@ class LiveView:
 
     on_score = on_trial_end = on_trial_start
 
-    def on_end(self) -> None:
+    def on_end(self, result: StoredRun | StoredSweep | None) -> None:
         """Draw the last state."""
         self._live.stop()
 

@@ -13,6 +13,7 @@ from orchestrator.sweep import driver as sweep_module
 from orchestrator.sweep.lane import Lane
 from orchestrator.sweep.trial import SweepContext
 from tests.support.quadratic import Quadratic, example
+from trainers.mechanism.release_log import Stopped
 from trainers.run.context import Workspace
 
 PLACES = (
@@ -76,7 +77,7 @@ class InlineTune:
                 else:
                     lane.reset_config(values)
                 self._run(lane, search, board, trial)
-            except Killed:
+            except (Killed, Stopped):
                 lane.cleanup()
                 raise
             except Exception as error:  # noqa: BLE001 - as Tune does
@@ -96,8 +97,9 @@ class InlineTune:
             self.num_results += 1
             if self.num_results == self.kill_after:
                 raise Killed
-            board.on_trial_result(iteration=0, trials=[], trial=trial, result=result)
-            if result["finished"] or iteration == self.stop_after.get(number):
+            board.on_step_begin(iteration=0, trials=[])
+            stopped = board(trial.trial_id, result)
+            if stopped or result["finished"] or iteration == self.stop_after.get(number):
                 search.on_trial_complete(trial.trial_id, result)
                 board.on_trial_complete(iteration=0, trials=[], trial=trial)
                 return

@@ -16,7 +16,7 @@ from trainers.mechanism.release_log import LogUnwritable
 
 def trial(number, rate=1e-3):
     """What Tune hands to its callbacks, as far as the board looks."""
-    return SimpleNamespace(config={"number": number, "method.learning_rate": rate})
+    return SimpleNamespace(config={"number": number, "method.learning_rate": rate}, trial_id=f"tune-{number}")
 
 
 def start(board, *numbers):
@@ -28,7 +28,7 @@ def report(board, number, iteration, score, *, finished=False, charged=None):
     steps = 10 * iteration
     result = {"training_iteration": iteration, "score": score, "steps": steps, "finished": finished}
     result |= {"steps_charged": steps if charged is None else charged, "epsilon": steps / 8, "num_steps": 4}
-    board.on_trial_result(iteration=0, trials=[], trial=trial(number), result=result)
+    return board(f"tune-{number}", result)
 
 
 def end(board, number, *scores):

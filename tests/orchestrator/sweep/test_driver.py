@@ -139,7 +139,7 @@ def test_a_search_that_tune_left_early_is_not_finished(plan, evaluator, monkeypa
     def leave(context, search, board, missing):
         closed.append(evaluator.closed)  # before lanes start engines of their own
         for number in range(begun):
-            board.on_trial_start(0, [], SimpleNamespace(config={"number": number}))
+            board.on_trial_start(0, [], SimpleNamespace(config={"number": number}, trial_id=f"tune-{number}"))
 
     monkeypatch.setattr(module, "_run_trials", leave)
     storage = storage_of(with_absolute_paths(plan.config))

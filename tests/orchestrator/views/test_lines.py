@@ -7,8 +7,9 @@ import pytest
 from rich.console import Console
 
 from orchestrator.storage.trials import TrialRow
-from orchestrator.sweep.monitor import WorkFacts, monitored
+from orchestrator.sweep.monitor import WorkFacts
 from orchestrator.views.lines import Lines
+from tests.support.monitors import monitored
 
 
 @pytest.fixture

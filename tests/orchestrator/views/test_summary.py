@@ -11,10 +11,11 @@ from orchestrator.privacy.display import epsilon_text
 from orchestrator.storage.paths import Storage
 from orchestrator.storage.results import StoredRun, StoredSweep
 from orchestrator.storage.trials import TrialRow, steps_to_come
-from orchestrator.sweep.monitor import WorkFacts, monitored
+from orchestrator.sweep.monitor import WorkFacts
 from orchestrator.views.live import LiveView
 from orchestrator.views.summary import plan_summary, run_summary, sweep_summary
 from orchestrator.views.tables import TrialsTable, facts_table, short
+from tests.support.monitors import monitored
 from tests.support.statements import stated
 
 WIDTH = 80
