@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from search_spaces.errors import Problem, refuse
 from search_spaces.parameters import Choice, Parameter
 from search_spaces.space import FilterSpace, Space
 from trainers.config.sections import Count, Positive, Section
 
-MENU = "menu"
+MENU, FIT = "menu", "fit"
 FEW_TRIALS, MANY_TRIALS = 8, 100
 """'auto' takes 'qmc' below the first number, and no Gaussian process above the second: its time grows as the cube."""
 _LARGEST_SEED = 2**32 - 1  # what numpy's generators, and so Optuna's samplers, take
@@ -53,11 +53,30 @@ class FilterConfig(Section):
     space: FilterSpace = Field(description="What varies beside search.space: noise_multiplier, batch size, num_steps.")
 
 
+class SweepTokens(Section):
+    """What all trials of a sweep may draw together, however many there are; ε is that of all of it."""
+
+    steps: Count = Field(description="Training steps of all trials together, spare ones included.")
+    scores: Count | None = Field(
+        None, description="Private scores of all trials together. When absent: as many as these steps can need."
+    )
+
+
 class SearchConfig(Section):
     """How trials are chosen and released; this and num_trials decide how ε is counted."""
 
-    num_trials: Count = Field(description="Trials of the sweep; the mean of their secret number under release: best.")
+    num_trials: Annotated[
+        Count | None,
+        BeforeValidator(lambda given: None if given == FIT else given),
+        PlainSerializer(lambda number: FIT if number is None else number),
+    ] = Field(
+        description="Trials of the sweep, or 'fit': as many as search.caps allow. The mean of their secret number "
+        "under release: best."
+    )
     concurrent_trials: Count = Field(1, description="Trials that run at once.")
+    caps: SweepTokens | None = Field(
+        None, description="Steps and scores of all trials together. When absent: num_trials times those of one trial."
+    )
     sampler: Literal["auto", "tpe", "random", "gp", "qmc", "cma-es", "nsga2"] = Field(
         "auto",
         description="'random' draws trials independently, 'qmc' spreads them evenly; the others learn from finished "
@@ -124,6 +143,11 @@ class SearchConfig(Section):
         if len(chosen) > 1:
             raise ValueError(f"{' and '.join(chosen)} count privacy in different ways: choose one")
         problems = list(self._adaptive()) if self.release == "best" else []
+        if self.num_trials is None and self.caps is None:
+            problems.append((("num_trials",), "'fit' needs search.caps, such as {steps: 1500}: what trials fit into"))
+        if self.caps is not None and chosen:
+            what = f"{chosen[0]} counts trials, not tokens that they share: give num_trials, and leave caps out"
+            problems.append((("caps",), what))
         if self.sampler in ("gp", "cma-es") and all(isinstance(found, Choice) for found in self.space.root.values()):
             what = f"{self.sampler!r} models numbers, and search.space has choices alone: use 'tpe', or give a range"
             problems.append((("sampler",), what))

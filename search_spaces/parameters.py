@@ -144,7 +144,7 @@ class Choice(Section):
         return self
 
     @property
-    def ends(self) -> tuple[Value, ...]:
+    def ends(self) -> tuple[Any, ...]:
         """All choices: none lies between others."""
         return tuple(choice.value if isinstance(choice, Option) else choice for choice in self.choices)
 

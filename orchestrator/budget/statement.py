@@ -32,7 +32,7 @@ def run_statement(plan: Plan, reserved: StandingReservation) -> PrivacyStatement
         tokens_drawn={entry.kind: entry.drawn for entry in entries if entry.name == reserved.name},
         ledger_digest=ledger.digest(),
         search=plan.search_text,
-        num_steps=plan.num_trials * config.method.num_steps,
+        num_steps=plan.num_steps,
         epsilon_per_trial=plan.trial_epsilon,
         epsilon_by_other_rules=plan.epsilon_by_other_rules(),
         num_units=config.data.num_units,

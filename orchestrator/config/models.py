@@ -110,14 +110,44 @@ class SweepConfig(LedgeredConfig):
             for name, end, error in refused_ends(space, self) if space else ():
                 what = f"{end!r} cannot be tried: {'; '.join(reasons(error))}"
                 problems.append((("search", *place, name), what))
-        problems += self._uncounted()
+        problems += [*self._uncounted(), *self._tokens_hold_a_trial()]
         if problems:
             refuse("SweepConfig", problems)
         return self
 
     @property
+    def planned_trials(self) -> int:
+        """Trials of full length: as many as are asked for, and as search.caps hold."""
+        caps, most = self.search.caps, self.search.num_trials
+        if caps is None:
+            assert most is not None  # SearchConfig requires one of the two
+            return most
+        full = caps.steps // self.method.num_steps
+        if caps.scores is not None and self.score.on == "private":
+            full = min(full, caps.scores // len(self.score.points(self.method.num_steps)))
+        return full if most is None else min(full, most)
+
+    @property
+    def planned_steps(self) -> int:
+        """Steps of all trials together, without privacy.spare_steps."""
+        caps = self.search.caps
+        return self.planned_trials * self.method.num_steps if caps is None else caps.steps
+
+    @property
     def _filter_space(self) -> FilterSpace | None:
         return self.search.filter.space if self.search.filter else None
+
+    def _tokens_hold_a_trial(self) -> Iterator[Problem]:
+        caps, steps = self.search.caps, self.method.num_steps
+        if caps is None:
+            return
+        if self.privacy.spare_steps or self.privacy.spare_scores:
+            yield ("search", "caps"), "hold spare steps and scores too: leave privacy.spare_steps and spare_scores out"
+        if caps.scores is not None and self.score.on == "public":
+            yield ("search", "caps", "scores"), "scores on public rows cost nothing: leave this out"
+        if self.planned_trials == 0:
+            scores = len(self.score.points(steps))
+            yield ("search", "caps"), f"not one trial of {steps} steps and {scores} scores fits: raise them"
 
     def _uncounted(self) -> Iterator[Problem]:
         """Yield what the chosen way of counting privacy cannot count."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.config.models import SweepConfig
 from orchestrator.privacy.rules.laws import ScoreKind
 from orchestrator.privacy.rules.planned_sweep import PlannedSweep
 from orchestrator.privacy.statement.wording import SELECTION_PREFIX
@@ -43,7 +44,22 @@ def planned_sweep(config: RunConfig, noise_multiplier: float, num_trials: int) -
             "evaluation_coordinates": score.num_directions,
             "disjoint": config.data.validation_share is not None,
         }
-    return PlannedSweep.model_validate(fields)
+    return PlannedSweep.model_validate(fields | _spare_tokens(config, fields))
+
+
+def _spare_tokens(config: RunConfig, planned: Mapping[str, Any]) -> dict[str, int]:
+    """Return the spare steps and scores with which planned trials draw exactly `search.caps`; nothing without them."""
+    tokens = config.search.caps if isinstance(config, SweepConfig) else None
+    if tokens is None:
+        return {}
+    of_trials = planned["num_trials"] * planned["steps_per_trial"]
+    spare = {"spare_steps": tokens.steps - of_trials}
+    if "evaluations_per_trial" in planned:
+        times = planned["evaluations_per_trial"]
+        needed = -(-tokens.steps * times // planned["steps_per_trial"]) + config.search.concurrent_trials
+        scores = tokens.scores or needed  # a trial that ends short is scored where it ends
+        spare["spare_evaluations"] = scores - planned["num_trials"] * times
+    return spare
 
 
 def units_of(config: RunConfig) -> str | None:

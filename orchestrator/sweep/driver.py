@@ -41,6 +41,7 @@ from orchestrator.sweep.monitor import SILENT, Announcer, Monitor, WorkFacts, an
 from orchestrator.sweep.preparation import prepare_sweep, zero_shot_score
 from orchestrator.sweep.ray_metrics import SweepGauges
 from orchestrator.sweep.rebuild import publish_best
+from orchestrator.sweep.room import TokenRoom
 from orchestrator.sweep.single_run import PrivateRun, take_private_run
 from orchestrator.sweep.study import METRIC, TOKENS_DRAWN, DrawnTokens, TruthfulSearch, open_search
 from orchestrator.sweep.tensorboard import TensorBoardFiles
@@ -128,9 +129,11 @@ def _all_trials(
 ) -> TrialBoard:
     """Run the trials that have not ended yet, and return all."""
     config, storage, plan = context.config, context.storage, context.plan
-    num_trials = config.search.num_trials if storage.releases_trials else reserved.num_trials()
+    room = TokenRoom.of(plan, storage)
+    num_trials = plan.num_trials if storage.releases_trials else reserved.num_trials()
+    most_trials = num_trials if room is None else room.most_trials
     search = open_search(
-        config.search, plan.num_trials, config.name, reserved.ledger.url, storage.patience_s, config.metric
+        config.search, plan.num_trials, config.name, reserved.ledger.url, storage.patience_s, config.metric, room
     )
     search.describe(state="running", statement=str(storage.statement_file), **_costs(plan, reserved))
     board = TrialBoard(search.ended_trials(), stopping=stopping)
@@ -139,10 +142,11 @@ def _all_trials(
     told = announcer.begin(facts, *displays)
     if storage.releases_trials:
         board.monitor = told
-    missing = num_trials - len(board.rows)
-    if missing > 0:
+    missing = most_trials - len(board.rows)
+    if missing > 0 and search.has_another():
         _run_trials(context, search, board, missing)
-    have_ended = len(board.rows) == num_trials and all(row.state != "running" for row in board.rows)
+    is_last = len(board.rows) == most_trials or not search.has_another()
+    have_ended = is_last and all(row.state != "running" for row in board.rows)
     search.describe(state="ended" if have_ended else "interrupted", **{TOKENS_DRAWN: reserved.steps_drawn()})
     search.close()
     if not have_ended:
@@ -182,7 +186,8 @@ def _facts(context: SweepContext, reserved: StandingReservation, board: TrialBoa
         config.name,
         config.metric,
         config.method.num_steps,
-        num_trials=None if is_secret else config.search.num_trials,
+        num_trials=None if is_secret else context.plan.num_trials,
+        cap_steps=None if config.search.caps is None else config.search.caps.steps,
         searched=sorted(config.search.parameters),
         ended=() if is_secret else [copy_of(row) for row in board.rows],
         count_steps=None if is_secret else count_steps,

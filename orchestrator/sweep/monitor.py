@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from orchestrator.planning.plan import Plan
 from orchestrator.storage.results import StoredRun, StoredSweep
-from orchestrator.storage.trials import TrialRow
+from orchestrator.storage.trials import TrialRow, steps_to_come
 from trainers.config import Metric
 
 
@@ -27,6 +27,7 @@ class WorkFacts:
         metric: what a score means.
         num_steps: T, of one trial.
         num_trials: 1 for a run; None where the number is secret.
+        cap_steps: steps of all trials together, where they are given instead of a number of trials.
         searched: names of the settings that are searched.
         ended: trials that an earlier process of the same sweep ended.
         count_steps: returns the steps that all trials have taken so far; None where that is secret.
@@ -46,6 +47,13 @@ class WorkFacts:
     ray_dashboard: str | None = None
     plan: Plan | None = None
     day: str | None = None
+    cap_steps: int | None = None
+
+    def steps_to_come(self, rows: Sequence[TrialRow]) -> int | None:
+        """Return the expected steps of all trials, given what has become of them; None where the number is secret."""
+        if self.cap_steps is not None or self.num_trials is None:
+            return self.cap_steps
+        return steps_to_come(rows, self.num_trials, self.num_steps)
 
 
 class Monitor(Protocol):

@@ -73,7 +73,7 @@ class SweepGauges(SilentMonitor):
     def _show_trials(self) -> None:
         rows, name = list(self._rows.values()), self._facts.name
         states = Counter(row.state for row in rows)
-        to_come = self._num_trials - len(rows)
+        to_come = max(0, self._num_trials - len(rows))
         for state in ("running", "complete", "stopped early", "failed"):
             _show("dpzo_sweep_trials", states[state], name, state)
         _show("dpzo_sweep_trials", to_come, name, "to come")

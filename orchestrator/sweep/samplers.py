@@ -13,7 +13,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, QMCSampler
 
 from search_spaces.config import SearchConfig
-from search_spaces.parameters import Choice, Int, Parameter
+from search_spaces.parameters import Choice, Float, Int, Parameter
 
 NEEDS = {"gp": ("torch", "scipy"), "qmc": ("scipy",), "cma-es": ("cmaes",)}
 """Packages of a sampler that Optuna itself does without."""
@@ -69,7 +69,7 @@ def make_sampler(search: SearchConfig, num_trials: int) -> BaseSampler:
         return kinds[search.sampler_for(num_trials)]()
 
 
-def _distribution(parameter: Parameter) -> BaseDistribution:
-    assert not isinstance(parameter, Choice)
-    kind = IntDistribution if isinstance(parameter, Int) else FloatDistribution
-    return kind(parameter.low, parameter.high, log=parameter.log, step=parameter.step)
+def _distribution(parameter: Float | Int) -> BaseDistribution:
+    if isinstance(parameter, Int):
+        return IntDistribution(parameter.low, parameter.high, log=parameter.log, step=parameter.step)
+    return FloatDistribution(parameter.low, parameter.high, log=parameter.log, step=parameter.step)

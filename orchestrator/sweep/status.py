@@ -97,7 +97,8 @@ def _with_progress(
     num_trials, num_lanes, num_steps = None, 1, config.method.num_steps
     if isinstance(config, SweepConfig):
         num_trials, num_lanes = _num_trials(existing, config), config.search.concurrent_trials
-        total = steps_to_come(rows, num_trials, num_steps)
+        caps = config.search.caps
+        total = steps_to_come(rows, num_trials, num_steps) if caps is None else caps.steps
         num_steps = total + (num_steps if config.search.tune_on is not None else 0)
     return replace(
         status,
@@ -115,7 +116,7 @@ def _with_progress(
 def _num_trials(existing: Existing, config: SweepConfig) -> int:
     """Return the number of trials; of a search of one winner the one that was drawn, which is secret."""
     if existing.storage.releases_trials:
-        return config.search.num_trials
+        return config.planned_trials
     return StandingReservation.of(existing.storage).num_trials()
 
 

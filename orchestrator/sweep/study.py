@@ -25,6 +25,7 @@ from orchestrator.privacy.ledger.drawer import PATIENCE_S, retry_while_unreachab
 from orchestrator.privacy.ledger.store import is_unreachable
 from orchestrator.storage.trials import TrialRow, row_of_study
 from orchestrator.sweep.monitor import SilentMonitor, WorkFacts
+from orchestrator.sweep.room import TokenRoom
 from orchestrator.sweep.samplers import make_sampler
 from search_spaces.config import SearchConfig
 from search_spaces.space import define_by_run
@@ -42,6 +43,7 @@ def open_search(
     database_url: str,
     patience_s: float = PATIENCE_S,
     metric: str = METRIC,
+    room: TokenRoom | None = None,
 ) -> TruthfulSearch:
     """Return the search of a sweep over the study `study_name` in the database, created if it is new.
 
@@ -52,6 +54,7 @@ def open_search(
         database_url: with its driver, as `Ledger.url` returns it.
         patience_s: how long to wait for a database that does not answer.
         metric: what a score is, for dashboards.
+        room: whether tokens are left for one trial more; without it every trial that is asked for is suggested.
 
     Raises:
         LedgerUnreachable: the database did not answer for `patience_s`.
@@ -63,6 +66,7 @@ def open_search(
     def made() -> TruthfulSearch:
         opened = TruthfulSearch(
             patience_s=patience_s,
+            room=room,
             space=define_by_run(search.parameters),
             metric=METRIC,
             mode="max",
@@ -98,9 +102,9 @@ class TruthfulSearch(OptunaSearch):
     Every method waits for a database that does not answer, and raises `LedgerUnreachable` after `patience_s`.
     """
 
-    def __init__(self, patience_s: float = PATIENCE_S, **arguments: Any) -> None:
+    def __init__(self, patience_s: float = PATIENCE_S, room: TokenRoom | None = None, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self._patience_s = patience_s
+        self._patience_s, self._room = patience_s, room
         self._failed: list[str] = []
         assert self._ot_study is not None  # super().__init__ made it, because a space is given
         self._study: optuna.Study = self._ot_study
@@ -125,10 +129,18 @@ class TruthfulSearch(OptunaSearch):
         ended = self._wait_for(lambda: self._study.get_trials(states=ENDED))
         return [row_of_study(trial) for trial in ended]
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """Return the next trial's values, flat, with its number."""
-        if trial_id not in self._ot_trials and self._to_resume:
-            self._ot_trials[trial_id] = self._to_resume.pop(0)
+    def has_another(self) -> bool:
+        """Return whether a trial is to be resumed, or tokens are left for a new one while nothing runs."""
+        return bool(self._to_resume) or self._fits_another(0)
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Return the next trial's values, flat, with its number; None while the tokens left may be needed by others."""
+        if trial_id not in self._ot_trials:
+            num_running = len(self._ot_trials) - len(self._completed_trials)
+            if self._to_resume:
+                self._ot_trials[trial_id] = self._to_resume.pop(0)
+            elif not self._fits_another(num_running):
+                return None if num_running else self.FINISHED
         ask = super().suggest
 
         def suggested() -> dict[str, Any] | None:
@@ -179,6 +191,10 @@ class TruthfulSearch(OptunaSearch):
             self._study.tell(trial, result[METRIC])
         else:
             self._study.tell(trial, state=TrialState.PRUNED)
+
+    def _fits_another(self, num_running: int) -> bool:
+        room = self._room
+        return room is None or self._wait_for(lambda: room.fits(num_running))
 
     def _wait_for(self, ask: Callable[[], Answer]) -> Answer:
         return retry_while_unreachable(partial(_answered, ask), self._patience_s, "The search waited")

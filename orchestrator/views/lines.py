@@ -10,7 +10,7 @@ from orchestrator.planning.facts import duration
 from orchestrator.privacy.display import epsilon_text
 from orchestrator.privacy.errors import LedgerUnreachable
 from orchestrator.storage.results import StoredRun, StoredSweep
-from orchestrator.storage.trials import TrialRow, steps_to_come
+from orchestrator.storage.trials import TrialRow
 from orchestrator.sweep.monitor import WorkFacts
 from orchestrator.views.tables import score_text
 
@@ -68,7 +68,7 @@ class Lines:
         while facts.count_steps is not None and facts.num_trials is not None:
             with suppress(LedgerUnreachable):  # the trials wait for it and say so
                 steps, now = facts.count_steps(), time.monotonic()
-                total = steps_to_come(list(self._rows.values()), facts.num_trials, facts.num_steps)
+                total = facts.steps_to_come(list(self._rows.values())) or 0
                 if before is not None:
                     rate = (steps - before) / (now - then)
                     left = f"{duration((total - steps) / rate)} left" if rate else "no step in the last minute"

@@ -19,7 +19,7 @@ from rich.progress import (
 
 from orchestrator.privacy.errors import LedgerUnreachable
 from orchestrator.storage.results import StoredRun, StoredSweep
-from orchestrator.storage.trials import TrialRow, best_of, steps_to_come
+from orchestrator.storage.trials import TrialRow, best_of
 from orchestrator.sweep.monitor import WorkFacts
 from orchestrator.views.tables import TrialsTable
 
@@ -48,7 +48,7 @@ class LiveView:
         """Begin to draw. The table of a sweep is removed at the end, because its summary repeats it."""
         self._facts, self._rows = facts, {row.number: row for row in facts.ended}
         self._bar = steps_bar(self._console)
-        total = None if facts.num_trials is None else facts.num_trials * facts.num_steps
+        total = facts.steps_to_come([])
         description = "sweep" if facts.kind == "sweep" else facts.name
         self._task = self._bar.add_task(description, total=total, start=False)
         if facts.ray_dashboard is not None:
@@ -76,7 +76,7 @@ class LiveView:
         if facts.kind == "run" or facts.num_trials is None:
             return self._bar
         rows = [self._rows[number] for number in sorted(self._rows)]
-        self._bar.update(self._task, total=steps_to_come(rows, facts.num_trials, facts.num_steps))
+        self._bar.update(self._task, total=facts.steps_to_come(rows))
         best = best_of(rows)
         table = TrialsTable(rows, facts.searched, best.number if best else None, facts.num_steps, facts.metric)
         return Group(table, self._bar)

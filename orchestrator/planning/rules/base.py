@@ -21,7 +21,7 @@ from orchestrator.privacy.rules.caps import EVALUATION, TRAIN_STEP
 from orchestrator.privacy.rules.fitting import largest_count
 from orchestrator.privacy.rules.laws import EvaluationCap, Law, StepCap
 from orchestrator.privacy.rules.planned_sweep import PlannedSweep
-from search_spaces.config import SearchConfig
+from search_spaces.config import SearchConfig, SweepTokens
 from search_spaces.trial_config import apply
 from trainers.config import RunConfig
 from trainers.mechanism.release_log import Kind
@@ -83,7 +83,12 @@ class Plan(ABC):
     @property
     def num_trials(self) -> int:
         """Trials of a sweep (their mean number where it is secret), 1 for a single run."""
-        return self.config.search.num_trials if isinstance(self.config, SweepConfig) else 1
+        return self.config.planned_trials if isinstance(self.config, SweepConfig) else 1
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of all trials together."""
+        return self.config.planned_steps if isinstance(self.config, SweepConfig) else self.config.method.num_steps
 
     @property
     def concurrent(self) -> int:
@@ -106,7 +111,7 @@ class Plan(ABC):
 
     @cached_property
     def estimate(self) -> Estimate:
-        return estimate(self.config, self.num_trials * self.config.method.num_steps, self.concurrent)
+        return estimate(self.config, self.num_steps, self.concurrent)
 
     def table(self) -> str:
         """Return ε, noise, sampling and work as text: a line for each, with its label."""
@@ -177,6 +182,9 @@ class Plan(ABC):
 
     @property
     def steps_text(self) -> str:
+        if self._tokens is not None:
+            full = f"{self.num_trials} trials of {self.config.method.num_steps}"
+            return f"{self._tokens.steps:,} in all: {full}, more where trials stop early"
         trials = f"{self.num_trials} trials × " if isinstance(self.config, SweepConfig) else ""
         return f"{trials}{self.config.method.num_steps}"
 
@@ -196,11 +204,20 @@ class Plan(ABC):
             return "spread evenly over the space, whatever their scores"
         if first == self.num_trials:
             return "drawn independently"
-        learned = f"{self.num_trials - first} chosen by {LEARNERS[sampler]} from earlier scores"
+        number = self.num_trials - first if search.caps is None else "the others"
+        learned = f"{number} chosen by {LEARNERS[sampler]} from earlier scores"
         return f"{first} drawn independently, {learned}"
 
     @property
+    def _tokens(self) -> SweepTokens | None:
+        return self.config.search.caps if isinstance(self.config, SweepConfig) else None
+
+    @property
     def _trials_text(self) -> str:
+        if self._tokens is not None:
+            most = self.config.search.num_trials if isinstance(self.config, SweepConfig) else None
+            many = "as many trials as fit into" if most is None else f"at most {most} trials within"
+            return f"{many} {self._tokens.steps:,} steps"
         return f"{self.num_trials} trials"
 
     @property
@@ -219,7 +236,7 @@ def with_noise(config: RunConfig, noise_multiplier: float | None) -> RunConfig:
 
 def require_trials_fit(with_trials: Callable[[int], CostRule], config: SweepConfig) -> Certificate:
     """Return what a rule costs with the planned number of trials; BudgetExceeded tells the number that fits."""
-    privacy, num_trials, limit = config.privacy, config.search.num_trials, config.privacy.epsilon or math.inf
+    privacy, num_trials, limit = config.privacy, config.planned_trials, config.privacy.epsilon or math.inf
     total = with_trials(num_trials).certificate(privacy.delta, privacy.adjacency)
     if total.epsilon <= limit:
         return total

@@ -31,7 +31,7 @@ class BestOfPlan(ComparedPlan):
         sigma = privacy.noise_multiplier or calibrate(
             lambda sigma: _rule(config, sigma), privacy.epsilon or math.inf, privacy.delta, privacy.adjacency
         )
-        caps = planned_sweep(config, sigma, config.search.num_trials)
+        caps = planned_sweep(config, sigma, config.planned_trials)
         rule = _rule(config, caps.noise_multiplier)
         return cls(config, rule, require_trials_fit(rule.with_trials, config), caps, {None: caps.noise_multiplier})
 
@@ -41,7 +41,7 @@ class BestOfPlan(ComparedPlan):
 
 
 def _rule(config: SweepConfig, noise_multiplier: float) -> BestOf:
-    number, mean = config.search.secret_number, float(config.search.num_trials)
+    number, mean = config.search.secret_number, float(config.planned_trials)
     shape = number.shape if number.law == "negative-binomial" else None
     trial = planned_sweep(config, noise_multiplier, num_trials=1)  # trials share no spare tokens: each has them all
     return BestOf(trial=trial.caps(), number=Repetitions(law=number.law, mean=mean, shape=shape))

@@ -35,4 +35,4 @@ class CapsPlan(ComparedPlan):
 
     @classmethod
     def _num_private_trials(cls, config: RunConfig) -> int:
-        return config.search.num_trials if isinstance(config, SweepConfig) else 1
+        return config.planned_trials if isinstance(config, SweepConfig) else 1

@@ -50,7 +50,7 @@ class MenuPlan(Plan):
             caps.append(
                 planned_sweep(own, sigma, num_trials=1).caps()
             )  # trials share no spare steps: each has them all
-        rule = Menu(entries=tuple(caps), num_trials=config.search.num_trials)
+        rule = Menu(entries=tuple(caps), num_trials=config.planned_trials)
         sigmas: dict[int | None, float] = {n: entry.train_step.noise_multiplier for n, entry in enumerate(caps)}
         return cls(config, rule, require_trials_fit(rule.with_trials, config), None, sigmas)
 

@@ -29,7 +29,7 @@ class NotPrivatePlan(Plan):
         raise AssertionError("there are no rules to compare")
 
     def token_caps(self) -> Mapping[str, Cap]:
-        num_steps = self.num_trials * self.config.method.num_steps + self.config.privacy.spare_steps
+        num_steps = self.num_steps + self.config.privacy.spare_steps
         return {TRAIN_STEP: Cap(NOT_PRIVATE_LAW, num_steps)}
 
     def trial_draws(self, trial: RunConfig, entry: int | None = None) -> dict[Kind, TokenDraw]:
