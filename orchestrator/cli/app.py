@@ -15,12 +15,12 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import budget as budget_cli
+from orchestrator.cli import results
 from orchestrator.cli.errors import clear_errors, show_tracebacks
 from orchestrator.cli.interruption import end_at_signals
 from orchestrator.cli.output import Format, OutputFormat, encode_all_output, print_result, print_text, progress_console
 from orchestrator.cli.start import verbs as start
 from orchestrator.config.loading import load_run, load_sweep
-from trainers.config import EvaluatorName
 
 CHECK_FAILED, VIOLATION_FOUND = 1, 4  # exit codes of `doctor` and `audit`
 
@@ -33,7 +33,7 @@ app = typer.Typer(
 data_app = typer.Typer(help="Show the data as the model reads it.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(budget_cli.app, name="budget")
-for verb in (start.init, start.demo, start.schema):
+for verb in (start.init, start.demo, start.schema, results.report, results.compare, results.export):
     app.command()(verb)
 
 ConfigFile = Annotated[
@@ -258,27 +258,6 @@ def doctor(
     print_result(output, diagnosis, doctor_summary(diagnosis))
     if not diagnosis.is_healthy:
         raise typer.Exit(CHECK_FAILED)
-
-
-@app.command()
-@clear_errors()
-def export(
-    folder: Annotated[Path, typer.Argument(help="Folder of a finished run or sweep.", show_default=False)],
-    to: Annotated[Path, typer.Option("--to", help="New or empty folder for the model.")],
-    trial: Annotated[
-        int | None, typer.Option("--trial", min=0, help="Number of the sweep's trial. Default: the best one.")
-    ] = None,
-    evaluator: Annotated[
-        EvaluatorName | None,
-        typer.Option("--evaluator", help="Evaluator that replays; each gives the same bits. Default: the run's."),
-    ] = None,
-) -> None:
-    """Rebuild the model of a finished run or trial from its release log, without private data."""
-    from orchestrator.sweep.export import export_model
-
-    with progress_console().status("replaying the release log"):
-        export_model(folder, to, trial, evaluator)
-    progress_console().print(f"The model is in {to}.", highlight=False, markup=False, soft_wrap=True)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 from orchestrator.cli.interruption import work_on
 from orchestrator.cli.output import Format, print_result, progress_console
@@ -36,11 +37,22 @@ def work(config: RunConfig, output: Format, insecure: bool, dry_run: bool = Fals
         print_result(output, result, sweep_summary(result, config))
         if result.best is None:
             raise Stopped("no trial finished, so there is no model; what was drawn stays charged.")
+        _report(result.folder)
     else:
         from orchestrator.sweep.single_run import run_training
 
         done = run_training(made, monitor)
         print_result(output, done, run_summary(done, config.metric))
+        _report(done.folder)
+
+
+def _report(folder: Path) -> None:
+    from orchestrator.views.report.page import write_report
+
+    console = progress_console()
+    with console.status("drawing the figures of the report"):
+        path = write_report(folder)
+    console.print(f"The report is in {path}.", highlight=False, markup=False, soft_wrap=True)
 
 
 def show_finished(config: RunConfig, output: Format) -> bool:
