@@ -13,13 +13,13 @@ from orchestrator.config.models import LedgeredConfig, SweepConfig
 from orchestrator.privacy.display import epsilon_text
 from orchestrator.privacy.statement.statement import PrivacyStatement
 from orchestrator.storage.existing import Existing
-from orchestrator.storage.results import RunResult, SweepResult, stored_result
+from orchestrator.storage.results import StoredRun, StoredSweep, stored_result
 from orchestrator.storage.trials import TrialRow
 from orchestrator.views.tables import score_text, short
 from trainers.mechanism.release_log import LOG_NAME
 from trainers.methods.catalogue import METHODS
 
-Result = RunResult | SweepResult
+Result = StoredRun | StoredSweep
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,12 @@ class Facts:
 
     @property
     def best(self) -> TrialRow | None:
-        return self.result.best if isinstance(self.result, SweepResult) else None
+        return self.result.best if isinstance(self.result, StoredSweep) else None
 
     @property
     def score(self) -> float | None:
         """The score of what came out."""
-        if isinstance(self.result, RunResult):
+        if isinstance(self.result, StoredRun):
             return self.result.score
         if self.result.private_score is not None:
             return self.result.private_score
@@ -106,7 +106,7 @@ def tokens(statement: PrivacyStatement) -> list[dict[str, Any]]:
 
 def trial_rows(facts: Facts) -> list[dict[str, Any]]:
     """Return a row for each released trial."""
-    trials: Sequence[TrialRow] = facts.result.trials if isinstance(facts.result, SweepResult) else ()
+    trials: Sequence[TrialRow] = facts.result.trials if isinstance(facts.result, StoredSweep) else ()
     return [
         {
             "number": row.number,
@@ -123,7 +123,7 @@ def trial_rows(facts: Facts) -> list[dict[str, Any]]:
 
 def searched(facts: Facts) -> list[str]:
     """Return the names of the searched settings that a trial has."""
-    trials = facts.result.trials if isinstance(facts.result, SweepResult) else ()
+    trials = facts.result.trials if isinstance(facts.result, StoredSweep) else ()
     return sorted({name for row in trials for name in row.values})
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.storage.existing import Existing, find_existing
 from orchestrator.storage.files import write_whole
-from orchestrator.storage.results import SweepResult
+from orchestrator.storage.results import StoredSweep
 from orchestrator.views.figures.catalogue import FIGURES
 from orchestrator.views.figures.trials import Trials, trials_of
 from orchestrator.views.report.facts import (
@@ -67,13 +67,13 @@ def report_html(existing: Existing) -> str:
 
 
 def _context(facts: Facts) -> dict[str, Any]:
-    trials = trials_of(facts.existing) if isinstance(facts.result, SweepResult) and facts.result.trials else None
+    trials = trials_of(facts.existing) if isinstance(facts.result, StoredSweep) and facts.result.trials else None
     return {
         "name": facts.existing.storage.name,
         "kind": facts.existing.kind,
         "statement": facts.statement,
         "totals": totals(facts.statement),
-        "num_trials": len(facts.result.trials) if isinstance(facts.result, SweepResult) else 1,
+        "num_trials": len(facts.result.trials) if isinstance(facts.result, StoredSweep) else 1,
         "secret": not facts.existing.storage.releases_trials,
         "outcome": list(outcome(facts)),
         "tokens": tokens(facts.statement),
