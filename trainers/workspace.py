@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from trainers.config import RunConfig
 from trainers.data.fingerprint import Fingerprint, require_same_rows
 from trainers.data.prompts import PromptEncoder, public_examples
+from trainers.data.public_rows import public_rows
 from trainers.data.shots import few_shot
 from trainers.data.sources import check_source, same_source, stream_rows
 from trainers.data.split import identity_of_record, identity_of_user, validates
@@ -54,7 +55,11 @@ def check_inputs(config: RunConfig) -> None:
     """
     for field, source, columns in _sources(config):
         check_source(source, columns, field)
-    validation = config.data.validation
+    validation, learned_from = config.data.validation, config.data.public
+    if learned_from and same_source(config.data.train, learned_from, "data.public"):
+        raise ValueError(
+            "data.public is the private file itself, and what is learned from it is not charged: give another"
+        )
     if config.score.on == "public" and validation and same_source(config.data.train, validation, "data.validation"):
         raise ValueError(
             "data.validation is the private file itself, and scores on public data are not charged. Give another file, "
@@ -67,6 +72,10 @@ def check_inputs(config: RunConfig) -> None:
         require_supported(config, public_examples(config.task, tokenizer, PROOF_EXAMPLES))
     for field, source, columns in _sources(config):
         _read(config, encoder, source, columns, field)
+    public = public_rows(config, encoder)
+    num_ids, context = limits(config.model.path, config.model.head)
+    require_ids_fit(public, num_ids, "data.public")
+    require_context(public, context)
 
 
 def _say_what_becomes_of_an_adapter(config: RunConfig) -> None:
@@ -111,8 +120,9 @@ def open_workspace(
     train, validation = read.get("data.train", _Encoded([])), read.get("data.validation", _Encoded([]))
     if private and config.data.validation_share is not None:
         train, validation = _side(train, wanted=False), _side(train, wanted=True)
+    public = public_rows(config, encoder)
     evaluator, rounding = open_evaluator(config, tokenizer)
-    require_positions(evaluator, [*train.examples, *validation.examples])
+    require_positions(evaluator, [*train.examples, *validation.examples, *public])
     return Workspace(
         train.examples,
         validation.examples,
@@ -123,6 +133,7 @@ def open_workspace(
         gradients=_gradients(config, evaluator, tokenizer),
         fingerprints=fingerprints,
         public=public_examples(config.task, tokenizer, PROOF_EXAMPLES),
+        public_rows=public,
     )
 
 

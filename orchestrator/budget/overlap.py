@@ -2,10 +2,14 @@
 
 Rows are compared by keyed MACs of their text columns (`row_digests`, `row_sketch`). Two sets overlap when they share
 more than 10 distinct rows and more than 1 % of the smaller one: a sentence that two people wrote is no overlap.
+Rows that directions are learned from (data.public) may share none with the private rows of their own run.
 """
 
 import math
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from orchestrator.config.models import LedgeredConfig, SweepConfig
 from orchestrator.privacy.ledger.ledger import Ledger
@@ -13,22 +17,26 @@ from orchestrator.privacy.ledger.row_sketch import RowSketch
 from trainers.config import RunConfig
 from trainers.data.row_digests import read_digests
 
+LEARNED_FROM = "data.public"
+
 
 class SourceRows(NamedTuple):
     """A source of rows: the keyed fingerprint of all of it, and the sketch of its rows."""
 
     fingerprint: str
     rows: RowSketch
+    row_macs: NDArray[np.uint64]
 
 
 def read_sources(config: RunConfig, key: bytes) -> dict[str, SourceRows]:
     """Return every source of rows, by its place in the configuration; each is read once."""
-    places = {"data.train": config.data.train, "data.validation": config.data.validation}
+    data = config.data
+    places = {"data.train": data.train, "data.validation": data.validation, LEARNED_FROM: data.public}
     if isinstance(config, SweepConfig):
         places["search.tune_on"] = config.search.tune_on
     columns = config.task.text_columns
     read = {field: read_digests(source, columns, key, field) for field, source in places.items() if source is not None}
-    return {field: SourceRows(digests.fingerprint, RowSketch.of(digests.row_macs)) for field, digests in read.items()}
+    return {field: SourceRows(of.fingerprint, RowSketch.of(of.row_macs), of.row_macs) for field, of in read.items()}
 
 
 def require_apart(config: RunConfig, sources: dict[str, SourceRows], ledger: Ledger, *, is_charged: bool) -> None:
@@ -57,7 +65,9 @@ def _require_public(field: str, source: SourceRows, private: dict[str, SourceRow
     owners += [
         f"of {other}, which are private"
         for other, protected in private.items()
-        if source.fingerprint == protected.fingerprint or source.rows.overlaps(protected.rows)
+        if source.fingerprint == protected.fingerprint
+        or source.rows.overlaps(protected.rows)
+        or (field == LEARNED_FROM and np.intersect1d(source.row_macs, protected.row_macs).size)
     ]
     if owners:
         raise ValueError(

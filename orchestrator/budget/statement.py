@@ -120,4 +120,7 @@ def _held_public(config: RunConfig) -> list[str]:
     ]
     if config.data.validation is not None and config.score.on == "public":
         held.append(f"validation examples ({source_name(config.data.validation)})")
+    if config.uses_public_rows:
+        rows = "general sentences of this software" if config.data.public is None else source_name(config.data.public)
+        held.append(f"rows that directions are learned from ({rows})")
     return held

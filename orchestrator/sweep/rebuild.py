@@ -1,6 +1,7 @@
 """Rebuilds a trial's model from its release log, and exports it."""
 
 import math
+import shutil
 from contextlib import closing
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from trainers.mechanism.release_log import LOG_NAME
 from trainers.mechanism.tokens import LocalTokens
 from trainers.methods.catalogue import METHODS
 from trainers.run.context import RunContext, Tokens, Workspace
+from trainers.run.public_basis import BASIS_FILES
 from trainers.workspace import open_run, open_workspace
 
 
@@ -33,6 +35,8 @@ def publish_best(plan: Plan, storage: Storage, best: TrialRow) -> None:
     log = rebuild_from_log(config, storage.trial_folder(best.number), best.steps, storage.model_folder, what)
     if not storage.releases_trials and METHODS[config.method.name].order == "zeroth":  # others log only digests
         write_whole(storage.folder / LOG_NAME, uninterrupted(log))
+        for basis in log.parent.glob(BASIS_FILES):
+            shutil.copyfile(basis, storage.folder / basis.name)
     publish(storage.url, storage.folder, storage.model_folder.name)  # this node may not be the driver's
 
 
@@ -52,7 +56,7 @@ def rebuild_from_log(config: RunConfig, log_folder: Path, steps: int, to: Path, 
     nothing, config = LocalTokens(0), _with_logged_noise(config, log_folder / LOG_NAME)
     with closing(open_workspace(config, private=False)) as opened:
         mechanism = mechanism_plan(config, config.privacy.noise_multiplier)
-        workspace = Workspace([], [], opened.evaluator, public=opened.public)
+        workspace = Workspace([], [], opened.evaluator, public=opened.public, public_rows=opened.public_rows)
         replayed = open_run(RunContext(workspace, config, mechanism, Tokens(nothing, nothing), log_folder))
         with replayed.log:
             replayed.replay()

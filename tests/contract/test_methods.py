@@ -70,6 +70,9 @@ CASES: dict[str, dict] = {
     "one-sided": {"num_directions": 3, "difference": "one-sided"},
     "centred": {"num_directions": 4, "difference": "centred"},
     "low-rank": {"num_directions": 3, "direction": "low-rank", "direction_rank": 2},
+    "activation": {"num_directions": 3, "direction": "activation", "direction_rank": 5},
+    "activation-in-stages": {"name": "dp-zoso", **STAGES, "direction": "activation", "direction_rank": 4},
+    "public-gradient": {"num_directions": 2, "direction": "public-gradient", "direction_rank": 3},
     "shrinkage": {"num_directions": 3, "shrinkage": 0.9},
     "momentum": {"num_directions": 3, "momentum": 0.8},
     "schedules": {
@@ -90,6 +93,9 @@ def config_of(case: str, **changes: object) -> RunConfig:
         rest["privacy__noise_multiplier"] = None
     base = run_config(method__name="mezo", method__num_directions=1, privacy__noise_multiplier=None)
     values = base.model_dump(mode="json", include={"name", "data", "task", "model"})
+    values["data"]["public"] = "public.jsonl"
+    if method.get("direction") == "activation":
+        values["model"]["trainable"] = "all-linear"
     privacy = {"noise_multiplier": 2.0, "expected_batch_size": 20}
     privacy |= {key.removeprefix("privacy__"): value for key, value in rest.items()}
     return RunConfig.model_validate({**values, "method": method, "privacy": privacy})

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from trainers.directions import Direction, WeightedDirections
+from trainers.directions.basis import Basis
 from trainers.evaluators.base import Example, OutputPoint, Probe
 from trainers.evaluators.parameters import Parameters
 
@@ -89,6 +90,35 @@ class Quadratic:
     def apply(self, update: WeightedDirections, *, momentum: float = 0.0) -> None:
         self.updates.append(list(update))
         self.parameters.add(update, momentum=momentum)
+
+    def activation_basis(self, public: Sequence[Example], rank: int) -> Basis:
+        """Return an orthonormal basis of what θ and the public rows make of each matrix."""
+        theta, seen = self.parameters.theta(), sum(one.prompt_ids[0] for one in public)
+        parts = {name: tensor.float() for name, tensor in theta.items() if tensor.ndim > 1}
+        generator = torch.Generator().manual_seed(seen)
+        mixed = {
+            name: part.T @ torch.randn(part.shape, generator=generator) + 3.0 * torch.eye(part.shape[1])
+            for name, part in parts.items()
+        }
+        return Basis({name: torch.linalg.qr(part)[0][:, :rank].contiguous() for name, part in mixed.items()})
+
+    def gradient_basis(self, batches: Sequence[Sequence[Example]]) -> Basis:
+        theta, size = self.parameters.theta(), sum(tensor.numel() for tensor in self._live.values())
+        parts: dict[str, list[torch.Tensor]] = {name: [] for name in theta}
+        for batch in batches:
+            aim = np.mean([target(one.prompt_ids[0], size) for one in batch], axis=0)
+            gradient = {name: theta[name].double().numpy().ravel() for name in sorted(theta)}
+            moved = np.concatenate(list(gradient.values())) - aim
+            moved /= np.linalg.norm(moved)
+            start = 0
+            for name in sorted(theta):
+                stop = start + theta[name].numel()
+                parts[name].append(torch.from_numpy(moved[start:stop]).view(theta[name].shape).bfloat16())
+                start = stop
+        return Basis({name: torch.stack(part) for name, part in parts.items()})
+
+    def use_basis(self, basis: Basis) -> None:
+        self.parameters.use_basis(basis)
 
     def reset(self) -> None:
         self.parameters.reset()

@@ -20,6 +20,12 @@ class DataConfig(Section):
     validation: str | None = Field(
         default=None, description="Examples to score on, in the same forms. Held public unless score.on is 'private'."
     )
+    public: str | None = Field(
+        default=None,
+        description="Public rows, in the same forms, that method.direction or model.lora.init learns from: text "
+        "without labels (general English sentences when absent), labelled rows for public-gradient. Never rows of a "
+        "budget.",
+    )
     shots: Count | None = Field(
         default=None,
         description="Train on this many rows of each label, chosen by a public key. Epsilon then speaks of this "

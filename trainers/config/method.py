@@ -18,7 +18,11 @@ DEFAULT_METHOD = "dp-aggzo"
 SCHEDULED = ("smoothing", "clip_norm", "learning_rate")
 """Settings of the method that may change from step to step."""
 _FEW = 2
-DirectionLaw = Annotated[Literal["gaussian", "rademacher", "sphere", "low-rank"], REMOVED_DIRECTIONS, Searchable()]
+DirectionLaw = Annotated[
+    Literal["gaussian", "rademacher", "sphere", "low-rank", "activation", "public-gradient"],
+    REMOVED_DIRECTIONS,
+    Searchable(),
+]
 
 
 class MethodConfig(Section):
@@ -44,11 +48,11 @@ class MethodConfig(Section):
     )
     direction: DirectionLaw = Field(
         default="gaussian",
-        description="Law of the directions z: independent values, uniform on the sphere of radius √d, or U Vᵀ for each "
-        "matrix.",
+        description="Law of the directions z: independent values, uniform on the sphere of radius √d, U Vᵀ for each "
+        "matrix, U Vᵀ with V from a layer's inputs on public text, or a mix of gradients of labelled public rows.",
     )
     direction_rank: Annotated[Count, Searchable()] = Field(
-        default=1, description="Columns of U and V; used with direction: low-rank."
+        default=1, description="Columns of U and V (low-rank, activation), or number of public gradients."
     )
     difference: Annotated[Literal["two-sided", "one-sided", "centred"], Searchable()] = Field(
         default="two-sided",

@@ -1,8 +1,10 @@
 """The `model` section: which model, which of its parameters train, and in which number type."""
 
+from __future__ import annotations
+
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from trainers.config.sections import Count, Section
 
@@ -21,6 +23,20 @@ class LoraConfig(Section):
     target_modules: list[str] | None = Field(
         default=None, description="Modules that get one; PEFT's choice when absent."
     )
+    init: Literal["random", "activation"] = Field(
+        default="random",
+        description="How A begins: at random (public seed), or as the right basis of its layer's inputs on public text "
+        "(data.public), of largest energy. activation needs train: b.",
+    )
+    train: Literal["both", "b"] = Field(
+        default="both", description="Which factor trains: A and B, or B alone over a fixed A (FFA-LoRA)."
+    )
+
+    @model_validator(mode="after")
+    def _a_basis_is_fixed(self) -> LoraConfig:
+        if self.init == "activation" and self.train == "both":
+            raise ValueError("init: activation makes A a fixed basis: it needs train: b")
+        return self
 
 
 class ModelConfig(Section):

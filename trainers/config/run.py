@@ -15,6 +15,7 @@ from trainers.config.resources import ResourcesConfig
 from trainers.config.score import ScoreConfig
 from trainers.config.sections import Section
 from trainers.config.task import Metric, TaskConfig
+from trainers.directions.counter import KINDS_IN_A_BASIS
 from trainers.methods.catalogue import METHODS
 from trainers.methods.presets import require_kind_of_model
 from trainers.tasks.catalogue import filled_in
@@ -57,6 +58,7 @@ class RunConfig(Section):
         _require_method_fits(self)
         _require_batch_fits(self)
         _require_devices_fit(self)
+        _require_basis_fits(self)
         _require_split_is_private(self)
         _require_metric_fits(self)
         _require_scores_fit(self)
@@ -67,6 +69,11 @@ class RunConfig(Section):
         """Metric of a score: score.metric, or the usual one of the task."""
         usual: Metric = "accuracy" if self.task.target is None else "likelihood"
         return self.score.metric or self.task.metric or usual
+
+    @property
+    def uses_public_rows(self) -> bool:
+        """Whether directions are learned from data.public, or from general text."""
+        return self.method.direction in KINDS_IN_A_BASIS or self.model.lora.init == "activation"
 
     @property
     def num_training_units(self) -> float:
@@ -158,6 +165,32 @@ def _require_devices_fit(config: RunConfig) -> None:
             f"performance.device {config.performance.device} and resources.gpus_per_worker "
             f"{resources.gpus_per_worker:g} disagree: workers on GPUs need device cuda and a share of one each"
         )
+
+
+def _require_basis_fits(config: RunConfig) -> None:
+    law, trainable, lora = config.method.direction, config.model.trainable, config.model.lora
+    if lora.init == "activation" and trainable != "lora":
+        raise ValueError(f"model.lora.init: activation needs model.trainable: lora, not {trainable}")
+    if law == "activation" and trainable != "all-linear":
+        raise ValueError(
+            f"method.direction: activation moves linear layers: set model.trainable: all-linear, not {trainable} (for "
+            "LoRA, model.lora: {init: activation, train: b})"
+        )
+    if law == "public-gradient" and config.data.public is None:
+        raise ValueError("method.direction: public-gradient needs data.public: labelled public rows")
+    if config.uses_public_rows and METHODS[config.method.name].order == "first":
+        raise ValueError("model.lora.init: activation is for zeroth-order methods: use init: random with gradients")
+    if config.uses_public_rows and config.method.mask is not None:
+        raise ValueError("method.mask: directions from public rows already lie where these say: leave the mask out")
+    if lora.init == "activation" and law in KINDS_IN_A_BASIS:
+        raise ValueError(f"method.direction: {law} and model.lora.init: activation are two bases: choose one")
+    if config.performance.evaluator == "vllm" and (config.uses_public_rows or lora.train == "b"):
+        raise ValueError(
+            "performance.evaluator: vllm has neither directions from public rows nor model.lora.train: b. Use "
+            "transformers"
+        )
+    if config.uses_public_rows and config.resources.is_distributed:
+        raise ValueError("resources.workers: directions from public rows take a run without workers")
 
 
 def _require_split_is_private(config: RunConfig) -> None:

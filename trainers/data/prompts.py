@@ -63,7 +63,7 @@ class PromptEncoder:
             raise ValueError(
                 f"task.template holds the label column {task.label_column!r}: the prompt would tell the answer"
             )
-        anchor = self._template.fill(_public_row(task, 0), "task.template")
+        anchor = self._template.fill(made_up_row(task, 0), "task.template")
         self._text = TextEncoder(tokenizer, anchor)
         self._suffix = self._text.suffix if task.labels is not None or self._mask else ()
         self._room = task.max_tokens - len(self._text.prefix) - len(self._suffix)
@@ -198,11 +198,11 @@ class _Mask:
 
 def public_examples(task: TaskConfig, tokenizer: PreTrainedTokenizerBase, count: int) -> list[Example]:
     """Return `count` made-up examples of the task, for checks that must not read a private row. Labels take turns."""
-    rows = [_public_row(task, index) for index in range(count)]
+    rows = [made_up_row(task, index) for index in range(count)]
     return PromptEncoder(task, tokenizer).encode(rows, "made-up examples")
 
 
-def _public_row(task: TaskConfig, index: int) -> dict[str, Any]:
+def made_up_row(task: TaskConfig, index: int) -> dict[str, Any]:
     """Return a made-up row with every column of the task, lists of two items, and a valid label."""
     texts = [_PUBLIC_TEXTS[(index + place) % len(_PUBLIC_TEXTS)] for place in range(len(_PUBLIC_TEXTS))]
     row: dict[str, Any] = {name: texts[place % len(texts)] for place, name in enumerate(task.columns)}

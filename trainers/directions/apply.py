@@ -101,6 +101,8 @@ def checked_terms(terms: WeightedDirections) -> list[tuple[Direction, np.float32
 
 def _by_backend(tensors: Tensors, directions: Sequence[Direction]) -> dict[ModuleType, list[str]]:
     """Return backend → names of its tensors, without empty tensors."""
+    if any(direction.is_in_a_basis for direction in directions):
+        raise ValueError("a direction in a public basis needs that basis: see directions/basis.py")
     names: dict[ModuleType, list[str]] = {}
     are_low_rank = any(direction.is_low_rank for direction in directions)  # no kernel is faster
     for name, tensor in tensors.items():

@@ -11,6 +11,7 @@ Layout of one tensor, in its own C order, with words[b] the four 32-bit words of
     Gaussian    elements 4b, 4b+1 are `box_muller(words[b][0], words[b][1])`, 4b+2, 4b+3 that of words 2 and 3.
     Low-rank    of a tensor with m rows and n = numel / m columns: (Σ_r U_ir V_jr) / √rank, with U [m, rank] and
                 V [n, rank] Gaussian under keys of their own; a tensor with less than two dimensions is Gaussian.
+Two kinds lie in a public basis (`basis`): this file draws their coordinates only.
 """
 
 import hashlib
@@ -23,8 +24,10 @@ import numpy as np
 
 from trainers.directions.gaussian import box_muller
 
-Kind = Literal["gaussian", "rademacher", "low-rank"]
+Kind = Literal["gaussian", "rademacher", "low-rank", "activation", "public-gradient"]
 DIRECTION_KINDS: tuple[str, ...] = get_args(Kind)
+KINDS_IN_A_BASIS = ("activation", "public-gradient")
+_RANKED = ("low-rank", *KINDS_IN_A_BASIS)
 BITS_PER_BLOCK = 128
 WORDS_PER_BLOCK = 4
 NUM_ROUNDS = 10
@@ -45,9 +48,9 @@ class Direction:
         seed: public key of the run, at least 0.
         step: training step, at least 0.
         index: number of the direction among the K of its step, at least 0.
-        kind: "gaussian" (independent N(0, 1) values), "rademacher" (independent signs) or "low-rank" (variance 1, and
-            of the given rank in each matrix).
-        rank: of low-rank directions, at least 1; 0 for the others.
+        kind: "gaussian" (independent N(0, 1) values), "rademacher" (independent signs), "low-rank" (variance 1, and
+            of the given rank in each matrix), or one of `KINDS_IN_A_BASIS`.
+        rank: of low-rank directions and of those in a basis, at least 1; 0 for the others.
     """
 
     seed: int
@@ -62,14 +65,18 @@ class Direction:
         if self.kind not in DIRECTION_KINDS:
             raise ValueError(f"Direction kind must be one of {', '.join(DIRECTION_KINDS)}; got {self.kind!r}.")
         _check_natural("rank", self.rank)
-        if (self.kind == "low-rank") != (self.rank > 0):
+        if (self.kind in _RANKED) != (self.rank > 0):
             raise ValueError(
-                f"Direction rank is at least 1 for low-rank and 0 otherwise; got {self.rank}, {self.kind}."
+                f"Direction rank is at least 1 for {', '.join(_RANKED)}, and 0 otherwise; got {self.rank}, {self.kind}."
             )
 
     @property
     def is_low_rank(self) -> bool:
         return self.kind == "low-rank"
+
+    @property
+    def is_in_a_basis(self) -> bool:
+        return self.kind in KINDS_IN_A_BASIS
 
 
 WeightedDirections = Sequence[tuple[Direction, float]]
@@ -160,6 +167,12 @@ def low_rank_factors(direction: Direction, name: str, shape: Sequence[int]) -> t
         for side, size in sizes.items()
     )
     return left, right
+
+
+def basis_coordinates(direction: Direction, name: str, rows: int) -> np.ndarray:
+    """Return the coordinates of a direction in a public basis, independent N(0, 1) values: float32 [rows, rank]."""
+    key = (str(direction.seed), str(direction.step), str(direction.index), str(direction.rank), name)
+    return _normal_values(_hash_stream("dpzo.basis.v1", direction.kind, *key), rows * direction.rank).reshape(rows, -1)
 
 
 def low_rank_scale(direction: Direction) -> np.float32:

@@ -11,9 +11,9 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from trainers.directions.counter import Direction
+from trainers.directions.counter import KINDS_IN_A_BASIS, Direction
 
-DirectionLaw = Literal["gaussian", "rademacher", "sphere", "low-rank"]
+DirectionLaw = Literal["gaussian", "rademacher", "sphere", "low-rank", "activation", "public-gradient"]
 
 
 class Geometry(Protocol):
@@ -31,7 +31,7 @@ class Geometry(Protocol):
 
 def raw_direction(law: DirectionLaw, seed: int, step: int, index: int, rank: int) -> Direction:
     """Return the raw direction drawn for a law, before it is scaled."""
-    if law == "low-rank":
+    if law == "low-rank" or law in KINDS_IN_A_BASIS:
         return Direction(seed, step, index, law, rank)
     return Direction(seed, step, index, "rademacher" if law == "rademacher" else "gaussian")
 

@@ -12,15 +12,20 @@ hold every implementation to the same promises:
 * If a probe moves no loss, start-up fails.
 """
 
+from __future__ import annotations
+
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
 from trainers.directions import Direction, WeightedDirections
+
+if TYPE_CHECKING:
+    from trainers.directions.basis import Basis  # loads torch
 
 
 @dataclass(frozen=True)
@@ -174,6 +179,22 @@ class LossEvaluator(Protocol):
 
     def close(self) -> None:
         """Free devices, memory and processes; idempotent. No other method may be called afterwards."""
+        ...
+
+
+class Guided(LossEvaluator, Protocol):
+    """An evaluator whose directions may lie in a basis that public rows give."""
+
+    def activation_basis(self, public: Sequence[Example], rank: int) -> Basis:
+        """Return, for each layer, a basis of its inputs on public text at θ; ValueError if the rank is too large."""
+        ...
+
+    def gradient_basis(self, batches: Sequence[Sequence[Example]]) -> Basis:
+        """Return the gradient at θ of the mean loss of each batch of public rows, each of norm 1."""
+        ...
+
+    def use_basis(self, basis: Basis) -> None:
+        """Draw directions in a basis from now on, or make it the fixed A of a LoRA adapter; θ is unchanged."""
         ...
 
 

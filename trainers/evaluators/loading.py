@@ -55,10 +55,19 @@ def trainable_parameters(model: torch.nn.Module, config: ModelConfig) -> dict[st
         named = {name: tensor for name, tensor in named.items() if name in chosen}
     if config.trainable == "lora":
         named = {saved_name(name): tensor for name, tensor in named.items() if belongs_to_adapter(name)}
+        if config.lora.train == "b":
+            named = _without_first_factors(named)
     elif config.trainable == "all-linear":
         chosen = _linear_weights(model, config.head)
         named = {name: tensor for name, tensor in named.items() if name in chosen}
     return {name: tensor for name, tensor in named.items() if tensor.is_floating_point()}
+
+
+def _without_first_factors(named: dict[str, torch.nn.Parameter]) -> dict[str, torch.nn.Parameter]:
+    embedding = next((name for name in named if ".lora_embedding_" in name), None)
+    if embedding is not None:
+        raise ValueError(f"model.lora.train: b cannot train {embedding}: leave embeddings out of lora.target_modules")
+    return {name: tensor for name, tensor in named.items() if ".lora_A." not in name}
 
 
 def _linear_weights(model: Any, head: str) -> set[str]:

@@ -25,6 +25,7 @@ import torch
 from trainers.directions import Direction, WeightedDirections
 from trainers.directions.apply import add_directions, add_rounded, checked_terms, write_perturbed
 from trainers.directions.backends.torch_rounding import store
+from trainers.directions.basis import Basis, add_in_basis, write_in_basis
 from trainers.directions.masks import choose
 from trainers.directions.norms import squared_norms
 from trainers.directions.rounding import Rounding
@@ -64,6 +65,7 @@ class Parameters:
         self._master = self._base  # shared until the first update: probes need no third copy
         self._waiting: tuple[tuple[Direction, float], ...] = ()  # θ = master + Σ coefficient · z of these
         self._kept: Kept | None = None
+        self._basis = Basis({})
         self._anchor: Mapping[str, torch.Tensor] = self._base
         self._velocity: dict[str, torch.Tensor] | None = None
         self._num_moves = 0  # updates and pulls so far, each of which rounds a bfloat16 master
@@ -83,6 +85,9 @@ class Parameters:
                 self.settle()
             self._update_master()
             write_kept(self._live, self._master, self._kept, checked([(direction, scale)]))
+        elif direction.is_in_a_basis:
+            self._update_master()
+            write_in_basis(self._live, self._master, checked([(direction, scale)]), self._basis)
         else:
             write_perturbed(self._live, self._master, direction, scale, self._waiting)
             self._waiting = ()
@@ -120,8 +125,8 @@ class Parameters:
         if momentum:
             self._add_with_velocity(terms, momentum)
             return
-        if self._is_rounded:
-            self._add_rounded(terms)
+        if self._is_rounded or _in_a_basis(terms):
+            self._add_at_once(terms)
             return
         if len(self._waiting) + len(terms) > MAX_WAITING:
             self._update_master()
@@ -145,6 +150,10 @@ class Parameters:
             values.sub_((values - self._anchor[name]).mul_(float(np.float32(share))))
             if values is not tensor:
                 store(tensor, values, rounding, name)
+
+    def use_basis(self, basis: Basis) -> None:
+        """Draw directions in this public basis from now on, until a reset; θ is unchanged."""
+        self._basis = basis
 
     def squared_norms(self, directions: Sequence[Direction]) -> np.ndarray:
         return squared_norms(self._base, directions, self._kept)
@@ -228,15 +237,19 @@ class Parameters:
             self._waiting = ()
 
     def _add_terms(self, tensors: Mapping[str, torch.Tensor], terms: WeightedDirections) -> None:
-        if self._kept is None:
+        if _in_a_basis(terms):
+            add_in_basis(tensors, terms, self._basis)
+        elif self._kept is None:
             add_directions(tensors, terms)
         else:
             add_kept(tensors, self._kept, terms)
 
     @torch.inference_mode()
-    def _add_rounded(self, terms: WeightedDirections) -> None:
+    def _add_at_once(self, terms: WeightedDirections) -> None:
         rounding = self._next_rounding()
-        if self._kept is None:
+        if _in_a_basis(terms):
+            add_in_basis(self._master, terms, self._basis, rounding)
+        elif self._kept is None:
             add_rounded(self._master, terms, rounding)
         else:
             add_kept(self._master, self._kept, terms, rounding)
@@ -260,6 +273,10 @@ class Parameters:
         """Return new bits: the bits of an earlier move would round the same elements up again."""
         self._num_moves += 1
         return Rounding(self._seed, self._num_moves - 1)
+
+
+def _in_a_basis(terms: WeightedDirections) -> bool:
+    return bool(terms) and terms[0][0].is_in_a_basis
 
 
 def checked(terms: WeightedDirections) -> list[tuple[Direction, float]]:

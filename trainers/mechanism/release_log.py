@@ -7,7 +7,7 @@ One JSON object a line, each fsynced and chained by a hash over all lines before
 | header   | which run this is                                                                                    |
 | RESERVE  | a token; written before private data is touched                                                      |
 | RELEASE  | the noisy integers of a step or score, before they are used; of a first-order step, a digest         |
-| PUBLIC   | numbers that no private data entered: those of a mask, with the digest of the mask                   |
+| PUBLIC   | what no private data entered: the digest of a mask, with its numbers, or of a public basis           |
 | SNAPSHOT | the digest of a first-order run's snapshot, which holds its weights                                  |
 
 Together with the public directions the releases ARE the checkpoint of a zeroth-order run: replaying them on the base
@@ -68,7 +68,7 @@ class Transcript:
         self.num_reserved: dict[Kind, int] = dict.fromkeys(LOG_KINDS, 0)
         self.snapshots: list[str] = []
         self.public_values: list[list[float]] = []
-        self.mask_digests: list[str | None] = []  # None in logs of versions that wrote none
+        self.public_digests: list[str | None] = []  # None in logs of versions that wrote none
 
     def num_released(self, kind: Kind) -> int:
         return len(self.releases[kind])
@@ -96,12 +96,12 @@ class Transcript:
         self._append({"type": "SNAPSHOT", "digest": digest})
         self.snapshots.append(digest)
 
-    def publish(self, index: int, values: list[float], mask_digest: str) -> None:
-        """Record list number `index` of public numbers, and the digest of the mask that they gave."""
+    def publish(self, index: int, values: list[float], digest: str, of: Literal["mask", "basis"] = "mask") -> None:
+        """Record list number `index` of public numbers, and the digest of the mask or basis that they belong to."""
         assert index == len(self.public_values), f"public values {index} out of turn"
-        self._append({"type": "PUBLIC", "index": index, "values": values, "mask_digest": mask_digest})
+        self._append({"type": "PUBLIC", "index": index, "values": values, f"{of}_digest": digest})
         self.public_values.append(values)
-        self.mask_digests.append(mask_digest)
+        self.public_digests.append(digest)
 
     def close(self) -> None:
         """Close the file, if there is one."""
@@ -223,7 +223,7 @@ class ReleaseLog(Transcript):
                 self.snapshots.append(entry["digest"])
             elif entry["type"] == "PUBLIC":
                 self.public_values.append(entry["values"])
-                self.mask_digests.append(entry.get("mask_digest"))
+                self.public_digests.append(entry.get("mask_digest", entry.get("basis_digest")))
             else:
                 self.releases[entry["kind"]].append(np.array(entry.get("units", []), dtype=np.int64))
 

@@ -33,6 +33,7 @@ class Workspace:
         gradients: gradients of single units; first-order runs need them.
         fingerprints: keyed, of the rows that were read, by field; empty where they were read without a key.
         public: made-up examples, on which an exported model is compared with the trained one.
+        public_rows: what directions are learned from (`data/public_rows.py`); empty where nothing is.
     """
 
     examples: list[Example]
@@ -44,6 +45,7 @@ class Workspace:
     gradients: UnitGradients | None = None
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     public: Sequence[Example] = ()
+    public_rows: Sequence[Example] = ()
 
     @cached_property
     def content(self) -> bytes:

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from trainers.directions import WeightedDirections
+from trainers.directions.counter import KINDS_IN_A_BASIS
 from trainers.directions.frames import DirectionLaw, raw_direction
 from trainers.evaluators.base import Probe
 
@@ -55,5 +56,6 @@ class Estimator:
 
 
 def selftest_probes(law: DirectionLaw, seed: int, rank: int, smoothing: float) -> list[Probe]:
-    """Return a probe on each side of θ, for the self-test of an evaluator."""
+    """Return a probe on each side of θ, for the self-test of an evaluator; Gaussian for a law that needs a basis."""
+    law = "gaussian" if law in KINDS_IN_A_BASIS else law
     return [Probe(raw_direction(law, seed, 0, 0, rank), sign * smoothing) for sign in (1.0, -1.0)]

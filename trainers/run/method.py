@@ -20,6 +20,7 @@ from trainers.methods.catalogue import METHODS
 from trainers.methods.transforms.base import Chain, State, Update
 from trainers.run.estimator import Estimator
 from trainers.run.pruning import Pruning
+from trainers.run.public_basis import PublicBasis
 from trainers.workers.ranks import Ranks
 
 
@@ -29,6 +30,7 @@ class Method:
     Args:
         plan: the run's mechanism; its clip_norm is that of step 0.
         log, ranks: record and share the public numbers of a mask.
+        basis: makes the basis of directions that lie in one.
 
     Formal guarantees:
         `plan_at` changes the clip norm alone. σ is a multiple of the clip in force, and the grid has 2**30 units a
@@ -42,6 +44,7 @@ class Method:
         evaluator: LossEvaluator,
         log: Transcript,
         ranks: Ranks | None = None,
+        basis: PublicBasis | None = None,
     ) -> None:
         self._config, self._plan, self._evaluator = config, plan, evaluator
         self._clip_norm, self._learning_rate = map(config.as_function, (config.clip_norm, config.learning_rate))
@@ -51,14 +54,17 @@ class Method:
         self._chain = Chain(METHODS[config.name].transforms(config))
         self._states = self._chain.init()
         self._drawn: tuple[int, WeightedDirections] | None = None
+        self._basis = basis
         if config.mask is not None:
             self._pruning = Pruning(config, evaluator, log, ranks or Ranks())
 
     def enter(self, step: int) -> None:
-        """Begin a step. The first one of a stage sets the anchor and makes the mask, without private data."""
+        """Begin a step. The first one of a stage sets the anchor, and makes mask and basis without private data."""
         starts = self._config.stage_starts
         if step not in starts:
             return
+        if self._basis is not None:
+            self._basis.enter(starts.index(step))
         if self._chain.needs_anchor:
             self._evaluator.parameters.set_anchor()
         if self._config.mask is not None:
@@ -68,8 +74,19 @@ class Method:
         """Return the states of its transforms; the rest is in the parameters, or follows from the step."""
         return self._states
 
-    def restore(self, state: Mapping[str, State]) -> None:
+    def can_restore(self, steps: int) -> bool:
+        """Return whether what a stage began with is at hand, to take it up after so many steps."""
+        return self._basis is None or self._basis.is_stored(self._stage_of(steps))
+
+    def restore(self, state: Mapping[str, State], steps: int) -> None:
+        """Take up the states after so many steps, in the middle of a stage or at its end."""
         self._states = dict(state)
+        if self._basis is not None:
+            self._basis.enter(self._stage_of(steps))
+
+    def _stage_of(self, steps: int) -> int:
+        """Return the stage of the last of so many steps."""
+        return sum(start < steps for start in self._config.stage_starts) - 1
 
     def plan_at(self, step: int) -> MechanismPlan:
         """Return the plan with the clip norm in force."""

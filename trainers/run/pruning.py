@@ -65,7 +65,7 @@ class Pruning:
             self._require_same_mask(stage)
 
     def _require_same_mask(self, stage: int) -> None:
-        known = self._log.mask_digests[stage]
+        known = self._log.public_digests[stage]
         if known is not None and known != self._evaluator.parameters.mask_digest():
             raise ValueError(
                 f"method.mask: {self._log.path} was written with another mask at its stage {stage}: this machine, "

@@ -3,9 +3,11 @@
 import dataclasses
 import logging
 from datetime import timedelta
+from typing import cast
 
 from trainers.config import RunConfig
 from trainers.config.mechanism import ROUNDING_SHARE, is_batch_invariant, rounding_share
+from trainers.evaluators.base import Guided
 from trainers.evaluators.self_test import require_above_rounding
 from trainers.mechanism.noise import ExactNoise, Noise
 from trainers.mechanism.plan import MechanismPlan
@@ -15,6 +17,7 @@ from trainers.run.base_run import BaseRun
 from trainers.run.context import RunContext
 from trainers.run.divergence import require_alive
 from trainers.run.method import Method, smallest_resolution
+from trainers.run.public_basis import PublicBasis, require_public_rows
 from trainers.run.replay_state import ReplayState, read_state, write_state
 from trainers.run.step import StepContext, take_step
 from trainers.workers.exchange import LONG_TIMEOUT
@@ -38,16 +41,18 @@ class ZerothOrderRun(BaseRun):
     def __init__(self, context: RunContext, *, sampler: Sampler | None = None, noise: Noise | None = None) -> None:
         workspace, config, plan, ranks = context.workspace, context.config, context.plan, context.ranks
         require_schedules_above_rounding(workspace.rounding, plan, config)
+        require_public_rows(config, workspace.public_rows)
         units = units_of(workspace.examples, workspace.users)
         ranks.begin_run(plan.expected_batch_size, config.data.max_examples_per_user)
         ranks.require_same("examples, in the same order", lambda: workspace.content)
         super().__init__(context)
         own = ranks.shard_of(units)
+        self._plan = plan
         self._rebuilt: set[int] = set()
         self._is_warned = False
         self._context = StepContext(
             plan=plan,
-            method=Method(config.method, plan, workspace.evaluator, self.log, ranks),
+            method=self._new_method(),
             evaluator=workspace.evaluator,
             units=own,
             sampler=sampler or PoissonSampler(plan, len(own), ranks.entropy),
@@ -94,10 +99,10 @@ class ZerothOrderRun(BaseRun):
     def _restore(self) -> None:
         """Continue from the last snapshot that the log's releases gave, if there is one."""
         snapshot = read_state(self._folder, self._header, self.log)
-        if snapshot is not None:
+        if snapshot is not None and self._context.method.can_restore(snapshot[0].steps):
             state, file = snapshot
             self._workspace.evaluator.parameters.load(file)
-            self._context.method.restore(state.method)
+            self._context.method.restore(state.method, state.steps)
             self.steps_taken, self._scores = state.steps, list(state.scores)
 
     def _require_same_weights(self) -> None:
@@ -126,11 +131,18 @@ class ZerothOrderRun(BaseRun):
     def _divergent_ranks(self, *, timeout: timedelta | None = None) -> list[int]:
         return self.ranks.divergent_ranks(lambda: self._workspace.evaluator.state_digest().encode(), timeout=timeout)
 
+    def _new_method(self) -> Method:
+        workspace, config = self._workspace, self.config
+        basis = None
+        if config.uses_public_rows:
+            evaluator = cast("Guided", workspace.evaluator)  # the configuration allows no other
+            basis = PublicBasis(config, evaluator, workspace.public_rows, self.log, self._folder)
+        return Method(config.method, self._plan, workspace.evaluator, self.log, self.ranks, basis)
+
     def _rebuild(self) -> None:
         evaluator, context = self._workspace.evaluator, self._context
         evaluator.reset()
-        method = Method(self.config.method, context.plan, evaluator, self.log, self.ranks)
-        self._context = dataclasses.replace(context, method=method)
+        self._context = dataclasses.replace(context, method=self._new_method())
         self.steps_taken = 0
         self.replay()
 

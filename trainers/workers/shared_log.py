@@ -36,11 +36,11 @@ def open_log(
 
 def _share(ranks: Ranks, log: Transcript) -> None:
     steps = log.releases["step"]
-    public = log.public_values, log.mask_digests
+    public = log.public_values, log.public_digests
     known = ranks.broadcast(lambda: {"steps": [one.tolist() for one in steps], "public": public})
     if ranks.is_rank_0:
         return
-    log.public_values, log.mask_digests = known["public"]
+    log.public_values, log.public_digests = known["public"]
     for step, noisy_K in enumerate(known["steps"]):
         log.reserve("step", step)
         log.release("step", step, np.array(noisy_K, dtype=np.int64))

@@ -60,6 +60,18 @@ def test_private_rows_are_not_public(reserved, settings, write, field, public):
         reserved("name=second", f"data.train={write('other.jsonl', MORE)}", declared)
 
 
+@pytest.mark.parametrize("shared", [ROWS[:1], ROWS])
+def test_no_private_row_may_be_learned_from(reserved, write, shared):
+    """Directions from public rows may not see a single private row: one is enough to be refused."""
+    guided = ("model.trainable=all-linear", "method.direction=activation")
+    with pytest.raises(ValueError, match=r"data\.public holds rows of data\.train, which are private"):
+        reserved(*guided, f"data.public={write('public.jsonl', [*MORE, *shared])}")
+    plan, reservation = reserved(*guided, f"data.public={write('public.jsonl', MORE)}")
+    assert "rows that directions are learned from (public.jsonl)" in run_statement(plan, reservation).public_data
+    with pytest.raises(ValueError, match=r"data\.public: the file has other rows"):
+        reserved(*guided, f"data.public={write('public.jsonl', MORE[1:])}")
+
+
 def test_a_few_rows_may_be_alike(reserved, write):
     reserved(f"data.validation={write('public.jsonl', [*MORE, *ROWS[:10]])}")
     _, other = reserved("name=other", f"data.train={write('other.jsonl', [*ROWS[:10], *MORE])}")

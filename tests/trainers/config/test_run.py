@@ -10,6 +10,7 @@ from trainers.config.mechanism import score_plan
 PRIVATE = {"data__validation": "v.jsonl", "score__on": "private", "score__num_examples": 30}
 SPLIT = {"data__validation_share": 0.2, "score__on": "private"}
 USERS = {"data__user_column": "user", "data__max_examples_per_user": 4, "data__num_users": 50}
+BASIS = {"model__trainable": "lora", "model__lora": {"init": "activation", "train": "b"}}
 TARGET = {"task__labels": None, "task__label_column": None, "task__target": "{answer}", "model__head": "causal-lm"}
 
 
@@ -39,6 +40,16 @@ TARGET = {"task__labels": None, "task__label_column": None, "task__target": "{an
         ({**TARGET, **PRIVATE}, "score.on: private has no likelihood"),
         ({"task__labels": ["a"], "score__metric": "f1"}, "labels needs at least two labels"),
         ({"privacy__spare_scores": 1}, "privacy.spare_scores buys nothing"),
+        (
+            {"method__direction": "activation"},
+            "activation moves linear layers: set model.trainable: all-linear, not full",
+        ),
+        ({"method__direction": "public-gradient"}, "public-gradient needs data.public"),
+        ({"model__lora": {"init": "activation", "train": "b"}}, "activation needs model.trainable: lora, not full"),
+        ({**BASIS, "performance__evaluator": "vllm"}, "vllm has neither directions from public rows nor"),
+        ({**BASIS, "resources__workers": 2}, "directions from public rows take a run without workers"),
+        ({**BASIS, "method__direction": "public-gradient", "data__public": "p"}, "two bases: choose one"),
+        ({**BASIS, "method__name": "dp-zopo", "method__num_directions": 1}, "leave the mask out"),
     ],
 )
 def test_contradictions_are_refused(changes, line):
@@ -47,6 +58,18 @@ def test_contradictions_are_refused(changes, line):
     errors = caught.value.errors()
     assert len(errors) == 1
     assert line in errors[0]["msg"]
+
+
+def test_a_basis_that_trains_is_refused():
+    with pytest.raises(ValidationError, match="it needs train: b"):
+        run_config(model__trainable="lora", model__lora={"init": "activation"})
+
+
+def test_a_basis_is_not_for_gradients():
+    settings = run_config(**BASIS).model_dump()
+    settings["method"] = {"name": "dp-sgd", "num_steps": 3, "learning_rate": 0.1, "clip_norm": 1.0}
+    with pytest.raises(ValidationError, match="init: activation is for zeroth-order methods"):
+        RunConfig.model_validate(settings)
 
 
 def test_a_bfloat16_master_is_for_zeroth_order_methods():

@@ -221,7 +221,7 @@ def test_a_replay_that_finds_another_mask_is_refused(tmp_path, monkeypatch):
         run.replay()
     assert "\n" not in str(caught.value)
     old = opened(tmp_path, config, quadratic(), [], tokens=LocalTokens(0))
-    old.log.mask_digests = [None for _ in old.log.mask_digests]  # of a version that did not write them
+    old.log.public_digests = [None for _ in old.log.public_digests]  # of a version that did not write them
     with old.log:
         old.replay()
 
@@ -393,5 +393,5 @@ def test_the_log_holds_the_public_numbers_and_refuses_them_out_of_turn(tmp_path)
         log.publish(1, [], "c")
     with ReleaseLog(path, {"run": 1}) as log:
         assert log.public_values == [[0.1, 1e-300], []]
-        assert log.mask_digests == ["a", "c"]
+        assert log.public_digests == ["a", "c"]
         assert log.num_reserved == {"step": 0, "score": 0}

@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from trainers.config import ModelConfig, PerformanceConfig
 from trainers.directions import WeightedDirections
+from trainers.directions.basis import Basis
 from trainers.evaluators.base import Example, OutputPoint, Probe
 from trainers.evaluators.causality import require_causal
 from trainers.evaluators.loading import load_model, rounded_to, trainable_parameters
@@ -28,6 +29,12 @@ from trainers.evaluators.transformers.forward import Forward
 from trainers.evaluators.transformers.generation import generate, standard_attention
 from trainers.evaluators.transformers.packing import PackedBatch
 from trainers.evaluators.transformers.padding import PaddedBatch
+from trainers.evaluators.transformers.public_basis import (
+    first_factors_of,
+    gradient_basis,
+    input_basis,
+    layers_in_a_basis,
+)
 from trainers.evaluators.vocabulary import constant_examples, padding_id
 
 
@@ -114,6 +121,33 @@ class TransformersEvaluator:
     @torch.inference_mode()
     def apply(self, update: WeightedDirections, *, momentum: float = 0.0) -> None:
         self.parameters.add(update, momentum=momentum)
+
+    @torch.inference_mode()
+    def activation_basis(self, public: Sequence[Example], rank: int) -> Basis:
+        self.parameters.settle()
+        layers = layers_in_a_basis(self._model, self._trained)
+        return input_basis(layers, self.prepare(public), self._forward.logits, rank)
+
+    def gradient_basis(self, batches: Sequence[Sequence[Example]]) -> Basis:
+        gradients = []
+        with self.differentiable() as (_, trained):
+            for batch in batches:
+                self.row_losses(batch)[1].mean().backward()
+                gradients.append(
+                    {name: torch.zeros_like(of) if of.grad is None else of.grad.clone() for name, of in trained.items()}
+                )
+                for parameter in trained.values():
+                    parameter.grad = None
+        return gradient_basis(gradients)
+
+    @torch.inference_mode()
+    def use_basis(self, basis: Basis) -> None:
+        if self._model is self._base:
+            self.parameters.use_basis(basis)
+            return
+        first_factors = first_factors_of(self._model)
+        for name, part in basis.parts.items():
+            first_factors[name].weight.copy_(part.T)
 
     @torch.inference_mode()
     def public_outputs(self, points: Sequence[OutputPoint]) -> list[float]:
