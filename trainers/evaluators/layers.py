@@ -61,6 +61,13 @@ def names_in_layers(model: Any, names: Iterable[str], layers: Layers, head: Head
     }
 
 
+def layers_below(model: Any, names: Iterable[str]) -> list[torch.nn.Module]:
+    """Return the layers below the lowest one that has a parameter among `names`."""
+    stack, layers = layer_stack(model)
+    numbers = [int(name.removeprefix(f"{stack}.").partition(".")[0]) for name in names if name.startswith(f"{stack}.")]
+    return list(layers[: min(numbers)])
+
+
 def _is_of_head(model: Any, name: str) -> bool:
     below = ("base_model.", f"{model.base_model_prefix}.")  # of an adapter, and of the model itself
     return "modules_to_save" in name.split(".") or ".pooler." in name or not name.startswith(below)

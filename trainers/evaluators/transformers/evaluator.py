@@ -5,6 +5,7 @@ parameters per probe (`Parameters.perturb`) and one per update. It computes no p
 logits at the places that predict only.
 """
 
+import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,10 +16,11 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from trainers.config import ModelConfig, PerformanceConfig
-from trainers.directions import WeightedDirections
+from trainers.directions import Direction, WeightedDirections
 from trainers.directions.basis import Basis
 from trainers.evaluators.base import Example, OutputPoint, Probe
 from trainers.evaluators.causality import require_causal
+from trainers.evaluators.layers import layers_below
 from trainers.evaluators.loading import load_model, rounded_to, trainable_parameters
 from trainers.evaluators.model_files import limits
 from trainers.evaluators.parameters import Parameters
@@ -27,6 +29,7 @@ from trainers.evaluators.rows import Row
 from trainers.evaluators.scores import best_options, loss_tensor, losses_of, option_scores, row_scores, score_tensors
 from trainers.evaluators.transformers.forward import Forward
 from trainers.evaluators.transformers.generation import generate, standard_attention
+from trainers.evaluators.transformers.lower_layers import LowerLayers
 from trainers.evaluators.transformers.packing import PackedBatch
 from trainers.evaluators.transformers.padding import PaddedBatch
 from trainers.evaluators.transformers.public_basis import (
@@ -36,6 +39,9 @@ from trainers.evaluators.transformers.public_basis import (
     layers_in_a_basis,
 )
 from trainers.evaluators.vocabulary import constant_examples, padding_id
+
+LOGGER = logging.getLogger(__name__)
+TEST_RADIUS = 1e-2
 
 
 class TransformersEvaluator:
@@ -74,6 +80,7 @@ class TransformersEvaluator:
         self.parameters = Parameters(live, exact, seed=seed)
         self._forward = Forward(self._model, self._base, config=model, pad_id=pad_id, performance=performance)
         self._constants = constant_examples(tokenizer, model.head)
+        self._lower = self._lower_layers(model)
 
     @property
     def parameter_count(self) -> int:
@@ -87,10 +94,11 @@ class TransformersEvaluator:
     def probe(self, batch: Sequence[Example], probes: Sequence[Probe]) -> np.ndarray:
         prepared = self.prepare(batch)
         losses_PB = np.empty((len(probes), len(batch)))
-        for p, probe in enumerate(probes):
-            if prepared:  # an empty batch needs no forward pass
-                self.parameters.perturb(probe.direction, probe.scale)
-            losses_PB[p] = losses_of(self.scores(prepared, len(batch)), batch)
+        with self._lower.read_once():
+            for p, probe in enumerate(probes):
+                if prepared:  # an empty batch needs no forward pass
+                    self.parameters.perturb(probe.direction, probe.scale)
+                losses_PB[p] = losses_of(self.scores(prepared, len(batch)), batch)
         return losses_PB
 
     @torch.inference_mode()
@@ -207,8 +215,27 @@ class TransformersEvaluator:
     def scores(self, prepared: Sequence[PackedBatch | PaddedBatch], num_examples: int) -> list[np.ndarray]:
         """Return each example's scores under the live weights, float64 [options]: logits, or mean log-probabilities."""
         rows = [row for batch in prepared for row in batch.rows]
-        scores = [values for batch in prepared for values in row_scores(self._forward.logits(batch), batch.rows)]
+        scores = [values for batch in prepared for values in row_scores(self._logits(batch), batch.rows)]
         return [np.concatenate(options) for options in option_scores(rows, scores, num_examples)]
+
+    def _logits(self, batch: PackedBatch | PaddedBatch) -> torch.Tensor:
+        return self._lower.read(batch, self._forward.logits)
+
+    @torch.inference_mode()
+    def _lower_layers(self, model: ModelConfig) -> LowerLayers:
+        """Return the layers that no probe moves, if reading them once gives the bits of whole forward passes."""
+        if model.layers == "all":
+            return LowerLayers([])
+        lower, batches = LowerLayers(layers_below(self._model, self._trained)), self.prepare(self._constants)
+        with lower.read_once():
+            for sign in (1.0, -1.0):
+                self.parameters.perturb(Direction(0, 0, 0, "gaussian"), sign * TEST_RADIUS)
+                for batch in batches:
+                    whole = self._forward.logits(batch)
+                    if not torch.equal(lower.read(batch, self._forward.logits), whole):
+                        LOGGER.warning("model.layers: the lower layers of this model are read again for each probe")
+                        return LowerLayers([])
+        return lower
 
     @contextmanager
     def differentiable(self) -> Iterator[tuple[Any, dict[str, torch.nn.Parameter]]]:
