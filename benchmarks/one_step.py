@@ -2,9 +2,9 @@
 
     python benchmarks/one_step.py --model path/to/SmolLM2-135M-Instruct
 
-A step of the product: K directions, differences on both sides, clip, exact noise of σ = 0.8; its batch and the rows that
-the loss is then measured on are different reviews of the demo's generator, and directions from public rows learn from
-general sentences or from further labelled reviews. The clip is the mean norm of the batch's own K-vectors, and the
+A step of the product: K directions, differences on both sides, clip, exact noise of σ = 0.8. Its batch and the rows
+that the loss is then measured on are different reviews of the demo's generator, and directions from public rows learn
+from general sentences or from further labelled reviews. The clip is the mean norm of the batch's own K-vectors, and the
 best of a few learning rates counts: both would have to be tuned in a run, so the numbers compare laws and are no
 results of a private training. A learning rate is named by the fall that it would bring if the loss were linear.
 """

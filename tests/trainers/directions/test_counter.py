@@ -135,7 +135,7 @@ def test_direction_refuses_what_is_no_public_key(field, bad):
 
 
 def test_direction_refuses_an_unknown_kind():
-    with pytest.raises(ValueError, match="gaussian, rademacher, low-rank; got 'normal'"):
+    with pytest.raises(ValueError, match="gaussian, rademacher, low-rank, activation, public-gradient; got 'normal'"):
         Direction(0, 0, 0, "normal")  # pyright: ignore[reportArgumentType]
 
 
