@@ -71,3 +71,32 @@ def test_noise_at_equal_epsilon_is_less_than_that_of_the_codes(benchmark):
     row = noise.compare(setting, 2.0, 1e-5)
     assert row.ours < row.opacus < row.of_code
     assert noise.less(9.0, 10.0) == "10.0%"
+
+
+def test_every_row_on_a_language_model_is_a_run_whose_search_sees_no_private_row(benchmark, tmp_path):
+    module = benchmark("utility_lm")
+    cells = list(module.cells_of(list(module.ROWS), [2.0], 1))
+    configs = [module.config_of(cell, 1.0, tmp_path / "model", tmp_path, 5) for cell in cells]
+    files = {(cell.factor is None, Path(config.data.train).name) for cell, config in zip(cells, configs, strict=True)}
+    assert files == {(False, "tuning.tsv"), (True, "private.tsv")}
+    learns = [config for config in configs if config.uses_public_rows]
+    assert learns
+    assert {Path(str(config.data.public)).name for config in learns} == {"public.tsv"}
+
+
+def test_the_parts_of_a_split_share_no_row(benchmark, tmp_path, monkeypatch):
+    module = benchmark("utility_lm")
+    monkeypatch.setattr(module, "PARTS", {"private": 4, "tuning": 3, "public": 2})
+    (tmp_path / "train.tsv").write_text("sentence\tlabel\n" + "".join(f"row {n // 2}\t0\n" for n in range(40)))
+    (tmp_path / "validation.tsv").write_text("sentence\tlabel\nx\t0\n")
+    module.split(tmp_path, tmp_path)
+    parts = [(tmp_path / f"{name}.tsv").read_text().splitlines()[1:] for name in module.PARTS]
+    assert [len(part) for part in parts] == [4, 3, 2]
+    assert len({row for part in parts for row in part}) == 9
+
+
+def test_a_table_of_cells_marks_a_learning_rate_at_the_end_of_its_grid(benchmark):
+    module = benchmark("utility_lm")
+    tries = [{"row": "a", "epsilon": 2.0, "factor": factor, "score": factor / 100} for factor in module.FACTORS]
+    runs = [{"row": "a", "epsilon": 2.0, "factor": None, "score": score} for score in (0.5, 0.6)]
+    assert module.table([*tries, *runs], [2.0]).splitlines()[2] == "| a | 55.0 ± 7.1 (2) |  | 10* |"

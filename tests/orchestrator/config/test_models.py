@@ -121,7 +121,10 @@ def test_asha_needs_scores_along_the_way(quickstart):
         ),
         (
             "method.direction={choices: [gaussian, radmacher]}",
-            ["method.direction: 'radmacher' cannot be tried: must be 'gaussian', 'rademacher', 'sphere' or 'low-rank'"],
+            [
+                "method.direction: 'radmacher' cannot be tried: must be 'gaussian', 'rademacher', 'sphere', "
+                "'low-rank', 'activation' or 'public-gradient'"
+            ],
         ),
     ],
 )
