@@ -17,6 +17,8 @@ from trainers.methods.presets import preset_of
 DEFAULT_METHOD = "dp-aggzo"
 SCHEDULED = ("smoothing", "clip_norm", "learning_rate")
 """Settings of the method that may change from step to step."""
+KINDS_IN_A_BASIS = ("activation", "public-gradient")
+"""Laws of directions that are learned from public rows; `directions.counter` has them too, and loads numpy."""
 _FEW = 2
 DirectionLaw = Annotated[
     Literal["gaussian", "rademacher", "sphere", "low-rank", "activation", "public-gradient"],

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from trainers.config.data import DataConfig
-from trainers.config.method import MethodConfig
+from trainers.config.method import KINDS_IN_A_BASIS, MethodConfig
 from trainers.config.model import ModelConfig
 from trainers.config.performance import PerformanceConfig
 from trainers.config.privacy import PrivacyConfig
@@ -15,7 +15,6 @@ from trainers.config.resources import ResourcesConfig
 from trainers.config.score import ScoreConfig
 from trainers.config.sections import Section
 from trainers.config.task import Metric, TaskConfig
-from trainers.directions.counter import KINDS_IN_A_BASIS
 from trainers.methods.catalogue import METHODS
 from trainers.methods.presets import require_kind_of_model
 from trainers.tasks.catalogue import filled_in

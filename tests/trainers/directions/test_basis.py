@@ -6,15 +6,20 @@ import numpy as np
 import pytest
 import torch
 
+from trainers.config import method
 from trainers.directions import Direction
 from trainers.directions.apply import add_directions
 from trainers.directions.basis import Basis, add_in_basis, weighted_sum, write_in_basis
-from trainers.directions.counter import basis_coordinates, direction_values
+from trainers.directions.counter import KINDS_IN_A_BASIS, basis_coordinates, direction_values
 from trainers.directions.rounding import Rounding
 
 NAME, BIAS = "layer.weight", "layer.bias"
 U = Direction(7, 3, 0, "activation", 2), Direction(7, 3, 1, "activation", 2)
 A = Direction(7, 3, 0, "public-gradient", 3), Direction(7, 3, 1, "public-gradient", 3)
+
+
+def test_the_configuration_knows_the_kinds_that_need_a_basis():
+    assert method.KINDS_IN_A_BASIS == KINDS_IN_A_BASIS
 
 
 def basis_of(*shape: int, dtype: torch.dtype = torch.float32) -> Basis:
