@@ -35,7 +35,7 @@ from tokenizers.trainers import BpeTrainer
 from transformers import AutoTokenizer, OPTConfig, OPTForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from orchestrator.checks.audit.stub import GivenBatches
-from trainers.config import MethodConfig, ModelConfig, PerformanceConfig
+from trainers.config import Layers, MethodConfig, ModelConfig, PerformanceConfig
 from trainers.directions import Direction
 from trainers.directions.counter import Kind
 from trainers.evaluators.base import Example
@@ -91,15 +91,18 @@ def our_context(
     kind: Kind,
     num_steps: int,
     dtype: Dtype = "float32",
+    layers: Layers = "all",
+    num_directions: int = 1,
 ) -> StepContext:
     """Return a step as a run takes it, with a fixed batch."""
-    model = ModelConfig(path=str(folder), dtype=dtype)
+    model = ModelConfig(path=str(folder), dtype=dtype, layers=layers)
     evaluator = TransformersEvaluator(model, PerformanceConfig(), tokenizer, num_labels=0, seed=0)
-    plan = MechanismPlan(0.01, float(len(examples)), 1, num_steps, CLIP_NORM, NOISE_MULTIPLIER)
+    plan = MechanismPlan(0.01, float(len(examples)), num_directions, num_steps, CLIP_NORM, NOISE_MULTIPLIER)
     log = ReleaseLog(Path(tempfile.mkdtemp()) / f"{kind}.jsonl", {})
     config = MethodConfig.model_validate(
         {
             "name": "dp-zo",
+            "num_directions": num_directions,
             "num_steps": num_steps,
             "smoothing": SMOOTHING,
             "clip_norm": CLIP_NORM,

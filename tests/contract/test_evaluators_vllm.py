@@ -503,3 +503,32 @@ def test_what_has_no_low_rank_form_is_written(low_rank, passes):
 def test_a_probe_that_is_not_finite_is_refused(pair):
     with pytest.raises(ValueError, match="must be a finite float32; got inf"):
         pair.vllm.probe(ONE_TOKEN, [Probe(pair.directions[0], float("inf"))])
+
+
+def test_an_adapter_with_a_fixed_a_over_some_layers_is_that_of_transformers(tmp_path):
+    """`model.lora: {init: activation, train: b}` with `model.layers`; the basis is one and the same for both."""
+    model = model_of(tmp_path / "model", Case("llama", "lora"), init="activation", train="b")
+    model = model.model_copy(update={"layers": "last-1"})
+    evaluators = (
+        start(model),
+        TransformersEvaluator(model, PerformanceConfig(), tokenizer(), num_labels=2, seed=0),
+    )
+    bases = [evaluator.activation_basis(TARGET, 2) for evaluator in evaluators]
+    assert bases[0].digest() == bases[1].digest()
+    probes = [Probe(z, sign * 1e-2) for z in Z for sign in (1.0, -1.0)]
+    for basis in (None, bases[0]):
+        losses = []
+        for evaluator, name in zip(evaluators, ("vllm", "transformers"), strict=True):
+            evaluator.reset()
+            if basis is not None:
+                evaluator.use_basis(basis)
+            evaluator.apply([(Z[0], 0.3)])
+            losses.append(evaluator.probe(TARGET, probes))
+            evaluator.export(tmp_path / f"{name}-{basis is None}")
+        np.testing.assert_allclose(losses[0], losses[1], rtol=0, atol=1e-4)
+        files = [
+            tmp_path / f"{name}-{basis is None}" / "adapter_model.safetensors" for name in ("vllm", "transformers")
+        ]
+        assert files[0].read_bytes() == files[1].read_bytes()
+    assert evaluators[0].state_digest() == evaluators[1].state_digest()
+    evaluators[0].close()

@@ -183,10 +183,10 @@ def _require_basis_fits(config: RunConfig) -> None:
         raise ValueError("method.mask: directions from public rows already lie where these say: leave the mask out")
     if lora.init == "activation" and law in KINDS_IN_A_BASIS:
         raise ValueError(f"method.direction: {law} and model.lora.init: activation are two bases: choose one")
-    if config.performance.evaluator == "vllm" and (config.uses_public_rows or lora.train == "b"):
+    if config.performance.evaluator == "vllm" and law in KINDS_IN_A_BASIS:
         raise ValueError(
-            "performance.evaluator: vllm has neither directions from public rows nor model.lora.train: b. Use "
-            "transformers"
+            f"method.direction: {law} is for performance.evaluator: transformers; vllm has model.lora: "
+            "{init: activation, train: b}"
         )
     if config.uses_public_rows and config.resources.is_distributed:
         raise ValueError("resources.workers: directions from public rows take a run without workers")

@@ -10,6 +10,7 @@ from trainers.config.mechanism import score_plan
 PRIVATE = {"data__validation": "v.jsonl", "score__on": "private", "score__num_examples": 30}
 SPLIT = {"data__validation_share": 0.2, "score__on": "private"}
 USERS = {"data__user_column": "user", "data__max_examples_per_user": 4, "data__num_users": 50}
+GUIDED = {"model__trainable": "all-linear", "method__direction": "activation"}
 BASIS = {"model__trainable": "lora", "model__lora": {"init": "activation", "train": "b"}}
 TARGET = {"task__labels": None, "task__label_column": None, "task__target": "{answer}", "model__head": "causal-lm"}
 
@@ -46,7 +47,10 @@ TARGET = {"task__labels": None, "task__label_column": None, "task__target": "{an
         ),
         ({"method__direction": "public-gradient"}, "public-gradient needs data.public"),
         ({"model__lora": {"init": "activation", "train": "b"}}, "activation needs model.trainable: lora, not full"),
-        ({**BASIS, "performance__evaluator": "vllm"}, "vllm has neither directions from public rows nor"),
+        (
+            {**GUIDED, "performance__evaluator": "vllm"},
+            "activation is for performance.evaluator: transformers",
+        ),
         ({**BASIS, "resources__workers": 2}, "directions from public rows take a run without workers"),
         ({**BASIS, "method__direction": "public-gradient", "data__public": "p"}, "two bases: choose one"),
         ({**BASIS, "method__name": "dp-zopo", "method__num_directions": 1}, "leave the mask out"),

@@ -22,6 +22,7 @@ from trainers.evaluators.base import Example, OutputPoint, Probe
 from trainers.evaluators.causality import require_causal
 from trainers.evaluators.layers import layers_below
 from trainers.evaluators.loading import load_model, rounded_to, trainable_parameters
+from trainers.evaluators.lora_factors import first_factors_of
 from trainers.evaluators.model_files import limits
 from trainers.evaluators.parameters import Parameters
 from trainers.evaluators.poison import poison, token_outside
@@ -32,12 +33,7 @@ from trainers.evaluators.transformers.generation import generate, standard_atten
 from trainers.evaluators.transformers.lower_layers import LowerLayers
 from trainers.evaluators.transformers.packing import PackedBatch
 from trainers.evaluators.transformers.padding import PaddedBatch
-from trainers.evaluators.transformers.public_basis import (
-    first_factors_of,
-    gradient_basis,
-    input_basis,
-    layers_in_a_basis,
-)
+from trainers.evaluators.transformers.public_basis import gradient_basis, input_basis, layers_in_a_basis
 from trainers.evaluators.vocabulary import constant_examples, padding_id
 
 LOGGER = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from transformers.pytorch_utils import Conv1D
 
 from trainers.directions import uniform_values
 from trainers.directions.basis import Basis
-from trainers.evaluators.adapter_names import saved_name
+from trainers.evaluators.lora_factors import first_factors_of
 
 OVERSAMPLING = 8
 NUM_PASSES = 3  # over the text: each one brings the sketch nearer to the dominant inputs (block power iteration)
@@ -68,15 +68,6 @@ def layers_in_a_basis(model: Any, trained: Mapping[str, torch.nn.Parameter]) -> 
             "model.lora: {init: activation, train: b}"
         )
     return layers
-
-
-def first_factors_of(model: Any) -> dict[str, torch.nn.Linear]:
-    """Return name → A, a linear layer of its own, of each layer with a LoRA adapter."""
-    return {
-        saved_name(f"{name}.weight"): module
-        for name, module in model.named_modules()
-        if ".lora_A." in f"{name}." and isinstance(module, torch.nn.Linear)
-    }
 
 
 def gradient_basis(gradients: Sequence[Mapping[str, torch.Tensor]]) -> Basis:

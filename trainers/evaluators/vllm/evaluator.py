@@ -5,7 +5,7 @@ those of the transformers evaluator, so a release log replays to the same weight
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,11 @@ from transformers import AutoConfig, PreTrainedTokenizerBase
 
 from trainers.config import ModelConfig, PerformanceConfig
 from trainers.directions import WeightedDirections
+from trainers.directions.basis import Basis
 from trainers.evaluators.base import Example, OutputPoint, Probe
 from trainers.evaluators.poison import token_outside
 from trainers.evaluators.scores import best_options, losses_of
+from trainers.evaluators.transformers.evaluator import TransformersEvaluator
 from trainers.evaluators.vllm.engine import longest_row, start_engine, stop_engine
 from trainers.evaluators.vllm.generation import generate_lines
 from trainers.evaluators.vllm.parameters import VllmParameters
@@ -51,6 +53,7 @@ class VllmEvaluator:
     ) -> None:
         del num_labels
         shape = AutoConfig.from_pretrained(model.path, trust_remote_code=False)
+        self._model, self._performance, self._seed = model, performance, seed
         self._tokenizer, self._reference = tokenizer, performance.vllm.scoring == "reference"
         self._constants = constant_examples(tokenizer, model.head)
         self._longest = longest_row(performance, shape)
@@ -116,6 +119,19 @@ class VllmEvaluator:
 
     def apply(self, update: WeightedDirections, *, momentum: float = 0.0) -> None:
         self._rpc("zo_parameters", "add", tuple(update), momentum=momentum)
+
+    def activation_basis(self, public: Sequence[Example], rank: int) -> Basis:
+        """Read public text by transformers on the CPU, at the base weights: only an adapter's A is made here."""
+        on_cpu = self._performance.model_copy(update={"device": "cpu"})
+        reading = TransformersEvaluator(self._model, on_cpu, self._tokenizer, num_labels=0, seed=self._seed)
+        with closing(reading):
+            return reading.activation_basis(public, rank)
+
+    def gradient_basis(self, batches: Sequence[Sequence[Example]]) -> Basis:
+        raise ValueError("performance.evaluator: vllm has no gradients: use transformers")
+
+    def use_basis(self, basis: Basis) -> None:
+        self._call("use_basis", basis)
 
     def reset(self) -> None:
         self._rpc("zo_parameters", "reset")

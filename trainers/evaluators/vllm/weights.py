@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from trainers.config import ModelConfig
+from trainers.directions.basis import Basis
 from trainers.evaluators.base import Probe
 from trainers.evaluators.parameters import Parameters
 from trainers.evaluators.vllm.segments import lay_out
@@ -55,18 +56,35 @@ class AdapterWeights:
     Args:
         runner, weights, seed: as for `FullWeights`, with adapters enabled and PEFT's names.
         config: rank, alpha and type of number.
+        fixed: first factors that do not train, under PEFT's names.
 
     Raises:
         ValueError: the engine has no adapters for one of the modules.
     """
 
-    def __init__(self, runner: Any, weights: Mapping[str, torch.Tensor], config: ModelConfig, seed: int) -> None:
+    def __init__(
+        self,
+        runner: Any,
+        weights: Mapping[str, torch.Tensor],
+        config: ModelConfig,
+        seed: int,
+        fixed: Mapping[str, torch.Tensor],
+    ) -> None:
         dtype = getattr(torch, config.dtype)
         self._live = {name: tensor.to(dtype, copy=True) for name, tensor in weights.items()}
+        self._fixed = {name: tensor.to(runner.device, dtype) for name, tensor in fixed.items()}
         self.parameters = Parameters(self._live, weights, seed=seed)
         self._scale = config.lora.alpha / config.lora.rank
         self._slots = AdapterSlots(runner, config.lora.rank)
         self._slots.require(name.removeprefix(_PREFIX).rsplit(".", 2)[0] for name in weights)
+
+    def use_basis(self, basis: Basis) -> None:
+        """Make a basis the fixed first factors."""
+        for name, part in basis.parts.items():
+            self._fixed[name].copy_(part.T)
+
+    def fixed(self) -> Mapping[str, torch.Tensor]:
+        return self._fixed
 
     def probed(self, probes: Sequence[Probe]) -> Iterator[Shown]:
         """Show the engine every probe."""
@@ -81,7 +99,8 @@ class AdapterWeights:
             yield [(number, slot.adapter) for number, slot in group]
 
     def _pair(self, part: str) -> Pair | None:
-        a, b = (self._live.get(f"{_PREFIX}{part}.{factor}.weight") for factor in _FACTORS)
+        tensors = {**self._fixed, **self._live}
+        a, b = (tensors.get(f"{_PREFIX}{part}.{factor}.weight") for factor in _FACTORS)
         return None if a is None or b is None else (a, b * self._scale)
 
 

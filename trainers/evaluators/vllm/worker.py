@@ -26,9 +26,11 @@ from vllm.model_executor.layers import utils as layer_utils
 from vllm.model_executor.layers.vocab_parallel_embedding import VocabParallelEmbedding
 
 from trainers.config import ModelConfig
+from trainers.directions.basis import Basis
 from trainers.errors import note_origin
 from trainers.evaluators.base import Example, OutputPoint, Probe
 from trainers.evaluators.loading import load_model, rounded_to, trainable_parameters
+from trainers.evaluators.lora_factors import first_factors_of
 from trainers.evaluators.parent import end_with_parent
 from trainers.evaluators.poison import poison
 from trainers.evaluators.rows import FIXED_TOKENS, rows_of
@@ -127,7 +129,10 @@ class WorkerModel:
         for tensor in trained.values():  # one after the other, so that each loaded tensor is freed
             tensor.data = tensor.data.to(getattr(torch, self._config.master_dtype))
         weights = {name: tensor.data.to(runner.device) for name, tensor in trained.items()}
-        self._weights = _weights(runner, weights, self._config, seed, probe_rank)
+        fixed = first_factors_of(loaded) if self._config.lora.train == "b" else {}
+        self._weights = _weights(
+            runner, weights, self._config, seed, probe_rank, {name: layer.weight.data for name, layer in fixed.items()}
+        )
         self.parameters = self._weights.parameters
         zero_new_blocks(runner)
         self._scorer = Scorer(
@@ -178,7 +183,16 @@ class WorkerModel:
         rounded_to("float32", model)
         for name, tensor in trainable_parameters(model, self._config).items():
             tensor.data = self.parameters.theta()[name].cpu()
+        if isinstance(self._weights, AdapterWeights):
+            first_factors = first_factors_of(model)
+            for name, tensor in self._weights.fixed().items():
+                first_factors[name].weight.data = tensor.cpu().float()
         model.save_pretrained(folder)
+
+    def use_basis(self, basis: Basis) -> None:
+        """Make a basis the fixed A of the adapter."""
+        assert isinstance(self._weights, AdapterWeights)
+        self._weights.use_basis(basis)
 
     def save(self, path: Path, metadata: dict[str, str]) -> None:
         """Write θ and its state to a file on the first worker."""
@@ -200,10 +214,15 @@ class WorkerModel:
 
 
 def _weights(
-    runner: Any, weights: Mapping[str, torch.Tensor], config: ModelConfig, seed: int, probe_rank: int
+    runner: Any,
+    weights: Mapping[str, torch.Tensor],
+    config: ModelConfig,
+    seed: int,
+    probe_rank: int,
+    fixed: Mapping[str, torch.Tensor],
 ) -> FullWeights | AdapterWeights:
     if config.trainable == "lora":
-        return AdapterWeights(runner, weights, config, seed)
+        return AdapterWeights(runner, weights, config, seed, fixed)
     return LowRankWeights(runner, weights, seed, probe_rank) if probe_rank else FullWeights(runner, weights, seed)
 
 
