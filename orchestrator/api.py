@@ -49,9 +49,10 @@ class Sweep:
             BudgetExceeded: the caps do not fit privacy.epsilon.
         """
         if self._plan is None:
+            from orchestrator.budget.reuse import with_reused_tokens
             from orchestrator.planning.plan import make_plan
 
-            self._plan = make_plan(self.config)
+            self._plan = make_plan(with_reused_tokens(self.config))
         return self._plan
 
     def run(self, monitor: Monitor | None = None) -> StoredSweep:
@@ -76,11 +77,13 @@ def plan(source: Source, overrides: Sequence[str] = ()) -> Plan:
         ConfigError: one line for each problem of the configuration.
         BudgetExceeded: the plan does not fit privacy.epsilon.
     """
+    from orchestrator.budget.reuse import with_reused_tokens
     from orchestrator.config.loading import read
     from orchestrator.planning.plan import make_plan
 
     settings = read(_mapping(source))
-    return make_plan(load_sweep(settings, overrides) if "search" in settings else load_run(settings, overrides))
+    config = load_sweep(settings, overrides) if "search" in settings else load_run(settings, overrides)
+    return make_plan(with_reused_tokens(config))
 
 
 def train(source: Source, overrides: Sequence[str] = (), monitor: Monitor | None = None) -> StoredRun:

@@ -77,6 +77,11 @@ class SearchConfig(Section):
     caps: SweepTokens | None = Field(
         None, description="Steps and scores of all trials together. When absent: num_trials times those of one trial."
     )
+    reuse: str | None = Field(
+        None,
+        description="Name of an ended sweep on the same data. This one takes its noise, batch size and unit, and draws "
+        "the steps that it left over, which are charged already.",
+    )
     sampler: Literal["auto", "tpe", "random", "gp", "qmc", "cma-es", "nsga2"] = Field(
         "auto",
         description="'random' draws trials independently, 'qmc' spreads them evenly; the others learn from finished "
@@ -143,11 +148,12 @@ class SearchConfig(Section):
         if len(chosen) > 1:
             raise ValueError(f"{' and '.join(chosen)} count privacy in different ways: choose one")
         problems = list(self._adaptive()) if self.release == "best" else []
-        if self.num_trials is None and self.caps is None:
+        if self.num_trials is None and self.caps is None and self.reuse is None:
             problems.append((("num_trials",), "'fit' needs search.caps, such as {steps: 1500}: what trials fit into"))
-        if self.caps is not None and chosen:
-            what = f"{chosen[0]} counts trials, not tokens that they share: give num_trials, and leave caps out"
-            problems.append((("caps",), what))
+        for key in ("caps", "reuse") if chosen else ():
+            if getattr(self, key) is not None:
+                what = f"{chosen[0]} counts trials, not tokens that they share: give num_trials, and leave this out"
+                problems.append(((key,), what))
         if self.sampler in ("gp", "cma-es") and all(isinstance(found, Choice) for found in self.space.root.values()):
             what = f"{self.sampler!r} models numbers, and search.space has choices alone: use 'tpe', or give a range"
             problems.append((("sampler",), what))

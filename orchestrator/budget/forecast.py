@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from orchestrator.budget.reservation import require_same_units, reservation_cost, reusable_tokens
 from orchestrator.budget.view import Left, left_of
-from orchestrator.config.models import LedgeredConfig
+from orchestrator.config.models import LedgeredConfig, SweepConfig
 from orchestrator.planning.plan import Plan
 from orchestrator.privacy.errors import BudgetExceeded
 from orchestrator.privacy.ledger.budget import BudgetTerms, require_room, spent_of
@@ -39,17 +39,18 @@ class BudgetOutlook:
 
 
 def budget_outlook(plan: Plan) -> BudgetOutlook | None:
-    """Return what the named budget has left, None where the configuration names none.
+    """Return what the named budget has left; None where none is named and no sweep's tokens are reused.
 
     Raises:
         ValueError: the ledger has no such budget, or it counts another unit or relation.
         LedgerCorruptError, LedgerUnreachable: as for every reading of a ledger.
     """
     config = plan.config
-    if not isinstance(config, LedgeredConfig) or config.budget.name is None:
+    reuse = config.search.reuse if isinstance(config, SweepConfig) else None
+    if not isinstance(config, LedgeredConfig) or (config.budget.name is None and reuse is None):
         return None
-    name = config.budget.name
     ledger = _existing_ledger(config)
+    name = config.budget.name or _budget_of(ledger, reuse)
     if ledger is None:
         return BudgetOutlook(name)
     terms = ledger.budget(name)
@@ -76,6 +77,12 @@ def _after(plan: Plan, ledger: Ledger, terms: BudgetTerms) -> BudgetOutlook:
 
 def _names(ledger: Ledger, budget: str) -> list[str]:
     return sorted({row.name for row in ledger.reservations() if row.budget == budget})
+
+
+def _budget_of(ledger: Ledger | None, reuse: str | None) -> str:
+    terms = None if ledger is None or reuse is None else ledger.terms_of(reuse)
+    assert terms is not None, "a plan that reuses tokens was made from that ledger"
+    return terms.budget
 
 
 def _existing_ledger(config: LedgeredConfig) -> Ledger | None:

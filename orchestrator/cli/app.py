@@ -130,8 +130,10 @@ def sweep(
     if acknowledge_overlap:
         overrides = [*overrides, "budget.acknowledge_overlap=true"]
     loaded = load_sweep(config, overrides)
+    from orchestrator.budget.reuse import with_reused_tokens
     from orchestrator.cli.work import show_finished, work
 
+    loaded = with_reused_tokens(loaded)
     if or_resume and not dry_run and show_finished(loaded, output):
         return
     work(loaded, output, insecure, dry_run)

@@ -9,6 +9,8 @@ from rich.text import Text
 from orchestrator.config.models import SweepConfig
 from orchestrator.planning.facts import duration, plan_facts
 from orchestrator.planning.plan import Plan
+from orchestrator.planning.rules.caps import CapsPlan
+from orchestrator.privacy.rules.caps import TRAIN_STEP
 from orchestrator.privacy.statement.statement import PrivacyStatement
 from orchestrator.storage.results import StoredRun, StoredSweep
 from orchestrator.views.tables import TrialsTable, facts_table, path_text, score_text, short
@@ -47,7 +49,18 @@ def sweep_summary(result: StoredSweep, config: SweepConfig) -> RenderableType:
     facts.append(("results", path_text(result.folder)))
     if result.seconds is not None:
         facts.append(("took", duration(result.seconds)))
+    facts += _left_over(result, config)
     return Group(table, Text(), facts_table(facts), Text(), _Statement(result.statement))
+
+
+def _left_over(result: StoredSweep, config: SweepConfig) -> list[tuple[str, str]]:
+    """Return the steps that were charged and not drawn, where another sweep may draw them, and how."""
+    statement = result.statement
+    left = statement.caps.get(TRAIN_STEP, 0) - (statement.tokens_drawn or {}).get(TRAIN_STEP, 0)
+    shares = CapsPlan.counts(config) and statement.private and config.data.validation_share is None
+    if not shares or statement.tokens_drawn is None or left < config.score.points(config.method.num_steps)[0]:
+        return []
+    return [("left over", f"{left:,} steps, charged already: dpzo sweep FILE --set search.reuse={result.name}")]
 
 
 def run_summary(result: StoredRun, metric: Metric) -> RenderableType:

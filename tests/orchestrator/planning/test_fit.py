@@ -63,7 +63,7 @@ def test_a_resolved_configuration_says_fit(settings):
         (["search.caps={steps: 9}", "privacy.spare_steps=1"], "search.caps: hold spare steps and scores too"),
         (
             ["search.caps={steps: 9}", "search.release=best", "search.sampler=random", "search.early_stopping=none"],
-            "search.caps: release: best counts trials, not tokens that they share: give num_trials",
+            "search.caps: release: best counts trials, not tokens that they share: give num_trials, and leave this out",
         ),
     ],
 )
