@@ -7,7 +7,6 @@ from orchestrator.budget.reservation import reserve_plan
 from orchestrator.budget.reuse import with_reused_tokens
 from orchestrator.config.loading import load_sweep
 from orchestrator.planning.plan import make_plan
-from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.storage.paths import storage_of, with_absolute_paths
 from orchestrator.storage.results import write_config
 
