@@ -11,6 +11,7 @@ import math
 import warnings
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from typing import Any, TypeVar
 
 import optuna
@@ -141,9 +142,11 @@ class TruthfulSearch(OptunaSearch):
                 self._ot_trials[trial_id] = self._to_resume.pop(0)
             elif not self._fits_another(num_running):
                 return None if num_running else self.FINISHED
-        ask = super().suggest
+        ask, attempts = super().suggest, count()
 
         def suggested() -> dict[str, Any] | None:
+            if next(attempts) and trial_id not in self._ot_trials:
+                self._adopt_lost(trial_id)
             values = ask(trial_id)
             if values is None:
                 return None
@@ -152,6 +155,13 @@ class TruthfulSearch(OptunaSearch):
             return {**values, "number": trial.number}
 
         return self._wait_for(suggested)
+
+    def _adopt_lost(self, trial_id: str) -> None:
+        """Take the trial that an attempt made without hearing so, if there is one: the database's answer was lost."""
+        known = {trial._trial_id for trial in (*self._ot_trials.values(), *self._to_resume)}
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if trial._trial_id not in known:
+                self._ot_trials[trial_id] = optuna.trial.Trial(self._study, trial._trial_id)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Report an intermediate score."""
