@@ -8,22 +8,38 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.api import Sweep, plan, train
+    from orchestrator.api.results import RunResult, SweepResult, load_result
+    from orchestrator.api.runs import plan, train
+    from orchestrator.api.sweep import Sweep
     from orchestrator.budget.budget import Budget
     from orchestrator.config.errors import ConfigError
     from orchestrator.config.models import SweepConfig
     from trainers.errors import DpzoError
 
-__all__ = ["Budget", "ConfigError", "DpzoError", "Sweep", "SweepConfig", "plan", "train"]
+__all__ = [
+    "Budget",
+    "ConfigError",
+    "DpzoError",
+    "RunResult",
+    "Sweep",
+    "SweepConfig",
+    "SweepResult",
+    "load_result",
+    "plan",
+    "train",
+]
 
 _MODULES = {
     "Budget": "orchestrator.budget.budget",
     "ConfigError": "orchestrator.config.errors",
     "DpzoError": "trainers.errors",
-    "Sweep": "orchestrator.api",
+    "RunResult": "orchestrator.api.results",
+    "Sweep": "orchestrator.api.sweep",
     "SweepConfig": "orchestrator.config.models",
-    "plan": "orchestrator.api",
-    "train": "orchestrator.api",
+    "SweepResult": "orchestrator.api.results",
+    "load_result": "orchestrator.api.results",
+    "plan": "orchestrator.api.runs",
+    "train": "orchestrator.api.runs",
 }
 
 

@@ -18,9 +18,10 @@ from orchestrator.cli import budget as budget_cli
 from orchestrator.cli import results
 from orchestrator.cli.errors import clear_errors, show_tracebacks
 from orchestrator.cli.interruption import end_at_signals
-from orchestrator.cli.output import Format, OutputFormat, encode_all_output, print_result, print_text, progress_console
+from orchestrator.cli.output import Format, OutputFormat, encode_all_output, print_result, print_text
 from orchestrator.cli.start import verbs as start
 from orchestrator.config.loading import load_run, load_sweep
+from orchestrator.views.console import progress_console
 
 CHECK_FAILED, VIOLATION_FOUND = 1, 4  # exit codes of `doctor` and `audit`
 

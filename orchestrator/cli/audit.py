@@ -4,11 +4,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator.api import plan
+from orchestrator.api.runs import plan
 from orchestrator.checks.audit.cases import catalogue_cases, catalogue_gradients, claims_of
 from orchestrator.checks.audit.result import AuditResult
 from orchestrator.checks.audit.runner import MOST_JOBS, run_audit, total_steps
-from orchestrator.cli.output import as_json, progress_console
+from orchestrator.cli.output import as_json
+from orchestrator.views.console import progress_console
 from orchestrator.views.live import steps_bar
 
 JSON_NAME, PLOT_NAMES = "audit.json", ("audit.png", "audit.svg")

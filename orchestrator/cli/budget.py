@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli.errors import clear_errors
-from orchestrator.cli.output import Format, OutputFormat, as_json, print_result, progress_console
+from orchestrator.cli.output import Format, OutputFormat, as_json, print_result
 from orchestrator.privacy.accountant.adjacency import Adjacency
 from orchestrator.privacy.ledger.budget import Composition
+from orchestrator.views.console import progress_console
 
 if TYPE_CHECKING:
     from orchestrator.budget.budget import Budget

@@ -16,8 +16,8 @@ from pathlib import Path
 import typer
 
 from orchestrator.cli.interruption import current_storage
-from orchestrator.cli.output import SafeConsole
 from orchestrator.privacy.errors import BudgetExceeded, LedgerCorruptError, LedgerUnreachable
+from orchestrator.views.console import SafeConsole
 from trainers.errors import has_own_message
 from trainers.mechanism.release_log import Stopped
 

@@ -7,12 +7,13 @@ from typing import Any
 from rich.console import Group
 from rich.text import Text
 
-from orchestrator.api import plan
+from orchestrator.api.runs import plan
 from orchestrator.budget.forecast import BudgetOutlook, budget_outlook
-from orchestrator.cli.output import Format, print_result, print_text, progress_console
+from orchestrator.cli.output import Format, print_result, print_text
 from orchestrator.planning.alternatives import Outlook, compare_alternatives
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.plot import require_plottable, save_plot
+from orchestrator.views.console import progress_console
 from orchestrator.views.outlook import outlook_summary
 from orchestrator.views.summary import plan_summary
 

@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 
 from orchestrator.cli.interruption import work_on
-from orchestrator.cli.output import Format, print_result, progress_console
+from orchestrator.cli.output import Format, print_result
 from orchestrator.config.loading import resolved_json
 from orchestrator.config.models import SweepConfig
+from orchestrator.views.console import progress_console
 from trainers.config import RunConfig
 from trainers.mechanism.release_log import Stopped
 

@@ -6,15 +6,19 @@ Steps are not reported one by one, because the moment of a step hints at the siz
 operator's screen may count them with `WorkFacts.count_steps`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from orchestrator.planning.plan import Plan
-from orchestrator.storage.results import StoredRun, StoredSweep
 from orchestrator.storage.trials import TrialRow, steps_to_come
 from trainers.config import Metric
+
+if TYPE_CHECKING:
+    from orchestrator.planning.plan import Plan
+    from orchestrator.storage.results import StoredRun, StoredSweep
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import secrets
 
 from orchestrator.cli.dashboard.server import DashboardServer
 from orchestrator.cli.dashboard.snapshot import place_of
-from orchestrator.cli.output import progress_console
+from orchestrator.views.console import progress_console
 
 TOKEN = "DPZO_DASHBOARD_TOKEN"
 SHORTEST_TOKEN = 16

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.errors import clear_errors
-from orchestrator.cli.output import progress_console
+from orchestrator.views.console import progress_console
 
 
 @clear_errors()

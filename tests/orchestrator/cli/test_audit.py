@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from orchestrator.api import plan
+from orchestrator.api.runs import plan
 from orchestrator.checks.audit.cases import catalogue_cases, catalogue_gradients, claims_of
 from orchestrator.checks.audit.result import (
     AuditResult,

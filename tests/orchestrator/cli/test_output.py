@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 import orchestrator.cli
 from orchestrator.cli.app import app
-from orchestrator.cli.output import Format, SafeConsole, as_json, encode_all_output, print_result, print_text
+from orchestrator.cli.output import Format, as_json, encode_all_output, print_result, print_text
+from orchestrator.views.console import SafeConsole
 from orchestrator.views.tables import facts_table, plain_table
 from tests.support.models import save_model
 

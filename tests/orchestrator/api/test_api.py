@@ -16,7 +16,8 @@ from trainers.mechanism.release_log import LOG_NAME
 
 
 def test_what_a_program_imports():
-    assert set(orchestrator.__all__) == {"Budget", "ConfigError", "DpzoError", "Sweep", "SweepConfig", "plan", "train"}
+    names = {"Budget", "ConfigError", "DpzoError", "RunResult", "Sweep", "SweepConfig", "SweepResult", "load_result"}
+    assert set(orchestrator.__all__) == names | {"plan", "train"}
     assert all(getattr(orchestrator, name).__name__ == name for name in orchestrator.__all__)
     with pytest.raises(AttributeError, match="no attribute 'search'"):
         orchestrator.search  # noqa: B018
@@ -108,4 +109,4 @@ def test_no_module_hides_a_function_of_the_same_name():
     imports = "import orchestrator.planning.plan, orchestrator.sweep.single_run; from orchestrator import plan, train"
     code = f"{imports}; print(plan.__module__, train.__module__)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.split() == ["orchestrator.api", "orchestrator.api"]
+    assert found.stdout.split() == ["orchestrator.api.runs", "orchestrator.api.runs"]
