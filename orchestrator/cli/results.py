@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.errors import clear_errors
-from orchestrator.cli.output import Format, OutputFormat, print_result, progress_console
+from orchestrator.cli.output import Format, OutputFormat, print_result
+from orchestrator.views.console import progress_console
 from trainers.config import EvaluatorName
 
 Place = Annotated[
