@@ -104,7 +104,7 @@ class Sweep:
         told = [guarded(each, is_secret, as_result) for each in listed(callbacks)]
         told += [guarded(functions, is_secret, as_result)] if functions else []
         shown = progress_monitor(progress)
-        if finished_result(self.config) is not None:
+        if finished_result(self.plan().config) is not None:
             result = load_result(self._existing().storage.folder)
         else:
             self._stopping.clear()
