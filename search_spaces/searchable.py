@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, RootModel
 from pydantic.fields import FieldInfo
 
+from search_spaces.stages import STAGES, is_of_stages, type_in_stages
 from trainers.config import RunConfig
 from trainers.config.schedules import Schedule
 from trainers.config.sections import Searchable
@@ -75,6 +76,8 @@ def searchable(name: str) -> str:
 
 
 def is_searchable(name: str) -> bool:
+    if is_of_stages(name):
+        return True
     field, inside = _find(name)
     mark = None if field is None else _mark(field)
     if field is None or mark is None or mark.only_under_filter:
@@ -92,6 +95,8 @@ def filter_searchable(name: str) -> str:
 
 def type_of(name: str) -> Any:
     """Return the type of a setting: float for one that may be a schedule, and for the numbers inside one."""
+    if is_of_stages(name):
+        return type_in_stages(name)
     field, inside = _find(name)
     assert field is not None, f"{name} is no setting"
     if inside:
@@ -101,6 +106,8 @@ def type_of(name: str) -> Any:
 
 def setting_of(name: str) -> str:
     """Return the setting that a name belongs to: 'method.clip_norm' of 'method.clip_norm.values.1'."""
+    if is_of_stages(name):
+        return STAGES
     inside = _find(name)[1]
     return name.removesuffix(f".{inside}") if inside else name
 
@@ -121,8 +128,8 @@ def _plain(annotation: Any) -> Any:
     if get_origin(annotation) is Annotated:
         return _plain(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
-        (member,) = (member for member in get_args(annotation) if member is not NoneType)
-        return _plain(member)
+        members = [member for member in get_args(annotation) if member is not NoneType]
+        return _plain(members[0]) if len(members) == 1 else annotation
     return annotation
 
 

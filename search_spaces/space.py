@@ -18,6 +18,7 @@ from search_spaces.errors import refuse
 from search_spaces.paper_grids import grid_of
 from search_spaces.parameters import Choice, Float, Int, Option, Parameter, Value
 from search_spaces.searchable import filter_searchable, searchable, type_of
+from search_spaces.stages import with_stages
 
 if TYPE_CHECKING:
     import optuna
@@ -80,6 +81,7 @@ class Space(
     RootModel[
         Annotated[
             Mapping[Annotated[str, AfterValidator(searchable)], Parameter],
+            BeforeValidator(with_stages),
             BeforeValidator(grid_of),
             AfterValidator(_all_fitted),
         ]

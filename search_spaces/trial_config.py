@@ -10,6 +10,7 @@ from search_spaces.dependencies import is_active, values_before
 from search_spaces.parameters import Parameter, Value
 from search_spaces.searchable import FILTERED, searchable, setting_of, type_of
 from search_spaces.space import FilterSpace, Space
+from search_spaces.stages import STAGES, settings_of_stages
 from trainers.config import RunConfig
 
 _KIND = ".kind"
@@ -24,7 +25,8 @@ def apply(config: RunConfig, values: Mapping[str, Any], *, filtered: bool = Fals
     sections = {name: getattr(config, name) for name in RunConfig.model_fields}
     changed: dict[str, dict[str, Any]] = {}
     known = {name: _known(name, value, filtered=filtered) for name, value in values.items()}
-    for name, value in _whole_schedules(known).items():
+    staged = settings_of_stages(known, known.get("method.num_steps", config.method.num_steps))
+    for name, value in _whole_schedules(staged).items():
         section, *place = name.split(".")
         try:
             _put(changed.setdefault(section, sections[section].model_dump(mode="json")), place, value)
@@ -36,8 +38,8 @@ def apply(config: RunConfig, values: Mapping[str, Any], *, filtered: bool = Fals
 def refused_ends(space: Space | FilterSpace, config: RunConfig) -> Iterator[tuple[str, Value, ValueError]]:
     """Yield the ends of ranges, and the choices, that a run configuration refuses, each tried in `config`.
 
-    Beside it stand only values that make it active, and the rest of a schedule whose kind is searched. A setting is
-    valid between two valid ends, so no trial of a space without refused ends fails for its values.
+    Beside it stand only values that make it active, and the rest of a schedule that is searched as a whole. A setting
+    is valid between two valid ends, so no trial of a space without refused ends fails for its values.
     """
     for name, parameter in space.root.items():
         for end in parameter.ends:
@@ -51,7 +53,7 @@ def _with_company(parameters: Mapping[str, Parameter], name: str, end: Value) ->
     """Return a value with those that it cannot be tried without."""
     values = {**values_before(parameters, name), name: end}
     schedule = setting_of(name)
-    if f"{schedule}{_KIND}" in parameters:
+    if schedule == STAGES or f"{schedule}{_KIND}" in parameters:
         for other, parameter in parameters.items():
             if other.startswith(f"{schedule}.") and is_active(parameter, values):
                 values.setdefault(other, parameter.ends[0])

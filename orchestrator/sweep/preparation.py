@@ -20,6 +20,7 @@ from search_spaces.config import MENU, SearchConfig
 from search_spaces.dependencies import is_active
 from search_spaces.parameters import Parameter
 from search_spaces.searchable import setting_of
+from search_spaces.stages import STAGES
 from trainers.config.mechanism import mechanism_plan
 from trainers.run.base_run import public_score
 from trainers.run.zeroth_order import require_schedules_above_rounding
@@ -99,5 +100,6 @@ def _worst_ends(name: str, parameters: Mapping[str, Parameter]) -> list[Any]:
         return ends
     if name in LARGEST:
         return [max(ends)]
-    built = f"{setting_of(name)}.kind" in parameters  # a schedule needs all of its numbers
+    setting = setting_of(name)
+    built = setting == STAGES or f"{setting}.kind" in parameters  # a schedule needs all of its numbers
     return [min(ends)] if name.startswith(SMALLEST) or built else []
