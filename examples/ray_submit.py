@@ -22,7 +22,11 @@ from pathlib import Path
 from aiohttp import ClientError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
+from orchestrator.cluster.ray_dashboard import job_metadata
 from orchestrator.config.loading import load_sweep, resolved_json
+from orchestrator.planning.plan import make_plan
+from orchestrator.storage.paths import root_of, storage_in
+from trainers.errors import DpzoError
 
 CHECKOUT = Path("~/dpzo").expanduser()  # where the cluster files put it on every node
 NAME, SETTINGS = "job_name", "settings"  # of a job's metadata; Ray's dashboard shows them
@@ -38,7 +42,8 @@ def main(arguments: list[str]) -> int:
         The exit code.
 
     Raises:
-        ValueError: the configuration is refused, or a job of its name is at work with other settings.
+        ValueError, BudgetExceeded: the configuration or its plan is refused, or a job of its name is at work with
+            other settings.
     """
     parser = argparse.ArgumentParser(prog="ray submit cluster.yaml examples/ray_submit.py --")
     parser.add_argument("config", help="YAML or JSON file, relative to the checkout")
@@ -51,6 +56,7 @@ def main(arguments: list[str]) -> int:
     client = JobSubmissionClient()
     job_id = _job_there(client, metadata)
     if job_id is None:
+        metadata |= job_metadata(storage_in(root_of(config), config, config.name), make_plan(config).epsilon)
         command = f"cd {shlex.quote(str(CHECKOUT))} && exec dpzo sweep --or-resume {shlex.join(arguments)}"
         job_id = client.submit_job(
             entrypoint=command, submission_id=f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}", metadata=metadata
@@ -100,5 +106,5 @@ def _follow(client: JobSubmissionClient, job_id: str) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
-    except (ValueError, RuntimeError, ConnectionError) as refusal:
+    except (DpzoError, ValueError, RuntimeError, ConnectionError) as refusal:
         sys.exit(f"Error: {refusal}")

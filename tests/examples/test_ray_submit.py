@@ -62,6 +62,7 @@ def test_a_sweep_is_submitted_once_and_followed_again(submit, capsys):
     assert submit.run("--set", "name=one") == 0
     assert submit.run("--set", "name=one") == 0
     (job,) = submit.jobs.jobs
+    assert job.metadata.items() >= {"job_name": "one", "epsilon": "2.996", "folder": str(ROOT / "runs" / "one")}.items()
     assert job.entrypoint.endswith("exec dpzo sweep --or-resume examples/quickstart.yaml --set name=one")
     said = capsys.readouterr().out
     assert "is submitted. It continues when this terminal closes." in said
