@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -150,6 +151,7 @@ def main() -> None:
         for law in arguments.laws:
             found = [measured(law, arguments.model, seed, Path(work)) for seed in range(arguments.seeds)]
             falls, rates = (" / ".join(f"{of[key]:.3f}" for of in found) for key in ("fall", "rate"))
+            print(law, found, file=sys.stderr, flush=True)
             seconds = math.fsum(of["seconds"] for of in found) / len(found)
             table.add_row(law, falls, rates, f"{found[0]['passes']:g}", f"{seconds:.1f}", f"{found[0]['d']:,.0f}")
     Console(width=140).print(table)

@@ -9,6 +9,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from sqlalchemy import text
 from orchestrator.config.models import CONFIG_FILE, LedgeredConfig, SweepConfig
 from orchestrator.privacy.ledger.engines import open_engine
 from trainers.config import RunConfig
-from trainers.mechanism.release_log import LOG_NAME
+from trainers.mechanism.release_log import BASIS_FILES, LOG_NAME
 from trainers.methods.catalogue import METHODS
 
 _FETCHED = {CONFIG_FILE, "result.json", "privacy_statement.json", "privacy_statement.txt", LOG_NAME}
@@ -70,7 +71,9 @@ def fetch(url: str, root: Path) -> None:
         return
     for remote, facts in system.find(place, detail=True).items():
         local = root / remote.removeprefix(place).lstrip("/")
-        if local.name in _FETCHED and not (local.is_file() and local.stat().st_size >= facts["size"]):
+        if (local.name in _FETCHED or fnmatch(local.name, BASIS_FILES)) and not (
+            local.is_file() and local.stat().st_size >= facts["size"]
+        ):
             local.parent.mkdir(parents=True, exist_ok=True)
             system.get_file(remote, str(local))
 

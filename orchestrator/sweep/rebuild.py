@@ -16,11 +16,10 @@ from orchestrator.sweep.exported_model import export_and_compare
 from trainers.config import RunConfig
 from trainers.config.mechanism import mechanism_plan
 from trainers.mechanism.log_reading import recorded_tokens, uninterrupted
-from trainers.mechanism.release_log import LOG_NAME
+from trainers.mechanism.release_log import BASIS_FILES, LOG_NAME
 from trainers.mechanism.tokens import LocalTokens
 from trainers.methods.catalogue import METHODS
 from trainers.run.context import RunContext, Tokens, Workspace
-from trainers.run.public_basis import BASIS_FILES
 from trainers.workspace import open_run, open_workspace
 
 

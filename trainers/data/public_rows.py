@@ -19,7 +19,7 @@ from trainers.data.sources import stream_rows
 from trainers.evaluators.base import Example
 from trainers.tasks.templates import CONNECTIVES
 
-NUM_ROWS = 256
+NUM_ROWS = 128
 _STRIDE = 7919  # a prime: it visits every sentence once
 GRADIENT_ROWS = 32  # of one public gradient
 

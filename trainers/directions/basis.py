@@ -48,15 +48,15 @@ def weighted_sum(terms: WeightedDirections, name: str, tensor: torch.Tensor, bas
     """
     part, first = basis.parts.get(name), terms[0][0]
     if part is None:
-        return _sum(terms, lambda z: direction_values(z, name, tensor.shape), tensor).view(tensor.shape)
+        values = _sum(terms, lambda z: direction_values(z, name, tensor.shape))
+        return torch.from_numpy(values).to(tensor.device).view(tensor.shape)
     if first.kind == "activation":
-        _require_fit(name, tuple(part.shape), (tensor.shape[1], first.rank))
-        coordinates = _sum(terms, lambda z: basis_coordinates(z, name, tensor.shape[0]), tensor)
+        coordinates = torch.from_numpy(_activation_coordinates(terms, name, tensor, part)).to(tensor.device)
         vectors = part.to(tensor.device)
         return _expanded(lambda r: coordinates[:, r : r + 1] * vectors[:, r], first.rank)
     _require_fit(name, tuple(part.shape), (first.rank, *tensor.shape))
-    weights = _sum(terms, lambda z: basis_coordinates(z, "", 1), tensor)[0]
-    return _expanded(lambda r: part[r].to(tensor.device).float().mul_(weights[r]), first.rank)
+    weights = _sum(terms, lambda z: basis_coordinates(z, "", 1))[0]
+    return _expanded(lambda r: part[r].to(tensor.device).float().mul_(float(weights[r])), first.rank)
 
 
 @torch.no_grad()
@@ -65,10 +65,11 @@ def add_in_basis(
 ) -> None:
     """Add Σ coefficient · z to float32 or bfloat16 tensors in place; `rounding` rounds to bfloat16."""
     for name, tensor in tensors.items() if terms else ():
-        total = weighted_sum(terms, name, tensor, basis).add_(tensor)
         if rounding is None or tensor.dtype == torch.float32:
-            tensor.copy_(total)
+            _write_moved(tensor, tensor, terms, name, basis)
         else:
+            total = torch.empty(tensor.shape, device=tensor.device)
+            _write_moved(total, tensor, terms, name, basis)
             store(tensor, total, rounding, name)
 
 
@@ -78,16 +79,39 @@ def write_in_basis(
 ) -> None:
     """Write live ← master + Σ coefficient · z, rounded to live's type."""
     for name, tensor in live.items():
-        tensor.copy_(weighted_sum(terms, name, master[name], basis).add_(master[name]))
+        _write_moved(tensor, master[name], terms, name, basis)
 
 
-def _sum(terms: WeightedDirections, coordinates: Callable[[Direction], np.ndarray], like: torch.Tensor) -> torch.Tensor:
-    """Return Σ coefficient · coordinates, in the order of the terms."""
-    total = None
-    for direction, coefficient in terms:
-        scaled = coordinates(direction) * np.float32(coefficient)
-        total = scaled if total is None else total + scaled
-    return torch.from_numpy(total).to(like.device)
+def _write_moved(out: torch.Tensor, tensor: torch.Tensor, terms: WeightedDirections, name: str, basis: Basis) -> None:
+    """Write out ← tensor + Σ coefficient · z, rounded to the type of `out`."""
+    part = basis.parts.get(name)
+    if part is None or terms[0][0].kind != "activation" or tensor.device.type != "cpu":
+        out.copy_(weighted_sum(terms, name, tensor, basis).add_(tensor))
+        return
+    from trainers.directions.backends.cpu_basis import write_expanded  # numba loads slowly
+
+    target = out if out.dtype == torch.float32 else torch.empty(out.shape)
+    vectors = part.T.contiguous().numpy()
+    write_expanded(target.numpy(), tensor.float().numpy(), _activation_coordinates(terms, name, tensor, part), vectors)
+    if target is not out:
+        out.copy_(target)
+
+
+def _activation_coordinates(
+    terms: WeightedDirections, name: str, tensor: torch.Tensor, part: torch.Tensor
+) -> np.ndarray:
+    rank = terms[0][0].rank
+    _require_fit(name, tuple(part.shape), (tensor.shape[1], rank))
+    return _sum(terms, lambda z: basis_coordinates(z, name, tensor.shape[0]))
+
+
+def _sum(terms: WeightedDirections, coordinates: Callable[[Direction], np.ndarray]) -> np.ndarray:
+    """Return Σ coefficient · coordinates, in the order of the terms, float32."""
+    (first, coefficient), *others = terms
+    total = coordinates(first) * np.float32(coefficient)
+    for direction, coefficient in others:
+        total = total + coordinates(direction) * np.float32(coefficient)
+    return total
 
 
 def _expanded(term: Callable[[int], torch.Tensor], rank: int) -> torch.Tensor:

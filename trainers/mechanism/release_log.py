@@ -38,6 +38,7 @@ from trainers.errors import DpzoError
 
 FORMAT = "dpzo.release-log.v1"
 LOG_NAME = "release_log.jsonl"  # in the folder of a run
+BASIS_FILES = "basis-*.safetensors"  # beside it: public bases of directions, which it names by their digests
 
 Kind = Literal["step", "score"]
 LOG_KINDS: tuple[Kind, ...] = ("step", "score")

@@ -22,9 +22,7 @@ from trainers.data.public_rows import gradient_batches
 from trainers.directions.basis import Basis
 from trainers.evaluators.base import Example, Guided
 from trainers.evaluators.tensor_file import read_tensors, save_tensors, write_tensor_file
-from trainers.mechanism.release_log import Transcript
-
-BASIS_FILES = "basis-*.safetensors"
+from trainers.mechanism.release_log import BASIS_FILES, Transcript
 
 
 class PublicBasis:
@@ -74,7 +72,7 @@ class PublicBasis:
         return self._evaluator.activation_basis(self._public, rank)
 
     def _path(self, stage: int) -> Path:
-        return self._folder / f"basis-{stage}.safetensors"
+        return self._folder / BASIS_FILES.replace("*", str(stage))
 
     def _stored(self, stage: int) -> Basis | None:
         """Return the basis that the log knows of, from its file; one that the log does not know is made anew."""

@@ -111,3 +111,19 @@ def test_the_digest_is_that_of_names_types_shapes_and_bits():
 def test_a_direction_has_a_rank_exactly_where_its_kind_needs_one(kind, rank):
     with pytest.raises(ValueError, match="rank is at least 1"):
         Direction(1, 0, 0, kind, rank)
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (700, 300), (1, 1)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_kernel_has_the_bits_of_the_definition(shape, dtype):
+    generator = torch.Generator().manual_seed(4)
+    rank = min(2, shape[1])
+    basis = Basis({NAME: torch.randn(shape[1], rank, generator=generator)})
+    master = torch.randn(shape, generator=generator).to(dtype)
+    terms = [(Direction(1, 2, k, "activation", rank), 0.1 * (k + 1)) for k in range(3)]
+    live = {NAME: torch.empty(shape)}
+    write_in_basis(live, {NAME: master}, terms, basis)
+    assert torch.equal(live[NAME], weighted_sum(terms, NAME, master, basis).add_(master))
+    half = {NAME: torch.empty(shape, dtype=torch.bfloat16)}
+    write_in_basis(half, {NAME: master}, terms, basis)
+    assert torch.equal(half[NAME], live[NAME].bfloat16())

@@ -39,14 +39,14 @@ def write_perturbed(
         half = () if live.dtype == torch.float32 else (live.dtype == torch.bfloat16,)
         arrays = _flat(live), _flat(master), *_arrays(terms, name), *half
         tasks += _chunks(_writer(live, master, direction), master.numel(), *arrays)
-    _run(tasks)
+    run(tasks)
 
 
 def add_directions(masters: Iterable[tuple[str, torch.Tensor]], terms: Float32Directions) -> None:
     tasks = []
     for name, master in masters:
         tasks += _chunks(cpu_kernels.add_in_place, master.numel(), _flat(master), *_arrays(terms, name))
-    _run(tasks)
+    run(tasks)
 
 
 def add_rounded(masters: Iterable[tuple[str, torch.Tensor]], terms: Float32Directions, rounding: Rounding) -> None:
@@ -55,7 +55,7 @@ def add_rounded(masters: Iterable[tuple[str, torch.Tensor]], terms: Float32Direc
         key = np.array(rounding.stream(name), np.uint64)
         arrays = _flat(master), *_arrays(terms, name), key
         tasks += _chunks(cpu_rounding.add_rounded, master.numel(), *arrays)
-    _run(tasks)
+    run(tasks)
 
 
 def _writer(live: torch.Tensor, master: torch.Tensor, direction: Direction) -> Callable[..., None]:
@@ -86,7 +86,7 @@ def _chunks(kernel: Callable[..., None], numel: int, *arrays: Any) -> list[Task]
     return [(kernel, start, min(start + CHUNK, numel), *arrays) for start in range(0, numel, CHUNK)]
 
 
-def _run(tasks: Sequence[Task]) -> None:
+def run(tasks: Sequence[Task]) -> None:
     """Call kernel(start, stop, *arrays) for every task, on this thread and torch.get_num_threads() - 1 others."""
     left = deque(tasks)
 

@@ -22,7 +22,7 @@ _F32, _U32, _U64 = np.float32, np.uint32, np.uint64
 _LOW_32 = _U64(0xFFFFFFFF)
 
 
-def _compile(function: Callable, **options: Any) -> Any:
+def compiled(function: Callable, **options: Any) -> Any:
     """Compile with a disk cache, or without one if home and installation are read-only."""
     try:
         return njit(nogil=True, cache=True, **options)(function)
@@ -30,12 +30,12 @@ def _compile(function: Callable, **options: Any) -> Any:
         return njit(nogil=True, **options)(function)
 
 
-_philox = _compile(counter.philox, inline="always")
-_radius = _compile(gaussian.radius)
-_cos_sin = _compile(gaussian.cos_sin)
+_philox = compiled(counter.philox, inline="always")
+_radius = compiled(gaussian.radius)
+_cos_sin = compiled(gaussian.cos_sin)
 
 
-@_compile
+@compiled
 def _hash_blocks(first_block, num_blocks, stream, words):
     """Write the words of num_blocks blocks one after the other."""
     key0, key1, upper0, upper1 = stream[0], stream[1], stream[2], stream[3]
@@ -48,14 +48,14 @@ def _hash_blocks(first_block, num_blocks, stream, words):
         words[4 * b + 3] = w3
 
 
-@_compile
+@compiled
 def _signed(magnitude_bits, word, bit):
     """Return ±magnitude, + where the bit of the word is set, by writing the sign bit: no branch, so it vectorises."""
     sign = _U32(~word << _U32(31 - bit)) & _U32(0x80000000)
     return _U32(magnitude_bits ^ sign).view(_F32)
 
 
-@_compile
+@compiled
 def _add_rademacher(values, first, stream, coefficient, words):
     """values[i] += ±coefficient for elements first, first+1, …; first is a multiple of 128."""
     _hash_blocks(first // 128, (values.size + 127) // 128, stream, words)
@@ -68,7 +68,7 @@ def _add_rademacher(values, first, stream, coefficient, words):
         values[i] += _signed(bits, words[i // 32], i % 32)
 
 
-@_compile
+@compiled
 def _write_rademacher(target, source, first, stream, coefficient, words):
     """target[i] = source[i] ± coefficient. LLVM vectorises this loop only if the two arrays cannot be the same."""
     _hash_blocks(first // 128, (target.size + 127) // 128, stream, words)
@@ -82,7 +82,7 @@ def _write_rademacher(target, source, first, stream, coefficient, words):
         target[i] = source[i] + _signed(bits, words[i // 32], i % 32)
 
 
-@_compile
+@compiled
 def _add_gaussian(values, first, stream, coefficient, words, normals):
     """values[i] += coefficient · z_i, both operations rounded; first is a multiple of 4."""
     for start in range(0, values.size, _NORMALS):
@@ -98,7 +98,7 @@ def _add_gaussian(values, first, stream, coefficient, words, normals):
             part[i] += coefficient * normals[i]
 
 
-@_compile
+@compiled
 def _add(values, first, streams, are_gaussian, coefficients, words, normals):
     """values[i] += every coefficient · z_i in turn; first is a multiple of 128."""
     for k in range(coefficients.size):
@@ -108,7 +108,7 @@ def _add(values, first, streams, are_gaussian, coefficients, words, normals):
             _add_rademacher(values, first, streams[k], coefficients[k], words)
 
 
-@_compile
+@compiled
 def _write(target, source, first, streams, are_gaussian, factors, words, normals):
     """Add all terms but the last to source and write target = source + the last, for one tile."""
     _add(source, first, streams[:-1], are_gaussian[:-1], factors[:-1], words, normals)
@@ -123,7 +123,7 @@ def _write(target, source, first, streams, are_gaussian, factors, words, normals
 # Each kernel that writes live takes terms (streams, are_gaussian, factors): all but the last are added to master first.
 
 
-@_compile
+@compiled
 def stream_float32(start, stop, live, master, streams, are_gaussian, factors):
     """Write what write_float32 writes, past the caches. live is aligned, and the last term is Rademacher."""
     words, normals = np.empty(_NORMALS, _U32), np.empty(_NORMALS, _F32)
@@ -142,7 +142,7 @@ def stream_float32(start, stop, live, master, streams, are_gaussian, factors):
     fence()
 
 
-@_compile
+@compiled
 def write_float32(start, stop, live, master, streams, are_gaussian, factors):
     """live[start:stop] = master + scale · z, start a multiple of 128."""
     words, normals = np.empty(_NORMALS, _U32), np.empty(_NORMALS, _F32)
@@ -151,7 +151,7 @@ def write_float32(start, stop, live, master, streams, are_gaussian, factors):
         _write(live[first:end], master[first:end], first, streams, are_gaussian, factors, words, normals)
 
 
-@_compile
+@compiled
 def write_half(start, stop, live, master, streams, are_gaussian, factors, is_bfloat16):
     """Write what write_float32 writes as uint16 bits of bfloat16 or float16, rounded to the nearest, ties to even."""
     words, normals, tile = np.empty(_NORMALS, _U32), np.empty(_NORMALS, _F32), np.empty(TILE, _F32)
@@ -162,7 +162,7 @@ def write_half(start, stop, live, master, streams, are_gaussian, factors, is_bfl
         store_half(out, tile.view(_U32), is_bfloat16)
 
 
-@_compile
+@compiled
 def store_half(out, bits, is_bfloat16):
     """out[i] = the bits of float32 bits[i] rounded to bfloat16 or float16, to the nearest, ties to even."""
     if not is_bfloat16:
@@ -175,7 +175,7 @@ def store_half(out, bits, is_bfloat16):
         out[i] = _U32(0x7FC0) if is_nan else rounded
 
 
-@_compile
+@compiled
 def _float16_bits(bits):
     """Round the bits of a float32 to those of a float16, in integers: many CPUs have no such type."""
     magnitude = _U32(bits & _U32(0x7FFFFFFF))
@@ -190,7 +190,7 @@ def _float16_bits(bits):
     return ((bits >> _U32(16)) & _U32(0x8000)) | rounded
 
 
-@_compile
+@compiled
 def add_in_place(start, stop, master, streams, are_gaussian, coefficients):
     """master[start:stop] += every coefficient · z in turn, start a multiple of 128."""
     words, normals = np.empty(_NORMALS, _U32), np.empty(_NORMALS, _F32)
@@ -199,7 +199,7 @@ def add_in_place(start, stop, master, streams, are_gaussian, coefficients):
         _add(tile, first, streams, are_gaussian, coefficients, words, normals)
 
 
-@_compile
+@compiled
 def gather(start, stop, indices, stream, is_gaussian, out):
     """out[start:stop] = the elements of z at the flat indices, each hashed by itself."""
     key0, key1, upper0, upper1 = stream[0], stream[1], stream[2], stream[3]
@@ -218,7 +218,7 @@ def gather(start, stop, indices, stream, is_gaussian, out):
             out[i] = _F32(1.0) if (word >> (index & _U64(31))) & _U64(1) else _F32(-1.0)
 
 
-@_compile
+@compiled
 def squared_norm(start, stop, stream, is_gaussian):
     """Return Σ trunc(z_i² · 2³⁶) over elements start … stop - 1 as int64; start is a multiple of 128."""
     words, normals, values = np.empty(_NORMALS, _U32), np.empty(_NORMALS, _F32), np.empty(_NORMALS, _F32)

@@ -10,8 +10,8 @@ from trainers.directions.backends.cpu_kernels import (
     _NORMALS,
     TILE,
     _add,
-    _compile,
     _hash_blocks,
+    compiled,
     store_half,
 )
 
@@ -19,14 +19,14 @@ _F32, _U16, _U32 = np.float32, np.uint16, np.uint32
 _ROUNDED = 2 * _NORMALS  # elements whose bits fit in the buffer of words
 
 
-@_compile
+@compiled
 def _widen(tile_bits, source):
     """Write the float32 bits of bfloat16 values."""
     for i in range(source.size):
         tile_bits[i] = _U32(source[i]) << _U32(16)
 
 
-@_compile
+@compiled
 def _store_rounded(out, bits, first, stream, words):
     """out[i] = float32 bits[i] rounded by the stream's bits of elements first, first+1, …; first is a multiple of 8."""
     for start in range(0, out.size, _ROUNDED):
@@ -38,7 +38,7 @@ def _store_rounded(out, bits, first, stream, words):
             part[i] = _U32(0x7FC0) if is_nan else _U32(part_bits[i] + half) >> _U32(16)
 
 
-@_compile
+@compiled
 def add_rounded(start, stop, master, streams, are_gaussian, coefficients, rounding):
     """master[start:stop] += every coefficient · z in turn, then rounded once; start a multiple of 128."""
     words, normals, tile = np.empty(_NORMALS, _U32), np.empty(_NORMALS, _F32), np.empty(TILE, _F32)
@@ -53,7 +53,7 @@ def add_rounded(start, stop, master, streams, are_gaussian, coefficients, roundi
 # Each kernel that writes live takes terms (streams, are_gaussian, factors) and only reads master.
 
 
-@_compile
+@compiled
 def write_float32(start, stop, live, master, streams, are_gaussian, factors):
     words, normals = np.empty(_NORMALS, _U32), np.empty(_NORMALS, _F32)
     for first in range(start, stop, TILE):
@@ -62,7 +62,7 @@ def write_float32(start, stop, live, master, streams, are_gaussian, factors):
         _add(tile, first, streams, are_gaussian, factors, words, normals)
 
 
-@_compile
+@compiled
 def write_half(start, stop, live, master, streams, are_gaussian, factors, is_bfloat16):
     words, normals, tile = np.empty(_NORMALS, _U32), np.empty(_NORMALS, _F32), np.empty(TILE, _F32)
     for first in range(start, stop, TILE):

@@ -21,7 +21,7 @@ from trainers.directions.basis import Basis
 from trainers.evaluators.lora_factors import first_factors_of
 
 OVERSAMPLING = 8
-NUM_PASSES = 3  # over the text: each one brings the sketch nearer to the dominant inputs (block power iteration)
+NUM_PASSES = 2  # over the text: each one brings the sketch nearer to the dominant inputs (block power iteration)
 
 
 def input_basis(

@@ -144,9 +144,9 @@ def test_an_error_in_a_helper_reaches_the_caller():
         assert failed.wait(60)
 
     with pytest.raises(FloatingPointError):
-        apply_cpu._run(apply_cpu._chunks(fail, NUMEL))
+        apply_cpu.run(apply_cpu._chunks(fail, NUMEL))
 
 
 def test_kernels_compile_where_no_cache_can_be_written(monkeypatch):
     monkeypatch.setattr(caching.CompileResultCacheImpl, "_locator_classes", [])
-    assert kernels_cpu._compile(lambda x: x + 1)(1) == 2
+    assert kernels_cpu.compiled(lambda x: x + 1)(1) == 2
