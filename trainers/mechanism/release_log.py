@@ -37,8 +37,7 @@ import numpy as np
 from trainers.errors import DpzoError
 
 FORMAT = "dpzo.release-log.v1"
-LOG_NAME = "release_log.jsonl"  # in the folder of a run
-BASIS_FILES = "basis-*.safetensors"  # beside it: public bases of directions, which it names by their digests
+LOG_NAME, BASIS_FILES = "release_log.jsonl", "basis-*.safetensors"  # in a run's folder: log and public bases
 
 Kind = Literal["step", "score"]
 LOG_KINDS: tuple[Kind, ...] = ("step", "score")
