@@ -70,7 +70,7 @@ def parallel(trials: Trials) -> Figure:
     for index, row in enumerate(rows):
         heights = [scale.height(column[index]) for scale, column in zip(scales, columns, strict=True)]
         best = trials.is_best(row)
-        color = BEST if best else colormaps["viridis"](0.9 * norm(row.scores[-1]))
+        color = BEST if best else colormaps["viridis"](0.25 + 0.55 * norm(row.scores[-1]))
         panel.plot(range(len(heights)), heights, color=color, linewidth=2.6 if best else 1.2, zorder=5 if best else 2)
     panel.grid(visible=False)
     for place, (scale, name) in enumerate(zip(scales, [*names, ""], strict=True)):

@@ -42,6 +42,11 @@ class Facts:
         return self.result.best if isinstance(self.result, StoredSweep) else None
 
     @property
+    def trials(self) -> Sequence[TrialRow]:
+        """The released trials of a sweep; none of a run."""
+        return self.result.trials if isinstance(self.result, StoredSweep) else ()
+
+    @property
     def score(self) -> float | None:
         """The score of what came out."""
         if isinstance(self.result, StoredRun):
@@ -88,7 +93,7 @@ def outcome(facts: Facts) -> Iterator[tuple[str, str]]:
     if result.zero_shot is not None:
         yield "before training", score_text(result.zero_shot, config.metric)
     if best is not None and facts.existing.storage.releases_trials:
-        yield "best trial", f"{best.number} of {len(result.trials)}"  # type: ignore[union-attr]
+        yield "best trial", f"number {best.number}; there were {len(facts.trials)}"
     if best is not None:
         yield "its settings", ", ".join(f"{name.removeprefix('method.')} {short(v)}" for name, v in best.values.items())
     yield "method", f"{METHODS[config.method.name].title}, {METHODS[config.method.name].source}"
@@ -106,7 +111,6 @@ def tokens(statement: PrivacyStatement) -> list[dict[str, Any]]:
 
 def trial_rows(facts: Facts) -> list[dict[str, Any]]:
     """Return a row for each released trial."""
-    trials: Sequence[TrialRow] = facts.result.trials if isinstance(facts.result, StoredSweep) else ()
     return [
         {
             "number": row.number,
@@ -117,14 +121,13 @@ def trial_rows(facts: Facts) -> list[dict[str, Any]]:
             "state": row.state,
             "is_best": facts.best is not None and row.number == facts.best.number,
         }
-        for row in trials
+        for row in facts.trials
     ]
 
 
 def searched(facts: Facts) -> list[str]:
     """Return the names of the searched settings that a trial has."""
-    trials = facts.result.trials if isinstance(facts.result, StoredSweep) else ()
-    return sorted({name for row in trials for name in row.values})
+    return sorted({name for row in facts.trials for name in row.values})
 
 
 def configuration_yaml(existing: Existing) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 
 from orchestrator.storage.existing import Existing, find_existing
 from orchestrator.storage.files import write_whole
-from orchestrator.storage.results import StoredSweep
 from orchestrator.views.figures.catalogue import FIGURES
+from orchestrator.views.figures.settings import FEWEST_COMPLETE
 from orchestrator.views.figures.trials import Trials, trials_of
 from orchestrator.views.report.facts import (
     Facts,
@@ -39,7 +39,6 @@ _COST = {
     ),
 }
 _SCHEDULES = {"schedules": ("Schedules", "What each trial used at each step.")}
-_NEEDS_STUDY = "importance"
 
 
 def write_report(run: str | Path) -> Path:
@@ -67,13 +66,13 @@ def report_html(existing: Existing) -> str:
 
 
 def _context(facts: Facts) -> dict[str, Any]:
-    trials = trials_of(facts.existing) if isinstance(facts.result, StoredSweep) and facts.result.trials else None
+    trials = trials_of(facts.existing) if facts.trials else None
     return {
         "name": facts.existing.storage.name,
         "kind": facts.existing.kind,
         "statement": facts.statement,
         "totals": totals(facts.statement),
-        "num_trials": len(facts.result.trials) if isinstance(facts.result, StoredSweep) else 1,
+        "num_trials": len(facts.trials),
         "secret": not facts.existing.storage.releases_trials,
         "outcome": list(outcome(facts)),
         "tokens": tokens(facts.statement),
@@ -93,11 +92,13 @@ def _pictures(trials: Trials | None, wanted: dict[str, tuple[str, str]]) -> list
     return [
         picture(kind, title, text, partial(FIGURES[kind], trials))
         for kind, (title, text) in wanted.items()
-        if kind != _NEEDS_STUDY or _has_study(trials)
+        if kind != "importance" or _shows_importance(trials)
     ]
 
 
-def _has_study(trials: Trials) -> bool:
+def _shows_importance(trials: Trials) -> bool:
+    if sum(row.state == "complete" for row in trials.scored) < FEWEST_COMPLETE:
+        return False
     try:
         trials.load_study()
     except ValueError:  # it stays with the operator, and the folder was copied without it

@@ -39,7 +39,10 @@ def picture(kind: str, title: str, text: str, draw: "Callable[[], Figure]") -> P
 
     file = io.StringIO()
     with rc_context(_STYLE):
-        draw().savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+        figure = draw()
+        if len(figure.axes) == 1:
+            figure.axes[0].set_title("")  # the page has it as a heading
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     svg = _HEAD.sub("<svg ", file.getvalue(), count=1).replace(_INK, "currentColor")
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = _ID.sub(lambda match: f"{match[1]}{kind}-", svg)  # a page has each id once
