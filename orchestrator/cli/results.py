@@ -1,7 +1,7 @@
 """The verbs for finished work: `dpzo report`, `compare` and `export`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -10,6 +10,7 @@ from orchestrator.cli.output import Format, OutputFormat, print_result
 from orchestrator.views.console import progress_console
 from trainers.config import EvaluatorName
 
+ExportFormat = Literal["hf", "peft", "merged", "log"]
 Place = Annotated[
     str, typer.Argument(metavar="FOLDER|NAME", help="A finished run or sweep: its folder, or its name in runs/.")
 ]
@@ -41,7 +42,10 @@ def compare(
 
 @clear_errors()
 def export(
-    folder: Annotated[Path, typer.Argument(help="Folder of a finished run or sweep.", show_default=False)],
+    folder: Annotated[
+        Path,
+        typer.Argument(help="Folder of a finished run or sweep, or with --from-log of its log.", show_default=False),
+    ],
     to: Annotated[Path, typer.Option("--to", help="New or empty folder for the model.")],
     trial: Annotated[
         int | None, typer.Option("--trial", min=0, help="Number of the sweep's trial. Default: the best one.")
@@ -50,13 +54,32 @@ def export(
         EvaluatorName | None,
         typer.Option("--evaluator", help="Evaluator that replays; each gives the same bits. Default: the run's."),
     ] = None,
+    form: Annotated[
+        ExportFormat | None,
+        typer.Option(
+            "--format", help="A whole model, an adapter, a whole model with its adapter added, or the log alone."
+        ),
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option("--model", help="Where the base model lies now. Default: where the run found it.")
+    ] = None,
+    from_log: Annotated[
+        bool, typer.Option("--from-log", help="The folder was written by --format log, perhaps on another machine.")
+    ] = False,
 ) -> None:
-    """Rebuild the model of a finished run or trial from its release log, without private data."""
-    from orchestrator.sweep.export import export_model
+    """Rebuild the model of a finished run or trial, with its privacy card, from its release log: no private data."""
+    from orchestrator.sweep.export import export_model, require_empty
+    from orchestrator.sweep.log_export import rebuild_exported
 
+    if from_log and (trial is not None or form is not None or evaluator is not None):
+        raise ValueError("--from-log rebuilds the one model of a log: leave out --trial, --format and --evaluator")
     with progress_console().status("replaying the release log"):
-        export_model(folder, to, trial, evaluator)
-    progress_console().print(f"The model is in {to}.", highlight=False, markup=False, soft_wrap=True)
+        if from_log:
+            require_empty(to)
+            rebuild_exported(folder, to, base)
+        else:
+            export_model(folder, to, trial, evaluator, form, base)
+    _say(f"The {'release log' if form == 'log' else 'model'} is in {to}.")
 
 
 def _say(line: str) -> None:

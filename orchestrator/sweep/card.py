@@ -33,6 +33,7 @@ def write_card(
     log: Path,
     trained_on_public: bool = False,
     refinement: Refinement | None = None,
+    is_merged: bool = False,
 ) -> None:
     """Write both files of a card into the folder of a model.
 
@@ -42,11 +43,12 @@ def write_card(
         log: its release log; where there is none, none is released.
         trained_on_public: it is a trial on the public rows of `search.tune_on`.
         refinement: what was done to the weights afterwards.
+        is_merged: the adapter that was trained is added to the weights of the base model.
     """
     card = PrivacyCard(
         name=config.name,
         base_model=source_name(config.model.path),
-        trained=config.model.trainable,
+        trained=f"{config.model.trainable}, merged" if is_merged else config.model.trainable,
         method=METHODS[config.method.name].title,
         trained_on="public rows alone" if trained_on_public else "private rows",
         claim=claim_of(statement),

@@ -4,20 +4,28 @@ A release log and the base model together are the model. A sweep keeps the logs 
 exports only the best one itself. The folder may have been moved; the base model must lie where the configuration says.
 """
 
+import tempfile
+from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from orchestrator.config.models import SweepConfig
 from orchestrator.planning.plan import make_plan
 from orchestrator.storage.existing import find_existing
+from orchestrator.storage.files import sync_files
 from orchestrator.storage.log_copy import fetch_logs
 from orchestrator.storage.paths import Storage
 from orchestrator.storage.results import read_result, statement_in
 from orchestrator.sweep.card import write_card
+from orchestrator.sweep.log_export import export_log
 from orchestrator.sweep.public_tuning import PublicRows
 from orchestrator.sweep.rebuild import rebuild_from_log
 from trainers.config import EvaluatorName, RunConfig
+from trainers.data.tokenization import load_tokenizer
 from trainers.mechanism.release_log import LOG_NAME
+from trainers.workspace import load_evaluator
+
+ExportFormat = Literal["hf", "peft", "merged", "log"]
 
 
 class Replay(NamedTuple):
@@ -32,7 +40,14 @@ class Replay(NamedTuple):
     on_public: bool = False
 
 
-def export_model(source: Path, to: Path, trial: int | None = None, evaluator: EvaluatorName | None = None) -> Path:
+def export_model(
+    source: Path,
+    to: Path,
+    trial: int | None = None,
+    evaluator: EvaluatorName | None = None,
+    form: ExportFormat | None = None,
+    base: str | None = None,
+) -> Path:
     """Export the model of a finished run, or of one trial of a finished sweep, and return its folder.
 
     Args:
@@ -40,12 +55,14 @@ def export_model(source: Path, to: Path, trial: int | None = None, evaluator: Ev
         to: a new or empty folder.
         trial: number of a trial of a sweep; when None the best one (after public tuning, the private run).
         evaluator: replays the log, to the same bits with each of them; that of the run when None.
+        form: a whole model (hf), an adapter (peft), a whole model with its adapter added (merged), or the release log
+            alone (log). When None an adapter where one was trained, else a whole model.
+        base: where the base model lies now; where the configuration says when None.
 
     Raises:
         ValueError: nothing is finished there, the trial is not released or took no step, or `to` holds files.
     """
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise ValueError(f"--to {to}: the folder is not empty; name a new or empty folder")
+    require_empty(to)
     existing = find_existing(source)
     config, storage, result = existing.config, existing.storage, read_result(existing.storage)
     if result is None:
@@ -63,9 +80,41 @@ def export_model(source: Path, to: Path, trial: int | None = None, evaluator: Ev
     if evaluator is not None:
         performance = settings.performance.model_copy(update={"evaluator": evaluator})
         settings = settings.model_copy(update={"performance": performance})
-    rebuild_from_log(settings, replay.folder, replay.steps, to, storage.name if trial is None else f"trial {trial}")
-    write_card(to, replay.config, statement, replay.folder / LOG_NAME, replay.on_public)
+    _require_form(form, settings)
+    what = storage.name if trial is None else f"trial {trial}"
+    if form == "log":
+        export_log(replay.config, replay.folder / LOG_NAME, to)
+    elif form == "merged":
+        _export_merged(settings, replay, to, what, base)
+    else:
+        rebuild_from_log(settings, replay.folder, replay.steps, to, what, base)
+    write_card(to, replay.config, statement, replay.folder / LOG_NAME, replay.on_public, is_merged=form == "merged")
     return to
+
+
+def require_empty(to: Path) -> None:
+    """Refuse, with a ValueError, a folder that holds files."""
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise ValueError(f"--to {to}: the folder is not empty; name a new or empty folder")
+
+
+def _require_form(form: ExportFormat | None, config: RunConfig) -> None:
+    is_adapter = config.model.trainable == "lora"
+    if form == "hf" and is_adapter:
+        raise ValueError("--format hf: this run trained an adapter; use --format merged for a whole model, or peft")
+    if form in ("peft", "merged") and not is_adapter:
+        raise ValueError(f"--format {form}: this run trained no adapter (model.trainable: lora); use --format hf")
+
+
+def _export_merged(config: RunConfig, replay: Replay, to: Path, what: str, base: str | None) -> None:
+    """Rebuild the adapter, and write the base model with it added to its weights."""
+    to.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=to.parent, prefix=".dpzo-") as folder:
+        rebuild_from_log(config, replay.folder, replay.steps, Path(folder), what, base)
+        model = config.model.model_copy(update={"path": folder, "trainable": "full"})
+        with closing(load_evaluator(config.model_copy(update={"model": model}), load_tokenizer(folder))) as merged:
+            merged.export(to)
+    sync_files(to)
 
 
 def _released_run(storage: Storage, config: RunConfig, result: dict[str, Any], trial: int | None) -> Replay:

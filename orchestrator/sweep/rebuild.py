@@ -39,7 +39,9 @@ def publish_best(plan: Plan, storage: Storage, best: TrialRow) -> None:
     publish(storage.url, storage.folder, storage.model_folder.name)  # this node may not be the driver's
 
 
-def rebuild_from_log(config: RunConfig, log_folder: Path, steps: int, to: Path, what: str) -> Path:
+def rebuild_from_log(
+    config: RunConfig, log_folder: Path, steps: int, to: Path, what: str, base: str | None = None
+) -> Path:
     """Replay a release log on the base model, export the model to `to`, and return the path of the log.
 
     Args:
@@ -48,12 +50,16 @@ def rebuild_from_log(config: RunConfig, log_folder: Path, steps: int, to: Path, 
         steps: number of steps that the log must hold.
         to: folder for the model.
         what: name of the run, for the error.
+        base: where the base model lies now; where the configuration says when None.
 
     Raises:
         ValueError: the log is of another run, or holds fewer than `steps` steps.
     """
     nothing, config = LocalTokens(0), _with_logged_noise(config, log_folder / LOG_NAME)
-    with closing(open_workspace(config, private=False)) as opened:
+    loaded = config  # the log's header names the base model as it was named then
+    if base is not None:
+        loaded = config.model_copy(update={"model": config.model.model_copy(update={"path": base})})
+    with closing(open_workspace(loaded, private=False)) as opened:
         mechanism = mechanism_plan(config, config.privacy.noise_multiplier)
         workspace = Workspace([], [], opened.evaluator, public=opened.public, public_rows=opened.public_rows)
         replayed = open_run(RunContext(workspace, config, mechanism, Tokens(nothing, nothing), log_folder))
@@ -64,7 +70,7 @@ def rebuild_from_log(config: RunConfig, log_folder: Path, steps: int, to: Path, 
                 f"{replayed.log.path} holds {replayed.steps_taken} of the {steps} steps that {what} "
                 "released: the log was lost or cut. Restore it, and start again."
             )
-        export_and_compare(config, workspace, to)
+        export_and_compare(loaded, workspace, to)
         sync_files(to)
     return replayed.log.path
 

@@ -3,7 +3,7 @@
 import html
 import io
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _INK = "#010203"  # no figure uses it otherwise; becomes the page's text colour
 _TEXTS = ("text.color", "axes.labelcolor", "axes.titlecolor", "axes.edgecolor", "xtick.color", "ytick.color")
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     **dict.fromkeys((*_TEXTS, "legend.labelcolor"), _INK),
     "figure.facecolor": "none",
     "axes.facecolor": "none",

@@ -1,0 +1,129 @@
+"""The path of a newcomer in one process: own CSV → init → plan → sweep → report → export → loaded by transformers.
+
+Trials run one after the other without Ray, on a real small model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from peft import AutoPeftModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from typer.testing import CliRunner
+
+from orchestrator.cli.app import app
+from orchestrator.sweep import driver
+from tests.support.inline import InlineTune
+from tests.support.models import save_model
+
+PLANTED = "zqxjkvbwp"
+SMALL = ("method.num_steps=3", "performance.num_threads=1", "privacy.rounding_share=0")
+KNOWN = ("privacy.epsilon=null", "privacy.noise_multiplier=2")  # nothing is calibrated, which takes seconds
+LORA = ("--set", "name=adapted", "--set", "model.trainable=lora")
+TRIALS = ("search.num_trials=2", "search.concurrent_trials=1")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder in which all the verbs but `export` were typed; what they printed is in the file `said`."""
+    folder = tmp_path_factory.mktemp("home")
+    save_model(folder / "model", "llama")
+    rows = [(f"c{n}", f"the food was very good {PLANTED}", ("bad", "good")[n % 2]) for n in range(80)]
+    with (folder / "reviews.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("customer", "review", "verdict"), *rows])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(driver, "ray_session", lambda *_: contextlib.nullcontext())
+        patch.setattr(driver, "tune", InlineTune())
+        sets = [word for setting in (*SMALL, *KNOWN, *TRIALS) for word in ("--set", setting)]
+        said = [
+            dpzo("init", "reviews.csv", "--model", "model", "--epsilon", "8"),
+            dpzo("plan", "reviews.yaml", "--brief", *sets),
+            dpzo("sweep", "reviews.yaml", *sets),
+            dpzo("train", "reviews.yaml", *sets[: -2 * len(TRIALS)], *LORA),
+        ]
+        (folder / "said").write_text("\n".join(said))
+    return folder
+
+
+def dpzo(*words):
+    result = CliRunner().invoke(app, list(map(str, words)))
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def refused(*words):
+    result = CliRunner().invoke(app, list(map(str, words)))
+    assert result.exit_code == 2, result.output
+    return result.output
+
+
+@pytest.fixture
+def export(home, tmp_path, monkeypatch):
+    monkeypatch.chdir(home)
+
+    def run(source, name, *options):
+        dpzo("export", source, "--to", tmp_path / name, *options)
+        return tmp_path / name
+
+    return run
+
+
+def logits(folder, auto=AutoModelForCausalLM):
+    tokens = AutoTokenizer.from_pretrained(folder)("the food was very good It was", return_tensors="pt")
+    with torch.no_grad():
+        return auto.from_pretrained(folder)(**tokens).logits
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_sweep_says_where_its_report_is_and_nothing_private_gets_out(home):
+    assert f"The report is in {home}/runs/reviews/report.html." in (home / "said").read_text()
+    written = [path for path in home.rglob("*") if path.is_file() and path.name != "reviews.csv"]
+    assert {"report.html", "privacy_card.json", "README.md", "reviews.yaml"} <= {path.name for path in written}
+    assert [str(path) for path in written if PLANTED.encode() in path.read_bytes()] == []
+
+
+def test_an_export_is_what_the_sweep_left_and_the_same_each_time(home, export):
+    once, again = files(export("runs/reviews", "once")), files(export("runs/reviews", "again", "--format", "hf"))
+    assert once == again == files(home / "runs" / "reviews" / "model")
+    assert "# reviews" in once["README.md"].decode()
+
+
+def test_a_log_of_kilobytes_rebuilds_the_model_elsewhere(home, export, tmp_path):
+    log = export("runs/reviews", "log", "--format", "log")
+    assert sorted(files(log)) == ["README.md", "privacy_card.json", "release_log.jsonl", "run.json"]
+    assert sum(map(len, files(log).values())) < 30_000
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(home / "model", elsewhere)
+    assert files(export(log, "rebuilt", "--from-log", "--model", elsewhere)) == files(export("runs/reviews", "whole"))
+    save_model(tmp_path / "other", "llama", tied=True)
+    assert "base" in refused("export", log, "--to", tmp_path / "no", "--from-log", "--model", tmp_path / "other")
+
+
+def test_an_adapter_is_loaded_by_peft_and_merged_by_transformers(home, export):
+    adapter, merged = (
+        export("runs/adapted", "adapter", "--format", "peft"),
+        export("runs/adapted", "merged", "--format", "merged"),
+    )
+    one, two = logits(adapter, AutoPeftModelForCausalLM), logits(merged)
+    assert torch.allclose(one, two, atol=1e-5)
+    assert not torch.allclose(one, logits(home / "model"), atol=1e-5)
+    assert json.loads((merged / "privacy_card.json").read_text())["trained"] == "lora, merged"
+
+
+def test_a_format_that_does_not_fit_is_refused(export, tmp_path, home):
+    to = ("--to", tmp_path / "no")
+    assert "use --format merged" in refused("export", "runs/adapted", *to, "--format", "hf")
+    assert "trained no adapter" in refused("export", "runs/reviews", *to, "--format", "peft")
+    assert "leave out --trial" in refused("export", "runs/reviews", *to, "--from-log", "--format", "hf")
+    assert "there is no run.json" in refused("export", "runs/reviews", *to, "--from-log")
+    assert not Path(tmp_path / "no").exists()
