@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from collections.abc import Callable
@@ -111,7 +112,9 @@ class DiskFile:
         part = data[: self._disk.machine.random.randrange(len(data))]
         self._disk.machine.operate("write", tear=lambda: self._file.write(part))
         if self._disk.machine.cannot_write == "full" and self._disk.machine.random.random() < 0.5:
-            return self._file.write(part)  # as write(2) does when the disk becomes full within it
+            written = self._file.write(part)  # as write(2) does when the disk becomes full within it
+            if isinstance(self._file, io.RawIOBase):  # the others try again, and fail
+                return written
         self._disk._require_writable()
         return self._file.write(data)
 
