@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
+from search_spaces.dependencies import can_be, words_of
+from search_spaces.early_stopping import EarlyStoppingForm
 from search_spaces.errors import Problem, refuse
-from search_spaces.parameters import Choice, Parameter
+from search_spaces.parameters import Choice, Parameter, as_value
 from search_spaces.space import FilterSpace, Space
 from trainers.config.sections import Count, Positive, Section
 
@@ -93,8 +95,19 @@ class SearchConfig(Section):
     seed: Annotated[int, Field(ge=0, le=_LARGEST_SEED)] | None = Field(
         None, description="PUBLIC seed of the sampler; with several trials at once their order still matters."
     )
-    early_stopping: Literal["none", "asha"] = Field(
-        "none", description="'asha' stops trials whose early scores are low; needs score.times of at least 2."
+    early_stopping: EarlyStoppingForm = Field(
+        "none",
+        description="'asha', 'hyperband' or 'median' stop trials whose early scores are low, also with settings: "
+        "{kind: asha, grace: 1, factor: 3}. Needs score.times of at least 2.",
+    )
+    time_s: Positive | None = Field(
+        None, description="Seconds after which no trial begins; those that run end, and what is left stays charged."
+    )
+    trials_without_gain: Count | None = Field(
+        None, description="No trial begins after so many have ended in a row without a higher score."
+    )
+    first: tuple[Mapping[str, Annotated[Any, AfterValidator(as_value)]], ...] | None = Field(
+        None, description="Settings to try first, by dotted name; what one leaves out is drawn."
     )
     release: Literal["all", "best"] = Field(
         "all", description="What leaves the operator: every trial, or the best one alone (its model, settings, score)."
@@ -124,7 +137,7 @@ class SearchConfig(Section):
         if self.release == "best":
             return "random"
         parameters = self.parameters.values()
-        learns_of_all = self.early_stopping == "none" and not any(parameter.when for parameter in parameters)
+        learns_of_all = not self.early_stopping.stops and not any(parameter.when for parameter in parameters)
         has_ranges = not all(isinstance(parameter, Choice) for parameter in parameters)
         if num_trials < FEW_TRIALS and has_ranges:
             return "qmc"
@@ -154,6 +167,7 @@ class SearchConfig(Section):
             if getattr(self, key) is not None:
                 what = f"{chosen[0]} counts trials, not tokens that they share: give num_trials, and leave this out"
                 problems.append(((key,), what))
+        problems += self._first_outside()
         if self.sampler in ("gp", "cma-es") and all(isinstance(found, Choice) for found in self.space.root.values()):
             what = f"{self.sampler!r} models numbers, and search.space has choices alone: use 'tpe', or give a range"
             problems.append((("sampler",), what))
@@ -168,15 +182,35 @@ class SearchConfig(Section):
         entry = {} if self.menu is None else {MENU: Choice(choices=tuple(range(len(self.menu))))}
         return {**self.space.root, **filtered, **entry}
 
+    def _first_outside(self) -> Iterator[Problem]:
+        """Return what `first` sets outside of the space."""
+        for number, settings in enumerate(self.first or ()):
+            for name, value in settings.items():
+                if name not in self.parameters:
+                    yield ("first", str(number), name), f"is not searched. Searched: {', '.join(self.parameters)}"
+                elif not can_be(self.parameters[name], value):
+                    yield ("first", str(number), name), f"{value!r} is outside of {words_of(self.parameters[name])}"
+
     def _adaptive(self) -> Iterator[Problem]:
         """Return the settings that make trials depend on each other: release: best needs independent draws."""
         if self.sampler not in ("auto", "random"):
             why = "spreads trials over the space" if self.sampler == "qmc" else "is adaptive"
             what = f"sampler {self.sampler!r} {why}; release 'best' needs independent draws. Use sampler 'random'"
             yield ("sampler",), f"{what}, or release 'all'"
-        if self.early_stopping != "none":
-            what = f"{self.early_stopping!r} stops trials by the scores of others; release 'best' needs independent"
+        if self.early_stopping.stops:
+            what = (
+                f"{self.early_stopping.kind!r} stops trials by the scores of others; release 'best' needs independent"
+            )
             yield ("early_stopping",), f"{what} trials. Use early_stopping 'none', or release 'all'"
+        for key in ("time_s", "trials_without_gain"):
+            if getattr(self, key) is not None:
+                what = (
+                    "makes the number of trials depend on time or scores; release 'best' draws it in secret. Leave it"
+                )
+                yield (key,), f"{what} out, or use release 'all'"
+        if self.first:
+            what = "settings that are given are no independent draws, which release 'best' needs. Leave them out"
+            yield ("first",), f"{what}, or use release 'all'"
         if self.seed is not None:
             what = "a public seed would tell which settings were drawn; release 'best' needs secret draws. Leave it out"
             yield ("seed",), f"{what}, or use release 'all'"

@@ -49,14 +49,15 @@ def _unusable(parameters: Mapping[str, Parameter], name: str) -> Iterator[Proble
             yield place, f"is not searched. `when` names another setting of this space: {', '.join(parameters)}"
             continue
         values = () if isinstance(condition, Between) else condition
-        strange = [value for value in values if not _can_be(parameters[other], value)]
+        strange = [value for value in values if not can_be(parameters[other], value)]
         if strange:
-            yield place, f"never is {strange[0]!r}: it is searched over {_words(parameters[other])}"
+            yield place, f"never is {strange[0]!r}: it is searched over {words_of(parameters[other])}"
         elif next(_values(parameters[other], condition), None) is None and None not in values:
-            yield place, f"is never in these bounds: it is searched over {_words(parameters[other])}"
+            yield place, f"is never in these bounds: it is searched over {words_of(parameters[other])}"
 
 
-def _can_be(parameter: Parameter, value: Any) -> bool:
+def can_be(parameter: Parameter, value: Any) -> bool:
+    """Return whether a parameter can take a value."""
     if isinstance(parameter, Choice):
         return value in parameter.ends
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -67,7 +68,7 @@ def _can_be(parameter: Parameter, value: Any) -> bool:
 def _values(parameter: Parameter, condition: Condition) -> Iterator[Value]:
     """Yield values of a parameter that satisfy a condition: its own ends first."""
     if not isinstance(condition, Between):
-        yield from (value for value in condition if _can_be(parameter, value))
+        yield from (value for value in condition if can_be(parameter, value))
         return
     candidates: list[Value] = list(parameter.ends)
     if not isinstance(parameter, Choice):
@@ -80,7 +81,8 @@ def _values(parameter: Parameter, condition: Condition) -> Iterator[Value]:
     yield from (value for value in candidates if holds(condition, value))
 
 
-def _words(parameter: Parameter) -> str:
+def words_of(parameter: Parameter) -> str:
+    """Return the values of a parameter in words."""
     if isinstance(parameter, Choice):
         return ", ".join(map(str, parameter.ends))
     return f"{parameter.low:g} to {parameter.high:g}"

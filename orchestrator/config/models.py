@@ -99,13 +99,10 @@ class SweepConfig(LedgeredConfig):
         problems: list[Problem] = []
         if not self.data.has_validation:
             problems.append((("data", "validation"), "missing. A sweep compares its trials by their score on it."))
-        if self.search.early_stopping == "asha" and self.score.times < 2:
-            problems.append(
-                (
-                    ("search", "early_stopping"),
-                    "asha compares scores along the way: set score.times to 2 or more, got 1",
-                )
-            )
+        stopping = self.search.early_stopping
+        if stopping.stops and self.score.times <= stopping.grace:
+            what = f"{stopping.kind} compares scores along the way: set score.times to {stopping.grace + 1} or more"
+            problems.append((("search", "early_stopping"), f"{what}, got {self.score.times}"))
         for place, space in (("space",), self.search.space), (("filter", "space"), self._filter_space):
             for name, end, error in refused_ends(space, self) if space else ():
                 what = f"{end!r} cannot be tried: {'; '.join(reasons(error))}"

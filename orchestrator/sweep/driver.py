@@ -12,7 +12,6 @@ from typing import Any
 
 from ray import tune
 from ray.tune import TuneError
-from ray.tune.schedulers import ASHAScheduler
 
 from orchestrator.budget.release_logs import holder_of
 from orchestrator.budget.reservation import StandingReservation, reserve_plan
@@ -42,6 +41,7 @@ from orchestrator.sweep.preparation import prepare_sweep, zero_shot_score
 from orchestrator.sweep.ray_metrics import SweepGauges
 from orchestrator.sweep.rebuild import publish_best
 from orchestrator.sweep.room import TokenRoom
+from orchestrator.sweep.schedulers import make_scheduler
 from orchestrator.sweep.single_run import PrivateRun, take_private_run
 from orchestrator.sweep.study import METRIC, TOKENS_DRAWN, DrawnTokens, TruthfulSearch, open_search
 from orchestrator.sweep.tensorboard import TensorBoardFiles
@@ -207,14 +207,13 @@ def _run_trials(context: SweepContext, search: TruthfulSearch, board: TrialBoard
         UnfitNode: a node joined that differs from the driver's.
     """
     config, storage = context.config, context.storage
-    asha = config.search.early_stopping == "asha"
     lane = tune.with_resources(tune.with_parameters(Lane, context=context), lane_resources(config, context.threads))
     lane.__qualname__ = Lane.__name__  # on Ray's dashboard, instead of the name of Tune's own class
     tuner = tune.Tuner(
         lane,
         tune_config=tune.TuneConfig(
             search_alg=search,
-            scheduler=ASHAScheduler(metric=METRIC, mode="max", max_t=config.score.times) if asha else None,
+            scheduler=make_scheduler(config.search.early_stopping, METRIC, config.score.times),
             num_samples=num_trials,
             max_concurrent_trials=config.search.concurrent_trials,
             reuse_actors=True,

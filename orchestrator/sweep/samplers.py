@@ -45,7 +45,7 @@ def require_packages(sampler: str) -> None:
 
 def make_sampler(search: SearchConfig, num_trials: int) -> BaseSampler:
     """Return the sampler of a search of (about) so many trials."""
-    startup, prunes = search.startup_of(num_trials), search.early_stopping != "none"
+    startup, prunes = search.startup_of(num_trials), search.early_stopping.stops
     kinds: dict[str, Callable[[], BaseSampler]] = {
         "random": lambda: optuna.samplers.RandomSampler(seed=search.seed),
         "tpe": lambda: optuna.samplers.TPESampler(seed=search.seed, n_startup_trials=startup),

@@ -8,6 +8,7 @@ dashboards, so they are corrected here.
 from __future__ import annotations
 
 import math
+import time
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -68,6 +69,7 @@ def open_search(
         opened = TruthfulSearch(
             patience_s=patience_s,
             room=room,
+            search=search,
             space=define_by_run(search.parameters),
             metric=METRIC,
             mode="max",
@@ -103,15 +105,20 @@ class TruthfulSearch(OptunaSearch):
     Every method waits for a database that does not answer, and raises `LedgerUnreachable` after `patience_s`.
     """
 
-    def __init__(self, patience_s: float = PATIENCE_S, room: TokenRoom | None = None, **arguments: Any) -> None:
+    def __init__(
+        self, search: SearchConfig, patience_s: float = PATIENCE_S, room: TokenRoom | None = None, **arguments: Any
+    ) -> None:
         super().__init__(**arguments)
-        self._patience_s, self._room = patience_s, room
+        self._patience_s, self._room, self._search = patience_s, room, search
+        self._began = time.monotonic()
         self._failed: list[str] = []
         assert self._ot_study is not None  # super().__init__ made it, because a space is given
         self._study: optuna.Study = self._ot_study
         unfinished = self._study.get_trials(states=(TrialState.RUNNING,))
         if self._study.trials:
             self._study.sampler.reseed_rng()  # a resumed search must not repeat its first draws
+        for settings in search.first or ():
+            self._study.enqueue_trial(dict(settings), skip_if_exists=True)
         self._to_resume = [optuna.trial.Trial(self._study, trial._trial_id) for trial in unfinished]
 
     def name_the_metric(self, metric: str) -> None:
@@ -131,8 +138,8 @@ class TruthfulSearch(OptunaSearch):
         return [row_of_study(trial) for trial in ended]
 
     def has_another(self) -> bool:
-        """Return whether a trial is to be resumed, or tokens are left for a new one while nothing runs."""
-        return bool(self._to_resume) or self._fits_another(0)
+        """Return whether a trial is to be resumed, or a new one may begin while nothing runs."""
+        return bool(self._to_resume) or (not self._is_over() and self._fits_another(0))
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the next trial's values, flat, with its number; None while the tokens left may be needed by others."""
@@ -140,6 +147,8 @@ class TruthfulSearch(OptunaSearch):
             num_running = len(self._ot_trials) - len(self._completed_trials)
             if self._to_resume:
                 self._ot_trials[trial_id] = self._to_resume.pop(0)
+            elif self._is_over():
+                return self.FINISHED
             elif not self._fits_another(num_running):
                 return None if num_running else self.FINISHED
         ask, attempts = super().suggest, count()
@@ -201,6 +210,18 @@ class TruthfulSearch(OptunaSearch):
             self._study.tell(trial, result[METRIC])
         else:
             self._study.tell(trial, state=TrialState.PRUNED)
+
+    def _is_over(self) -> bool:
+        """Return whether no trial may begin, because of time or of scores that rise no more."""
+        limit, most = self._search.time_s, self._search.trials_without_gain
+        if limit is not None and time.monotonic() - self._began >= limit:
+            return True
+        if most is None:
+            return False
+        states = (TrialState.COMPLETE, TrialState.PRUNED)
+        ended = self._wait_for(lambda: self._study.get_trials(deepcopy=False, states=states))
+        scores = [trial.value if trial.value is not None else -math.inf for trial in ended]
+        return len(scores) > most and max(scores[:-most]) >= max(scores[-most:])
 
     def _fits_another(self, num_running: int) -> bool:
         room = self._room

@@ -7,8 +7,9 @@ from orchestrator.storage.trials import TrialRow, row_of_study
 
 
 def trials_of(database_url: str, study_name: str) -> list[TrialRow]:
-    """Return all trials of a study, by number; none where there is no study. Nothing is written."""
-    return [row_of_study(trial) for trial in _stored_trials(database_url, study_name)]
+    """Return all trials of a study that have begun, by number; none where there is no study. Nothing is written."""
+    stored = _stored_trials(database_url, study_name)
+    return [row_of_study(trial) for trial in stored if trial.state is not optuna.trial.TrialState.WAITING]
 
 
 def copy_of_study(database_url: str, study_name: str) -> optuna.Study:

@@ -8,7 +8,12 @@ SPACE = {"method.smoothing": {"low": 1e-3, "high": 1e-1, "log": True}}
 
 def test_defaults():
     config = SearchConfig.model_validate({"num_trials": 8, "space": SPACE})
-    assert (config.concurrent_trials, config.sampler, config.seed, config.early_stopping) == (1, "auto", None, "none")
+    assert (config.concurrent_trials, config.sampler, config.seed, config.early_stopping.kind) == (
+        1,
+        "auto",
+        None,
+        "none",
+    )
 
 
 @pytest.mark.parametrize(
@@ -19,7 +24,10 @@ def test_defaults():
         {"sampler": "grid"},
         {"seed": -1},
         {"seed": 2**32},
-        {"early_stopping": "median"},
+        {"early_stopping": "mean"},
+        {"early_stopping": {"kind": "asha", "brackets": 2}},
+        {"first": [{"method.smoothing": 1.0}]},
+        {"first": [{"method.clip_norm": 1.0}]},
         {"space": {}},
         {"trials": 3},
     ],

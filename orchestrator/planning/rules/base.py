@@ -193,8 +193,11 @@ class Plan(ABC):
         if not isinstance(self.config, SweepConfig):
             return "none: one run with the settings of its configuration"
         search = self.config.search
-        stops = "" if search.early_stopping == "none" else f", stopped early by {search.early_stopping.upper()}"
-        return f"{self._trials_text}, {self._sampling_text(search)}{stops}, over {', '.join(sorted(search.parameters))}"
+        stopping = search.early_stopping
+        stops = f", stopped early by {stopping.title}" if stopping.stops else ""
+        given = f", the first {len(search.first)} as given" if search.first else ""
+        over = f"over {', '.join(sorted(search.parameters))}"
+        return f"{self._trials_text}{given}, {self._sampling_text(search)}{stops}, {over}"
 
     def _sampling_text(self, search: SearchConfig) -> str:
         """Return how settings are chosen: how many of them from scores, at least, where several trials run at once."""

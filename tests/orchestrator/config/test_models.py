@@ -95,7 +95,7 @@ def test_a_sweep_needs_a_search(quickstart):
 
 def test_asha_needs_scores_along_the_way(quickstart):
     asha = "search.early_stopping=asha"
-    assert load_sweep(quickstart, [asha, "score.times=2"]).search.early_stopping == "asha"
+    assert load_sweep(quickstart, [asha, "score.times=2"]).search.early_stopping.kind == "asha"
     assert sweep_lines(quickstart, asha, "score.times=1") == [
         "search.early_stopping: asha compares scores along the way: set score.times to 2 or more, got 1"
     ]

@@ -244,3 +244,38 @@ def test_whoever_looks_writes_nothing_while_the_tables_are_made(tmp_path):
     engine.dispose()
     open_again(url).suggest("a")
     assert [row.number for row in trials_of(url, "sweep")] == [0]
+
+
+def searching(url, **settings):
+    config = SearchConfig.model_validate({"num_trials": 9, "sampler": "random", "space": SPACE, **settings})
+    return open_search(config, 9, "sweep", url)
+
+
+def test_settings_that_are_given_are_tried_first_and_once(url):
+    first = [{"method.learning_rate": 3e-3}, {"method.learning_rate": 2e-3, "method.direction": "gaussian"}]
+    assert searching(url, first=first).suggest("a")["method.learning_rate"] == 3e-3
+    assert [row.number for row in trials_of(url, "sweep")] == [0]  # the other one has not begun
+    again = searching(url, first=first)
+    taken = [again.suggest(name) for name in ("a", "b", "c")]
+    assert [values["method.learning_rate"] for values in taken[:2]] == [3e-3, 2e-3]
+    assert taken[1]["method.direction"] == "gaussian"
+    assert taken[2]["method.learning_rate"] not in (3e-3, 2e-3)
+    assert len(trials_of(url, "sweep")) == 3
+
+
+def test_no_trial_begins_after_some_without_gain(url):
+    search = searching(url, trials_without_gain=2)
+    for number, score in enumerate((0.5, 0.7, 0.6, 0.7)):
+        assert search.has_another()
+        search.suggest(str(number))
+        search.on_trial_complete(str(number), result(1, score, finished=True))
+    assert not search.has_another()
+    assert search.suggest("more") == "FINISHED"
+
+
+def test_no_trial_begins_after_the_time_and_one_that_was_left_is_resumed(url):
+    searching(url).suggest("a")
+    late = searching(url, time_s=1e-9)
+    assert late.has_another()
+    assert late.suggest("a")["number"] == 0
+    assert late.suggest("b") == "FINISHED"
