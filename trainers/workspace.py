@@ -116,11 +116,11 @@ def open_workspace(
         if private or not _is_private(config, field)
     }
     fingerprints = {field: encoded.fingerprint for field, encoded in read.items() if encoded.fingerprint is not None}
+    public = _learned_from(config, encoder, key, fingerprints)
     require_same_rows(fingerprints, charged)
     train, validation = read.get("data.train", _Encoded([])), read.get("data.validation", _Encoded([]))
     if private and config.data.validation_share is not None:
         train, validation = _side(train, wanted=False), _side(train, wanted=True)
-    public = public_rows(config, encoder)
     evaluator, rounding = open_evaluator(config, tokenizer)
     require_positions(evaluator, [*train.examples, *validation.examples, *public])
     return Workspace(
@@ -135,6 +135,17 @@ def open_workspace(
         public=public_examples(config.task, tokenizer, PROOF_EXAMPLES),
         public_rows=public,
     )
+
+
+def _learned_from(
+    config: RunConfig, encoder: PromptEncoder, key: bytes | None, fingerprints: dict[str, str]
+) -> list[Example]:
+    """Return the public rows that directions are learned from; with a key, add the fingerprint of their source."""
+    seen = Fingerprint(key) if key is not None and config.data.public is not None else None
+    public = public_rows(config, encoder, seen and seen.add)
+    if seen is not None and config.uses_public_rows:
+        fingerprints["data.public"] = seen.hexdigest()
+    return public
 
 
 class _Encoded(NamedTuple):

@@ -127,6 +127,19 @@ def test_other_rows_than_those_that_were_charged_are_not_read_for_training(proje
             open_workspace(config, key=KEY, charged=charged | {changed: "0" * 64})
 
 
+def test_rows_that_directions_are_learned_from_are_those_that_were_reserved(project, tmp_path):
+    """Held against the private rows at the reservation, and read again hours later."""
+    path = with_users(project, lambda n, row: {**row, "n": n}, tmp_path / "public.jsonl")
+    model = {**project["model"], "trainable": "lora", "lora": {"init": "activation", "train": "b"}}
+    config = config_of(project, {"public": path}, model=model)
+    charged = open_workspace(config, key=KEY).fingerprints
+    assert charged["data.public"] == fingerprint(path, KEY)
+    with open(path, "a") as file:
+        file.write(json.dumps({"text": "one row more", "label": "good", "n": 121}) + "\n")
+    with pytest.raises(ValueError, match=r"^data\.public: the file has other rows than those"):
+        open_workspace(config, key=KEY, charged=charged)
+
+
 def test_equal_records_fall_on_the_same_side(project):
     """The file has 120 rows and six different ones."""
     halves = {**SPLIT, "validation_share": 0.5}

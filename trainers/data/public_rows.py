@@ -9,7 +9,8 @@ Formal guarantees: nothing here reads another source than `data.public`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -57,8 +58,15 @@ def general_sentences(count: int) -> list[str]:
     return sentences
 
 
-def public_rows(config: RunConfig, encoder: PromptEncoder) -> list[Example]:
+def public_rows(
+    config: RunConfig, encoder: PromptEncoder, see: Callable[[dict[str, Any]], None] | None = None
+) -> list[Example]:
     """Return the examples that directions are learned from; none where the configuration learns nothing.
+
+    Args:
+        config: of the run.
+        encoder: makes examples of rows.
+        see: is called with every row of data.public, as it is, also with those that are not learned from.
 
     Raises:
         ValueError: data.public lacks a column or label that is needed, has too few rows, or as for `stream_rows`.
@@ -70,7 +78,10 @@ def public_rows(config: RunConfig, encoder: PromptEncoder) -> list[Example]:
     needs_labels = config.method.direction == "public-gradient"
     wanted = config.method.direction_rank * GRADIENT_ROWS if needs_labels else NUM_ROWS
     columns = config.task.columns if needs_labels else config.task.text_columns
-    rows = list(islice(stream_rows(config.data.public, columns, "data.public"), wanted))
+    source = stream_rows(config.data.public, columns, "data.public", see)
+    rows = list(islice(source, wanted))
+    if see is not None:
+        deque(source, maxlen=0)
     if needs_labels and len(rows) < wanted:
         raise ValueError(
             f"data.public holds {len(rows)} rows, and {config.method.direction_rank} gradients take {GRADIENT_ROWS} "
