@@ -34,7 +34,7 @@ app = typer.Typer(
 data_app = typer.Typer(help="Show the data as the model reads it.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(budget_cli.app, name="budget")
-for verb in (start.init, start.demo, start.schema, results.report, results.compare, results.export):
+for verb in (start.init, start.demo, start.schema, results.report, results.compare, results.evaluate, results.export):
     app.command()(verb)
 
 ConfigFile = Annotated[

@@ -1,4 +1,4 @@
-"""The verbs for finished work: `dpzo report`, `compare` and `export`."""
+"""The verbs for finished work: `dpzo report`, `compare`, `evaluate` and `export`."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -38,6 +38,22 @@ def compare(
 
     rows = compared(places)
     print_result(output, rows, comparison_table(rows))
+
+
+@clear_errors()
+def evaluate(
+    place: Place,
+    data: Annotated[
+        str | None, typer.Option("--data", help="A PUBLIC file of the task. Default: the run's public validation rows.")
+    ] = None,
+    output: OutputFormat = Format.TEXT,
+) -> None:
+    """Score the model of a finished run or sweep on public rows. Rows that the ledger protects are refused."""
+    from orchestrator.sweep.evaluation import evaluate as scores_of
+
+    with progress_console().status("loading the model and scoring it"):
+        found = scores_of(place, data)
+    print_result(output, found, "\n".join(f"{name}: {value}" for name, value in found.items()))
 
 
 @clear_errors()

@@ -127,3 +127,20 @@ def test_a_format_that_does_not_fit_is_refused(export, tmp_path, home):
     assert "leave out --trial" in refused("export", "runs/reviews", *to, "--from-log", "--format", "hf")
     assert "there is no run.json" in refused("export", "runs/reviews", *to, "--from-log")
     assert not Path(tmp_path / "no").exists()
+
+
+def test_the_model_is_scored_on_public_rows_alone(home, monkeypatch, tmp_path):
+    monkeypatch.chdir(home)
+    rows = [
+        {"review": f"the service was {word} good", "verdict": label} for word, label in (("not", "bad"), ("", "good"))
+    ]
+    (tmp_path / "public.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for name in ("reviews", "adapted"):
+        found = json.loads(dpzo("evaluate", f"runs/{name}", "--data", tmp_path / "public.jsonl", "--format", "json"))
+        assert (found["rows"], 0 <= found["accuracy"] <= 1) == (2, True)
+    assert "Name a file of public rows by --data" in refused("evaluate", "runs/reviews")
+    shutil.copyfile("reviews.csv", tmp_path / "renamed.csv")
+    for private in ("reviews.csv", tmp_path / "renamed.csv"):
+        said = refused("evaluate", "runs/reviews", "--data", private)
+        assert PLANTED not in said
+        assert "private" in said or "protects" in said

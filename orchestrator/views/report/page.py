@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from orchestrator.storage.bucket import publish
 from orchestrator.storage.existing import Existing, find_existing
 from orchestrator.storage.files import write_whole
 from orchestrator.views.figures.catalogue import FIGURES
@@ -49,6 +50,7 @@ def write_report(run: str | Path) -> Path:
     existing = find_existing(run)
     path = existing.storage.folder / REPORT_NAME
     write_whole(path, report_html(existing))
+    publish(existing.storage.url, existing.storage.folder, REPORT_NAME)
     if not existing.storage.releases_trials:  # its own date would tell how long a secret search took
         dated = existing.storage.result_file.stat().st_mtime
         for place in (path, path.parent):
