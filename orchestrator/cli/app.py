@@ -28,7 +28,7 @@ CHECK_FAILED, VIOLATION_FOUND = 1, 4  # exit codes of `doctor` and `audit`
 app = typer.Typer(
     help="Differentially private zeroth-order fine-tuning. The reported epsilon covers the whole search.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_show_locals=False,  # local variables hold private rows
 )
 data_app = typer.Typer(help="Show the data as the model reads it.", no_args_is_help=True)
