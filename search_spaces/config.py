@@ -106,6 +106,9 @@ class SearchConfig(Section):
     trials_without_gain: Count | None = Field(
         None, description="No trial begins after so many have ended in a row without a higher score."
     )
+    warm_start: str | None = Field(
+        None, description="Name of an earlier sweep on the same data, from whose finished trials this one learns too."
+    )
     first: tuple[Mapping[str, Annotated[Any, AfterValidator(as_value)]], ...] | None = Field(
         None, description="Settings to try first, by dotted name; what one leaves out is drawn."
     )
@@ -208,6 +211,9 @@ class SearchConfig(Section):
                     "makes the number of trials depend on time or scores; release 'best' draws it in secret. Leave it"
                 )
                 yield (key,), f"{what} out, or use release 'all'"
+        if self.warm_start is not None:
+            what = "trials that are chosen from earlier scores are no independent draws, which release 'best' needs"
+            yield ("warm_start",), f"{what}. Leave it out, or use release 'all'"
         if self.first:
             what = "settings that are given are no independent draws, which release 'best' needs. Leave them out"
             yield ("first",), f"{what}, or use release 'all'"

@@ -18,5 +18,11 @@ def grid_of(space: Any) -> Any:
     """Return the grid that a name stands for, anything else as it is; ValueError if no paper's grid has that name."""
     if not isinstance(space, str):
         return space
+    method = METHODS.get(space.split("/")[0])
+    if method is not None and not method.grids:
+        raise ValueError(
+            f"{method.title} has no published grid: write the ranges, method.learning_rate: {{low: …, high: …, log: "
+            f"true}}. Grids: {', '.join(grids())}"
+        )
     require_known("grid", space, grids())
     return grids()[space]

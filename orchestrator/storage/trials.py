@@ -18,6 +18,10 @@ STATE_OF_STUDY: dict[str, TrialState] = {
 }
 
 
+EARLIER = "earlier"
+"""Attribute of a study's trial that is one of an earlier sweep, and no trial of this one."""
+
+
 @dataclass
 class TrialRow:
     """One trial: its settings, its steps and its scores so far.

@@ -46,6 +46,7 @@ from orchestrator.sweep.single_run import PrivateRun, take_private_run
 from orchestrator.sweep.study import METRIC, TOKENS_DRAWN, DrawnTokens, TruthfulSearch, open_search
 from orchestrator.sweep.tensorboard import TensorBoardFiles
 from orchestrator.sweep.trial import SweepContext
+from orchestrator.sweep.warm_start import earlier_trials
 from trainers.mechanism.release_log import LOG_NAME, Stopped
 from trainers.run.replay_state import remove_states
 
@@ -133,7 +134,14 @@ def _all_trials(
     num_trials = plan.num_trials if storage.releases_trials else reserved.num_trials()
     most_trials = num_trials if room is None else room.most_trials
     search = open_search(
-        config.search, plan.num_trials, config.name, reserved.ledger.url, storage.patience_s, config.metric, room
+        config.search,
+        plan.num_trials,
+        config.name,
+        reserved.ledger.url,
+        storage.patience_s,
+        config.metric,
+        room,
+        earlier_trials(config, storage),
     )
     search.describe(state="running", statement=str(storage.statement_file), **_costs(plan, reserved))
     board = TrialBoard(search.ended_trials(), stopping=stopping)

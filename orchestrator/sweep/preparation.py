@@ -16,6 +16,7 @@ from orchestrator.storage.results import read_result
 from orchestrator.sweep.public_tuning import PublicRows
 from orchestrator.sweep.samplers import require_packages
 from orchestrator.sweep.trial import SweepContext
+from orchestrator.sweep.warm_start import earlier_trials
 from search_spaces.config import MENU, SearchConfig
 from search_spaces.dependencies import is_active
 from search_spaces.parameters import Parameter
@@ -55,6 +56,7 @@ def prepare_sweep(plan: Plan) -> SweepContext:
         check_inputs(tune_on.replace_training_rows(config))
     require_packages(config.search.sampler_for(plan.num_trials))
     require_ledger_answers(storage)
+    earlier_trials(config, storage)
     return SweepContext(with_reserved_noise(replace(plan, config=config), storage), storage, threads, tune_on)
 
 

@@ -8,12 +8,12 @@ from importlib.util import find_spec
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, QMCSampler
 
 from search_spaces.config import SearchConfig
-from search_spaces.parameters import Choice, Float, Int, Parameter
+from search_spaces.parameters import Choice, Int, Parameter
 
 NEEDS = {"gp": ("torch", "scipy"), "qmc": ("scipy",), "cma-es": ("cmaes",)}
 """Packages of a sampler that Optuna itself does without."""
@@ -25,7 +25,7 @@ class EvenSampler(QMCSampler):
     def __init__(self, parameters: Mapping[str, Parameter], **arguments: Any) -> None:
         super().__init__(**arguments)
         self._known = {
-            name: _distribution(parameter)
+            name: distribution_of(parameter)
             for name, parameter in parameters.items()
             if not isinstance(parameter, Choice) and not parameter.when  # those it draws independently
         }
@@ -69,7 +69,10 @@ def make_sampler(search: SearchConfig, num_trials: int) -> BaseSampler:
         return kinds[search.sampler_for(num_trials)]()
 
 
-def _distribution(parameter: Float | Int) -> BaseDistribution:
+def distribution_of(parameter: Parameter) -> BaseDistribution:
+    """Return Optuna's distribution of a parameter."""
+    if isinstance(parameter, Choice):
+        return CategoricalDistribution(parameter.ends)
     if isinstance(parameter, Int):
         return IntDistribution(parameter.low, parameter.high, log=parameter.log, step=parameter.step)
     return FloatDistribution(parameter.low, parameter.high, log=parameter.log, step=parameter.step)

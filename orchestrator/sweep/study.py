@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
 from typing import Any, TypeVar
 
 import optuna
 from optuna.exceptions import StorageInternalError
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search.optuna import OptunaSearch
 from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
@@ -25,7 +25,7 @@ from sqlalchemy.exc import DBAPIError
 from orchestrator.privacy.errors import LedgerUnreachable
 from orchestrator.privacy.ledger.drawer import PATIENCE_S, retry_while_unreachable
 from orchestrator.privacy.ledger.store import is_unreachable
-from orchestrator.storage.trials import TrialRow, row_of_study
+from orchestrator.storage.trials import EARLIER, TrialRow, row_of_study
 from orchestrator.sweep.monitor import SilentMonitor, WorkFacts
 from orchestrator.sweep.room import TokenRoom
 from orchestrator.sweep.samplers import make_sampler
@@ -46,6 +46,7 @@ def open_search(
     patience_s: float = PATIENCE_S,
     metric: str = METRIC,
     room: TokenRoom | None = None,
+    earlier: Sequence[FrozenTrial] = (),
 ) -> TruthfulSearch:
     """Return the search of a sweep over the study `study_name` in the database, created if it is new.
 
@@ -57,6 +58,7 @@ def open_search(
         patience_s: how long to wait for a database that does not answer.
         metric: what a score is, for dashboards.
         room: whether tokens are left for one trial more; without it every trial that is asked for is suggested.
+        earlier: trials of another study, from which a new one learns too.
 
     Raises:
         LedgerUnreachable: the database did not answer for `patience_s`.
@@ -69,6 +71,7 @@ def open_search(
         opened = TruthfulSearch(
             patience_s=patience_s,
             room=room,
+            earlier=earlier,
             search=search,
             space=define_by_run(search.parameters),
             metric=METRIC,
@@ -106,7 +109,12 @@ class TruthfulSearch(OptunaSearch):
     """
 
     def __init__(
-        self, search: SearchConfig, patience_s: float = PATIENCE_S, room: TokenRoom | None = None, **arguments: Any
+        self,
+        search: SearchConfig,
+        patience_s: float = PATIENCE_S,
+        room: TokenRoom | None = None,
+        earlier: Sequence[FrozenTrial] = (),
+        **arguments: Any,
     ) -> None:
         super().__init__(**arguments)
         self._patience_s, self._room, self._search = patience_s, room, search
@@ -117,6 +125,8 @@ class TruthfulSearch(OptunaSearch):
         unfinished = self._study.get_trials(states=(TrialState.RUNNING,))
         if self._study.trials:
             self._study.sampler.reseed_rng()  # a resumed search must not repeat its first draws
+        else:
+            self._study.add_trials(earlier)
         for settings in search.first or ():
             self._study.enqueue_trial(dict(settings), skip_if_exists=True)
         self._to_resume = [optuna.trial.Trial(self._study, trial._trial_id) for trial in unfinished]
@@ -135,7 +145,7 @@ class TruthfulSearch(OptunaSearch):
     def ended_trials(self) -> list[TrialRow]:
         """Return the trials that had ended before this process began."""
         ended = self._wait_for(lambda: self._study.get_trials(states=ENDED))
-        return [row_of_study(trial) for trial in ended]
+        return [row_of_study(trial) for trial in ended if EARLIER not in trial.user_attrs]
 
     def has_another(self) -> bool:
         """Return whether a trial is to be resumed, or a new one may begin while nothing runs."""
@@ -220,7 +230,8 @@ class TruthfulSearch(OptunaSearch):
             return False
         states = (TrialState.COMPLETE, TrialState.PRUNED)
         ended = self._wait_for(lambda: self._study.get_trials(deepcopy=False, states=states))
-        scores = [trial.value if trial.value is not None else -math.inf for trial in ended]
+        own = [trial for trial in ended if EARLIER not in trial.user_attrs]
+        scores = [trial.value if trial.value is not None else -math.inf for trial in own]
         return len(scores) > most and max(scores[:-most]) >= max(scores[-most:])
 
     def _fits_another(self, num_running: int) -> bool:

@@ -3,7 +3,7 @@
 import optuna
 from sqlalchemy import Engine, create_engine, inspect, text
 
-from orchestrator.storage.trials import TrialRow, row_of_study
+from orchestrator.storage.trials import EARLIER, TrialRow, row_of_study
 
 
 def trials_of(database_url: str, study_name: str) -> list[TrialRow]:
@@ -31,7 +31,8 @@ def _stored_trials(database_url: str, study_name: str) -> list[optuna.trial.Froz
     try:
         if study_name not in {study.study_name for study in storage.get_all_studies()}:
             return []
-        return storage.get_all_trials(storage.get_study_id_from_name(study_name))
+        trials = storage.get_all_trials(storage.get_study_id_from_name(study_name))
+        return [trial for trial in trials if EARLIER not in trial.user_attrs]
     finally:
         storage.remove_session()
         storage.engine.dispose()

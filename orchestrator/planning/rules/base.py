@@ -195,9 +195,10 @@ class Plan(ABC):
         search = self.config.search
         stopping = search.early_stopping
         stops = f", stopped early by {stopping.title}" if stopping.stops else ""
+        known = f" (and from those of {search.warm_start})" if search.warm_start else ""
         given = f", the first {len(search.first)} as given" if search.first else ""
         over = f"over {', '.join(sorted(search.parameters))}"
-        return f"{self._trials_text}{given}, {self._sampling_text(search)}{stops}, {over}"
+        return f"{self._trials_text}{given}, {self._sampling_text(search)}{known}{stops}, {over}"
 
     def _sampling_text(self, search: SearchConfig) -> str:
         """Return how settings are chosen: how many of them from scores, at least, where several trials run at once."""

@@ -54,6 +54,11 @@ def test_a_papers_grid_is_a_search_space(name):
     assert Space.model_validate(dict(space.root)) == space
 
 
+def test_a_method_without_a_grid_says_so():
+    with pytest.raises(ValidationError, match="MeZO has no published grid: write the ranges"):
+        Space.model_validate("mezo/opt-1.3b")
+
+
 def test_an_unknown_grid_is_refused():
     with pytest.raises(ValidationError, match="unknown grid 'dpzero/bert'"):
         Space.model_validate("dpzero/bert")
