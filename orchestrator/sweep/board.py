@@ -121,7 +121,7 @@ class TrialBoard(tune.Callback, tune.Stopper):
         row.epsilon = math.inf if result["epsilon"] is None else result["epsilon"]
         position = result["training_iteration"] - 1
         if math.isfinite(result["score"]):
-            row.scores[position:] = [result["score"]]
+            row.scores[position:] = [float(result["score"])]
         if result["finished"]:
             row.state = "complete" if math.isfinite(result["score"]) else "failed"
         return self.monitor.on_score(copy_of(row)) is False

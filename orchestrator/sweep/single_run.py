@@ -183,5 +183,5 @@ def _take_on_workers(run: PrivateRun) -> Trained:
 
 def _as_trial(points: Sequence[tuple[int, float | None]], config: RunConfig) -> TrialRow:
     """Return what a monitor is told of a run."""
-    scores = [score for _, score in points if score is not None]
+    scores = [float(score) for _, score in points if score is not None]
     return TrialRow(0, {}, steps=points[-1][0], scores=scores, num_steps=config.method.num_steps)
