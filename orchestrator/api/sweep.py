@@ -92,7 +92,7 @@ class Sweep:
 
         Raises:
             BudgetExceeded, ValueError: before anything is charged.
-            Stopped: `stop`, or Ctrl-C; `run` again continues.
+            Stopped: `stop` was called. After it, as after Ctrl-C, `run` again continues.
         """
         from orchestrator.api.progress import progress_monitor
         from orchestrator.callbacks.guarded import guarded
