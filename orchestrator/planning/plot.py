@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,22 @@ _STYLES = ("-", "--", "-.", (0, (5, 1)), (0, (1, 1)), (0, (3, 1, 1, 1)), "-", "-
 _LABEL_BOX = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}  # keeps a label readable over curves
 
 
+@cache
+def shown_figure() -> type[Figure]:
+    """Return the class of figures that a notebook shows by themselves; matplotlib is loaded here."""
+    from matplotlib.figure import Figure
+
+    class ShownFigure(Figure):
+        """A figure with a picture for notebooks."""
+
+        def _repr_png_(self) -> bytes:
+            picture = io.BytesIO()
+            self.savefig(picture, format="png", dpi=90)
+            return picture.getvalue()
+
+    return ShownFigure
+
+
 def require_plottable(path: Path) -> None:
     """Raise ValueError for a file that is neither PNG nor SVG, before anything is computed."""
     if path.suffix.lower() not in ENDINGS:
@@ -36,11 +54,9 @@ def save_plot(plan: Plan, outlook: Outlook, path: Path) -> None:
 
 def plan_figure(plan: Plan, outlook: Outlook) -> Figure:
     """Return the curves of a plan as a figure."""
-    from matplotlib.figure import Figure
-
     details = outlook.details
     curves = details.curves(plan)
-    figure = Figure(figsize=(8.5, 5.0), layout="constrained")
+    figure = shown_figure()(figsize=(8.5, 5.0), layout="constrained")
     panel = figure.subplots()
     for (name, values), style, color in zip(curves.epsilon.items(), _STYLES, _COLORS, strict=False):
         shown = [math.nan if value is None else value for value in values]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.planning.plot import shown_figure
 from trainers.config import Metric
 
 if TYPE_CHECKING:
@@ -22,9 +23,7 @@ WIDTH, HEIGHT = 7.0, 3.8  # inches
 
 def new_figure(panels: int = 1, height: float = HEIGHT, **subplots: Any) -> "tuple[Figure, Sequence[Axes]]":
     """Return a figure with panels side by side; it belongs to no window."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    figure = shown_figure()(figsize=(WIDTH, height), layout="constrained")
     axes = figure.subplots(1, panels, squeeze=False, **subplots)[0]
     for panel in axes:
         panel.spines[["top", "right"]].set_visible(False)
