@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
 from search_spaces.dependencies import can_be, words_of
-from search_spaces.early_stopping import EarlyStoppingForm
+from search_spaces.early_stopping import EarlyStopping, EarlyStoppingForm
 from search_spaces.errors import Problem, refuse
 from search_spaces.parameters import Choice, Parameter, as_value
 from search_spaces.space import FilterSpace, Space
@@ -96,7 +96,7 @@ class SearchConfig(Section):
         None, description="PUBLIC seed of the sampler; with several trials at once their order still matters."
     )
     early_stopping: EarlyStoppingForm = Field(
-        "none",
+        EarlyStopping(kind="none"),
         description="'asha', 'hyperband' or 'median' stop trials whose early scores are low, also with settings: "
         "{kind: asha, grace: 1, factor: 3}. Needs score.times of at least 2.",
     )

@@ -20,16 +20,16 @@ class EarlyStopping(Section):
         description="'asha' keeps the best share at each rung; 'hyperband' does with several grace periods at once; "
         "'median' stops a trial whose best score is below the median of the others' means."
     )
-    grace: Count = Field(1, description="Scores that every trial may reach.")
+    grace: Count = Field(default=1, description="Scores that every trial may reach.")
     factor: Annotated[int, Field(ge=2)] = Field(
-        4,
+        default=4,
         description="Of 'asha' and 'hyperband': one of so many trials goes on at a rung, to so many times the scores.",
     )
     brackets: Count | None = Field(
-        None, description="Of 'hyperband': grace periods, each `factor` times the one before. Default 3."
+        default=None, description="Of 'hyperband': grace periods, each `factor` times the one before. Default 3."
     )
     min_trials: Count | None = Field(
-        None, description="Of 'median': trials with a score before it stops any. Default 3."
+        default=None, description="Of 'median': trials with a score before it stops any. Default 3."
     )
 
     @model_validator(mode="after")

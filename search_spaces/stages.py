@@ -95,9 +95,11 @@ def _parameters(stages: Stages) -> dict[str, Parameter]:
         if setting is None:
             continue
         found[f"{STAGES}.{name}.start"] = setting.start
-        for stage in range(1, max(stages.number.ends)) if setting.ratio is not None else ():
-            when = {NUMBER: Between(above=stage)} | (setting.ratio.when or {})
-            found[f"{STAGES}.{name}.ratio.{stage}"] = setting.ratio.model_copy(update={"when": when})
+        if (ratio := setting.ratio) is None:
+            continue
+        for stage in range(1, int(max(stages.number.ends))):
+            when = {NUMBER: Between(above=stage, below=None), **(ratio.when or {})}
+            found[f"{STAGES}.{name}.ratio.{stage}"] = ratio.model_copy(update={"when": when})
     return found if stages.proximal is None else found | {"method.proximal": stages.proximal}
 
 
