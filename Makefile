@@ -11,6 +11,9 @@ STAMP := $(VENV)/.installed
 CHECKED := orchestrator search_spaces trainers tests benchmarks examples
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
+# one more than there are cores, since tests of clusters mostly wait; each may take gigabytes
+TEST_PROCESSES := $(shell cores=$$(nproc); echo $$((cores < 4 ? cores + 1 : 4)))
+
 EVALUATOR ?= transformers
 VLLM_CPU := $(VENV)/.vllm-cpu
 VLLM_GPU := $(VENV)/.vllm-gpu
@@ -63,7 +66,7 @@ layers: $(STAMP)
 	$(BIN)/lint-imports
 
 unit: $(STAMP) $(ENGINE)
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix $(CHECKED)

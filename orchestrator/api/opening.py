@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from orchestrator.config.errors import ConfigError
+from orchestrator.config.version import __version__
 from orchestrator.storage.existing import Existing, find_existing
-from orchestrator.version import __version__
 
 
 def opened(folder: str | Path) -> Existing:

@@ -3,11 +3,11 @@
 import sys
 from typing import Literal
 
+from orchestrator.api.views.console import progress_console
+from orchestrator.api.views.lines import Lines
+from orchestrator.api.views.live import LiveView
+from orchestrator.api.views.notebook import NotebookTable
 from orchestrator.sweep.monitor import SILENT, Monitor
-from orchestrator.views.console import progress_console
-from orchestrator.views.lines import Lines
-from orchestrator.views.live import LiveView
-from orchestrator.views.notebook import NotebookTable
 
 Progress = Literal["auto", "bar", "table", "lines"] | bool
 KINDS = ("auto", "bar", "table", "lines")

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.api.opening import opened
+from orchestrator.api.views.frames import scores_frame, trials_frame
+from orchestrator.api.views.tables import path_text, score_text, short
 from orchestrator.config.models import LedgeredConfig, SweepConfig
 from orchestrator.planning.facts import facts_html
 from orchestrator.privacy.display import epsilon_text
@@ -16,8 +18,6 @@ from orchestrator.privacy.statement.statement import PrivacyStatement
 from orchestrator.storage.existing import Existing
 from orchestrator.storage.results import StoredRun, StoredSweep, stored_result
 from orchestrator.storage.trials import TrialRow
-from orchestrator.views.frames import scores_frame, trials_frame
-from orchestrator.views.tables import path_text, score_text, short
 from trainers.config import RunConfig
 
 if TYPE_CHECKING:
@@ -131,13 +131,13 @@ class SweepResult(_Result, StoredSweep):
 
     def plot(self, kind: str = "history") -> Figure:
         """Return a figure: history, scores, privacy, epsilon, importance, parallel or schedules."""
-        from orchestrator.views.figures.catalogue import draw
+        from orchestrator.api.views.figures.catalogue import draw
 
         return draw(kind, self._drawn)
 
     @cached_property
     def _drawn(self) -> Any:
-        from orchestrator.views.figures.trials import trials_of
+        from orchestrator.api.views.figures.trials import trials_of
 
         return trials_of(self._existing)
 

@@ -123,8 +123,8 @@ class Sweep:
             ValueError: the sweep has not begun.
             LedgerUnreachable: the database does not answer.
         """
+        from orchestrator.api.views.frames import scores_frame, trials_frame
         from orchestrator.sweep.status import status_of
-        from orchestrator.views.frames import scores_frame, trials_frame
 
         trials = status_of(self._existing()).trials or ()
         return (scores_frame if long else trials_frame)(trials, self.config)

@@ -2,6 +2,7 @@
 
 from orchestrator.budget.release_logs import counted_elsewhere
 from orchestrator.budget.reservation import SCORES_SUFFIX, StandingReservation, same_named_budgets, units_counted
+from orchestrator.config.version import version_of
 from orchestrator.planning.plan import Plan
 from orchestrator.privacy.display import round_up, source_name
 from orchestrator.privacy.ledger.budget import Spent
@@ -10,7 +11,6 @@ from orchestrator.privacy.statement.facts import StatementFacts, make_statement
 from orchestrator.privacy.statement.statement import LossesFrom, PrivacyStatement
 from orchestrator.privacy.statement.wording import SELECTION_NOTE, SELECTION_PREFIX, Order
 from orchestrator.storage.paths import root_of
-from orchestrator.version import version_of
 from trainers.config import RunConfig
 from trainers.config.mechanism import is_batch_invariant, rounding_share
 from trainers.evaluators.vllm.package import installed_vllm

@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.api.views.console import progress_console
 from orchestrator.cli import budget as budget_cli
 from orchestrator.cli import results
 from orchestrator.cli.errors import clear_errors, show_tracebacks
@@ -21,7 +22,6 @@ from orchestrator.cli.interruption import end_at_signals
 from orchestrator.cli.output import Format, OutputFormat, encode_all_output, print_result, print_text
 from orchestrator.cli.start import verbs as start
 from orchestrator.config.loading import load_run, load_sweep
-from orchestrator.views.console import progress_console
 
 CHECK_FAILED, VIOLATION_FOUND = 1, 4  # exit codes of `doctor` and `audit`
 
@@ -56,7 +56,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved conf
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from orchestrator.version import version_of
+        from orchestrator.config.version import version_of
 
         typer.echo(f"dpzo {version_of('dpzo')}")
         raise typer.Exit
@@ -210,8 +210,8 @@ def audit(
     folder: Annotated[Path | None, typer.Option("--output", help="Write audit.json and plots here.")] = None,
 ) -> None:
     """Test the privacy claim on the code itself: the clip, the noise, and whether one example can be recognised."""
+    from orchestrator.api.views.audit import audit_summary
     from orchestrator.cli.audit import audit as run_audit
-    from orchestrator.views.audit import audit_summary
 
     result = run_audit(config, overrides, runs, folder)
     print_result(output, result, audit_summary(result))
@@ -227,7 +227,7 @@ def preview(
     count: Annotated[int, typer.Option("--count", min=1, help="Number of examples to show.")] = 3,
 ) -> None:
     """Show prepared examples with their tokens, and how many prompts are cut. Prints private rows: keep them secret."""
-    from orchestrator.views.preview import preview as view
+    from orchestrator.api.views.preview import preview as view
 
     print_text(view(load_run(config, overrides), count))
 
@@ -246,7 +246,7 @@ def doctor(
     ] = False,
 ) -> None:
     """Check versions, devices, Ray and the evaluators on generated examples, and say how to fix what fails."""
-    from orchestrator.views.doctor import doctor_summary
+    from orchestrator.api.views.doctor import doctor_summary
 
     if cluster:
         from orchestrator.checks.doctor.cluster import diagnose_cluster as diagnose

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.api.runs import plan
+from orchestrator.api.views.console import progress_console
+from orchestrator.api.views.live import steps_bar
 from orchestrator.checks.audit.cases import catalogue_cases, catalogue_gradients, claims_of
 from orchestrator.checks.audit.result import AuditResult
 from orchestrator.checks.audit.runner import MOST_JOBS, run_audit, total_steps
 from orchestrator.cli.output import as_json
-from orchestrator.views.console import progress_console
-from orchestrator.views.live import steps_bar
 
 JSON_NAME, PLOT_NAMES = "audit.json", ("audit.png", "audit.svg")
 LEAST_RUNS = 20
@@ -43,7 +43,7 @@ def audit(config: Path | None, overrides: Sequence[str], runs: int, folder: Path
 
 
 def _write(result: AuditResult, folder: Path) -> None:
-    from orchestrator.views.audit import save_plot
+    from orchestrator.api.views.audit import save_plot
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / JSON_NAME).write_text(as_json(result), encoding="utf-8")

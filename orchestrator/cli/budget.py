@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.api.views.console import progress_console
 from orchestrator.cli.errors import clear_errors
 from orchestrator.cli.output import Format, OutputFormat, as_json, print_result
 from orchestrator.privacy.accountant.adjacency import Adjacency
 from orchestrator.privacy.ledger.budget import Composition
-from orchestrator.views.console import progress_console
 
 if TYPE_CHECKING:
     from orchestrator.budget.budget import Budget
@@ -63,8 +63,8 @@ def create(
     output: OutputFormat = Format.TEXT,
 ) -> None:
     """Declare the budget of a data set. A second call with the same terms changes nothing."""
+    from orchestrator.api.views.budget import created_summary
     from orchestrator.budget.budget import Budget
-    from orchestrator.views.budget import created_summary
 
     _require_unit(unit, num_examples, num_users)
     _require_limit(epsilon, delta, no_limit)
@@ -88,7 +88,7 @@ def create(
 @clear_errors()
 def show(name: AnyName = None, ledger: Place = None, output: OutputFormat = Format.TEXT) -> None:
     """Show what is reserved and left of every budget; with a name, also its reservations."""
-    from orchestrator.views.budget import budget_summary, budgets_table
+    from orchestrator.api.views.budget import budget_summary, budgets_table
 
     views = [budget.view() for budget in _chosen(name, ledger)]
     if name is None:
@@ -101,7 +101,7 @@ def show(name: AnyName = None, ledger: Place = None, output: OutputFormat = Form
 @clear_errors()
 def history(name: Name, ledger: Place = None, output: OutputFormat = Format.TEXT) -> None:
     """Show the history of a budget, oldest entry first."""
-    from orchestrator.views.budget import history_table
+    from orchestrator.api.views.budget import history_table
 
     rows = _chosen(name, ledger)[0].history()
     print_result(output, rows, history_table(rows))
@@ -111,9 +111,9 @@ def history(name: Name, ledger: Place = None, output: OutputFormat = Format.TEXT
 @clear_errors()
 def verify(name: AnyName = None, ledger: Place = None, output: OutputFormat = Format.TEXT) -> None:
     """Check the ledger against its hashes and release logs, and recompute every ε. Exit code 3: something is wrong."""
+    from orchestrator.api.views.budget import verified_table
     from orchestrator.budget.budget import Budget, all_budgets, recomputed, require_fitting
     from orchestrator.budget.ledger_location import open_ledger
-    from orchestrator.views.budget import verified_table
 
     opened = open_ledger(ledger)
     chosen = all_budgets(opened) if name is None else [Budget(name, opened)]
@@ -127,7 +127,7 @@ def verify(name: AnyName = None, ledger: Place = None, output: OutputFormat = Fo
 @clear_errors()
 def accept_clock(name: Name, ledger: Place = None, output: OutputFormat = Format.TEXT) -> None:
     """Go on after a clock that was ahead: this machine's clock is right. History and statements will say so."""
-    from orchestrator.views.budget import history_table
+    from orchestrator.api.views.budget import history_table
 
     (budget,) = _chosen(name, ledger)
     budget.ledger.accept_clock(name)

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import typer
 
+from orchestrator.api.views.console import SafeConsole
 from orchestrator.cli.interruption import current_storage
 from orchestrator.privacy.errors import BudgetExceeded, LedgerCorruptError, LedgerUnreachable
-from orchestrator.views.console import SafeConsole
 from trainers.errors import has_own_message
 from trainers.mechanism.release_log import Stopped
 

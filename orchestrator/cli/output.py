@@ -11,7 +11,7 @@ import typer
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 from rich.console import RenderableType
 
-from orchestrator.views.console import CONTROLS, SafeConsole
+from orchestrator.api.views.console import CONTROLS, SafeConsole
 
 _ESCAPES = {code: f"\\u{code:04x}" for code in CONTROLS if chr(code) not in "\t\n"}
 

@@ -8,14 +8,14 @@ from rich.console import Group
 from rich.text import Text
 
 from orchestrator.api.runs import plan
+from orchestrator.api.views.console import progress_console
+from orchestrator.api.views.outlook import outlook_summary
+from orchestrator.api.views.summary import plan_summary
 from orchestrator.budget.forecast import BudgetOutlook, budget_outlook
 from orchestrator.cli.output import Format, print_result, print_text
 from orchestrator.planning.alternatives import Outlook, compare_alternatives
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.plot import require_plottable, save_plot
-from orchestrator.views.console import progress_console
-from orchestrator.views.outlook import outlook_summary
-from orchestrator.views.summary import plan_summary
 
 
 def show_plan(

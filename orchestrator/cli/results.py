@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from orchestrator.api.views.console import progress_console
 from orchestrator.cli.errors import clear_errors
 from orchestrator.cli.output import Format, OutputFormat, print_result
-from orchestrator.views.console import progress_console
 from trainers.config import EvaluatorName
 
 ExportFormat = Literal["hf", "peft", "merged", "log"]
@@ -19,7 +19,7 @@ Place = Annotated[
 @clear_errors()
 def report(place: Place) -> None:
     """Write report.html into the folder of a finished run or sweep: one page, from released values alone."""
-    from orchestrator.views.report.page import write_report
+    from orchestrator.api.views.report.page import write_report
 
     with progress_console().status("drawing the figures"):
         path = write_report(place)
@@ -34,7 +34,7 @@ def compare(
     output: OutputFormat = Format.TEXT,
 ) -> None:
     """Show finished runs and sweeps of one task side by side: what each cost, and what it reached."""
-    from orchestrator.views.report.comparison import compared, comparison_table
+    from orchestrator.api.views.report.comparison import compared, comparison_table
 
     rows = compared(places)
     print_result(output, rows, comparison_table(rows))

@@ -6,13 +6,13 @@ from pathlib import Path
 from rich.console import RenderableType
 from rich.live import Live
 
+from orchestrator.api.views.console import SafeConsole
+from orchestrator.api.views.status import overview, status_view
 from orchestrator.budget.release_logs import require_all_logs_known
 from orchestrator.cli.output import Format, print_result
 from orchestrator.config.errors import ConfigError
 from orchestrator.storage.existing import find_existing, folder_of, folders_in
 from orchestrator.sweep.status import RunStatus, status_of
-from orchestrator.views.console import SafeConsole
-from orchestrator.views.status import overview, status_view
 
 REFRESH_S = 2.0
 

@@ -4,11 +4,11 @@ import os
 import sys
 from pathlib import Path
 
+from orchestrator.api.views.console import progress_console
 from orchestrator.cli.interruption import work_on
 from orchestrator.cli.output import Format, print_result
 from orchestrator.config.loading import resolved_json
 from orchestrator.config.models import SweepConfig
-from orchestrator.views.console import progress_console
 from trainers.config import RunConfig
 from trainers.mechanism.release_log import Stopped
 
@@ -21,10 +21,10 @@ def work(config: RunConfig, output: Format, insecure: bool, dry_run: bool = Fals
         sys.stdout.write(resolved_json(config))
         return
     work_on(config)
+    from orchestrator.api.views.lines import Lines
+    from orchestrator.api.views.live import LiveView
+    from orchestrator.api.views.summary import plan_summary, run_summary, sweep_summary
     from orchestrator.planning.plan import make_plan
-    from orchestrator.views.lines import Lines
-    from orchestrator.views.live import LiveView
-    from orchestrator.views.summary import plan_summary, run_summary, sweep_summary
 
     console = progress_console()
     made = make_plan(config)
@@ -48,7 +48,7 @@ def work(config: RunConfig, output: Format, insecure: bool, dry_run: bool = Fals
 
 
 def _report(folder: Path) -> None:
-    from orchestrator.views.report.page import write_report
+    from orchestrator.api.views.report.page import write_report
 
     console = progress_console()
     with console.status("drawing the figures of the report"):

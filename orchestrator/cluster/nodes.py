@@ -21,9 +21,9 @@ from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from sqlalchemy.exc import SQLAlchemyError
 
+from orchestrator.config.version import __version__, code_digest
 from orchestrator.privacy.ledger.engines import open_engine
 from orchestrator.storage.paths import Storage
-from orchestrator.version import __version__, code_digest
 from trainers.mechanism.release_log import Stopped
 
 ANSWER_S = 120.0  # for a task on every node, which has to start a worker process

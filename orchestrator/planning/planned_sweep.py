@@ -49,9 +49,9 @@ def planned_sweep(config: RunConfig, noise_multiplier: float, num_trials: int) -
 
 def _spare_tokens(config: RunConfig, planned: Mapping[str, Any]) -> dict[str, int]:
     """Return the spare steps and scores with which planned trials draw exactly `search.caps`; nothing without them."""
-    tokens = config.search.caps if isinstance(config, SweepConfig) else None
-    if tokens is None:
+    if not isinstance(config, SweepConfig) or config.search.caps is None:
         return {}
+    tokens = config.search.caps
     of_trials = planned["num_trials"] * planned["steps_per_trial"]
     spare = {"spare_steps": tokens.steps - of_trials}
     if "evaluations_per_trial" in planned:

@@ -74,7 +74,7 @@ def test_the_doctor_sees_every_node(cluster: Cluster):
 
 def test_another_dpzo_on_a_worker_is_refused(cluster: Cluster):
     """Ray lets workers import from the folder in which the driver runs: the checkout, which `ray up` copied."""
-    file = "~/dpzo/" + "orchestrator/version.py"
+    file = "~/dpzo/" + "orchestrator/config/version.py"
     assert cluster.machines.run("worker2", f"cp {file} kept && echo '# changed' >> {file}").returncode == 0
     try:
         assert "its dpzo 0.1.0 has other files than the driver's" in refused(cluster, "changed")

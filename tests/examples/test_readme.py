@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from orchestrator.api.views.summary import sweep_summary
 from orchestrator.budget.reservation import reserve_plan
 from orchestrator.budget.statement import run_statement
 from orchestrator.config.loading import load_sweep
@@ -17,7 +18,6 @@ from orchestrator.planning.plan import make_plan
 from orchestrator.storage.paths import storage_of
 from orchestrator.storage.results import StoredSweep
 from orchestrator.storage.trials import TrialRow
-from orchestrator.views.summary import sweep_summary
 
 ROOT = Path(__file__).parents[2]
 TITLE = "PRIVACY STATEMENT"

@@ -20,7 +20,7 @@ from orchestrator.checks.audit.replay import audit_replay
 from orchestrator.checks.audit.residuals import NUM_RUNS, audit_residuals, num_steps
 from orchestrator.checks.audit.result import AuditResult, CaseResult, ExtraResult
 from orchestrator.checks.audit.trade_off import TAIL
-from orchestrator.version import version_of
+from orchestrator.config.version import version_of
 from trainers.evaluators.parent import end_with_parent
 
 MOST_JOBS = 2

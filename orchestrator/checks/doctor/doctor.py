@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 
 from orchestrator.checks.doctor.findings import Diagnosis, Finding, first_line
 from orchestrator.config.loading import load_run
-from orchestrator.version import version_of
+from orchestrator.config.version import version_of
 from trainers.config import RunConfig
 from trainers.evaluators.vllm.package import INSTALL_HINT, installed_vllm
 

@@ -4,9 +4,9 @@ import os
 import re
 import secrets
 
+from orchestrator.api.views.console import progress_console
 from orchestrator.cli.dashboard.server import DashboardServer
 from orchestrator.cli.dashboard.snapshot import place_of
-from orchestrator.views.console import progress_console
 
 TOKEN = "DPZO_DASHBOARD_TOKEN"
 SHORTEST_TOKEN = 16

@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from orchestrator.api.views.points import Point, method_of, schedule_points, score_points
+from orchestrator.api.views.status import epsilon_texts, status_facts, steps_text
+from orchestrator.api.views.tables import score_text, short
 from orchestrator.config.models import SweepConfig
 from orchestrator.planning.facts import duration
 from orchestrator.privacy.display import epsilon_text
@@ -17,9 +20,6 @@ from orchestrator.storage.existing import Existing, find_existing, folder_of, fo
 from orchestrator.storage.results import read_result
 from orchestrator.storage.trials import TrialRow, best_of
 from orchestrator.sweep.status import Audience, RunStatus, status_of
-from orchestrator.views.points import Point, method_of, schedule_points, score_points
-from orchestrator.views.status import epsilon_texts, status_facts, steps_text
-from orchestrator.views.tables import score_text, short
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from typing import Any
 
 from rich.table import Table
 
+from orchestrator.api.views.console import progress_console
 from orchestrator.cli.start.draft import Draft
 from orchestrator.cli.start.proposal import declared, head_of, label_words, method_for, model_config, size_of
 from orchestrator.cli.start.questions import ask
 from orchestrator.cli.start.survey import Survey, public_labels, require_header, survey
 from orchestrator.config.json_schema import SCHEMA_FILE, schema_json
 from orchestrator.config.loading import load_sweep
-from orchestrator.views.console import progress_console
 from trainers.tasks.catalogue import find_task
 from trainers.workspace import check_inputs
 

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.api.views.console import progress_console
 from orchestrator.cli.errors import clear_errors
-from orchestrator.views.console import progress_console
 
 
 @clear_errors()

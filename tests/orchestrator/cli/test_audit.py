@@ -13,6 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from orchestrator.api.runs import plan
+from orchestrator.api.views.audit import audit_summary, save_plot
 from orchestrator.checks.audit.cases import catalogue_cases, catalogue_gradients, claims_of
 from orchestrator.checks.audit.result import (
     AuditResult,
@@ -26,7 +27,6 @@ from orchestrator.checks.audit.result import (
 )
 from orchestrator.checks.audit.runner import MOST_JOBS
 from orchestrator.cli.app import VIOLATION_FOUND, app
-from orchestrator.views.audit import audit_summary, save_plot
 from tests.support.processes import children_of, wait_for
 from trainers.mechanism.plan import Adjacency, NoiseLaw
 from trainers.methods.catalogue import METHODS

@@ -12,10 +12,10 @@ from rich.text import Text
 from typer.testing import CliRunner
 
 import orchestrator.cli
+from orchestrator.api.views.console import SafeConsole
+from orchestrator.api.views.tables import facts_table, plain_table
 from orchestrator.cli.app import app
 from orchestrator.cli.output import Format, as_json, encode_all_output, print_result, print_text
-from orchestrator.views.console import SafeConsole
-from orchestrator.views.tables import facts_table, plain_table
 from tests.support.models import save_model
 
 EVIL = "a\x1b]0;title\x07b\x1b[2Jc\x9b31md\x7fe\u202egnp.exe\x00\rf"

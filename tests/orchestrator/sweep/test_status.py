@@ -7,6 +7,7 @@ import math
 import pytest
 from typer.testing import CliRunner
 
+from orchestrator.api.views.status import overview, status_view
 from orchestrator.cli.app import app
 from orchestrator.config.loading import load_run, load_sweep
 from orchestrator.planning.plan import make_plan
@@ -21,7 +22,6 @@ from orchestrator.sweep.driver import run_sweep
 from orchestrator.sweep.single_run import run_training
 from orchestrator.sweep.spending import _epsilon_here
 from orchestrator.sweep.status import status_of
-from orchestrator.views.status import overview, status_view
 from tests.orchestrator.terminal import shown
 from tests.support.inline import Killed, without_cluster
 from trainers.run.base_run import BaseRun

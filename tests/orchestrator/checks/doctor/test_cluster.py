@@ -9,11 +9,11 @@ import pytest
 import ray
 from typer.testing import CliRunner
 
+from orchestrator.api.views.doctor import doctor_summary
 from orchestrator.checks.doctor import cluster as doctor
 from orchestrator.checks.doctor.cluster import diagnose_cluster
 from orchestrator.cli.app import app
 from orchestrator.cluster.nodes import NodeReport, versions_here
-from orchestrator.views.doctor import doctor_summary
 from tests.orchestrator.terminal import shown
 from tests.support.cluster import node
 from tests.support.project import write_config

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from orchestrator.api.views.doctor import doctor_summary
 from orchestrator.checks.doctor import doctor
 from orchestrator.checks.doctor import evaluators as doctor_evaluators
 from orchestrator.checks.doctor.doctor import _unmet, diagnose
 from orchestrator.checks.doctor.findings import Finding
 from orchestrator.cli.app import app
-from orchestrator.views.doctor import doctor_summary
 from tests.orchestrator.terminal import shown
 from tests.support.project import write_project
 from tests.support.quadratic import Quadratic

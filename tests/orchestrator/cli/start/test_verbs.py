@@ -4,7 +4,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from orchestrator.cli.app import app
-from orchestrator.version import __version__
+from orchestrator.config.version import __version__
 
 
 def test_the_schema_is_printed_or_written(tmp_path):

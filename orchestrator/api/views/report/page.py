@@ -6,13 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from orchestrator.storage.bucket import publish
-from orchestrator.storage.existing import Existing, find_existing
-from orchestrator.storage.files import write_whole
-from orchestrator.views.figures.catalogue import FIGURES
-from orchestrator.views.figures.settings import FEWEST_COMPLETE
-from orchestrator.views.figures.trials import Trials, trials_of
-from orchestrator.views.report.facts import (
+from orchestrator.api.views.figures.catalogue import FIGURES
+from orchestrator.api.views.figures.settings import FEWEST_COMPLETE
+from orchestrator.api.views.figures.trials import Trials, trials_of
+from orchestrator.api.views.report.facts import (
     Facts,
     configuration_yaml,
     facts_of,
@@ -22,8 +19,11 @@ from orchestrator.views.report.facts import (
     totals,
     trial_rows,
 )
-from orchestrator.views.report.pictures import Picture, picture
-from orchestrator.views.report.signal import released_sizes, signal, signal_share
+from orchestrator.api.views.report.pictures import Picture, picture
+from orchestrator.api.views.report.signal import released_sizes, signal, signal_share
+from orchestrator.storage.bucket import publish
+from orchestrator.storage.existing import Existing, find_existing
+from orchestrator.storage.files import write_whole
 
 REPORT_NAME = "report.html"
 _SEARCH = {
@@ -63,7 +63,7 @@ def report_html(existing: Existing) -> str:
     from jinja2 import Environment, PackageLoader
 
     facts = facts_of(existing)
-    pages = Environment(loader=PackageLoader("orchestrator.views.report", "."), autoescape=True, trim_blocks=True)
+    pages = Environment(loader=PackageLoader("orchestrator.api.views.report", "."), autoescape=True, trim_blocks=True)
     return pages.get_template("page.html.j2").render(_context(facts))
 
 

@@ -37,7 +37,7 @@ def signal_share(sizes_T: np.ndarray, noise: float) -> float:
 
 def signal(sizes_T: np.ndarray, noise: float) -> "Figure":
     """Draw the size of the released values over the steps, beside that of the noise alone."""
-    from orchestrator.views.figures.style import BEST, OTHER, new_figure
+    from orchestrator.api.views.figures.style import BEST, OTHER, new_figure
 
     width = max(1, math.ceil(len(sizes_T) / MOST_POINTS))
     groups = [sizes_T[start : start + width] for start in range(0, len(sizes_T), width)]

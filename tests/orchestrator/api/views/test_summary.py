@@ -4,6 +4,9 @@ import math
 import pytest
 from rich.console import Console
 
+from orchestrator.api.views.live import LiveView
+from orchestrator.api.views.summary import plan_summary, run_summary, sweep_summary
+from orchestrator.api.views.tables import TrialsTable, facts_table, short
 from orchestrator.config.loading import load_run, load_sweep
 from orchestrator.planning.facts import duration
 from orchestrator.planning.plan import make_plan
@@ -12,9 +15,6 @@ from orchestrator.storage.paths import Storage
 from orchestrator.storage.results import StoredRun, StoredSweep
 from orchestrator.storage.trials import TrialRow, steps_to_come
 from orchestrator.sweep.monitor import WorkFacts
-from orchestrator.views.live import LiveView
-from orchestrator.views.summary import plan_summary, run_summary, sweep_summary
-from orchestrator.views.tables import TrialsTable, facts_table, short
 from tests.support.monitors import monitored
 from tests.support.statements import stated
 

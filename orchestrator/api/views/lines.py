@@ -6,13 +6,13 @@ from threading import Event, Thread
 
 from rich.console import Console
 
+from orchestrator.api.views.tables import score_text
 from orchestrator.planning.facts import duration
 from orchestrator.privacy.display import epsilon_text
 from orchestrator.privacy.errors import LedgerUnreachable
 from orchestrator.storage.results import StoredRun, StoredSweep
 from orchestrator.storage.trials import TrialRow
 from orchestrator.sweep.monitor import WorkFacts
-from orchestrator.views.tables import score_text
 
 PERIOD_S = 60.0
 

@@ -4,12 +4,12 @@ from rich.console import Group, RenderableType
 from rich.table import Column
 from rich.text import Text
 
+from orchestrator.api.views.tables import facts_table, plain_table
 from orchestrator.budget.forecast import BudgetOutlook
 from orchestrator.budget.view import Left
 from orchestrator.planning.alternatives import Facts, Outlook, TextTable
 from orchestrator.planning.plan import Plan
 from orchestrator.privacy.display import epsilon_text, rounded_down
-from orchestrator.views.tables import facts_table, plain_table
 
 
 def outlook_summary(outlook: Outlook, plan: Plan, budget: BudgetOutlook | None) -> RenderableType:

@@ -9,13 +9,13 @@ from typing import Any
 
 import yaml
 
+from orchestrator.api.views.tables import score_text, short
 from orchestrator.config.models import LedgeredConfig, SweepConfig
 from orchestrator.privacy.display import epsilon_text
 from orchestrator.privacy.statement.statement import PrivacyStatement
 from orchestrator.storage.existing import Existing
 from orchestrator.storage.results import StoredRun, StoredSweep, stored_result
 from orchestrator.storage.trials import TrialRow
-from orchestrator.views.tables import score_text, short
 from trainers.mechanism.release_log import LOG_NAME
 from trainers.methods.catalogue import METHODS
 

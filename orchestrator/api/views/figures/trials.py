@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
+from orchestrator.api.views.points import Point, score_points
 from orchestrator.config.models import SweepConfig
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.storage.existing import Existing
@@ -13,7 +14,6 @@ from orchestrator.storage.results import StoredSweep, stored_result
 from orchestrator.storage.trials import TrialRow, best_of
 from orchestrator.sweep.spending import spending_of
 from orchestrator.sweep.status import status_of
-from orchestrator.views.points import Point, score_points
 from trainers.config import Metric
 from trainers.methods.catalogue import METHODS
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.views.figures.style import BEST, COLORS, new_figure, score_axis
-from orchestrator.views.figures.trials import Trials
+from orchestrator.api.views.figures.style import BEST, COLORS, new_figure, score_axis
+from orchestrator.api.views.figures.trials import Trials
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

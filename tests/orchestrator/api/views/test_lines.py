@@ -6,9 +6,9 @@ import time
 import pytest
 from rich.console import Console
 
+from orchestrator.api.views.lines import Lines
 from orchestrator.storage.trials import TrialRow
 from orchestrator.sweep.monitor import WorkFacts
-from orchestrator.views.lines import Lines
 from tests.support.monitors import monitored
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from html import escape
+from typing import Any
 
+from orchestrator.api.views.frames import trials_frame
+from orchestrator.api.views.tables import score_text, short
 from orchestrator.config.models import SweepConfig
 from orchestrator.planning.facts import facts_html
 from orchestrator.privacy.display import epsilon_text
@@ -12,8 +16,6 @@ from orchestrator.privacy.errors import LedgerUnreachable
 from orchestrator.storage.results import StoredRun, StoredSweep
 from orchestrator.storage.trials import TrialRow, best_of
 from orchestrator.sweep.monitor import WorkFacts
-from orchestrator.views.frames import trials_frame
-from orchestrator.views.tables import score_text, short
 
 
 class NotebookTable:
@@ -51,7 +53,7 @@ class NotebookTable:
         config = facts.plan.config
         if facts.kind == "run" or not isinstance(config, SweepConfig):
             return facts_html([("run", facts.name), *lines])
-        texts = {
+        texts: dict[str | int, Callable[[Any], str]] = {
             "score": lambda score: score_text(score, facts.metric),
             "epsilon": lambda epsilon: epsilon_text(epsilon, digits=3),
             **dict.fromkeys(config.search.parameters, lambda value: escape(short(value))),

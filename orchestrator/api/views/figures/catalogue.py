@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from orchestrator.views.figures.schedules import schedules
-from orchestrator.views.figures.scores import history, over_epsilon, over_steps
-from orchestrator.views.figures.settings import importance, parallel
-from orchestrator.views.figures.spending import epsilon
-from orchestrator.views.figures.trials import Trials
+from orchestrator.api.views.figures.schedules import schedules
+from orchestrator.api.views.figures.scores import history, over_epsilon, over_steps
+from orchestrator.api.views.figures.settings import importance, parallel
+from orchestrator.api.views.figures.spending import epsilon
+from orchestrator.api.views.figures.trials import Trials
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -17,11 +17,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from orchestrator.api.views.tables import TrialsTable
 from orchestrator.privacy.errors import LedgerUnreachable
 from orchestrator.storage.results import StoredRun, StoredSweep
 from orchestrator.storage.trials import TrialRow, best_of
 from orchestrator.sweep.monitor import WorkFacts
-from orchestrator.views.tables import TrialsTable
 
 
 def steps_bar(console: Console) -> Progress:

@@ -9,9 +9,9 @@ from rich.console import Group, RenderableType
 from rich.constrain import Constrain
 from rich.text import Text
 
+from orchestrator.api.views.tables import plain_table, right
 from orchestrator.planning.facts import duration
 from orchestrator.privacy.display import epsilon_text
-from orchestrator.views.tables import plain_table, right
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

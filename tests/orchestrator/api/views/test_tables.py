@@ -1,7 +1,7 @@
 import pytest
 
+from orchestrator.api.views.tables import TrialsTable, path_text, score_text
 from orchestrator.sweep.board import TrialRow
-from orchestrator.views.tables import TrialsTable, path_text, score_text
 from tests.orchestrator.terminal import shown
 
 

@@ -9,6 +9,14 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
+from orchestrator.api.views.tables import (
+    TrialsTable,
+    facts_table,
+    folded,
+    path_text,
+    plain_table,
+    right,
+)
 from orchestrator.config.models import LedgeredConfig, SweepConfig
 from orchestrator.planning.facts import duration
 from orchestrator.privacy.display import epsilon_text, rounded_down
@@ -17,14 +25,6 @@ from orchestrator.storage.progress import PERIOD_S
 from orchestrator.storage.trials import best_of
 from orchestrator.sweep.spending import Spending
 from orchestrator.sweep.status import RunStatus
-from orchestrator.views.tables import (
-    TrialsTable,
-    facts_table,
-    folded,
-    path_text,
-    plain_table,
-    right,
-)
 
 STYLES = {"running": "cyan", "interrupted": "magenta", "finished": "green"}
 SECRET = "only the winner is published: the number and the progress of trials stay secret"

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from orchestrator.api.views.report.page import REPORT_NAME, write_report
+from orchestrator.api.views.report.signal import released_sizes, signal_share
 from orchestrator.cli.app import app
 from orchestrator.config.loading import load_sweep
 from orchestrator.planning.plan import make_plan
 from orchestrator.sweep.driver import run_sweep
-from orchestrator.views.report.page import REPORT_NAME, write_report
-from orchestrator.views.report.signal import released_sizes, signal_share
 from tests.support.inline import Killed, without_cluster
 from tests.support.settings import quick_settings
 from trainers.mechanism.release_log import LOG_NAME

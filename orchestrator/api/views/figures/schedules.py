@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.views.figures.style import BEST, COLORS, new_figure
-from orchestrator.views.figures.trials import Trials
-from orchestrator.views.points import method_of, schedule_points
+from orchestrator.api.views.figures.style import BEST, COLORS, new_figure
+from orchestrator.api.views.figures.trials import Trials
+from orchestrator.api.views.points import method_of, schedule_points
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

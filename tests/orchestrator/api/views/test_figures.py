@@ -5,15 +5,15 @@ import math
 import matplotlib.colors
 import pytest
 
+from orchestrator.api.views.figures.catalogue import FIGURES, draw
+from orchestrator.api.views.figures.style import BEST
+from orchestrator.api.views.figures.trials import Trials, trials_of
 from orchestrator.config.loading import load_sweep
 from orchestrator.planning.plan import make_plan
 from orchestrator.storage.existing import find_existing
 from orchestrator.storage.paths import storage_of
 from orchestrator.storage.trials import TrialRow
 from orchestrator.sweep.driver import run_sweep
-from orchestrator.views.figures.catalogue import FIGURES, draw
-from orchestrator.views.figures.style import BEST
-from orchestrator.views.figures.trials import Trials, trials_of
 from tests.support.inline import Killed, without_cluster
 
 SPACE = {

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.views.figures.style import BEST, OTHER, empty, new_figure
-from orchestrator.views.figures.trials import Trials
-from orchestrator.views.tables import score_text, short
+from orchestrator.api.views.figures.style import BEST, OTHER, empty, new_figure
+from orchestrator.api.views.figures.trials import Trials
+from orchestrator.api.views.tables import score_text, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from orchestrator.api.views.figures.style import BEST, COLORS, empty, new_figure
+from orchestrator.api.views.figures.trials import Trials
 from orchestrator.privacy.display import epsilon_text
-from orchestrator.views.figures.style import BEST, COLORS, empty, new_figure
-from orchestrator.views.figures.trials import Trials
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

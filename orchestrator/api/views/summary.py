@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.text import Text
 
+from orchestrator.api.views.tables import TrialsTable, facts_table, path_text, score_text, short
 from orchestrator.config.models import SweepConfig
 from orchestrator.planning.facts import duration, plan_facts
 from orchestrator.planning.plan import Plan
@@ -13,7 +14,6 @@ from orchestrator.planning.rules.caps import CapsPlan
 from orchestrator.privacy.rules.caps import TRAIN_STEP
 from orchestrator.privacy.statement.statement import PrivacyStatement
 from orchestrator.storage.results import StoredRun, StoredSweep
-from orchestrator.views.tables import TrialsTable, facts_table, path_text, score_text, short
 from trainers.config import Metric
 
 STATEMENT_WIDTH = 88

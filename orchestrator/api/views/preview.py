@@ -13,7 +13,7 @@ from rich.console import Group
 from rich.table import Column, Table
 from rich.text import Text
 
-from orchestrator.views.tables import facts_table, folded, plain_table, right
+from orchestrator.api.views.tables import facts_table, folded, plain_table, right
 from trainers.config import RunConfig
 from trainers.data.prompts import PromptEncoder
 from trainers.data.sources import read_rows

@@ -22,7 +22,7 @@ def version_of(name: str) -> str:
 @cache
 def code_digest() -> str:
     """Return a digest of dpzo's own modules: two checkouts of one version may differ."""
-    digest, root = hashlib.sha256(), Path(__file__).parents[1]
+    digest, root = hashlib.sha256(), Path(__file__).parents[2]
     for package in ("orchestrator", "search_spaces", "trainers"):
         for path in sorted((root / package).rglob("*.py")):
             digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes() + b"\0")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.api.views.points import score_points
 from orchestrator.config.models import SweepConfig
 from orchestrator.storage.trials import TrialRow
-from orchestrator.views.points import score_points
 
 if TYPE_CHECKING:
     from pandas import DataFrame

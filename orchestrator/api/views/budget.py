@@ -10,13 +10,13 @@ from rich.console import Group, RenderableType
 from rich.table import Column
 from rich.text import Text
 
+from orchestrator.api.views.tables import facts_table, folded, plain_table, right
 from orchestrator.budget.verification import Recomputed
 from orchestrator.budget.view import BudgetView, Drawn
 from orchestrator.privacy.display import epsilon_text, rounded_down
 from orchestrator.privacy.ledger.budget import BudgetTerms
 from orchestrator.privacy.ledger.history import HistoryRow
 from orchestrator.privacy.rules.renyi_filter import RENYI_UNITS, UNITS
-from orchestrator.views.tables import facts_table, folded, plain_table, right
 
 
 def budgets_table(views: Sequence[BudgetView]) -> RenderableType:

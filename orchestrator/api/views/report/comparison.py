@@ -6,11 +6,11 @@ from typing import Any
 
 from rich.table import Table
 
+from orchestrator.api.views.report.facts import Facts, facts_of
+from orchestrator.api.views.tables import plain_table, score_text, short
 from orchestrator.config.models import LedgeredConfig, SweepConfig
 from orchestrator.privacy.display import epsilon_text, source_name
 from orchestrator.storage.existing import find_existing
-from orchestrator.views.report.facts import Facts, facts_of
-from orchestrator.views.tables import plain_table, score_text, short
 from trainers.methods.catalogue import METHODS
 
 _SAME = ("metric", "data.validation", "data.validation_share", "score.on")
