@@ -119,6 +119,8 @@ def test_no_file_that_leaves_holds_a_loser(plan, next_sweep, draws):
     files = {path.relative_to(storage.folder).as_posix(): path.read_bytes() for path in released(storage)}
     assert set(files) == {
         "config.json",
+        "model/README.md",
+        "model/privacy_card.json",
         "model/theta.npy",
         "privacy_statement.json",
         "privacy_statement.txt",
@@ -140,7 +142,10 @@ def artefacts(result, storage: Storage) -> tuple[str, dict]:
     """Everything that may leave, but for noise, the winner's settings and keyed hashes; and the dates of its files."""
     paths = [storage.folder, storage.model_folder, *released(storage)]
     dates = {path.relative_to(storage.root).as_posix(): path.stat().st_mtime for path in paths}
-    names = ("config.json", "privacy_statement.txt", "privacy_statement.json")
+    names = (
+        *("config.json", "privacy_statement.txt", "privacy_statement.json"),
+        *("model/README.md", "model/privacy_card.json"),
+    )
     texts = [told(result, storage), *((storage.folder / name).read_text() for name in names)]
     said = json.dumps([texts, Ledger(storage.database_url).export("private")]).replace(str(storage.root), "ROOT")
     for key, value in result.best.values.items():
