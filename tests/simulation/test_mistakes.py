@@ -211,9 +211,9 @@ def test_a_lane_that_draws_for_another_trial(found, monkeypatch):
 def test_a_search_that_forgets_the_trials_of_a_killed_process(found, monkeypatch):
     init = TruthfulSearch.__init__
 
-    def forget(search, *args, **settings):
-        init(search, *args, **settings)
-        search._to_resume = []
+    def forget(of_trials, *args, **settings):
+        init(of_trials, *args, **settings)
+        of_trials._to_resume = []
 
     monkeypatch.setattr(TruthfulSearch, "__init__", forget)
     assert found("the study has the planned trials, and all have a score", 1, kind=LaneHistory)
