@@ -42,6 +42,7 @@ def printed_lines(tmp_path_factory):
         config = load_sweep("examples/quickstart.yaml", overrides)
         plan, storage = make_plan(config), storage_of(config)
         statement = run_statement(plan, reserve_plan(plan, storage))
+        statement = statement.model_copy(update={"tokens_drawn": {"train_step": 1500}})  # as if it had run
     values = dict.fromkeys(config.search.parameters, 0.001)
     best = TrialRow(0, values, "complete", 150, 150, [0.9], 1.4, 150)
     result = StoredSweep(config.name, storage.folder, storage.model_folder, [best], best, 0.5, 54.0, statement)

@@ -23,7 +23,7 @@ def fresh(tmp_path, monkeypatch):
     """Return a function that gives an empty working directory to each input."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr("orchestrator.cli.interruption._storage", None)
-    monkeypatch.setattr("orchestrator.planning.work_estimate._flops_per_second", lambda: 1e10)  # it takes a while
+    monkeypatch.setattr("orchestrator.planning.work_estimate._seconds_of_product", lambda *_: 1e-6)  # it takes a while
     place = tmp_path / "here"
 
     def empty():

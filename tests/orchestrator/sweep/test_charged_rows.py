@@ -98,8 +98,8 @@ def test_a_run_goes_on_with_the_rows_that_it_began_with(settings, files):
 def test_a_file_that_changes_after_the_last_step_holds_no_statement_back(settings, files, monkeypatch):
     without_cluster(monkeypatch)
 
-    def taken(run, monitor):
-        trained = run.take(monitor)
+    def taken(run, _):
+        trained = run.take()
         add_row(files["data.train"])
         return trained
 
