@@ -119,9 +119,7 @@ def test_no_file_that_leaves_holds_a_loser(plan, next_sweep, draws):
     files = {path.relative_to(storage.folder).as_posix(): path.read_bytes() for path in released(storage)}
     assert set(files) == {
         "config.json",
-        "model/README.md",
-        "model/privacy_card.json",
-        "model/theta.npy",
+        *(f"model/{name}" for name in ("README.md", "privacy_card.json", "theta.npy")),
         "privacy_statement.json",
         "privacy_statement.txt",
         "release_log.jsonl",
@@ -144,7 +142,7 @@ def artefacts(result, storage: Storage) -> tuple[str, dict]:
     dates = {path.relative_to(storage.root).as_posix(): path.stat().st_mtime for path in paths}
     names = (
         *("config.json", "privacy_statement.txt", "privacy_statement.json"),
-        *("model/README.md", "model/privacy_card.json"),
+        *(f"model/{name}" for name in ("README.md", "privacy_card.json")),
     )
     texts = [told(result, storage), *((storage.folder / name).read_text() for name in names)]
     said = json.dumps([texts, Ledger(storage.database_url).export("private")]).replace(str(storage.root), "ROOT")
