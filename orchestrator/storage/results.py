@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
-from orchestrator.config.loading import resolved_json
+from orchestrator.config.errors import ConfigError
+from orchestrator.config.loading import load_run, load_sweep, resolved_json
 from orchestrator.privacy.statement.statement import PrivacyStatement
 from orchestrator.storage.files import changed, read_object, write_whole
 from orchestrator.storage.paths import Storage, storage_of, with_absolute_paths
@@ -75,18 +76,28 @@ def require_same_settings(storage: Storage, config: RunConfig) -> None:
     """Refuse a folder whose settings differ in more than where and how fast a run computes; ValueError lists them."""
     if not storage.config_file.exists():
         return
-    known, wanted = (dict(flat(one)) for one in (read_object(storage.config_file), json.loads(resolved_json(config))))
+    stored, wanted = (dict(flat(one)) for one in (read_object(storage.config_file), json.loads(resolved_json(config))))
     earlier = wanted["privacy.rounding_share"] if rounding_share(config) == 0.0 else 0.0  # charged and not stored then
-    known.setdefault("privacy.rounding_share", earlier)
+    known = {**_with_defaults(storage.config_file), "privacy.rounding_share": earlier, **stored}
     different = [
         key
         for key in sorted(known.keys() | wanted.keys())
         if known.get(key) != wanted.get(key)
-        and (not key.startswith(_PLACE_AND_SPEED) or (key in _STATED and key in known))
+        and (not key.startswith(_PLACE_AND_SPEED) or (key in _STATED and key in stored))
     ]
     if different:
         details = "; ".join(f"{key}: {known.get(key)!r} there, {wanted.get(key)!r} now" for key in different)
         raise ValueError(f"name: {storage.folder} holds other settings ({details}). Give another name.")
+
+
+def _with_defaults(path: Path) -> dict[str, Any]:
+    """Return a stored configuration, flat, with the defaults of settings that its version did not know."""
+    settings = read_object(path)
+    try:
+        config = load_sweep(settings) if "search" in settings else load_run(settings)
+    except ConfigError:  # it is compared as it stands
+        return {}
+    return dict(flat(json.loads(resolved_json(config))))
 
 
 def write_config(storage: Storage, config: RunConfig) -> None:
