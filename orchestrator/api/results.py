@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-class _Result:
+class _Result(ABC):
     """What results of runs and of sweeps have in common."""
 
     name: str
@@ -58,8 +59,9 @@ class _Result:
     def _existing(self) -> Existing:
         return opened(self.folder)
 
+    @abstractmethod
     def _facts(self) -> list[tuple[str, str]]:
-        raise NotImplementedError
+        """Return the lines that show it, with their labels; the first two are its repr."""
 
     def __repr__(self) -> str:
         (_, what), (_, total), *_ = self._facts()

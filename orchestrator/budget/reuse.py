@@ -9,7 +9,7 @@ from orchestrator.planning.rules.caps import CapsPlan
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.ledger.terms import Terms
 from orchestrator.privacy.rules.caps import EVALUATION, TRAIN_STEP
-from orchestrator.storage.existing import find_existing
+from orchestrator.storage.existing import find_beside
 from orchestrator.storage.paths import root_of, storage_in
 from trainers.config import RunConfig
 
@@ -30,7 +30,7 @@ def with_reused_tokens(config: Config) -> Config:
     if not isinstance(config, SweepConfig) or config.search.reuse is None:
         return config
     name = config.search.reuse
-    earlier = find_existing(root_of(config) / name)
+    earlier = find_beside(config, name)
     with Ledger(storage_in(root_of(config), config, name).database_url, create=False) as ledger:
         terms, own = ledger.terms_of(name), ledger.terms_of(config.name)
         left = _left(ledger, terms, own)

@@ -59,8 +59,10 @@ def evaluate(
 @clear_errors()
 def export(
     folder: Annotated[
-        Path,
-        typer.Argument(help="Folder of a finished run or sweep, or with --from-log of its log.", show_default=False),
+        str,
+        typer.Argument(
+            help="Folder or URL of a finished run or sweep, or with --from-log of its log.", show_default=False
+        ),
     ],
     to: Annotated[Path, typer.Option("--to", help="New or empty folder for the model.")],
     trial: Annotated[
@@ -92,7 +94,7 @@ def export(
     with progress_console().status("replaying the release log"):
         if from_log:
             require_empty(to)
-            rebuild_exported(folder, to, base)
+            rebuild_exported(Path(folder), to, base)
         else:
             export_model(folder, to, trial, evaluator, form, base)
     _say(f"The {'release log' if form == 'log' else 'model'} is in {to}.")

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sqlalchemy import text
@@ -21,7 +21,8 @@ from trainers.config import RunConfig
 from trainers.mechanism.release_log import BASIS_FILES, LOG_NAME
 from trainers.methods.catalogue import METHODS
 
-_FETCHED = {CONFIG_FILE, "result.json", "privacy_statement.json", "privacy_statement.txt", LOG_NAME}
+_RESULT = "result.json"
+_FETCHED = {CONFIG_FILE, _RESULT, "privacy_statement.json", "privacy_statement.txt", LOG_NAME}
 
 
 def is_url(storage_path: str) -> bool:
@@ -64,18 +65,24 @@ def publish(url: str | None, folder: Path, *parts: str) -> None:
         system.put_file(str(path), target)
 
 
-def fetch(url: str, root: Path) -> None:
-    """Bring configurations, results, statements and logs of all runs below a URL into a local folder."""
+def synchronise(url: str, root: Path) -> None:
+    """Bring what tells of the runs below a URL into a local folder, and publish what a killed process had not yet.
+
+    Configurations, results, statements, logs and bases come; models stay.
+    """
     system, place = _open(url)
-    if not system.isdir(place):
-        return
-    for remote, facts in system.find(place, detail=True).items():
-        local = root / remote.removeprefix(place).lstrip("/")
-        if (local.name in _FETCHED or fnmatch(local.name, BASIS_FILES)) and not (
-            local.is_file() and local.stat().st_size >= facts["size"]
-        ):
+    found = system.find(place, detail=True) if system.isdir(place) else {}
+    for remote, facts in found.items():
+        relative = PurePosixPath(remote.removeprefix(place).lstrip("/"))
+        local = root / relative
+        is_wanted = relative.name in _FETCHED or fnmatch(relative.name, BASIS_FILES)
+        is_here = local.is_file() and local.stat().st_size >= facts["size"]  # a killed fetch leaves less
+        if is_wanted and not is_here and ".." not in relative.parts:
             local.parent.mkdir(parents=True, exist_ok=True)
             system.get_file(remote, str(local))
+    for result in root.glob(f"*/{_RESULT}"):
+        if not system.exists(f"{place}/{result.parent.name}/{_RESULT}"):
+            publish(f"{_normal(url)}/{result.parent.name}", result.parent)
 
 
 @contextmanager
@@ -95,7 +102,7 @@ def _leaving(folder: Path, parts: tuple[str, ...]) -> Iterator[Path]:
     places = [folder / part for part in parts] or [folder]
     found = [path for place in places for path in ([place] if place.is_file() else sorted(place.rglob("*")))]
     released = [path for path in found if path.is_file() and not _stays(path.relative_to(folder))]
-    yield from sorted(released, key=lambda path: path.name == "result.json")
+    yield from sorted(released, key=lambda path: path.name == _RESULT)
 
 
 def _stays(path: Path) -> bool:

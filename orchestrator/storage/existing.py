@@ -7,7 +7,7 @@ from typing import Literal
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.loading import load_run, load_sweep
 from orchestrator.config.models import LedgeredConfig, SweepConfig
-from orchestrator.storage.bucket import fetch, is_url, local_folder
+from orchestrator.storage.bucket import is_url, local_folder, synchronise
 from orchestrator.storage.files import read_object
 from orchestrator.storage.paths import CONFIG_FILE, DEFAULT_FOLDER, Storage, root_of, storage_in
 
@@ -47,6 +47,12 @@ def find_existing(place: str | Path) -> Existing:
     return Existing(config, storage_in(folder.parent, config, folder.name))
 
 
+def find_beside(config: LedgeredConfig, name: str) -> Existing:
+    """Return the run or sweep of a name in the storage of a configuration; ValueError if there is none."""
+    path = config.storage_path
+    return find_existing(f"{path.rstrip('/')}/{name}" if is_url(path) else root_of(config) / name)
+
+
 def _stored_config(path: Path) -> LedgeredConfig:
     settings = read_object(path)
     if isinstance(settings.get("privacy"), dict):
@@ -61,7 +67,7 @@ def folder_of(place: str | Path) -> Path | None:
     """Return the folder of the run or sweep that `place` names, or None; one in object storage is fetched."""
     if isinstance(place, str) and is_url(place):
         url, _, name = place.rstrip("/").rpartition("/")
-        fetch(url, local_folder(url))
+        synchronise(url, local_folder(url))
         place = local_folder(url) / name
     wanted = Path(place).expanduser()
     candidates = [wanted, *([DEFAULT_FOLDER / wanted] if len(wanted.parts) == 1 else [])]

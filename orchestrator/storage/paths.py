@@ -19,7 +19,7 @@ from orchestrator.config.models import CONFIG_FILE, LEDGER_FILE, BudgetConfig, L
 from orchestrator.privacy.ledger.drawer import PATIENCE_S
 from orchestrator.privacy.ledger.engines import sqlite_url
 from orchestrator.privacy.ledger.permissions import keep_to_owner
-from orchestrator.storage.bucket import fetch, is_url, local_folder, locked_in_database, require_fit_for_bucket
+from orchestrator.storage.bucket import is_url, local_folder, locked_in_database, require_fit_for_bucket, synchronise
 from orchestrator.storage.files import remove_leftovers, write_whole
 from trainers.config import RunConfig
 
@@ -197,7 +197,7 @@ def storage_of(config: RunConfig) -> Storage:
     try:
         root.mkdir(mode=0o700 if in_bucket else 0o777, parents=True, exist_ok=True)
         if in_bucket:
-            fetch(config.storage_path, root)
+            synchronise(config.storage_path, root)
     except OSError as error:
         raise ValueError(f"storage_path: {root} cannot be made a folder: {error.strerror}") from error
     return storage_in(root, config, config.name)

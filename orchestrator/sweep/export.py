@@ -41,7 +41,7 @@ class Replay(NamedTuple):
 
 
 def export_model(
-    source: Path,
+    source: str | Path,
     to: Path,
     trial: int | None = None,
     evaluator: EvaluatorName | None = None,
@@ -51,7 +51,7 @@ def export_model(
     """Export the model of a finished run, or of one trial of a finished sweep, and return its folder.
 
     Args:
-        source: folder of the run or sweep, with its config.json and result.json.
+        source: folder or URL of the run or sweep, with its config.json and result.json.
         to: a new or empty folder.
         trial: number of a trial of a sweep; when None the best one (after public tuning, the private run).
         evaluator: replays the log, to the same bits with each of them; that of the run when None.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from orchestrator.config.models import SweepConfig
-from orchestrator.storage.existing import find_existing
+from orchestrator.storage.existing import find_beside
 from orchestrator.storage.paths import Storage
 from orchestrator.storage.trials import EARLIER
 from orchestrator.sweep.samplers import distribution_of
@@ -28,7 +28,7 @@ def earlier_trials(config: SweepConfig, storage: Storage) -> list[FrozenTrial]:
     name = config.search.warm_start
     if name is None:
         return []
-    earlier = find_existing(storage.root / name)
+    earlier = find_beside(config, name)
     if not isinstance(earlier.config, SweepConfig) or not earlier.storage.releases_trials:
         raise ValueError(f"search.warm_start: {name!r} is no sweep whose trials are released; leave it out")
     if earlier.storage.database_url != storage.database_url:

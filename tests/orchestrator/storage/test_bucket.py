@@ -2,14 +2,15 @@
 
 import pytest
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
 from orchestrator import train
+from orchestrator.cli.app import app
 from orchestrator.config.loading import load_run, load_sweep
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.storage.bucket import locked_in_database, publish
 from orchestrator.storage.existing import config_to_resume, find_existing
 from orchestrator.storage.paths import storage_of, with_absolute_paths
-from orchestrator.sweep.export import export_model
 from tests.support.project import write_project
 
 SERVER = "postgresql+psycopg://me@host/budgets"
@@ -34,11 +35,19 @@ def test_what_one_machine_published_another_exports(config, tmp_path, monkeypatc
     assert "model/model.safetensors" in published
     assert not [path for path in published if "operator-only" in path or path.startswith(".")]
 
+    (bucket / "result.json").unlink()  # as a kill between the last two files leaves it
+    assert find_existing(url).state() == "finished"
+    assert (bucket / "result.json").is_file()
+
     monkeypatch.setenv("DPZO_CACHE", str(tmp_path / "there"))
+    monkeypatch.chdir(tmp_path)
     assert find_existing(url).state() == "finished"
     with pytest.raises(ValueError, match="is finished"):
         config_to_resume(url)
-    exported = load_file(export_model(url, tmp_path / "exported") / "model.safetensors")
+    for verb in (["status", url], ["export", url, "--to", "exported"]):
+        done = CliRunner().invoke(app, verb)
+        assert done.exit_code == 0, done.output
+    exported = load_file("exported/model.safetensors")
     trained = load_file(bucket / "model" / "model.safetensors")
     assert all(exported[name].equal(trained[name]) for name in trained)
 
