@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tests.support.models import MASK_ID, save_model, tokenizer
 from trainers.config import LoraConfig, ModelConfig, PerformanceConfig
@@ -70,6 +72,25 @@ def test_lower_layers_compute_once_a_batch(folders):
     assert len(reads) == 2 * num_passes
     evaluator.losses(EXAMPLES["causal-lm"])
     assert len(reads) == 3 * num_passes
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_no_state_of_a_batch_outlives_it(fails):
+    """Another pass may get the number in memory, `id`, of one that is gone."""
+    layer, inputs = torch.nn.Linear(1, 1), [torch.ones(1)]
+    lower, batch = LowerLayers([layer]), object()
+
+    def forward(_: object) -> torch.Tensor:
+        return layer(inputs[0])
+
+    with pytest.raises(RuntimeError) if fails else nullcontext(), lower.read_once():
+        lower.read(batch, forward)
+        inputs[0] = 2 * inputs[0]
+        assert lower.read(batch, forward).equal(lower.read(batch, lambda _: layer(torch.ones(1))))  # kept within it
+        if fails:
+            raise RuntimeError
+    assert lower.read(batch, forward).equal(layer(inputs[0]))
+    assert "forward" not in vars(layer)
 
 
 @pytest.mark.parametrize("trainable", ["all-linear", "lora"])
