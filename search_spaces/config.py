@@ -109,6 +109,11 @@ class SearchConfig(Section):
     warm_start: str | None = Field(
         None, description="Name of an earlier sweep on the same data, from whose finished trials this one learns too."
     )
+    seeds: Count = Field(
+        1,
+        description="Runs of a trial, each with its own directions and batches, and each charged: the trial's score is "
+        "their mean. A trial that is stopped early has the first one alone.",
+    )
     first: tuple[Mapping[str, Annotated[Any, AfterValidator(as_value)]], ...] | None = Field(
         None, description="Settings to try first, by dotted name; what one leaves out is drawn."
     )
@@ -170,6 +175,9 @@ class SearchConfig(Section):
             if getattr(self, key) is not None:
                 what = f"{chosen[0]} counts trials, not tokens that they share: give num_trials, and leave this out"
                 problems.append(((key,), what))
+        if chosen and self.seeds > 1:
+            what = f"{chosen[0]} counts a trial as one run: leave this out"
+            problems.append((("seeds",), what))
         problems += self._first_outside()
         if self.sampler in ("gp", "cma-es") and all(isinstance(found, Choice) for found in self.space.root.values()):
             what = f"{self.sampler!r} models numbers, and search.space has choices alone: use 'tpe', or give a range"

@@ -16,7 +16,7 @@ from orchestrator.privacy.errors import LedgerCorruptError
 from orchestrator.privacy.ledger.engines import database_of, sqlite_file, sqlite_url
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.rules.renyi_filter import RENYI_UNITS
-from orchestrator.storage.paths import CONFIG_FILE, LEDGER_FILE, Storage
+from orchestrator.storage.paths import CONFIG_FILE, LEDGER_FILE, Storage, run_of_trial
 from trainers.mechanism.log_reading import recorded_tokens
 from trainers.mechanism.release_log import LOG_NAME
 from trainers.run.header import flat
@@ -41,9 +41,9 @@ class StoredLog:
     tokens: Mapping[str, int]
 
 
-def holder_of(number: int) -> str:
-    """Return the name under which a trial draws its tokens."""
-    return f"trial-{number:03d}"
+def holder_of(number: int, seed: int = 0) -> str:
+    """Return the name under which a run of a trial draws its tokens: `trial-` and the name of its folder."""
+    return f"trial-{run_of_trial(number, seed)}"
 
 
 def stored_logs(root: Path) -> list[StoredLog]:

@@ -88,8 +88,9 @@ class SweepConfig(LedgeredConfig):
     """Everything about one sweep: the run that all trials share, and what varies between them.
 
     privacy.epsilon and privacy.delta are the claim of the whole sweep. method.num_steps and score.times are those of
-    one trial, so the caps are num_trials times as many; privacy.spare_steps is added to the cap once, for all trials
-    together. Settings that search.space names are drawn for each trial; only `dpzo train` uses their value in `method`.
+    one run, and a trial is search.seeds runs, so the caps are num_trials × seeds times as many; privacy.spare_steps is
+    added to the cap once, for all trials together. Settings that search.space names are drawn for each trial; only
+    `dpzo train` uses their value in `method`.
     """
 
     search: SearchConfig = Field(description="How trials are chosen: num_trials and space, and how to sample it.")
@@ -119,16 +120,21 @@ class SweepConfig(LedgeredConfig):
         if caps is None:
             assert most is not None  # SearchConfig requires one of the two
             return most
-        full = caps.steps // self.method.num_steps
+        full = caps.steps // self.steps_per_trial
         if caps.scores is not None and self.score.on == "private":
-            full = min(full, caps.scores // len(self.score.points(self.method.num_steps)))
+            full = min(full, caps.scores // (self.search.seeds * len(self.score.points(self.method.num_steps))))
         return full if most is None else min(full, most)
 
     @property
     def planned_steps(self) -> int:
         """Steps of all trials together, without privacy.spare_steps."""
         caps = self.search.caps
-        return self.planned_trials * self.method.num_steps if caps is None else caps.steps
+        return self.planned_trials * self.steps_per_trial if caps is None else caps.steps
+
+    @property
+    def steps_per_trial(self) -> int:
+        """Steps of all runs of a trial."""
+        return self.search.seeds * self.method.num_steps
 
     @property
     def _filter_space(self) -> FilterSpace | None:
@@ -143,8 +149,11 @@ class SweepConfig(LedgeredConfig):
         if caps.scores is not None and self.score.on == "public":
             yield ("search", "caps", "scores"), "scores on public rows cost nothing: leave this out"
         if self.planned_trials == 0:
-            scores = len(self.score.points(steps))
-            yield ("search", "caps"), f"not one trial of {steps} steps and {scores} scores fits: raise them"
+            scores = self.search.seeds * len(self.score.points(steps))
+            yield (
+                ("search", "caps"),
+                f"not one trial of {self.steps_per_trial} steps and {scores} scores fits: raise them",
+            )
 
     def _uncounted(self) -> Iterator[Problem]:
         """Yield what the chosen way of counting privacy cannot count."""

@@ -23,9 +23,10 @@ def planned_sweep(config: RunConfig, noise_multiplier: float, num_trials: int) -
     """Return trials, steps and scores at a noise multiplier, with the rates that the mechanism will really draw."""
     mechanism = mechanism_plan(config, noise_multiplier)
     assert mechanism.noise_multiplier is not None
+    seeds = config.search.seeds if isinstance(config, SweepConfig) else 1
     fields: dict[str, Any] = {
         "num_trials": num_trials,
-        "steps_per_trial": mechanism.num_steps,
+        "steps_per_trial": seeds * mechanism.num_steps,
         "sampling_prob": mechanism.sampling_prob,
         "noise_multiplier": mechanism.noise_multiplier,
         "spare_steps": config.privacy.spare_steps,
@@ -37,7 +38,7 @@ def planned_sweep(config: RunConfig, noise_multiplier: float, num_trials: int) -
     if config.score.on == "private":
         score = score_plan(config)
         fields |= {
-            "evaluations_per_trial": min(config.score.times, mechanism.num_steps),
+            "evaluations_per_trial": seeds * min(config.score.times, mechanism.num_steps),
             "evaluation_noise_multiplier": score.noise_multiplier,
             "spare_evaluations": config.privacy.spare_scores,
             "evaluation_metric": SCORE_KINDS[config.metric],

@@ -27,6 +27,11 @@ JOB_FOLDERS = "runtime_resources"  # in Ray's session folder: what jobs brought 
 DEFAULT_FOLDER = Path("runs")  # storage_path of a configuration that names none
 
 
+def run_of_trial(number: int, seed: int = 0) -> str:
+    """Return the name of a trial's run: the trial's number, and where it has several runs, which one it is."""
+    return f"{number:03d}" + (f"-seed-{seed}" if seed else "")
+
+
 @dataclass(frozen=True)
 class Storage:
     """The paths of one run or sweep; all are absolute.
@@ -104,9 +109,9 @@ class Storage:
     def trials_folder(self) -> Path:
         return (self.folder if self.releases_trials else self.operator_folder) / "trials"
 
-    def trial_folder(self, number: int) -> Path:
-        """Return the folder of one trial of a sweep, with its release log."""
-        return self.trials_folder / f"{number:03d}"
+    def trial_folder(self, number: int, seed: int = 0) -> Path:
+        """Return the folder of a run of one trial of a sweep, with its release log."""
+        return self.trials_folder / run_of_trial(number, seed)
 
     @contextmanager
     def lock(self) -> Iterator[None]:

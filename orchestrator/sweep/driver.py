@@ -160,7 +160,7 @@ def _all_trials(
     if not have_ended:
         raise Stopped(f"the search was interrupted. Continue with: dpzo resume {storage.place}, or run() in Python")
     for row in board.rows if context.tune_on is None else []:  # also failed trials, and those of an earlier process
-        row.steps_charged = reserved.steps_drawn(holder_of(row.number))
+        row.steps_charged = sum(reserved.steps_drawn(holder_of(row.number, seed)) for seed in range(plan.seeds))
         row.epsilon = plan.epsilon_after(plan.trial(row.values), row.steps_charged)
     return board
 
@@ -194,6 +194,7 @@ def _facts(context: SweepContext, reserved: StandingReservation, board: TrialBoa
         config.name,
         config.metric,
         config.method.num_steps,
+        seeds=config.search.seeds,
         num_trials=None if is_secret else context.plan.num_trials,
         cap_steps=None if config.search.caps is None else config.search.caps.steps,
         searched=sorted(config.search.parameters),

@@ -29,7 +29,8 @@ class WorkFacts:
         kind: `sweep` for the trials of a search, `run` for one run.
         name: of the sweep or run.
         metric: what a score means.
-        num_steps: T, of one trial.
+        num_steps: T, of one run.
+        seeds: runs of a trial.
         num_trials: 1 for a run; None where the number is secret.
         cap_steps: steps of all trials together, where they are given instead of a number of trials.
         searched: names of the settings that are searched.
@@ -52,12 +53,13 @@ class WorkFacts:
     plan: Plan | None = None
     day: str | None = None
     cap_steps: int | None = None
+    seeds: int = 1
 
     def steps_to_come(self, rows: Sequence[TrialRow]) -> int | None:
         """Return the expected steps of all trials, given what has become of them; None where the number is secret."""
         if self.cap_steps is not None or self.num_trials is None:
             return self.cap_steps
-        return steps_to_come(rows, self.num_trials, self.num_steps)
+        return steps_to_come(rows, self.num_trials, self.seeds * self.num_steps)
 
 
 class Monitor(Protocol):

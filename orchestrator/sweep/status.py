@@ -90,15 +90,19 @@ def _with_progress(
     config = existing.config
     rows = [_with_steps(row, progress.get(holder_of(row.number))) for row in rows]
     single = progress.get(RUN_HOLDER)
-    holders = [holder_of(row.number) for row in rows if row.state == "running"] + [RUN_HOLDER]
+    seeds = config.search.seeds if isinstance(config, SweepConfig) else 1
+    running = [row.number for row in rows if row.state == "running"]
+    others = [holder_of(number, seed) for number in running for seed in range(1, seeds)]
+    holders = [*map(holder_of, running), *others, RUN_HOLDER]
     lanes = [progress[name] for name in holders if name in progress] if status.state == "running" else []
     rate = sum(lane.steps_per_s or 0.0 for lane in lanes) or None
     steps = sum(max(row.steps, row.steps_charged) for row in rows) + (single.steps if single else 0)
+    steps += sum(progress[name].steps for name in others if name in progress)
     num_trials, num_lanes, num_steps = None, 1, config.method.num_steps
     if isinstance(config, SweepConfig):
         num_trials, num_lanes = _num_trials(existing, config), config.search.concurrent_trials
         caps = config.search.caps
-        total = steps_to_come(rows, num_trials, num_steps) if caps is None else caps.steps
+        total = steps_to_come(rows, num_trials, config.steps_per_trial) if caps is None else caps.steps
         num_steps = total + (num_steps if config.search.tune_on is not None else 0)
     return replace(
         status,
@@ -125,8 +129,10 @@ def _drawn_at_scores(rows: Sequence[TrialRow], existing: Existing) -> Mapping[st
     config = existing.config
     if not isinstance(config, SweepConfig) or config.search.tune_on is not None:
         return {}
-    scores = sum(len(row.scores) for row in rows) if config.score.on == "private" else 0
-    return {TRAIN_STEP: sum(row.steps_charged for row in rows), EVALUATION: scores}
+    steps = {TRAIN_STEP: sum(row.steps_charged for row in rows)}
+    if config.score.on == "public":
+        return steps
+    return {} if config.search.seeds > 1 else steps | {EVALUATION: sum(len(row.scores) for row in rows)}
 
 
 def _rows(existing: Existing, state: RunState) -> list[TrialRow]:

@@ -4,6 +4,8 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from statistics import fmean
 from typing import Any
 
 from orchestrator.budget.accounted_run import open_accounted_run
@@ -112,6 +114,9 @@ def on_step(run: BaseRun, storage: Storage, holder: str) -> Callable[[int], None
 class Trial:
     """One trial that trains from score to score.
 
+    Where a trial has several runs (`search.seeds`), the first one gives the scores on the way, and its model is the
+    trial's. The others follow when it has ended, and the last score is the mean of all that took as many steps.
+
     Args:
         context: of the sweep.
         workspace: data and model.
@@ -123,13 +128,13 @@ class Trial:
         self, context: SweepContext, workspace: Workspace, values: dict[str, Any], ranks: Ranks | None = None
     ) -> None:
         values = dict(values)
-        number = values.pop("number")
-        self._context = context
-        self.run = self._open(workspace, values, number, ranks)
+        self._context, self._number = context, values.pop("number")
+        self._open = partial(self._open_run, workspace, values, ranks)
+        self.run = self._open(0)
         self._points = self.run.score_points()
-        self._num_segments = 0
+        self._num_segments = self._charged_to_others = 0
         self._why: str | None = None
-        self._holder = holder_of(number)
+        self._holder = holder_of(self._number)
         self._segments = self.run.segments(on_step(self.run, context.storage, self._holder))
 
     def report(self) -> dict[str, Any]:
@@ -138,6 +143,8 @@ class Trial:
         self._num_segments += 1
         if finished:
             self.close()  # the process that exports the best model opens the log
+            if steps == self._points[-1]:
+                score = self._mean_over_seeds(score)
         if not self.run.ranks.is_rank_0:
             return {}
         epsilon = finite_or_none(self._epsilon())
@@ -145,7 +152,7 @@ class Trial:
         return {
             "score": math.nan if score is None else score,
             "steps": steps,
-            "steps_charged": self.run.steps_charged,
+            "steps_charged": self.run.steps_charged + self._charged_to_others,
             "num_steps": self._points[-1],
             "folder": str(self.run.log.path.parent),
             "epsilon": epsilon,
@@ -159,23 +166,55 @@ class Trial:
         """Close the log."""
         self.run.close()
 
-    def _open(self, workspace: Workspace, values: dict[str, Any], number: int, ranks: Ranks | None) -> BaseRun:
-        """Open the run with tokens from the ledger, or without any on public rows."""
+    def _open_run(self, workspace: Workspace, values: dict[str, Any], ranks: Ranks | None, seed: int) -> BaseRun:
+        """Open one run of the trial with tokens from the ledger, or without any on public rows."""
         plan, storage, tune_on = self._context.plan, self._context.storage, self._context.tune_on
-        trial, folder = plan.trial(values), storage.trial_folder(number)
+        trial, folder = with_seed(plan.trial(values), seed), storage.trial_folder(self._number, seed)
         if tune_on is not None:
             return open_public_run(
                 workspace, tune_on.replace_training_rows(trial), folder, ranks, log_copy(storage, folder)
             )
-        return open_accounted_run(workspace, plan, trial, storage, holder_of(number), folder, values.get(MENU), ranks)
+        holder = holder_of(self._number, seed)
+        return open_accounted_run(workspace, plan, trial, storage, holder, folder, values.get(MENU), ranks)
+
+    def _mean_over_seeds(self, first: float | None) -> float | None:
+        """Take the other runs of the trial, and return the mean score; None where one diverged.
+
+        A run that ends short for want of tokens is no run of these settings: it is left out, and no other begins.
+        """
+        scores = [first]
+        try:
+            for seed in range(1, self._context.plan.seeds):
+                steps, score = self._last_score(seed)
+                if steps < self._points[-1]:
+                    break
+                scores.append(score)
+        except Diverged as divergence:
+            self._note(divergence)
+            return None
+        known = [score for score in scores if score is not None]  # on rank 0, and while score tokens are left
+        return fmean(known) if known else None
+
+    def _last_score(self, seed: int) -> tuple[int, float | None]:
+        """Take a whole run, and return its steps and its last score."""
+        run = self._open(seed)
+        try:
+            *_, last = run.segments(on_step(run, self._context.storage, holder_of(self._number, seed)))
+            return last
+        finally:
+            self._charged_to_others += run.steps_charged
+            run.close()
+
+    def _note(self, divergence: Diverged) -> None:
+        LOGGER.warning("%s", divergence)
+        self._why = str(divergence)
 
     def _segment(self) -> tuple[int, float | None, bool]:
         """Train to the next score; a trial that diverged ends there without a score, and is not started again."""
         try:
             steps, score = next(self._segments)
         except Diverged as divergence:
-            LOGGER.warning("%s", divergence)
-            self._why = str(divergence)
+            self._note(divergence)
             return self.run.steps_taken, None, True
         return steps, score, steps == self._points[-1] or steps < self._points[self._num_segments]
 
@@ -183,4 +222,10 @@ class Trial:
         """Return epsilon of this trial's tokens so far; 0 on public rows."""
         if self._context.tune_on is not None:
             return 0.0
-        return self._context.plan.epsilon_after(self.run.config, self.run.steps_charged)
+        return self._context.plan.epsilon_after(self.run.config, self.run.steps_charged + self._charged_to_others)
+
+
+def with_seed(trial: RunConfig, seed: int) -> RunConfig:
+    """Return a run of a trial: each has directions of its own, and batches are never the same."""
+    method = trial.method.model_copy(update={"seed": trial.method.seed + seed})
+    return trial.model_copy(update={"method": method}) if seed else trial

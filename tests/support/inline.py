@@ -67,6 +67,8 @@ class InlineTune:
         search, lane, errors = tune_config.search_alg, None, []
         for count in range(tune_config.num_samples):
             values = search.suggest(f"tune-{count}")
+            if values == search.FINISHED:
+                break
             trial = SimpleNamespace(config=values, trial_id=f"tune-{count}")
             board.on_trial_start(iteration=0, trials=[], trial=trial)
             self.taken.append(dict(values))

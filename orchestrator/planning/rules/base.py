@@ -91,6 +91,11 @@ class Plan(ABC):
         return self.config.planned_steps if isinstance(self.config, SweepConfig) else self.config.method.num_steps
 
     @property
+    def seeds(self) -> int:
+        """Runs of a trial."""
+        return self.config.search.seeds if isinstance(self.config, SweepConfig) else 1
+
+    @property
     def concurrent(self) -> int:
         return self.config.search.concurrent_trials if isinstance(self.config, SweepConfig) else 1
 
@@ -169,9 +174,13 @@ class Plan(ABC):
         return TokenDraw(kind, 1, law)
 
     def epsilon_after(self, trial: RunConfig, steps: int) -> float:
-        """Return the epsilon of `steps` training steps and a trial's private scores: a trial's own, by itself."""
+        """Return the epsilon of `steps` training steps and a trial's private scores: a trial's own, by itself.
+
+        The scores are those of all its runs: of a trial that was stopped early it is an upper bound.
+        """
         assert trial.privacy.noise_multiplier is not None
         own, privacy = planned_sweep(trial, trial.privacy.noise_multiplier, num_trials=1), self.config.privacy
+        own = own.changed(evaluations_per_trial=own.evaluations_per_trial * self.seeds)
         if steps == 0 and not own.evaluations_per_trial:
             return 0.0
         return own.changed(steps_per_trial=max(1, steps)).trial_caps().epsilon(privacy.delta, privacy.adjacency)
@@ -183,10 +192,18 @@ class Plan(ABC):
     @property
     def steps_text(self) -> str:
         if self._tokens is not None:
-            full = f"{self.num_trials} trials of {self.config.method.num_steps}"
+            full = f"{self.num_trials} trials of {self._trial_steps_text}"
             return f"{self._tokens.steps:,} in all: {full}, more where trials stop early"
         trials = f"{self.num_trials} trials × " if isinstance(self.config, SweepConfig) else ""
-        return f"{trials}{self.config.method.num_steps}"
+        return f"{trials}{self._trial_steps_text}"
+
+    @property
+    def _trial_steps_text(self) -> str:
+        return (
+            f"{self.seeds} seeds × {self.config.method.num_steps}"
+            if self.seeds > 1
+            else str(self.config.method.num_steps)
+        )
 
     @property
     def search_text(self) -> str:
@@ -198,7 +215,8 @@ class Plan(ABC):
         known = f" (and from those of {search.warm_start})" if search.warm_start else ""
         given = f", the first {len(search.first)} as given" if search.first else ""
         over = f"over {', '.join(sorted(search.parameters))}"
-        return f"{self._trials_text}{given}, {self._sampling_text(search)}{known}{stops}, {over}"
+        seeds = f", each scored by the mean of {self.seeds} runs" if self.seeds > 1 else ""
+        return f"{self._trials_text}{seeds}{given}, {self._sampling_text(search)}{known}{stops}, {over}"
 
     def _sampling_text(self, search: SearchConfig) -> str:
         """Return how settings are chosen: how many of them from scores, at least, where several trials run at once."""
