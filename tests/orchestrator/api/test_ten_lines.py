@@ -1,4 +1,4 @@
-"""The lines of Python in README.md and docs/api.md run as they stand."""
+"""The lines of Python in docs/api.md run as they stand."""
 
 import re
 from pathlib import Path
@@ -29,14 +29,10 @@ def folder(project, tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_lines_are_the_same_in_both_documents():
-    assert lines_of("README.md") == lines_of("docs/api.md")
-
-
 def test_the_lines_run(folder, capsys):
     """In a thread, which is more than a script asks for."""
     names = {}
-    thread = Thread(target=exec, args=(lines_of("README.md"), names))
+    thread = Thread(target=exec, args=(lines_of("docs/api.md"), names))
     thread.start()
     thread.join()
     assert names["same"] == names["result"]
