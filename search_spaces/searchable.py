@@ -20,11 +20,11 @@ from pydantic.fields import FieldInfo
 
 from search_spaces.stages import STAGES, is_of_stages, type_in_stages
 from trainers.config import RunConfig
-from trainers.config.schedules import Schedule
+from trainers.config.schedules import Schedule, ScheduleOrAuto
 from trainers.config.sections import Searchable
 
 _IN_SCHEDULE = re.compile(r"(parts\.\d+\.)?(schedule\.)?(start|end|factor|value|every|values\.\d+)|kind")
-_SCHEDULE = get_args(Schedule)[0]
+_SCHEDULES = tuple(get_args(kind)[0] for kind in (Schedule, ScheduleOrAuto))
 _ScheduleKind = Literal["constant", "step", "cosine", "geometric", "stagewise"]  # of numbers alone: none inside another
 _CAPPED = ("privacy.", "score.")
 _CAPPED_FIELDS = ("method.num_steps", "data.num_examples")
@@ -82,7 +82,7 @@ def is_searchable(name: str) -> bool:
     mark = None if field is None else _mark(field)
     if field is None or mark is None or mark.only_under_filter:
         return False
-    return not inside or (field.annotation == _SCHEDULE and _IN_SCHEDULE.fullmatch(inside) is not None)
+    return not inside or (field.annotation in _SCHEDULES and _IN_SCHEDULE.fullmatch(inside) is not None)
 
 
 def filter_searchable(name: str) -> str:
@@ -101,7 +101,7 @@ def type_of(name: str) -> Any:
     assert field is not None, f"{name} is no setting"
     if inside:
         return {"every": int, "kind": _ScheduleKind}.get(inside.rpartition(".")[2], float)
-    return float if field.annotation == _SCHEDULE else _plain(field.annotation)
+    return float if field.annotation in _SCHEDULES else _plain(field.annotation)
 
 
 def setting_of(name: str) -> str:
@@ -119,7 +119,7 @@ def _find(name: str) -> tuple[FieldInfo | None, str]:
         field = model.model_fields.get(keys[0])
         if field is None:
             return None, name
-        keys, model = keys[1:], field.annotation if field.annotation == _SCHEDULE else _plain(field.annotation)
+        keys, model = keys[1:], field.annotation if field.annotation in _SCHEDULES else _plain(field.annotation)
     return field, ".".join(keys)
 
 

@@ -2,6 +2,7 @@
 
 from orchestrator.budget.release_logs import counted_elsewhere
 from orchestrator.budget.reservation import SCORES_SUFFIX, StandingReservation, same_named_budgets, units_counted
+from orchestrator.config.models import SweepConfig
 from orchestrator.config.version import version_of
 from orchestrator.planning.plan import Plan
 from orchestrator.privacy.display import round_up, source_name
@@ -13,6 +14,7 @@ from orchestrator.privacy.statement.wording import SELECTION_NOTE, SELECTION_PRE
 from orchestrator.storage.paths import root_of
 from trainers.config import RunConfig
 from trainers.config.mechanism import is_batch_invariant, rounding_share
+from trainers.config.schedules import AUTO, Auto
 from trainers.evaluators.vllm.package import installed_vllm
 from trainers.methods.catalogue import METHODS
 
@@ -44,11 +46,19 @@ def run_statement(plan: Plan, reserved: StandingReservation) -> PrivacyStatement
             *_elsewhere(plan, reserved),
             *_accepted_clocks(reserved),
         ),
+        measures_norms=_measures_norms(config),
         order=order,
         versions={name: version_of(name) for name in _software(config, order)},
         losses=_losses(config),
     )
     return make_statement(plan.rule, facts)
+
+
+def _measures_norms(config: RunConfig) -> bool:
+    """Return whether a trial may have a clip that follows norms: by the configuration, or by a choice of its space."""
+    searched = config.search.space.root.get("method.clip_norm") if isinstance(config, SweepConfig) else None
+    choices = () if searched is None else searched.ends  # a whole schedule is its JSON text
+    return isinstance(config.method.clip_norm, Auto) or any(AUTO in str(choice) for choice in choices)
 
 
 def _software(config: RunConfig, order: Order) -> list[str]:

@@ -11,6 +11,8 @@ from orchestrator.config.models import SweepConfig
 from orchestrator.privacy.display import epsilon_text
 from orchestrator.privacy.rules.planned_sweep import PlannedSweep
 from trainers.config import RunConfig
+from trainers.config.mechanism import mechanism_plan
+from trainers.config.schedules import Auto
 from trainers.methods.catalogue import METHODS
 
 if TYPE_CHECKING:
@@ -112,6 +114,14 @@ def _noise_facts(plan: Plan, caps: PlannedSweep) -> list[tuple[str, str]]:
         ("noise multiplier σ", f"{caps.noise_multiplier:.4g}"),
         ("sampling", f"Poisson, q = {caps.sampling_prob:.4g} (B = {plan.config.privacy.expected_batch_size:g})"),
     ]
+    clip = plan.config.method.clip_norm
+    if isinstance(clip, Auto):
+        share = mechanism_plan(plan.config, caps.noise_multiplier).value_noise / caps.noise_multiplier - 1.0
+        low, high = clip.range
+        measured = (
+            f"follows the norms from {clip.start:g}, {low:g} to {high:g}; their measure takes {share:.1%} more noise"
+        )
+        facts.append(("clip norm C", measured))
     evaluations = caps.caps().evaluation
     if evaluations is not None:
         facts.append(("private scores", f"{evaluations.count} at σ = {evaluations.noise_multiplier:g}"))

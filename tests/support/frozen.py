@@ -27,5 +27,5 @@ class FrozenNoise:
         self._scale = scale
 
     def draw(self, plan: MechanismPlan) -> np.ndarray:
-        values = self._generator.standard_normal(plan.num_directions) * plan.noise_scale_grid_units * self._scale
+        values = self._generator.standard_normal(plan.num_coordinates) * plan.noise_scale_grid_units * self._scale
         return values.astype(np.int64)

@@ -2,6 +2,7 @@
 
 from trainers.config import RunConfig
 from trainers.config.run import CONFUSION_METRICS
+from trainers.config.schedules import Auto
 from trainers.mechanism.plan import MechanismPlan
 from trainers.methods.catalogue import METHODS
 
@@ -30,15 +31,17 @@ def mechanism_plan(config: RunConfig, noise_multiplier: float | None) -> Mechani
     """Return the run's mechanism. `noise_multiplier` is σ, given or calibrated; None for a method without privacy."""
     method = config.method
     private = METHODS[method.name].private
+    first = method.clip_norm.start if isinstance(method.clip_norm, Auto) else method.as_function(method.clip_norm)(0)
     return MechanismPlan(
         sampling_prob=config.sampling_prob,
         expected_batch_size=config.privacy.expected_batch_size,
         num_directions=config.method.num_directions,
         num_steps=config.method.num_steps,
-        clip_norm=method.as_function(method.clip_norm)(0) if private else None,
+        clip_norm=first if private else None,
         noise_multiplier=noise_multiplier,
         noise=config.privacy.noise,
         adjacency=config.privacy.adjacency,
+        has_norm=isinstance(method.clip_norm, Auto),
     )
 
 

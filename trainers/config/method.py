@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from trainers.config.mask import MaskConfig
 from trainers.config.removed import REMOVED_DIRECTIONS, without_removed
-from trainers.config.schedules import Schedule, as_function, stage_starts, uses_stages
+from trainers.config.schedules import Auto, Schedule, ScheduleOrAuto, as_function, stage_starts, uses_stages
 from trainers.config.sections import Count, Decay, Searchable, Section
 from trainers.methods.catalogue import METHODS, require_known
 from trainers.methods.presets import preset_of
@@ -42,8 +42,10 @@ class MethodConfig(Section):
     smoothing: Annotated[Schedule, Searchable()] = Field(
         default=1e-3, description="Perturbation radius λ, in units of a parameter."
     )
-    clip_norm: Annotated[Schedule, Searchable()] = Field(
-        default=5.0, description="L2 bound C on an example's K-vector (or gradient), nats per parameter unit."
+    clip_norm: Annotated[ScheduleOrAuto, Searchable()] = Field(
+        default=5.0,
+        description="L2 bound C on an example's K-vector (or gradient), nats per parameter unit; auto follows the "
+        "norms, for 0.8 % more noise.",
     )
     learning_rate: Annotated[Schedule, Searchable()] = Field(
         default=1e-5, description="Learning rate η; η_0 of a staged method."
@@ -111,15 +113,16 @@ class MethodConfig(Section):
 
     @property
     def scheduled(self) -> tuple[str, ...]:
-        """The settings that the method has and that may change from step to step."""
-        return tuple(name for name in SCHEDULED if METHODS[self.name].takes(name))
+        """The settings that the method has and that change by the step, or not at all."""
+        has = (name for name in SCHEDULED if METHODS[self.name].takes(name))
+        return tuple(name for name in has if not isinstance(getattr(self, name), Auto))
 
     @property
     def stage_starts(self) -> tuple[int, ...]:
         """The first step of each stage; one stage where the method has none."""
         return stage_starts(self.num_steps, self.stage_steps)
 
-    def as_function(self, schedule: Schedule) -> Callable[[int], float]:
+    def as_function(self, schedule: ScheduleOrAuto) -> Callable[[int], float]:
         """Return the function step → value of one of the method's schedules."""
         return as_function(schedule, self.num_steps, self.stage_starts)
 
@@ -146,6 +149,7 @@ def check(method: MethodConfig) -> None:
         raise ValueError(f"{spec.title} takes num_directions {wanted}, not {method.num_directions}")
     if method.difference == "centred" and method.num_directions < 2:
         raise ValueError("difference: centred takes a mean over directions: num_directions of at least 2 is needed")
+    _require_auto_fits(method)
     stagewise = [name for name in SCHEDULED if uses_stages(getattr(method, name))]
     if stagewise and not spec.takes("stage_steps"):
         raise ValueError(
@@ -153,6 +157,15 @@ def check(method: MethodConfig) -> None:
             "geometric or joined"
         )
     spec.check(method)
+
+
+def _require_auto_fits(method: MethodConfig) -> None:
+    """Refuse `auto` where no release measures the norms that it follows."""
+    spec = METHODS[method.name]
+    if isinstance(method.clip_norm, Auto) and not (spec.private and spec.order == "zeroth"):
+        raise ValueError(
+            f"clip_norm: auto measures K-vectors under noise, and {spec.title} releases none: give a number"
+        )
 
 
 def _require_meaning(method: MethodConfig) -> None:

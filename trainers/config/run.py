@@ -12,6 +12,7 @@ from trainers.config.model import ModelConfig
 from trainers.config.performance import PerformanceConfig
 from trainers.config.privacy import PrivacyConfig
 from trainers.config.resources import ResourcesConfig
+from trainers.config.schedules import Auto
 from trainers.config.score import ScoreConfig
 from trainers.config.sections import Section
 from trainers.config.task import Metric, TaskConfig
@@ -55,6 +56,7 @@ class RunConfig(Section):
         _require_shots_fit(self.data, self.task)
         require_kind_of_model(self.method.preset, self.model.head, self.model.trainable)
         _require_method_fits(self)
+        _require_clip_fits(self)
         _require_batch_fits(self)
         _require_devices_fit(self)
         _require_basis_fits(self)
@@ -117,6 +119,11 @@ def _require_shots_fit(data: DataConfig, task: TaskConfig) -> None:
             f"data.num_examples {data.num_examples} is not data.shots {data.shots} × {labels} labels = "
             f"{data.shots * labels}: leave it out, or declare that number"
         )
+
+
+def _require_clip_fits(config: RunConfig) -> None:
+    if isinstance(config.method.clip_norm, Auto) and config.privacy.noise != "gaussian":
+        raise ValueError("method.clip_norm: auto needs Gaussian noise: give C, or set privacy.noise: gaussian")
 
 
 def _require_method_fits(config: RunConfig) -> None:

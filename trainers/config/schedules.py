@@ -3,7 +3,8 @@
 A plain number is a schedule that never changes. Every other schedule is a mapping with a `kind`. Stages are joined
 schedules, and `stagewise` gives one value to each stage of the method. A schedule knows the step and public settings
 alone, so it can be planned, plotted and replayed. What enters the event of a step (sampling probability, noise
-multiplier, number of steps) takes no schedule, so schedules do not touch the privacy analysis.
+multiplier, number of steps) takes no schedule, so schedules do not touch the privacy analysis. `auto` is no schedule:
+it follows what the run releases, from a start and within a range.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from trainers.config.sections import Count, Positive, Section
+
+AUTO = "auto"
 
 
 class Constant(Section):
@@ -79,6 +82,31 @@ class Joined(Section):
     parts: tuple[Part, ...] = Field(min_length=1, description="The parts, in order.")
 
 
+class Auto(Section):
+    """A value that follows what the run releases; `clip_norm: auto` says it with the defaults."""
+
+    kind: Literal["auto"]
+    start: Positive = Field(default=5.0, description="Value at the first step.")
+    low: Positive | None = Field(default=None, description="Smallest value; start / 100 when absent.")
+    high: Positive | None = Field(default=None, description="Largest value; start · 100 when absent.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_one_word(cls, value: Any) -> Any:
+        return {"kind": AUTO} if value == AUTO else value
+
+    @model_validator(mode="after")
+    def _start_in_range(self) -> Auto:
+        low, high = self.range
+        if not low <= self.start <= high:
+            raise ValueError(f"low ≤ start ≤ high is needed, got {low:g}, {self.start:g} and {high:g}")
+        return self
+
+    @property
+    def range(self) -> tuple[float, float]:
+        return self.low or self.start / 100.0, self.high or self.start * 100.0
+
+
 SCHEDULE_KINDS: dict[str, type[Section]] = {
     "<constant>": Constant,
     "<step>": StepDecay,
@@ -86,6 +114,7 @@ SCHEDULE_KINDS: dict[str, type[Section]] = {
     "<geometric>": Geometric,
     "<stagewise>": Stagewise,
     "<joined>": Joined,
+    "<auto>": Auto,
 }
 """Kinds of schedules by the tag that pydantic puts into the place of an error."""
 NUMBER = "<number>"
@@ -96,27 +125,33 @@ def _tag(value: Any) -> str | None:
     if isinstance(value, Section):
         return next((tag for tag, kind in SCHEDULE_KINDS.items() if type(value) is kind), None)
     if not isinstance(value, Mapping):
-        return NUMBER
+        return "<auto>" if value == AUTO else NUMBER
     tag = f"<{value.get('kind')}>"
     return tag if tag in SCHEDULE_KINDS else None
 
 
-Schedule = Annotated[
+_BY_STEP = (
     Annotated[Positive, Tag(NUMBER)]
     | Annotated[Constant, Tag("<constant>")]
     | Annotated[StepDecay, Tag("<step>")]
     | Annotated[Cosine, Tag("<cosine>")]
     | Annotated[Geometric, Tag("<geometric>")]
     | Annotated[Stagewise, Tag("<stagewise>")]
-    | Annotated[Joined, Tag("<joined>")],
-    Discriminator(
-        _tag,
-        custom_error_type="schedule_form",
-        custom_error_message="must be a number, or a schedule: {kind: constant, step, cosine, geometric, stagewise or "
-        "joined, …}, such as {kind: cosine, start: 1e-3, end: 1e-5}",
-    ),
-]
+    | Annotated[Joined, Tag("<joined>")]
+)
+
+
+def _by_tag(kinds: str) -> Discriminator:
+    text = f"must be a number, or a schedule: {{kind: {kinds}, …}}, such as {{kind: cosine, start: 1e-3, end: 1e-5}}"
+    return Discriminator(_tag, custom_error_type="schedule_form", custom_error_message=text)
+
+
+Schedule = Annotated[_BY_STEP, _by_tag("constant, step, cosine, geometric, stagewise or joined")]
 """A number above 0, or a schedule of such numbers."""
+ScheduleOrAuto = Annotated[
+    _BY_STEP | Annotated[Auto, Tag("<auto>")], _by_tag("constant, step, cosine, geometric, stagewise, joined or auto")
+]
+"""A schedule, or `auto`."""
 
 Part.model_rebuild()
 Joined.model_rebuild()
@@ -134,8 +169,13 @@ def stage_starts(num_steps: int, first_stage_steps: int | None) -> tuple[int, ..
     return tuple(starts)
 
 
-def as_function(schedule: Schedule, num_steps: int, starts: Sequence[int] = (0,)) -> Callable[[int], float]:
-    """Return step → value of a schedule with stages that begin at `starts`; steps after the last one keep its value."""
+def as_function(schedule: ScheduleOrAuto, num_steps: int, starts: Sequence[int] = (0,)) -> Callable[[int], float]:
+    """Return step → value of a schedule with stages that begin at `starts`; steps after the last one keep its value.
+
+    TypeError for `auto`, whose value no step alone tells.
+    """
+    if isinstance(schedule, Auto):
+        raise TypeError("auto follows releases: it is no function of the step")
     if not isinstance(schedule, Section):
         return lambda step: float(schedule)
     if isinstance(schedule, Joined):
@@ -144,7 +184,7 @@ def as_function(schedule: Schedule, num_steps: int, starts: Sequence[int] = (0,)
 
 
 def points(
-    schedule: Schedule, num_steps: int, starts: Sequence[int] = (0,), most: int = 500
+    schedule: ScheduleOrAuto, num_steps: int, starts: Sequence[int] = (0,), most: int = 500
 ) -> list[tuple[int, float]]:
     """Return (step, value) of a schedule at up to `most` evenly spaced steps, with the first and the last step."""
     value, last = as_function(schedule, num_steps, starts), num_steps - 1
@@ -153,7 +193,7 @@ def points(
     return [(step, value(step)) for step in steps]
 
 
-def uses_stages(schedule: Schedule) -> bool:
+def uses_stages(schedule: ScheduleOrAuto) -> bool:
     if isinstance(schedule, Joined):
         return any(uses_stages(part.schedule) for part in schedule.parts)
     return isinstance(schedule, Stagewise)

@@ -18,7 +18,7 @@ class Noise(Protocol):
     """Draws the noise of one step."""
 
     def draw(self, plan: MechanismPlan) -> np.ndarray:
-        """Return independent noise for each of the plan's K coordinates, int64 [K] in grid units."""
+        """Return independent noise for each coordinate of a release, int64 [num_coordinates] in grid units."""
         ...
 
 
@@ -32,9 +32,9 @@ class ExactNoise:
 
     def draw(self, plan: MechanismPlan) -> np.ndarray:
         if not plan.is_private:
-            return np.zeros(plan.num_directions, dtype=np.int64)
+            return np.zeros(plan.num_coordinates, dtype=np.int64)
         law = discrete_laplace if plan.noise == "laplace" else discrete_gaussian
-        return np.array([law(plan.noise_scale_grid_units) for _ in range(plan.num_directions)], dtype=np.int64)
+        return np.array([law(plan.noise_scale_grid_units) for _ in range(plan.num_coordinates)], dtype=np.int64)
 
 
 def discrete_gaussian(std: int) -> int:

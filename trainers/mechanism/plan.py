@@ -7,6 +7,10 @@ The grid. The clip norm C is divided into 2**30 grid units. An example (a user, 
 contributes an integer vector of norm at most 2**30, L2 under Gaussian noise and L1 under Laplace noise. Sums are exact
 integers. The noise is an integer of the discrete Gaussian or Laplace law, whose scale is a whole number of grid units.
 There is no floating point between the clip and the release.
+
+A plan with `has_norm` measures norms too. A row then has one coordinate more, of at most 2**27 grid units, which tells
+how its norm compares with C; its K-vector takes what that leaves of the row's 2**30 (`clipping.py`, docs/noise.md). The
+row's bound and the noise on each coordinate stay as they are: it is the same Gaussian release.
 """
 
 import math
@@ -15,6 +19,8 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 GRID_UNITS_PER_CLIP = 2**30
+NORM_UNITS = 2**27
+"""Largest size of the coordinate that measures a norm, in grid units."""
 WORD_RANGE = 2**32
 
 NoiseLaw = Literal["gaussian", "laplace"]
@@ -39,6 +45,7 @@ class MechanismPlan:
         noise: law of the noise, "gaussian" or "laplace".
         adjacency: the relation that the run's ε is for. The sum moves by at most C when one example is added
             or removed, and by 2C when one is replaced: an accountant takes the doubling from here (PLD only).
+        has_norm: whether a release has a coordinate beside the K, from which C follows the norms.
 
     Formal guarantees:
         With `clip_norm` and `noise_multiplier` given, one step is this mechanism:
@@ -53,8 +60,8 @@ class MechanismPlan:
           1 − 1/cosh(1/(2b)) < 2**-63 / σ² a step, as δ. With K > 1 nothing but ε₀-DP is claimed.
 
     Raises:
-        ValueError: a field is not finite, not positive or out of range, only one of clip and noise is given, or Laplace
-            noise is asked for under replace-one.
+        ValueError: a field is not finite, not positive or out of range, only one of clip and noise is given, Laplace
+            noise is asked for under replace-one, or norms are measured without Gaussian noise.
     """
 
     sampling_prob: float
@@ -65,6 +72,7 @@ class MechanismPlan:
     noise_multiplier: float | None
     noise: NoiseLaw = "gaussian"
     adjacency: Adjacency = "add-or-remove-one"
+    has_norm: bool = False
 
     def __post_init__(self) -> None:
         """Check every field and round q and σ up to what is really drawn."""
@@ -85,6 +93,8 @@ class MechanismPlan:
                 "clip_norm and noise_multiplier belong together: give both for a private run, or neither for a run "
                 f"without privacy (got clip_norm={self.clip_norm}, noise_multiplier={self.noise_multiplier})."
             )
+        if self.has_norm and (self.noise != "gaussian" or self.clip_norm is None):
+            raise ValueError("norms are measured beside a clip and Gaussian noise only.")
         object.__setattr__(self, "sampling_prob", self.sampling_threshold / WORD_RANGE)
         if self.clip_norm is not None and self.noise_multiplier is not None:
             _positive("clip_norm", self.clip_norm)
@@ -109,9 +119,24 @@ class MechanismPlan:
         return math.ceil(self.sampling_prob * WORD_RANGE)
 
     @property
+    def num_coordinates(self) -> int:
+        """Numbers that a step releases: K, and one more where norms are measured."""
+        return self.num_directions + self.has_norm
+
+    @property
+    def vector_units(self) -> int:
+        """Norm of a clipped K-vector in grid units: 2**30, or what the measure of its norm leaves of that."""
+        return math.isqrt(GRID_UNITS_PER_CLIP**2 - NORM_UNITS**2) if self.has_norm else GRID_UNITS_PER_CLIP
+
+    @property
     def grid_unit(self) -> float:
-        """Value of one grid unit of a release: C / 2**30, or 2**-30 without privacy."""
-        return (1.0 if self.clip_norm is None else self.clip_norm) / GRID_UNITS_PER_CLIP
+        """Value of one grid unit of a released K-vector: C / `vector_units`, or 2**-30 without privacy."""
+        return (1.0 if self.clip_norm is None else self.clip_norm) / self.vector_units
+
+    @property
+    def value_noise(self) -> float:
+        """Scale of the noise on a coordinate of the K-vector, in multiples of C: σ, and 0.8 % more with `has_norm`."""
+        return self.noise_scale_grid_units / self.vector_units
 
     @property
     def noise_scale_grid_units(self) -> int:

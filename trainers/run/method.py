@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from trainers.config import MethodConfig
+from trainers.config.schedules import Auto
 from trainers.directions import WeightedDirections
 from trainers.directions.frames import raw_direction, scaled
 from trainers.evaluators.base import LossEvaluator, Probe
@@ -18,10 +19,13 @@ from trainers.mechanism.plan import MechanismPlan
 from trainers.mechanism.release_log import Transcript
 from trainers.methods.catalogue import METHODS
 from trainers.methods.transforms.base import Chain, State, Update
+from trainers.run.auto_clip import AutoClip
 from trainers.run.estimator import Estimator
 from trainers.run.pruning import Pruning
 from trainers.run.public_basis import PublicBasis
 from trainers.workers.ranks import Ranks
+
+_CLIP = "clip_norm"  # names the clip that follows releases in a snapshot
 
 
 class Method:
@@ -34,7 +38,8 @@ class Method:
 
     Formal guarantees:
         `plan_at` changes the clip norm alone. σ is a multiple of the clip in force, and the grid has 2**30 units a
-        clip, so at every step the event and the integer law of the noise are those of `plan`.
+        clip, so at every step the event and the integer law of the noise are those of `plan`. The clip norm is a
+        function of the step, or of the releases before it.
     """
 
     def __init__(
@@ -47,7 +52,8 @@ class Method:
         basis: PublicBasis | None = None,
     ) -> None:
         self._config, self._plan, self._evaluator = config, plan, evaluator
-        self._clip_norm, self._learning_rate = map(config.as_function, (config.clip_norm, config.learning_rate))
+        self._learning_rate = config.as_function(config.learning_rate)
+        self._auto_clip = AutoClip(config.clip_norm) if isinstance(config.clip_norm, Auto) else None
         self._estimator = Estimator(
             config.num_directions, config.difference, config.as_function(config.smoothing), self._directions
         )
@@ -71,8 +77,8 @@ class Method:
             self._pruning.enter(starts.index(step))
 
     def state(self) -> dict[str, State]:
-        """Return the states of its transforms; the rest is in the parameters, or follows from the step."""
-        return self._states
+        """Return the states of transforms and of a clip that follows releases; the rest is in θ, or follows from t."""
+        return self._states if self._auto_clip is None else {**self._states, _CLIP: (self._auto_clip.norm,)}
 
     def can_restore(self, steps: int) -> bool:
         """Return whether what a stage began with is at hand, to take it up after so many steps."""
@@ -80,7 +86,9 @@ class Method:
 
     def restore(self, state: Mapping[str, State], steps: int) -> None:
         """Take up the states after so many steps, in the middle of a stage or at its end."""
-        self._states = dict(state)
+        self._states = {key: values for key, values in state.items() if key != _CLIP}
+        if self._auto_clip is not None:
+            (self._auto_clip.norm,) = state[_CLIP]
         if self._basis is not None:
             self._basis.enter(self._stage_of(steps))
 
@@ -89,10 +97,12 @@ class Method:
         return sum(start < steps for start in self._config.stage_starts) - 1
 
     def plan_at(self, step: int) -> MechanismPlan:
-        """Return the plan with the clip norm in force."""
+        """Return the plan with the clip norm in force; one that follows releases is known for the next step alone."""
         if self._plan.clip_norm is None:
             return self._plan
-        return dataclasses.replace(self._plan, clip_norm=self._clip_norm(step))
+        if self._auto_clip is not None:
+            return dataclasses.replace(self._plan, clip_norm=self._auto_clip.norm)
+        return dataclasses.replace(self._plan, clip_norm=self._config.as_function(self._config.clip_norm)(step))
 
     def propose(self, step: int) -> list[Probe]:
         return self._estimator.propose(step)
@@ -102,9 +112,11 @@ class Method:
         return self._estimator.values(step, losses_PB)
 
     def update(self, step: int, noisy_K: np.ndarray) -> None:
-        """Move θ by a release: θ ← θ − η (Σ_k g_k z_k + ρ (θ − θ_s)), post-processing."""
+        """Move θ by a release: θ ← θ − η (Σ_k g_k z_k + ρ (θ − θ_s)), post-processing; then a clip that follows it."""
         rate, plan = self._learning_rate(step), self.plan_at(step)
-        released = Update(noisy_K * plan.grid_unit / plan.expected_batch_size)
+        released = Update(noisy_K[: plan.num_directions] * plan.grid_unit / plan.expected_batch_size)
+        if self._auto_clip is not None:
+            self._auto_clip.follow(int(noisy_K[-1]), plan)
         update, self._states = self._chain.update(released, self._states, plan)
         if update.pull:
             self._evaluator.parameters.pull(rate * update.pull)
@@ -125,7 +137,8 @@ class Method:
 
 
 def smallest_resolution(config: MethodConfig) -> tuple[float, float]:
-    """Return (λ, C) of the step at which λ · C is smallest, so that rounding matters most."""
-    smoothing, clip_norm = config.as_function(config.smoothing), config.as_function(config.clip_norm)
+    """Return (λ, C) of the step at which λ · C is smallest, so that rounding matters most; the least C it may reach."""
+    least = config.clip_norm.range[0] if isinstance(config.clip_norm, Auto) else config.clip_norm
+    smoothing, clip_norm = config.as_function(config.smoothing), config.as_function(least)
     pairs = ((smoothing(step), clip_norm(step)) for step in range(config.num_steps))
     return min(pairs, key=lambda pair: pair[0] * pair[1])

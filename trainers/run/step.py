@@ -55,7 +55,7 @@ def take_step(context: StepContext, step: int) -> None:
     ranks, log = context.ranks, context.log
     ranks.reserve_step(lambda: _reserve(context, step))
     total_K = ranks.sum_to_rank_0(_private_sum(context, step))
-    noisy_K = ranks.broadcast_release(context.plan.num_directions, lambda: _release(context, step, total_K))
+    noisy_K = ranks.broadcast_release(context.plan.num_coordinates, lambda: _release(context, step, total_K))
     if not ranks.is_rank_0:  # in memory, so that the rank can rebuild its weights
         log.reserve("step", step)
         log.release("step", step, noisy_K)
@@ -82,7 +82,7 @@ def _private_sum(context: StepContext, step: int) -> np.ndarray:
     measure = partial(_losses, context.evaluator, batch)
     losses_PB = context.ranks.gather_losses(context.method.propose(step), len(batch), measure)
     if losses_PB is None:  # the first rank of this batch has them all
-        return np.zeros(context.plan.num_directions, dtype=np.int64)
+        return np.zeros(context.plan.num_coordinates, dtype=np.int64)
     values_BK = context.method.values(step, losses_PB)
     return clipped_sum(unit_means(values_BK, [len(unit) for unit in drawn]), context.method.plan_at(step))
 

@@ -2,7 +2,8 @@
 
 The methods of the catalogue are audited at a large q and a small σ, where a mistake shows most. A configuration is
 audited with its own method, K, q and σ, over as many of its steps as the runs allow. C and λ are only units, on which
-no claim depends; their values here make the sums of the stub exact.
+no claim depends; their values here make the sums of the stub exact. A clip that follows norms stays at 1 here too: the
+claim is of each step at the C in force, which is public.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from orchestrator.planning.plan import Plan
 from orchestrator.planning.planned_sweep import planned_sweep
 from orchestrator.privacy.accountant.adjacency import Adjacency
 from orchestrator.privacy.rules.caps import SweepCaps
-from trainers.config import RunConfig
+from trainers.config import MethodConfig, RunConfig
 from trainers.config.mechanism import mechanism_plan
+from trainers.config.schedules import Auto
 from trainers.directions import Direction, WeightedDirections
-from trainers.mechanism.plan import MechanismPlan, NoiseLaw
+from trainers.mechanism.plan import GRID_UNITS_PER_CLIP, NORM_UNITS, MechanismPlan, NoiseLaw
 from trainers.mechanism.tokens import LocalTokens, StepTokens
 from trainers.methods.catalogue import METHODS
 from trainers.run.context import RunContext, Tokens, Workspace
@@ -38,6 +40,7 @@ MOST_DRAWS = 2_000_000  # noise values in the runs of one case: about two minute
 DIRECTION = "gaussian"
 _NUM_DIRECTIONS = 2  # for a method with several directions
 _NUM_EXAMPLES = 1000
+_FIXED_AUTO = {"kind": "auto", "start": 1.0, "low": 1.0, "high": 1.0}
 _SEED = 20_000  # public, and the same in all runs, so that noise that depends on it shows
 
 GradientClaim = tuple[str, float, float]
@@ -59,11 +62,12 @@ class AuditCase:
 
     @property
     def label(self) -> str:
-        """The method's name, with K, noise and adjacency where they are not the usual ones."""
+        """The method's name, with K, noise, adjacency and clip where they are not the usual ones."""
         parts = [METHODS[self.config.method.name].title]
         parts += [f"K={self.plan.num_directions}"] if self.plan.num_directions > 1 else []
         parts += [self.noise] if self.noise != "gaussian" else []
         parts += [self.adjacency] if self.adjacency != "add-or-remove-one" else []
+        parts += ["auto clip"] if self.plan.has_norm else []
         return ", ".join(parts)
 
     @property
@@ -104,16 +108,19 @@ class AuditCase:
         return claimed_trade_off(self.rule.event(), self.adjacency)
 
     def canary(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the slopes of the most visible example, and its vector after the clip, float64 [K] in multiples of C.
+        """Return the slopes [K] of the most visible example, and its row after the clip, in multiples of C.
 
         Under Gaussian noise the example exceeds the clip in every direction, under Laplace noise in one direction.
+        Where norms are measured, the row ends with the least measure, of a norm far above C.
         """
         along_K = np.zeros(self.plan.num_directions)
         if self.noise == "laplace":
             along_K[0] = 1.0
         else:
             along_K[:] = len(along_K) ** -0.5
-        return HUGE * along_K, along_K
+        if not self.plan.has_norm:
+            return HUGE * along_K, along_K
+        return HUGE * along_K, np.append(along_K * self.plan.vector_units, -NORM_UNITS) / GRID_UNITS_PER_CLIP
 
     def estimator(self) -> Estimator:
         method = self.config.method
@@ -153,6 +160,7 @@ def catalogue_cases() -> list[AuditCase]:
     return [_catalogue_case(name, {}) for name in private] + [
         _catalogue_case("dp-zo", {"noise": "laplace"}),
         _catalogue_case("dp-zo", {"adjacency": "replace-one", "noise_multiplier": REPLACE_NOISE_MULTIPLIER}),
+        _catalogue_case("dp-zo", {}, clip_norm="auto"),
     ]
 
 
@@ -182,9 +190,9 @@ def claims_of(plan: Plan, runs: int) -> tuple[list[AuditCase], list[GradientClai
     return [AuditCase(config, plan.noise_multiplier, method.num_steps).with_method(num_steps=steps)], []
 
 
-def _catalogue_case(name: str, privacy: dict[str, Any]) -> AuditCase:
+def _catalogue_case(name: str, privacy: dict[str, Any], **settings: Any) -> AuditCase:
     num_directions = METHODS[name].defaults.get("num_directions", _NUM_DIRECTIONS)
-    method = {"name": name, "num_steps": NUM_STEPS, "num_directions": num_directions}
+    method = {"name": name, "num_steps": NUM_STEPS, "num_directions": num_directions, **settings}
     values = {
         "noise_multiplier": NOISE_MULTIPLIER,
         "expected_batch_size": SAMPLING_PROB * _NUM_EXAMPLES,
@@ -199,6 +207,7 @@ def _run_config(method: dict[str, Any], privacy: dict[str, Any]) -> RunConfig:
 
     The claim depends on neither the directions nor the mask: the mask keeps all four parameters of the stub.
     """
+    is_auto = isinstance(MethodConfig.model_validate(method).clip_norm, Auto)
     mask = {"mask": {"keep": 1.0, "scores": "magnitude"}} if METHODS[method["name"]].takes("mask") else {}
     return RunConfig.model_validate(
         {
@@ -209,7 +218,7 @@ def _run_config(method: dict[str, Any], privacy: dict[str, Any]) -> RunConfig:
             "method": {
                 **method,
                 **mask,
-                "clip_norm": 1.0,
+                "clip_norm": _FIXED_AUTO if is_auto else 1.0,
                 "smoothing": SMOOTHING,
                 "seed": _SEED,
                 "direction": DIRECTION,

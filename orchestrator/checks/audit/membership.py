@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from orchestrator.checks.audit.cases import AuditCase
-from orchestrator.checks.audit.residuals import exact_sums
+from orchestrator.checks.audit.residuals import exact_sums, quiet_rows
 from orchestrator.checks.audit.result import MembershipResult, Point
 from orchestrator.checks.audit.stub import LinearLosses, quiet_slopes, stub_workspace
 from orchestrator.checks.audit.trade_off import TAIL, Rates, judge, power
@@ -34,7 +34,8 @@ def play_runs(case: AuditCase, runs: int, folder: Path) -> tuple[np.ndarray, np.
     slopes_NK = np.vstack([quiet_slopes(_NUM_OTHERS, len(canary_K)), canary_K, -canary_K])
     others, canary, opposite = list(range(_NUM_OTHERS)), _NUM_OTHERS, _NUM_OTHERS + 1
     absent = [*others, opposite] if case.adjacency == "replace-one" else others
-    known_NK = np.vstack([slopes_NK[:_NUM_OTHERS], np.zeros((2, len(canary_K)))])
+    others_NK = quiet_rows(slopes_NK[:_NUM_OTHERS], case.plan)
+    known_NK = np.pad(others_NK, ((0, 2), (0, 0)))
     worlds = []
     for rows in (absent, [*others, canary]):
         evaluator = LinearLosses(slopes_NK)
@@ -77,7 +78,7 @@ def audit_membership(case: AuditCase, without: np.ndarray, present: np.ndarray, 
 def _one_run(
     case: AuditCase, workspace: Workspace, evaluator: LinearLosses, known_NK: np.ndarray, folder: Path
 ) -> np.ndarray:
-    """Take a run to its end and return its releases minus the known rows' sums, float64 [T, K] in multiples of C."""
+    """Take a run to its end; return releases minus sums of the known rows, `known_NK` in units, [T, K] in clips C."""
     released_TK = case.releases(workspace, folder)
     (folder / LOG_NAME).unlink()
     return (released_TK - exact_sums(evaluator.batches, known_NK, len(released_TK))) / GRID_UNITS_PER_CLIP

@@ -15,7 +15,7 @@ from orchestrator.checks.audit.residual_tests import batch_findings, residual_fi
 from orchestrator.checks.audit.result import ResidualResult
 from orchestrator.checks.audit.stub import Killed, LinearLosses, quiet_slopes, stub_workspace
 from trainers.directions import Direction, direction_values
-from trainers.mechanism.plan import GRID_UNITS_PER_CLIP
+from trainers.mechanism.plan import GRID_UNITS_PER_CLIP, NORM_UNITS, MechanismPlan
 from trainers.mechanism.tokens import LocalTokens
 
 NUM_VALUES = 24_000
@@ -25,7 +25,7 @@ _MOST_ROWS = 1000
 
 def num_steps(case: AuditCase, num_values: int = NUM_VALUES) -> int:
     """Return the steps of each run, so that all runs together give `num_values` residuals."""
-    return -(-num_values // (NUM_RUNS * case.plan.num_directions))
+    return -(-num_values // (NUM_RUNS * case.plan.num_coordinates))
 
 
 def audit_residuals(
@@ -59,9 +59,17 @@ def audit_residuals(
     )
 
 
-def exact_sums(batches: dict[int, list[int]], slopes_NK: np.ndarray, num_steps: int) -> np.ndarray:
-    """Return the sum of the quiet rows in each step's batch, int64 [T, K] in units, without the code of the step."""
-    units_NK = np.rint(slopes_NK * GRID_UNITS_PER_CLIP).astype(np.int64)
+def quiet_rows(slopes_NK: np.ndarray, plan: MechanismPlan) -> np.ndarray:
+    """Return what quiet rows add to a sum, int64 [N, `num_coordinates`] in units, without the code of the step."""
+    units_NK = np.trunc(slopes_NK * plan.vector_units).astype(np.int64)
+    if not plan.has_norm:
+        return units_NK
+    measure_N1 = (1.0 - np.linalg.norm(slopes_NK, axis=1, keepdims=True)) * NORM_UNITS  # rounding may move it by 1
+    return np.hstack([units_NK, np.trunc(measure_N1).astype(np.int64)])
+
+
+def exact_sums(batches: dict[int, list[int]], units_NK: np.ndarray, num_steps: int) -> np.ndarray:
+    """Return the sum of the rows in each step's batch, int64 [T, `num_coordinates`] in units."""
     return np.stack([units_NK[batches.get(step, [])].sum(axis=0) for step in range(num_steps)])
 
 
@@ -77,12 +85,12 @@ def _play(case: AuditCase, num_rows: int, folder: Path) -> tuple[np.ndarray, np.
     except Killed:
         released_TK = case.releases(workspace, folder, tokens)
     sizes_T = np.array([len(evaluator.batches.get(step, [])) for step in range(steps)])
-    return released_TK - exact_sums(evaluator.batches, slopes_NK, steps), sizes_T
+    return released_TK - exact_sums(evaluator.batches, quiet_rows(slopes_NK, case.plan), steps), sizes_T
 
 
 def _public_streams(case: AuditCase) -> dict[str, np.ndarray]:
     """Return numbers that the public seed determines, by name: float64, one value for each residual."""
-    seed, steps, K = case.config.method.seed, case.plan.num_steps, case.plan.num_directions
+    seed, steps, K = case.config.method.seed, case.plan.num_steps, case.plan.num_coordinates
     count = NUM_RUNS * steps * K
     stdlib = random.Random(seed)
     drawn = [Direction(seed, step, k, DIRECTION) for step in range(steps) for k in range(K)]

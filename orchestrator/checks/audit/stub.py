@@ -118,4 +118,4 @@ class NoNoise:
     """No noise, so that a step releases its exact sum. The data of a replay is not private."""
 
     def draw(self, plan: MechanismPlan) -> np.ndarray:
-        return np.zeros(plan.num_directions, dtype=np.int64)
+        return np.zeros(plan.num_coordinates, dtype=np.int64)

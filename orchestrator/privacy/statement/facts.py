@@ -32,6 +32,7 @@ class StatementFacts:
         num_units: declared number of records; δ is compared with it.
         public_data: what was treated as public, one phrase each (validation file, base model, label words).
         also_not_covered: sentences to add to the standing list.
+        measures_norms: whether the clip of a trial follows the norms of the vectors, which are then measured.
         order: whether loss differences (zeroth) or gradients (first) are clipped and released.
         versions: of the software, by name.
     """
@@ -49,6 +50,7 @@ class StatementFacts:
     num_units: int | None = None
     public_data: Sequence[str] = ()
     also_not_covered: Sequence[str] = ()
+    measures_norms: bool = False
     order: Order = "zeroth"
     versions: Mapping[str, str] = field(default_factory=dict)
     losses: LossesFrom | None = None
@@ -86,7 +88,7 @@ def _claims(rule: CostRule, facts: StatementFacts) -> dict[str, Any]:
         "epsilon_per_trial": facts.epsilon_per_trial if math.isfinite(facts.epsilon_per_trial) else None,
         "epsilon_by_other_rules": dict(facts.epsilon_by_other_rules),
         "released": rule.released,
-        "mechanism": mechanism_of(rule, facts.order, budget.unit),
+        "mechanism": mechanism_of(rule, facts.order, budget.unit, measures_norms=facts.measures_norms),
         "sampler": sampler_of(rule, budget.unit),
         "caps": caps,
         "tokens_drawn": None if rule.is_secret else _drawn(caps, facts.tokens_drawn),

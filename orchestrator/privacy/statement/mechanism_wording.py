@@ -13,12 +13,20 @@ _SCORES = {
 }
 
 
-def mechanism_of(rule: CostRule, order: Order, unit: str) -> str:
+MEASURED = (
+    "Where C follows the norms v of the vectors, each vector has one number more, (1 − v / C) · C / 8, kept between "
+    "−C / 8 and C / 8; its other numbers are scaled so that its norm is still at most C. C depends on earlier releases "
+    "alone."
+)
+
+
+def mechanism_of(rule: CostRule, order: Order, unit: str, *, measures_norms: bool = False) -> str:
     """Return what is clipped and which noise is added, in whole sentences."""
     vector = f"the {CLIPPED[order]}" if unit == "example" else f"the mean of the {unit}'s {CLIPPED[order]}"
     step = (
         f"Each step computes {vector} for each {unit} of the batch, clips this vector to norm C and sums the vectors."
     )
+    step = f"{step} {MEASURED}" if measures_norms else step
     noises = _alternatives(_noise(kind.train_step, " × C") for kind in rule.trial_kinds)
     if not noises:
         return f"{step} It adds the noise that its trial declares to {NOISED[order]}. Each release pays its own price."

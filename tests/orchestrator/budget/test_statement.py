@@ -36,6 +36,7 @@ def stated(settings):
 def test_the_stated_epsilon_is_that_of_the_caps_whatever_was_drawn(stated):
     plan, statement = stated(train_step=5)
     assert statement.private
+    assert "follows" not in statement.mechanism
     assert statement.epsilon == plan.epsilon
     assert statement.epsilon_per_trial == plan.trial_epsilon
     assert statement.delta_total == statement.delta_here == plan.config.privacy.delta
@@ -48,6 +49,16 @@ def test_a_statement_says_what_was_clipped(stated, name, words):
     plan, statement = stated(method, load=load_run)
     assert words in statement.mechanism
     assert ("opacus" in statement.versions) == (name == "dp-adamw")
+    assert statement.epsilon == plan.epsilon
+
+
+AUTO_CHOICES = "search.space={method.clip_norm: {choices: [5, auto, {kind: auto, start: 2}]}}"
+
+
+@pytest.mark.parametrize("override", ["method.clip_norm=auto", AUTO_CHOICES])
+def test_a_clip_that_follows_norms_is_stated_at_the_same_epsilon(stated, override):
+    plan, statement = stated(override)
+    assert "Where C follows the norms" in statement.mechanism
     assert statement.epsilon == plan.epsilon
 
 

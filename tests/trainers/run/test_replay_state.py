@@ -24,6 +24,7 @@ METHODS = {
     "momentum": {"momentum": 0.9},
     "pulled to an anchor": {"name": "dp-zoso", "proximal": 0.7, "stage_steps": 5},
     "shrunk": {"shrinkage": 0.9},
+    "clip that follows norms": {"clip_norm": {"kind": "auto", "start": 0.2}},
     "low rank": {"direction": "low-rank", "direction_rank": 1},
     "all": {"name": "dp-zoso", "momentum": 0.5, "proximal": 0.3, "stage_steps": 5, "shrinkage": 0.8},
 }

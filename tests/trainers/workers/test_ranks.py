@@ -61,6 +61,7 @@ def log_of(folder: Path, size: int, group_size: int, settings, **how) -> str:
         {"method__difference": "centred"},
         {"privacy__noise": "laplace"},
         {"method__momentum": 0.5},
+        {"method__clip_norm": {"kind": "auto", "start": 0.2}},
         {"method__name": "dp-zopo", "method__num_directions": 1, "method__mask": {"keep": 0.5}},
         {"method__name": "mezo", "method__num_directions": 1, "privacy__noise_multiplier": None},
         OF_USERS,

@@ -39,4 +39,4 @@ def running_mean(decay: float, state: State, value: float) -> tuple[float, State
 def noise_variance(plan: MechanismPlan) -> float:
     """Return the variance of the noise on a coordinate of g, in multiples of C²."""
     assert plan.noise_multiplier is not None
-    return _VARIANCE[plan.noise] * (plan.noise_multiplier / plan.expected_batch_size) ** 2
+    return _VARIANCE[plan.noise] * (plan.value_noise / plan.expected_batch_size) ** 2

@@ -22,9 +22,10 @@ def released_sizes(log: Path) -> tuple[np.ndarray, float | None]:
     """
     lines = [line for line in log.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
     entries = [json.loads(line) for line in lines]
-    steps = [entry["units"] for entry in entries if entry.get("kind") == "step" and "units" in entry]
-    sizes = [math.sqrt(sum((value / GRID_UNITS_PER_CLIP) ** 2 for value in units) / len(units)) for units in steps]
     run = entries[0]["run"] if entries else {}
+    last = -1 if run.get("mechanism.has_norm") else None  # the measure of norms is no value of the estimate
+    steps = [entry["units"][:last] for entry in entries if entry.get("kind") == "step" and "units" in entry]
+    sizes = [math.sqrt(sum((value / GRID_UNITS_PER_CLIP) ** 2 for value in units) / len(units)) for units in steps]
     multiplier = run.get("mechanism.noise_multiplier")
     is_laplace = run.get("mechanism.noise") == "laplace"
     return np.array(sizes), multiplier and multiplier * (math.sqrt(2) if is_laplace else 1.0)

@@ -20,7 +20,7 @@ from orchestrator.checks.audit.residuals import audit_residuals
 from orchestrator.checks.audit.runner import scratch_folder
 from trainers.config import RunConfig
 from trainers.mechanism.noise import ExactNoise
-from trainers.mechanism.plan import GRID_UNITS_PER_CLIP
+from trainers.mechanism.plan import GRID_UNITS_PER_CLIP, NORM_UNITS, MechanismPlan
 from trainers.mechanism.sampling import PoissonSampler
 
 RUNS = 300
@@ -168,7 +168,36 @@ def no_noise_on_an_empty_batch(patch):
     patch.setattr(ExactNoise, "draw", lambda self, plan: true_draw(self, plan) * (sizes[-1] > 0))
 
 
+def half_the_noise_on_the_measure(patch):
+    true_draw = ExactNoise.draw
+
+    def draw(self, plan):
+        noise = true_draw(self, plan)
+        noise[plan.num_directions :] //= 2
+        return noise
+
+    patch.setattr(ExactNoise, "draw", draw)
+
+
+def a_measure_beside_a_whole_vector(patch):
+    """Andrew's bit beside the planned noise, without its share of the bound: a row of norm √(1 + 1/64) C."""
+    patch.setattr(MechanismPlan, "vector_units", GRID_UNITS_PER_CLIP)
+
+
+def a_measure_of_each_example_of_the_batch(patch):
+    """The largest norm of the batch in place of each row's own: one example moves the measures of all others."""
+    true_norms = trainers.mechanism.clipping._norm_units
+
+    def of_the_largest(finite_BK, clip_norm):
+        return np.full((len(finite_BK), 1), true_norms(finite_BK, clip_norm).min(initial=NORM_UNITS))
+
+    patch.setattr(trainers.mechanism.clipping, "_norm_units", of_the_largest)
+
+
 FOUND = [
+    (half_the_noise_on_the_measure, "DP-ZO, auto clip", "residuals", "scale × 0."),
+    (a_measure_beside_a_whole_vector, "DP-ZO, auto clip", "replay", "moved the sum by 1.0077"),
+    (a_measure_of_each_example_of_the_batch, "DP-ZO, auto clip", "replay", "moved the sum by"),
     (noise_times(0.8), "DP-ZO", "residuals", "scale × 0."),
     (noise_times(0.9), "DP-AggZO, K=2", "residuals", "scale × 0."),
     (noise_times(0.5), "DP-ZO", "membership", "recognised too well"),
