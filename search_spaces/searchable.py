@@ -20,11 +20,11 @@ from pydantic.fields import FieldInfo
 
 from search_spaces.stages import STAGES, is_of_stages, type_in_stages
 from trainers.config import RunConfig
-from trainers.config.schedules import Schedule, ScheduleOrAuto
+from trainers.config.schedules import ClipSchedule, RateSchedule, Schedule
 from trainers.config.sections import Searchable
 
 _IN_SCHEDULE = re.compile(r"(parts\.\d+\.)?(schedule\.)?(start|end|factor|value|every|values\.\d+)|kind")
-_SCHEDULES = tuple(get_args(kind)[0] for kind in (Schedule, ScheduleOrAuto))
+_SCHEDULES = tuple(get_args(kind)[0] for kind in (Schedule, ClipSchedule, RateSchedule))
 _ScheduleKind = Literal["constant", "step", "cosine", "geometric", "stagewise"]  # of numbers alone: none inside another
 _CAPPED = ("privacy.", "score.")
 _CAPPED_FIELDS = ("method.num_steps", "data.num_examples")

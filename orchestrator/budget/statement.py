@@ -13,8 +13,8 @@ from orchestrator.privacy.statement.statement import LossesFrom, PrivacyStatemen
 from orchestrator.privacy.statement.wording import SELECTION_NOTE, SELECTION_PREFIX, Order
 from orchestrator.storage.paths import root_of
 from trainers.config import RunConfig
+from trainers.config.auto import AUTO, AutoClip
 from trainers.config.mechanism import is_batch_invariant, rounding_share
-from trainers.config.schedules import AUTO, Auto
 from trainers.evaluators.vllm.package import installed_vllm
 from trainers.methods.catalogue import METHODS
 
@@ -58,7 +58,7 @@ def _measures_norms(config: RunConfig) -> bool:
     """Return whether a trial may have a clip that follows norms: by the configuration, or by a choice of its space."""
     searched = config.search.space.root.get("method.clip_norm") if isinstance(config, SweepConfig) else None
     choices = () if searched is None else searched.ends  # a whole schedule is its JSON text
-    return isinstance(config.method.clip_norm, Auto) or any(AUTO in str(choice) for choice in choices)
+    return isinstance(config.method.clip_norm, AutoClip) or any(AUTO in str(choice) for choice in choices)
 
 
 def _software(config: RunConfig, order: Order) -> list[str]:

@@ -11,8 +11,8 @@ from orchestrator.config.models import SweepConfig
 from orchestrator.privacy.display import epsilon_text
 from orchestrator.privacy.rules.planned_sweep import PlannedSweep
 from trainers.config import RunConfig
+from trainers.config.auto import AutoClip, AutoRate
 from trainers.config.mechanism import mechanism_plan
-from trainers.config.schedules import Auto
 from trainers.methods.catalogue import METHODS
 
 if TYPE_CHECKING:
@@ -115,13 +115,16 @@ def _noise_facts(plan: Plan, caps: PlannedSweep) -> list[tuple[str, str]]:
         ("sampling", f"Poisson, q = {caps.sampling_prob:.4g} (B = {plan.config.privacy.expected_batch_size:g})"),
     ]
     clip = plan.config.method.clip_norm
-    if isinstance(clip, Auto):
+    if isinstance(clip, AutoClip):
         share = mechanism_plan(plan.config, caps.noise_multiplier).value_noise / caps.noise_multiplier - 1.0
         low, high = clip.range
         measured = (
             f"follows the norms from {clip.start:g}, {low:g} to {high:g}; their measure takes {share:.1%} more noise"
         )
         facts.append(("clip norm C", measured))
+    rate = plan.config.method.learning_rate
+    if isinstance(rate, AutoRate):
+        facts.append(("learning rate η", f"so that noise moves θ by {rate.distance:g} ‖θ_0‖ in all; costs no ε"))
     evaluations = caps.caps().evaluation
     if evaluations is not None:
         facts.append(("private scores", f"{evaluations.count} at σ = {evaluations.noise_multiplier:g}"))

@@ -1,8 +1,8 @@
 """From a configuration to the mechanisms of its steps and of its private scores."""
 
 from trainers.config import RunConfig
+from trainers.config.auto import AutoClip
 from trainers.config.run import CONFUSION_METRICS
-from trainers.config.schedules import Auto
 from trainers.mechanism.plan import MechanismPlan
 from trainers.methods.catalogue import METHODS
 
@@ -31,7 +31,9 @@ def mechanism_plan(config: RunConfig, noise_multiplier: float | None) -> Mechani
     """Return the run's mechanism. `noise_multiplier` is σ, given or calibrated; None for a method without privacy."""
     method = config.method
     private = METHODS[method.name].private
-    first = method.clip_norm.start if isinstance(method.clip_norm, Auto) else method.as_function(method.clip_norm)(0)
+    first = (
+        method.clip_norm.start if isinstance(method.clip_norm, AutoClip) else method.as_function(method.clip_norm)(0)
+    )
     return MechanismPlan(
         sampling_prob=config.sampling_prob,
         expected_batch_size=config.privacy.expected_batch_size,
@@ -41,7 +43,7 @@ def mechanism_plan(config: RunConfig, noise_multiplier: float | None) -> Mechani
         noise_multiplier=noise_multiplier,
         noise=config.privacy.noise,
         adjacency=config.privacy.adjacency,
-        has_norm=isinstance(method.clip_norm, Auto),
+        has_norm=isinstance(method.clip_norm, AutoClip),
     )
 
 

@@ -7,9 +7,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from trainers.config.auto import AutoClip, AutoRate
 from trainers.config.mask import MaskConfig
 from trainers.config.removed import REMOVED_DIRECTIONS, without_removed
-from trainers.config.schedules import Auto, Schedule, ScheduleOrAuto, as_function, stage_starts, uses_stages
+from trainers.config.schedules import (
+    ClipSchedule,
+    RateSchedule,
+    Schedule,
+    SomeSchedule,
+    as_function,
+    stage_starts,
+    uses_stages,
+)
 from trainers.config.sections import Count, Decay, Searchable, Section
 from trainers.methods.catalogue import METHODS, require_known
 from trainers.methods.presets import preset_of
@@ -42,13 +51,14 @@ class MethodConfig(Section):
     smoothing: Annotated[Schedule, Searchable()] = Field(
         default=1e-3, description="Perturbation radius λ, in units of a parameter."
     )
-    clip_norm: Annotated[ScheduleOrAuto, Searchable()] = Field(
+    clip_norm: Annotated[ClipSchedule, Searchable()] = Field(
         default=5.0,
         description="L2 bound C on an example's K-vector (or gradient), nats per parameter unit; auto follows the "
         "norms, for 0.8 % more noise.",
     )
-    learning_rate: Annotated[Schedule, Searchable()] = Field(
-        default=1e-5, description="Learning rate η; η_0 of a staged method."
+    learning_rate: Annotated[RateSchedule, Searchable()] = Field(
+        default=1e-5,
+        description="Learning rate η; η_0 of a staged method; auto takes it from the noise.",
     )
     direction: DirectionLaw = Field(
         default="gaussian",
@@ -115,14 +125,14 @@ class MethodConfig(Section):
     def scheduled(self) -> tuple[str, ...]:
         """The settings that the method has and that change by the step, or not at all."""
         has = (name for name in SCHEDULED if METHODS[self.name].takes(name))
-        return tuple(name for name in has if not isinstance(getattr(self, name), Auto))
+        return tuple(name for name in has if not isinstance(getattr(self, name), AutoClip | AutoRate))
 
     @property
     def stage_starts(self) -> tuple[int, ...]:
         """The first step of each stage; one stage where the method has none."""
         return stage_starts(self.num_steps, self.stage_steps)
 
-    def as_function(self, schedule: ScheduleOrAuto) -> Callable[[int], float]:
+    def as_function(self, schedule: SomeSchedule) -> Callable[[int], float]:
         """Return the function step → value of one of the method's schedules."""
         return as_function(schedule, self.num_steps, self.stage_starts)
 
@@ -160,12 +170,14 @@ def check(method: MethodConfig) -> None:
 
 
 def _require_auto_fits(method: MethodConfig) -> None:
-    """Refuse `auto` where no release measures the norms that it follows."""
-    spec = METHODS[method.name]
-    if isinstance(method.clip_norm, Auto) and not (spec.private and spec.order == "zeroth"):
-        raise ValueError(
-            f"clip_norm: auto measures K-vectors under noise, and {spec.title} releases none: give a number"
-        )
+    """Refuse `auto` where no K-vector is released under noise, and such a rate beside a mask or stages."""
+    spec, staged = METHODS[method.name], method.stage_steps is not None or method.mask is not None
+    autos = {"clip_norm": AutoClip, "learning_rate": AutoRate}
+    for name in (name for name, kind in autos.items() if isinstance(getattr(method, name), kind)):
+        if not spec.private or spec.order == "first":
+            raise ValueError(f"{name}: auto needs noise on K-vectors, and {spec.title} has none: give a number")
+        if name == "learning_rate" and staged:
+            raise ValueError(f"learning_rate: auto knows no stages and no mask, as {spec.title} has: give a number")
 
 
 def _require_meaning(method: MethodConfig) -> None:

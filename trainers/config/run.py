@@ -6,13 +6,13 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from trainers.config.auto import AutoClip
 from trainers.config.data import DataConfig
 from trainers.config.method import KINDS_IN_A_BASIS, MethodConfig
 from trainers.config.model import ModelConfig
 from trainers.config.performance import PerformanceConfig
 from trainers.config.privacy import PrivacyConfig
 from trainers.config.resources import ResourcesConfig
-from trainers.config.schedules import Auto
 from trainers.config.score import ScoreConfig
 from trainers.config.sections import Section
 from trainers.config.task import Metric, TaskConfig
@@ -122,7 +122,7 @@ def _require_shots_fit(data: DataConfig, task: TaskConfig) -> None:
 
 
 def _require_clip_fits(config: RunConfig) -> None:
-    if isinstance(config.method.clip_norm, Auto) and config.privacy.noise != "gaussian":
+    if isinstance(config.method.clip_norm, AutoClip) and config.privacy.noise != "gaussian":
         raise ValueError("method.clip_norm: auto needs Gaussian noise: give C, or set privacy.noise: gaussian")
 
 

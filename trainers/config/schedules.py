@@ -3,8 +3,8 @@
 A plain number is a schedule that never changes. Every other schedule is a mapping with a `kind`. Stages are joined
 schedules, and `stagewise` gives one value to each stage of the method. A schedule knows the step and public settings
 alone, so it can be planned, plotted and replayed. What enters the event of a step (sampling probability, noise
-multiplier, number of steps) takes no schedule, so schedules do not touch the privacy analysis. `auto` is no schedule:
-it follows what the run releases, from a start and within a range.
+multiplier, number of steps) takes no schedule, so schedules do not touch the privacy analysis.
+`auto` is none (auto.py).
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from trainers.config.auto import AUTO, AutoClip, AutoRate
 from trainers.config.sections import Count, Positive, Section
-
-AUTO = "auto"
 
 
 class Constant(Section):
@@ -82,31 +81,6 @@ class Joined(Section):
     parts: tuple[Part, ...] = Field(min_length=1, description="The parts, in order.")
 
 
-class Auto(Section):
-    """A value that follows what the run releases; `clip_norm: auto` says it with the defaults."""
-
-    kind: Literal["auto"]
-    start: Positive = Field(default=5.0, description="Value at the first step.")
-    low: Positive | None = Field(default=None, description="Smallest value; start / 100 when absent.")
-    high: Positive | None = Field(default=None, description="Largest value; start · 100 when absent.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _in_one_word(cls, value: Any) -> Any:
-        return {"kind": AUTO} if value == AUTO else value
-
-    @model_validator(mode="after")
-    def _start_in_range(self) -> Auto:
-        low, high = self.range
-        if not low <= self.start <= high:
-            raise ValueError(f"low ≤ start ≤ high is needed, got {low:g}, {self.start:g} and {high:g}")
-        return self
-
-    @property
-    def range(self) -> tuple[float, float]:
-        return self.low or self.start / 100.0, self.high or self.start * 100.0
-
-
 SCHEDULE_KINDS: dict[str, type[Section]] = {
     "<constant>": Constant,
     "<step>": StepDecay,
@@ -114,7 +88,8 @@ SCHEDULE_KINDS: dict[str, type[Section]] = {
     "<geometric>": Geometric,
     "<stagewise>": Stagewise,
     "<joined>": Joined,
-    "<auto>": Auto,
+    "<auto>": AutoClip,
+    "<auto rate>": AutoRate,
 }
 """Kinds of schedules by the tag that pydantic puts into the place of an error."""
 NUMBER = "<number>"
@@ -141,17 +116,21 @@ _BY_STEP = (
 )
 
 
-def _by_tag(kinds: str) -> Discriminator:
+def _by_tag(kinds: str, auto: str = "<auto>") -> Discriminator:
+    def tag(value: Any) -> str | None:
+        found = _tag(value)
+        return auto if found == "<auto>" and not isinstance(value, Section) else found
+
     text = f"must be a number, or a schedule: {{kind: {kinds}, …}}, such as {{kind: cosine, start: 1e-3, end: 1e-5}}"
-    return Discriminator(_tag, custom_error_type="schedule_form", custom_error_message=text)
+    return Discriminator(tag, custom_error_type="schedule_form", custom_error_message=text)
 
 
 Schedule = Annotated[_BY_STEP, _by_tag("constant, step, cosine, geometric, stagewise or joined")]
 """A number above 0, or a schedule of such numbers."""
-ScheduleOrAuto = Annotated[
-    _BY_STEP | Annotated[Auto, Tag("<auto>")], _by_tag("constant, step, cosine, geometric, stagewise, joined or auto")
-]
-"""A schedule, or `auto`."""
+_OR_AUTO = "constant, step, cosine, geometric, stagewise, joined or auto"
+ClipSchedule = Annotated[_BY_STEP | Annotated[AutoClip, Tag("<auto>")], _by_tag(_OR_AUTO)]
+RateSchedule = Annotated[_BY_STEP | Annotated[AutoRate, Tag("<auto rate>")], _by_tag(_OR_AUTO, "<auto rate>")]
+SomeSchedule = ClipSchedule | RateSchedule
 
 Part.model_rebuild()
 Joined.model_rebuild()
@@ -169,13 +148,13 @@ def stage_starts(num_steps: int, first_stage_steps: int | None) -> tuple[int, ..
     return tuple(starts)
 
 
-def as_function(schedule: ScheduleOrAuto, num_steps: int, starts: Sequence[int] = (0,)) -> Callable[[int], float]:
+def as_function(schedule: SomeSchedule, num_steps: int, starts: Sequence[int] = (0,)) -> Callable[[int], float]:
     """Return step → value of a schedule with stages that begin at `starts`; steps after the last one keep its value.
 
     TypeError for `auto`, whose value no step alone tells.
     """
-    if isinstance(schedule, Auto):
-        raise TypeError("auto follows releases: it is no function of the step")
+    if isinstance(schedule, AutoClip | AutoRate):
+        raise TypeError("auto is no function of the step")
     if not isinstance(schedule, Section):
         return lambda step: float(schedule)
     if isinstance(schedule, Joined):
@@ -184,7 +163,7 @@ def as_function(schedule: ScheduleOrAuto, num_steps: int, starts: Sequence[int] 
 
 
 def points(
-    schedule: ScheduleOrAuto, num_steps: int, starts: Sequence[int] = (0,), most: int = 500
+    schedule: SomeSchedule, num_steps: int, starts: Sequence[int] = (0,), most: int = 500
 ) -> list[tuple[int, float]]:
     """Return (step, value) of a schedule at up to `most` evenly spaced steps, with the first and the last step."""
     value, last = as_function(schedule, num_steps, starts), num_steps - 1
@@ -193,7 +172,7 @@ def points(
     return [(step, value(step)) for step in steps]
 
 
-def uses_stages(schedule: ScheduleOrAuto) -> bool:
+def uses_stages(schedule: SomeSchedule) -> bool:
     if isinstance(schedule, Joined):
         return any(uses_stages(part.schedule) for part in schedule.parts)
     return isinstance(schedule, Stagewise)

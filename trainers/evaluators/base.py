@@ -55,6 +55,10 @@ class ParameterSpace(Protocol):
         """Number d of parameters that directions move: those of the mask, if there is one."""
         ...
 
+    def base_norm(self) -> float:
+        """Return ‖θ_0‖ of all trainable base weights, to three digits: the same on every machine."""
+        ...
+
     def squared_norms(self, directions: Sequence[Direction]) -> np.ndarray:
         """Return ‖z_k‖² over the parameters that directions move, float64 [K], the same on every machine."""
         ...

@@ -16,6 +16,7 @@ anchor (after the first stage) in the master's type, and a velocity in float32.
 """
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -154,6 +155,10 @@ class Parameters:
     def use_basis(self, basis: Basis) -> None:
         """Draw directions in this public basis from now on, until a reset; θ is unchanged."""
         self._basis = basis
+
+    def base_norm(self) -> float:
+        sums = [float(torch.linalg.vector_norm(tensor, dtype=torch.float64)) ** 2 for tensor in self._base.values()]
+        return float(f"{math.sqrt(math.fsum(sums)):.2e}")
 
     def squared_norms(self, directions: Sequence[Direction]) -> np.ndarray:
         return squared_norms(self._base, directions, self._kept)

@@ -9,17 +9,17 @@ C is a function of the release log: it costs no privacy, and a replay, an export
 Only additions, multiplications and divisions of float64 enter, which every machine rounds alike.
 """
 
-from trainers.config.schedules import Auto
+from trainers.config.auto import AutoClip
 from trainers.mechanism.plan import NORM_UNITS, MechanismPlan
 
 _MOST = 0.25  # of the gain, and of a step's change
 _NOISE_SHARE = 0.125  # a gain γ = 1 / (8 n²) at noise n gives ln C the variance γ n² / 2 = 1/16
 
 
-class AutoClip:
+class FollowedClip:
     """The clip norm in force; `norm` changes with each release."""
 
-    def __init__(self, settings: Auto) -> None:
+    def __init__(self, settings: AutoClip) -> None:
         self.norm, self._range = settings.start, settings.range
 
     def follow(self, released: int, plan: MechanismPlan) -> None:

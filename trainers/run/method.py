@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from trainers.config import MethodConfig
-from trainers.config.schedules import Auto
+from trainers.config.auto import AutoClip, AutoRate
 from trainers.directions import WeightedDirections
 from trainers.directions.frames import raw_direction, scaled
 from trainers.evaluators.base import LossEvaluator, Probe
@@ -19,7 +19,8 @@ from trainers.mechanism.plan import MechanismPlan
 from trainers.mechanism.release_log import Transcript
 from trainers.methods.catalogue import METHODS
 from trainers.methods.transforms.base import Chain, State, Update
-from trainers.run.auto_clip import AutoClip
+from trainers.run.auto_clip import FollowedClip
+from trainers.run.auto_rate import RateOfNoise
 from trainers.run.estimator import Estimator
 from trainers.run.pruning import Pruning
 from trainers.run.public_basis import PublicBasis
@@ -52,8 +53,10 @@ class Method:
         basis: PublicBasis | None = None,
     ) -> None:
         self._config, self._plan, self._evaluator = config, plan, evaluator
-        self._learning_rate = config.as_function(config.learning_rate)
-        self._auto_clip = AutoClip(config.clip_norm) if isinstance(config.clip_norm, Auto) else None
+        self._auto_rate = None
+        if isinstance(config.learning_rate, AutoRate):
+            self._auto_rate = RateOfNoise(config.learning_rate, config.num_steps, evaluator.parameters)
+        self._auto_clip = FollowedClip(config.clip_norm) if isinstance(config.clip_norm, AutoClip) else None
         self._estimator = Estimator(
             config.num_directions, config.difference, config.as_function(config.smoothing), self._directions
         )
@@ -113,7 +116,7 @@ class Method:
 
     def update(self, step: int, noisy_K: np.ndarray) -> None:
         """Move θ by a release: θ ← θ − η (Σ_k g_k z_k + ρ (θ − θ_s)), post-processing; then a clip that follows it."""
-        rate, plan = self._learning_rate(step), self.plan_at(step)
+        rate, plan = self._rate(step), self.plan_at(step)
         released = Update(noisy_K[: plan.num_directions] * plan.grid_unit / plan.expected_batch_size)
         if self._auto_clip is not None:
             self._auto_clip.follow(int(noisy_K[-1]), plan)
@@ -123,6 +126,11 @@ class Method:
         weights = [-rate * (1.0 - update.momentum) * float(g) for g in update.values_K]
         moves = [(z, weight * scale) for weight, (z, scale) in zip(weights, self._directions(step), strict=True)]
         self._evaluator.apply(moves, momentum=update.momentum)
+
+    def _rate(self, step: int) -> float:
+        if self._auto_rate is not None:
+            return self._auto_rate(self.plan_at(step))
+        return self._config.as_function(self._config.learning_rate)(step)
 
     def _directions(self, step: int) -> WeightedDirections:
         """Return the K directions of a step with their scales; kept, since its probes and its update need the same."""
@@ -138,7 +146,7 @@ class Method:
 
 def smallest_resolution(config: MethodConfig) -> tuple[float, float]:
     """Return (λ, C) of the step at which λ · C is smallest, so that rounding matters most; the least C it may reach."""
-    least = config.clip_norm.range[0] if isinstance(config.clip_norm, Auto) else config.clip_norm
+    least = config.clip_norm.range[0] if isinstance(config.clip_norm, AutoClip) else config.clip_norm
     smoothing, clip_norm = config.as_function(config.smoothing), config.as_function(least)
     pairs = ((smoothing(step), clip_norm(step)) for step in range(config.num_steps))
     return min(pairs, key=lambda pair: pair[0] * pair[1])

@@ -24,8 +24,8 @@ from orchestrator.planning.planned_sweep import planned_sweep
 from orchestrator.privacy.accountant.adjacency import Adjacency
 from orchestrator.privacy.rules.caps import SweepCaps
 from trainers.config import MethodConfig, RunConfig
+from trainers.config.auto import AutoClip
 from trainers.config.mechanism import mechanism_plan
-from trainers.config.schedules import Auto
 from trainers.directions import Direction, WeightedDirections
 from trainers.mechanism.plan import GRID_UNITS_PER_CLIP, NORM_UNITS, MechanismPlan, NoiseLaw
 from trainers.mechanism.tokens import LocalTokens, StepTokens
@@ -207,7 +207,7 @@ def _run_config(method: dict[str, Any], privacy: dict[str, Any]) -> RunConfig:
 
     The claim depends on neither the directions nor the mask: the mask keeps all four parameters of the stub.
     """
-    is_auto = isinstance(MethodConfig.model_validate(method).clip_norm, Auto)
+    is_auto = isinstance(MethodConfig.model_validate(method).clip_norm, AutoClip)
     mask = {"mask": {"keep": 1.0, "scores": "magnitude"}} if METHODS[method["name"]].takes("mask") else {}
     return RunConfig.model_validate(
         {

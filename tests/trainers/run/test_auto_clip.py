@@ -8,18 +8,18 @@ from tests.support.frozen import FrozenSampler
 from tests.support.quadratic import Quadratic
 from tests.support.runs import open_run, plan_of, run_config, step_sum
 from trainers.config import RunConfig
-from trainers.config.schedules import Auto
+from trainers.config.auto import AutoClip
 from trainers.mechanism.clipping import clip_to_grid
 from trainers.mechanism.noise import ExactNoise
 from trainers.mechanism.plan import NORM_UNITS, MechanismPlan
 from trainers.mechanism.tokens import LocalTokens
-from trainers.run.auto_clip import AutoClip
+from trainers.run.auto_clip import FollowedClip
 
 STEPS = 20
 
 
-def auto(start: float = 5.0, low: float | None = None, high: float | None = None) -> Auto:
-    return Auto(kind="auto", start=start, low=low, high=high)
+def auto(start: float = 5.0, low: float | None = None, high: float | None = None) -> AutoClip:
+    return AutoClip(kind="auto", start=start, low=low, high=high)
 
 
 def plan(noise_multiplier: float, batch_size: float = 64.0) -> MechanismPlan:
@@ -28,7 +28,7 @@ def plan(noise_multiplier: float, batch_size: float = 64.0) -> MechanismPlan:
 
 def followed(start: float, norms_N: np.ndarray, mechanism: MechanismPlan, steps: int) -> list[float]:
     """Return C after each step, of batches of the size that is expected and noise of the plan."""
-    clip, generator, path = AutoClip(auto(start)), np.random.default_rng(0), []
+    clip, generator, path = FollowedClip(auto(start)), np.random.default_rng(0), []
     noise = np.random.default_rng(1).standard_normal(steps) * mechanism.noise_scale_grid_units
     for step in range(steps):
         batch_N = generator.choice(norms_N, int(mechanism.expected_batch_size))
@@ -54,7 +54,7 @@ def test_noise_alone_leaves_it_about_where_it_was():
 
 
 def test_it_stays_in_its_range():
-    clip = AutoClip(auto(2.0, 1.5, 2.5))
+    clip = FollowedClip(auto(2.0, 1.5, 2.5))
     for released, end in [(NORM_UNITS * 10**6, 1.5), (-NORM_UNITS * 10**6, 2.5)]:
         for _ in range(20):
             clip.follow(released, plan(1.0))
@@ -120,14 +120,16 @@ def test_the_clip_of_every_step_follows_from_the_releases_before_it(tmp_path):
 
 def test_a_clip_from_measures_without_noise_is_found(tmp_path, monkeypatch):
     """The wrong code: C follows the sum, and the noise is added for the log alone."""
-    sums, true_sum, true_follow = [], trainers.run.step.clipped_sum, AutoClip.follow
+    sums, true_sum, true_follow = [], trainers.run.step.clipped_sum, FollowedClip.follow
 
     def remember(values_BK, mechanism):
         sums.append(int(true_sum(values_BK, mechanism)[-1]))
         return true_sum(values_BK, mechanism)
 
     monkeypatch.setattr(trainers.run.step, "clipped_sum", remember)
-    monkeypatch.setattr(AutoClip, "follow", lambda self, released, mechanism: true_follow(self, sums[-1], mechanism))
+    monkeypatch.setattr(
+        FollowedClip, "follow", lambda self, released, mechanism: true_follow(self, sums[-1], mechanism)
+    )
     releases, clips = sums_and_path(tmp_path, config())
     assert clips != path_of(releases, config())[:-1]
 
@@ -156,7 +158,7 @@ def test_the_measure_of_an_empty_batch_is_noise_and_a_norm_of_nothing_is_small()
         ({"method__clip_norm": "auto", "privacy__noise": "laplace"}, "needs Gaussian noise"),
         (
             {"method__clip_norm": "auto", "method__name": "mezo", "privacy__noise_multiplier": None},
-            "MeZO releases none",
+            "MeZO has none",
         ),
     ],
 )

@@ -23,6 +23,9 @@ class VllmParameters:
     def count(self) -> int:
         return self._rpc("zo_call", "count")
 
+    def base_norm(self) -> float:
+        return self._rpc("zo_parameters", "base_norm")
+
     def squared_norms(self, directions: Sequence[Direction]) -> np.ndarray:
         return self._rpc("zo_parameters", "squared_norms", list(directions))
 
