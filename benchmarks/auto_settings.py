@@ -20,8 +20,10 @@ from typing import Any
 from orchestrator.config.loading import load_run
 from orchestrator.planning.plan import make_plan
 from trainers.config import RunConfig
+from trainers.config.auto import AutoClip
 from trainers.config.mechanism import mechanism_plan
 from trainers.mechanism.tokens import LocalTokens
+from trainers.run.auto_clip import FollowedClip
 from trainers.run.context import RunContext, Tokens, Workspace
 from trainers.workspace import open_run, open_workspace
 
@@ -52,13 +54,17 @@ def run_once(workspace: Workspace, config: RunConfig, sigma: float) -> dict[str,
     """Take all steps; return the last score and loss on public rows, and the last C of a clip that follows norms."""
     privacy, steps = config.privacy.model_copy(update={"noise_multiplier": sigma}), config.method.num_steps
     config = config.model_copy(update={"privacy": privacy})
-    tokens = Tokens(LocalTokens(steps), LocalTokens(0))
+    tokens, plan = Tokens(LocalTokens(steps), LocalTokens(0)), mechanism_plan(config, sigma)
     with TemporaryDirectory() as folder:
-        run = open_run(RunContext(workspace, config, mechanism_plan(config, sigma), tokens, Path(folder)))
+        run = open_run(RunContext(workspace, config, plan, tokens, Path(folder)))
         with run.log:
             list(run.segments())
-        (last,) = run._context.method.state().get("clip_norm", (None,))  # where the clip has come to
-    return run.metrics | ({} if last is None else {"clip_norm": last})
+    if not isinstance(config.method.clip_norm, AutoClip):
+        return run.metrics
+    clip = FollowedClip(config.method.clip_norm)
+    for released in run.log.releases["step"]:
+        clip.follow(int(released[-1]), plan)
+    return {**run.metrics, "clip_norm": clip.norm}
 
 
 def main() -> None:

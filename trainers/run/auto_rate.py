@@ -11,20 +11,25 @@ What is left of it is the scale: a distance over the size of all steps, of which
 
 import math
 
+from trainers.config import MethodConfig
 from trainers.config.auto import AutoRate
 from trainers.evaluators.base import ParameterSpace
 from trainers.mechanism.plan import MechanismPlan
 from trainers.methods.transforms.shrinkage import noise_variance
 
 
+def require_scale(method: MethodConfig, parameters: ParameterSpace) -> None:
+    """Refuse, with a ValueError, base weights that are all 0: they give no scale to move by."""
+    if isinstance(method.learning_rate, AutoRate) and parameters.base_norm() == 0.0:
+        raise ValueError("method.learning_rate: auto needs base weights that are not all 0: give a number")
+
+
 class RateOfNoise:
-    """η of a step, from the plan in force; ValueError if all base weights are 0, which give no scale to move by."""
+    """η of a step, from the plan in force."""
 
     def __init__(self, settings: AutoRate, num_steps: int, parameters: ParameterSpace) -> None:
         self._num_steps, self._parameters = num_steps, parameters
         self._distance = settings.distance * parameters.base_norm()
-        if self._distance == 0.0:
-            raise ValueError("method.learning_rate: auto needs base weights that are not all 0: give a number")
 
     def __call__(self, plan: MechanismPlan) -> float:
         """Return η under a private plan."""

@@ -13,6 +13,7 @@ from trainers.mechanism.noise import ExactNoise, Noise
 from trainers.mechanism.plan import MechanismPlan
 from trainers.mechanism.sampling import PoissonSampler, Sampler
 from trainers.mechanism.units import units_of
+from trainers.run.auto_rate import require_scale
 from trainers.run.base_run import BaseRun
 from trainers.run.context import RunContext
 from trainers.run.divergence import require_alive
@@ -42,6 +43,7 @@ class ZerothOrderRun(BaseRun):
         workspace, config, plan, ranks = context.workspace, context.config, context.plan, context.ranks
         require_schedules_above_rounding(workspace.rounding, plan, config)
         require_public_rows(config, workspace.public_rows)
+        require_scale(config.method, workspace.evaluator.parameters)
         units = units_of(workspace.examples, workspace.users)
         ranks.begin_run(plan.expected_batch_size, config.data.max_examples_per_user)
         ranks.require_same("examples, in the same order", lambda: workspace.content)
