@@ -9,7 +9,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-CHECKED := orchestrator search_spaces trainers tests benchmarks examples docs
+CHECKED := orchestrator search_spaces trainers tests benchmarks examples docs/generate
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 # one more than there are cores, since tests of clusters mostly wait; each may take gigabytes

@@ -49,19 +49,12 @@ def draw() -> Figure:
     panel.plot(NUM_TRIALS, shown, color=ALL, linewidth=2.4, marker="o", markersize=4)
     panel.plot(NUM_TRIALS[1:], best, color=BEST, linewidth=1.6, linestyle="--")
     panel.plot(NUM_TRIALS, [shown[0]] * len(NUM_TRIALS), color=ONE, linewidth=1.6, linestyle=":")
-    for text, value, color in (
-        ("every trial is shown (the default)", shown[-1], ALL),
-        ("the winner alone leaves, the number of trials is secret", best[-1], BEST),
-        ("only the winner is counted: wrong", shown[0], ONE),
+    for text, value, color, side in (
+        ("every trial is shown (the default)", shown[-1], ALL, "bottom"),
+        ("the winner alone leaves, the number of trials is secret", best[3], BEST, "top"),
+        ("only the winner is counted: wrong", shown[0], ONE, "bottom"),
     ):
-        panel.annotate(
-            text,
-            (NUM_TRIALS[-1], value),
-            xytext=(0, 6 if color != BEST else -20),
-            textcoords="offset points",
-            ha="right",
-            color=color,
-        )
+        panel.text(NUM_TRIALS[-1], value, f"{text}\n" if side == "bottom" else text, ha="right", va=side, color=color)
     ten = shown[NUM_TRIALS.index(10)]
     panel.annotate(f"the quickstart: ε = {ten:.1f}", (10, ten), xytext=(-8, 10), textcoords="offset points", ha="right")
     panel.set_xlim(0, NUM_TRIALS[-1] + 1)

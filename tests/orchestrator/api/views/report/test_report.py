@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
@@ -14,6 +15,7 @@ from orchestrator.cli.app import app
 from orchestrator.config.loading import load_sweep
 from orchestrator.planning.plan import make_plan
 from orchestrator.sweep.driver import run_sweep
+from tests.support.browser import WIDTH, look_at, needs_chromium
 from tests.support.inline import Killed, without_cluster
 from tests.support.settings import quick_settings
 from trainers.mechanism.release_log import LOG_NAME
@@ -162,3 +164,29 @@ def test_runs_are_compared_side_by_side(swept, settings):
     third = str(swept("name=third", "score.metric=loss"))
     assert "of different tasks: metric differ" in error_of("compare", first, third)
     assert "expected two or more runs" in error_of("compare", first)
+
+
+@needs_chromium
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_people_can_read_it_in_a_browser_on_a_narrow_screen(page, tmp_path, dark):
+    shutil.copy(page[1] / REPORT_NAME, tmp_path)
+    found = look_at(tmp_path / REPORT_NAME, dark=dark)
+    assert found["sections"] == ["h1", *SECTIONS]
+    assert (found["loaded"], found["console"]) == ([], [])
+    assert found["width"] <= WIDTH
+    assert (found["pale"], found["unnamed"]) == ([], [])
+    assert found["texts"] > 50
+    assert found["pictures"] >= 5
+    assert (sum(found["paper"][:3]) < 300) == dark
+
+
+@needs_chromium
+def test_the_browser_finds_what_is_wrong(tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text(
+        '<h1 style="width:900px;color:#ccc;background:#fff">pale</h1><svg width=9 height=9></svg>'
+        "<script>nothing()</script>"
+    )
+    found = look_at(page, dark=False)
+    assert found["width"] > WIDTH
+    assert (found["pale"], len(found["unnamed"]), len(found["console"])) == (["pale"], 1, 1)
