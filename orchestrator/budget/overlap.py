@@ -15,7 +15,7 @@ from orchestrator.config.models import LedgeredConfig, SweepConfig
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.ledger.row_sketch import RowSketch
 from trainers.config import RunConfig
-from trainers.data.row_digests import read_digests
+from trainers.data.row_digests import SourceDigests, read_digests
 
 LEARNED_FROM = "data.public"
 
@@ -36,7 +36,7 @@ def read_sources(config: RunConfig, key: bytes) -> dict[str, SourceRows]:
         places["search.tune_on"] = config.search.tune_on
     columns = config.task.text_columns
     read = {field: read_digests(source, columns, key, field) for field, source in places.items() if source is not None}
-    return {field: SourceRows(of.fingerprint, RowSketch.of(of.row_macs), of.row_macs) for field, of in read.items()}
+    return {field: _of(rows) for field, rows in read.items()}
 
 
 def require_apart(config: RunConfig, sources: dict[str, SourceRows], ledger: Ledger, *, is_charged: bool) -> None:
@@ -52,13 +52,33 @@ def require_apart(config: RunConfig, sources: dict[str, SourceRows], ledger: Led
     scored = ["data.validation"] if config.score.on == "private" and "data.validation" in sources else []
     private = {field: sources[field] for field in ["data.train", *scored]}
     for field in sources.keys() - private.keys():
-        _require_public(field, sources[field], private if is_charged else {}, ledger)
+        protected = private if is_charged else {}
+        _require_public(field, sources[field], protected, ledger, any_row=field == LEARNED_FROM)
     if not (isinstance(config, LedgeredConfig) and config.budget.acknowledge_overlap):
         for field, source in private.items():
             _require_own_budget(field, source, private["data.train"], ledger)
 
 
-def _require_public(field: str, source: SourceRows, private: dict[str, SourceRows], ledger: Ledger) -> None:
+def require_public_file(path: str, field: str, config: RunConfig, ledger: Ledger, *, is_charged: bool) -> None:
+    """Refuse a file of rows by which a model is chosen, where it is protected or shares a row with private ones.
+
+    ValueError as for `require_apart`.
+    """
+    key, columns, scored = ledger.key(), config.task.text_columns, config.score.on == "private"
+    private = {"data.train": config.data.train, "data.validation": config.data.validation if scored else None}
+    read = {name: read_digests(source, columns, key, name) for name, source in private.items() if source is not None}
+    public = read_digests(path, columns, key, field)
+    protected = {name: _of(rows) for name, rows in read.items()} if is_charged else {}
+    _require_public(field, _of(public), protected, ledger, any_row=True)
+
+
+def _of(read: SourceDigests) -> SourceRows:
+    return SourceRows(read.fingerprint, RowSketch.of(read.row_macs), read.row_macs)
+
+
+def _require_public(
+    field: str, source: SourceRows, private: dict[str, SourceRows], ledger: Ledger, *, any_row: bool
+) -> None:
     same = ledger.budget_of(source.fingerprint)
     budgets = [*([same.name] if same else []), *ledger.overlapping(None, source.rows)]
     owners = [f"that budget {name!r} protects" for name in budgets if ledger.spent(name).epsilon < math.inf]
@@ -67,7 +87,7 @@ def _require_public(field: str, source: SourceRows, private: dict[str, SourceRow
         for other, protected in private.items()
         if source.fingerprint == protected.fingerprint
         or source.rows.overlaps(protected.rows)
-        or (field == LEARNED_FROM and np.intersect1d(source.row_macs, protected.row_macs).size)
+        or (any_row and np.intersect1d(source.row_macs, protected.row_macs).size)
     ]
     if owners:
         raise ValueError(

@@ -34,7 +34,9 @@ app = typer.Typer(
 data_app = typer.Typer(help="Show the data as the model reads it.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(budget_cli.app, name="budget")
-for verb in (start.init, start.demo, start.schema, results.report, results.compare, results.evaluate, results.export):
+for verb in (start.init, start.demo, start.schema):
+    app.command()(verb)
+for verb in (results.report, results.compare, results.evaluate, results.refine, results.export):
     app.command()(verb)
 
 ConfigFile = Annotated[

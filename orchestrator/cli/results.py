@@ -1,4 +1,6 @@
-"""The verbs for finished work: `dpzo report`, `compare`, `evaluate` and `export`."""
+"""The verbs for finished work: `dpzo report`, `compare`, `evaluate`, `refine` and `export`."""
+
+# ruff: noqa: B006 - typer reads the default of a list and never changes it
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,6 +15,12 @@ from trainers.config import EvaluatorName
 ExportFormat = Literal["hf", "peft", "merged", "log"]
 Place = Annotated[
     str, typer.Argument(metavar="FOLDER|NAME", help="A finished run or sweep: its folder, or its name in runs/.")
+]
+TrialNumber = Annotated[
+    int | None, typer.Option("--trial", min=0, help="Number of the sweep's trial. Default: the best one.")
+]
+BaseModel = Annotated[
+    str | None, typer.Option("--model", help="Where the base model lies now. Default: where the run found it.")
 ]
 
 
@@ -57,6 +65,41 @@ def evaluate(
 
 
 @clear_errors()
+def refine(
+    place: Place,
+    data: Annotated[str, typer.Option("--data", help="A PUBLIC file of the task, on which the best is chosen.")],
+    to: Annotated[
+        Path | None, typer.Option("--to", help="New or empty folder for the model. Default: none is written.")
+    ] = None,
+    trial: TrialNumber = None,
+    averages: Annotated[
+        list[str],
+        typer.Option("--average", help="A share of the last steps, such as last-20%, or none; may be repeated."),
+    ] = [],
+    scales: Annotated[
+        list[float], typer.Option("--scale", help="A scale of the way from the base model; may be repeated.")
+    ] = [],
+    base: BaseModel = None,
+    output: OutputFormat = Format.TEXT,
+) -> None:
+    """Choose averages of late iterates and a scale of a finished run on PUBLIC rows: a better model for 0 ε."""
+    from orchestrator.api.views.refined import refined_view
+    from orchestrator.sweep.post_processing import PostProcessing
+    from orchestrator.sweep.refinement import AVERAGES, SCALES
+    from orchestrator.sweep.refinement import refine as refined
+
+    asked = [PostProcessing.of(average, None) for average in averages]
+    shares = [change and change.last_percent for change in asked] or AVERAGES
+    for scale in scales:
+        PostProcessing.of(None, scale)  # refuses what is no scale
+    with progress_console().status("replaying the release log and scoring what it allows"):
+        found = refined(place, data, to, trial=trial, averages=shares, scales=scales or SCALES, base=base)
+    print_result(output, found, refined_view(found))
+    if to is not None:
+        _say(f"The model is in {to}.")
+
+
+@clear_errors()
 def export(
     folder: Annotated[
         str,
@@ -65,9 +108,7 @@ def export(
         ),
     ],
     to: Annotated[Path, typer.Option("--to", help="New or empty folder for the model.")],
-    trial: Annotated[
-        int | None, typer.Option("--trial", min=0, help="Number of the sweep's trial. Default: the best one.")
-    ] = None,
+    trial: TrialNumber = None,
     evaluator: Annotated[
         EvaluatorName | None,
         typer.Option("--evaluator", help="Evaluator that replays; each gives the same bits. Default: the run's."),
@@ -78,25 +119,30 @@ def export(
             "--format", help="A whole model, an adapter, a whole model with its adapter added, or the log alone."
         ),
     ] = None,
-    base: Annotated[
-        str | None, typer.Option("--model", help="Where the base model lies now. Default: where the run found it.")
-    ] = None,
+    base: BaseModel = None,
     from_log: Annotated[
         bool, typer.Option("--from-log", help="The folder was written by --format log, perhaps on another machine.")
     ] = False,
+    average: Annotated[
+        str | None, typer.Option("--average", help="The mean over a share of the last steps, such as last-20%.")
+    ] = None,
+    scale: Annotated[
+        float | None, typer.Option("--scale", help="Scale the way from the base model, such as 1.1.")
+    ] = None,
 ) -> None:
     """Rebuild the model of a finished run or trial, with its privacy card, from its release log: no private data."""
-    from orchestrator.sweep.export import export_model, require_empty
+    from orchestrator.sweep.export import export_model
     from orchestrator.sweep.log_export import rebuild_exported
+    from orchestrator.sweep.post_processing import PostProcessing
 
-    if from_log and (trial is not None or form is not None or evaluator is not None):
-        raise ValueError("--from-log rebuilds the one model of a log: leave out --trial, --format and --evaluator")
+    if from_log and any(given is not None for given in (trial, form, evaluator, average, scale)):
+        raise ValueError("--from-log rebuilds the one model of a log: give --to and --model alone")
+    change = PostProcessing.of(average, scale)
     with progress_console().status("replaying the release log"):
         if from_log:
-            require_empty(to)
             rebuild_exported(Path(folder), to, base)
         else:
-            export_model(folder, to, trial, evaluator, form, base)
+            export_model(folder, to, trial, evaluator, form, base, change)
     _say(f"The {'release log' if form == 'log' else 'model'} is in {to}.")
 
 

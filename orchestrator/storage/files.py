@@ -1,11 +1,12 @@
-"""Text files that a kill never leaves in part, and JSON files that may not be what they were."""
+"""Files and folders that a kill never leaves in part, and JSON files that may not be what they were."""
 
 import json
 import os
 import re
 import secrets
-from collections.abc import Iterable
-from contextlib import suppress
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,37 @@ def write_whole(path: Path, text: str, *, durable: bool = True) -> None:
         raise
     if durable:
         fsync_folder(path.parent)
+
+
+def require_empty(to: Path) -> None:
+    """Refuse, with a ValueError, a folder that holds files."""
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise ValueError(f"--to {to}: the folder is not empty; name a new or empty folder")
+
+
+@contextmanager
+def whole_folder(to: Path) -> Iterator[Path]:
+    """Give a folder to write into, which becomes the new or empty folder `to`; a failure leaves nothing of it.
+
+    ValueError if `to` holds files.
+    """
+    require_empty(to)
+    is_new = not to.exists()
+    place = to.absolute().parent if is_new else to
+    place.mkdir(parents=True, exist_ok=True)
+    part = place / f".dpzo-{secrets.token_hex(8)}.part"
+    part.mkdir()
+    try:
+        yield part
+        sync_files(part)
+        if is_new:
+            part.replace(to)
+        else:  # it may be a mount, which cannot be replaced
+            for path in part.iterdir():
+                path.replace(to / path.name)
+        fsync_folder(place)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def remove_leftovers(folders: Iterable[Path]) -> None:

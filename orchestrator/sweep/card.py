@@ -10,7 +10,7 @@ from pathlib import Path
 from huggingface_hub import ModelCardData
 
 from orchestrator.privacy.display import epsilon_text, source_name
-from orchestrator.privacy.statement.card import PrivacyCard, Refinement, ReleaseLog, claim_of
+from orchestrator.privacy.statement.card import BY_HAND, PrivacyCard, Refinement, ReleaseLog, claim_of
 from orchestrator.privacy.statement.statement import PrivacyStatement
 from orchestrator.storage.files import write_whole
 from trainers.config import RunConfig
@@ -45,6 +45,8 @@ def write_card(
         refinement: what was done to the weights afterwards.
         is_merged: the adapter that was trained is added to the weights of the base model.
     """
+    if refinement is not None:
+        statement = _with_refinement(statement, refinement)
     card = PrivacyCard(
         name=config.name,
         base_model=source_name(config.model.path),
@@ -61,6 +63,15 @@ def write_card(
     )
     write_whole(folder / CARD_JSON, card.json_text())
     write_whole(folder / CARD_README, card_markdown(card, config))
+
+
+def _with_refinement(statement: PrivacyStatement, done: Refinement) -> PrivacyStatement:
+    """Return the statement of a model whose weights were changed after training."""
+    if done.chosen_on == BY_HAND:
+        added = f"After training: {done.kind}. These numbers were given by hand, and how they were chosen is not known."
+        return statement.model_copy(update={"not_covered": (*statement.not_covered, added)})
+    rows = f"{done.chosen_on}, which chose what was done after training at 0 ε: {done.kind}"
+    return statement.model_copy(update={"public_data": (*statement.public_data, rows)})
 
 
 def _release_log(path: Path) -> ReleaseLog | None:
@@ -105,14 +116,22 @@ def _lines(card: PrivacyCard, config: RunConfig) -> Iterator[str]:
         yield from _table({"ε": epsilon_text(card.claim.epsilon), "δ": epsilon_text(card.claim.delta)} | _terms(card))
     yield from ("", "## What is public", "", *(f"- {item}" for item in card.public_information or ("nothing",)), "")
     if card.refinement is not None:
-        kind, rows = card.refinement.kind, card.refinement.chosen_on
-        yield from ("## After training", "", f"{kind}, chosen on {rows}. It reads released values alone: 0 ε.", "")
+        yield from ("## After training", "", _post_processing(card.refinement), "")
     yield from ("## What no ε covers", "", *(f"- {sentence}" for sentence in card.not_covered), "")
     yield from ("## How it was trained", "", *_table(_settings(card, config)), "")
     if card.evidence is not None:
         yield from _evidence(card)
     yield from ("## Privacy statement", "", "```text", card.statement.text().rstrip("\n"), "```", "")
     yield f"`{CARD_JSON}` holds this card for programs."
+
+
+def _post_processing(done: Refinement) -> str:
+    """Return what was done to the weights, and why it costs nothing."""
+    if done.chosen_on == BY_HAND:
+        why = "Its numbers were given by hand. It costs 0 ε if no private row was looked at to choose them."
+    else:
+        why = f"It was chosen on {done.chosen_on}, and reads released values alone: 0 ε."
+    return f"{done.kind[:1].upper()}{done.kind[1:]}. {why}"
 
 
 def _headline(card: PrivacyCard) -> str:

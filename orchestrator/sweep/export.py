@@ -11,15 +11,17 @@ from typing import Any, Literal, NamedTuple
 
 from orchestrator.config.models import SweepConfig
 from orchestrator.planning.plan import make_plan
+from orchestrator.privacy.statement.statement import PrivacyStatement
 from orchestrator.storage.existing import find_existing
-from orchestrator.storage.files import sync_files
+from orchestrator.storage.files import require_empty, whole_folder
 from orchestrator.storage.log_copy import fetch_logs
 from orchestrator.storage.paths import Storage
 from orchestrator.storage.results import read_result, statement_in
 from orchestrator.sweep.card import write_card
 from orchestrator.sweep.log_export import export_log
+from orchestrator.sweep.post_processing import PostProcessing
 from orchestrator.sweep.public_tuning import PublicRows
-from orchestrator.sweep.rebuild import rebuild_from_log
+from orchestrator.sweep.rebuild import by_transformers, rebuild_from_log
 from trainers.config import EvaluatorName, RunConfig
 from trainers.data.tokenization import load_tokenizer
 from trainers.mechanism.release_log import LOG_NAME
@@ -40,29 +42,25 @@ class Replay(NamedTuple):
     on_public: bool = False
 
 
-def export_model(
-    source: str | Path,
-    to: Path,
-    trial: int | None = None,
-    evaluator: EvaluatorName | None = None,
-    form: ExportFormat | None = None,
-    base: str | None = None,
-) -> Path:
-    """Export the model of a finished run, or of one trial of a finished sweep, and return its folder.
+class FinishedTraining(NamedTuple):
+    """One training of finished work: its settings, its log with the number of its steps, and what is claimed of it.
 
     Args:
-        source: folder or URL of the run or sweep, with its config.json and result.json.
-        to: a new or empty folder.
-        trial: number of a trial of a sweep; when None the best one (after public tuning, the private run).
-        evaluator: replays the log, to the same bits with each of them; that of the run when None.
-        form: a whole model (hf), an adapter (peft), a whole model with its adapter added (merged), or the release log
-            alone (log). When None an adapter where one was trained, else a whole model.
-        base: where the base model lies now; where the configuration says when None.
-
-    Raises:
-        ValueError: nothing is finished there, the trial is not released or took no step, or `to` holds files.
+        what: its name, for errors.
+        on_public: it trained on the public rows of `search.tune_on`.
     """
-    require_empty(to)
+
+    storage: Storage
+    config: RunConfig
+    log: Path
+    steps: int
+    what: str
+    statement: PrivacyStatement
+    on_public: bool
+
+
+def finished_training(source: str | Path, trial: int | None = None) -> FinishedTraining:
+    """Return the training of a finished run, or of one trial of a finished sweep; ValueError as for `export_model`."""
     existing = find_existing(source)
     config, storage, result = existing.config, existing.storage, read_result(existing.storage)
     if result is None:
@@ -74,28 +72,65 @@ def export_model(
     else:
         replay = _released_run(storage, config, result, trial)
     fetch_logs(storage)
-    if not (replay.folder / LOG_NAME).is_file():
-        raise ValueError(f"{replay.folder / LOG_NAME}: there is no release log, so the model cannot be rebuilt")
-    settings, statement = replay.config, statement_in(storage, result)
-    if evaluator is not None:
-        performance = settings.performance.model_copy(update={"evaluator": evaluator})
-        settings = settings.model_copy(update={"performance": performance})
-    _require_form(form, settings)
+    log = replay.folder / LOG_NAME
+    if not log.is_file():
+        raise ValueError(f"{log}: there is no release log, so the model cannot be rebuilt")
     what = storage.name if trial is None else f"trial {trial}"
-    if form == "log":
-        export_log(replay.config, replay.folder / LOG_NAME, to)
-    elif form == "merged":
-        _export_merged(settings, replay, to, what, base)
-    else:
-        rebuild_from_log(settings, replay.folder, replay.steps, to, what, base)
-    write_card(to, replay.config, statement, replay.folder / LOG_NAME, replay.on_public, is_merged=form == "merged")
+    statement = statement_in(storage, result)
+    return FinishedTraining(storage, replay.config, log, replay.steps, what, statement, replay.on_public)
+
+
+def export_model(
+    source: str | Path,
+    to: Path,
+    trial: int | None = None,
+    evaluator: EvaluatorName | None = None,
+    form: ExportFormat | None = None,
+    base: str | None = None,
+    change: PostProcessing | None = None,
+    chosen_on: str | None = None,
+) -> Path:
+    """Export the model of a finished run, or of one trial of a finished sweep, and return its folder.
+
+    Args:
+        source: folder or URL of the run or sweep, with its config.json and result.json.
+        to: a new or empty folder.
+        trial: number of a trial of a sweep; when None the best one (after public tuning, the private run).
+        evaluator: replays the log, to the same bits with each of them; that of the run when None.
+        form: a whole model (hf), an adapter (peft), a whole model with its adapter added (merged), or the release log
+            alone (log). When None an adapter where one was trained, else a whole model.
+        base: where the base model lies now; where the configuration says when None.
+        change: what is done to the weights after the last step.
+        chosen_on: the public rows that chose the change; None where its numbers were given by hand.
+
+    Raises:
+        ValueError: nothing is finished there, the trial is not released or took no step, or `to` holds files.
+    """
+    require_empty(to)
+    found = finished_training(source, trial)
+    settings = _replayed_by(found.config, evaluator, change)
+    _require_form(form, settings)
+    done = None if change is None else change.refinement(chosen_on)
+    with whole_folder(to) as part:
+        if form == "log":
+            export_log(found.config, found.log, part)
+        elif form == "merged":
+            _export_merged(settings, found, part, base, change)
+        else:
+            rebuild_from_log(settings, found.log.parent, found.steps, part, found.what, base, change)
+        write_card(part, found.config, found.statement, found.log, found.on_public, done, is_merged=form == "merged")
     return to
 
 
-def require_empty(to: Path) -> None:
-    """Refuse, with a ValueError, a folder that holds files."""
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise ValueError(f"--to {to}: the folder is not empty; name a new or empty folder")
+def _replayed_by(config: RunConfig, evaluator: EvaluatorName | None, change: PostProcessing | None) -> RunConfig:
+    """Return the configuration with the evaluator that replays; an engine holds no iterates, and so changes nothing."""
+    if change is not None:
+        if evaluator == "vllm":
+            raise ValueError("--evaluator vllm: an average or a scale is computed by transformers; leave it out")
+        return by_transformers(config)
+    if evaluator is None:
+        return config
+    return config.model_copy(update={"performance": config.performance.model_copy(update={"evaluator": evaluator})})
 
 
 def _require_form(form: ExportFormat | None, config: RunConfig) -> None:
@@ -106,15 +141,15 @@ def _require_form(form: ExportFormat | None, config: RunConfig) -> None:
         raise ValueError(f"--format {form}: this run trained no adapter (model.trainable: lora); use --format hf")
 
 
-def _export_merged(config: RunConfig, replay: Replay, to: Path, what: str, base: str | None) -> None:
+def _export_merged(
+    config: RunConfig, found: FinishedTraining, to: Path, base: str | None, change: PostProcessing | None
+) -> None:
     """Rebuild the adapter, and write the base model with it added to its weights."""
-    to.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=to.parent, prefix=".dpzo-") as folder:
-        rebuild_from_log(config, replay.folder, replay.steps, Path(folder), what, base)
+        rebuild_from_log(config, found.log.parent, found.steps, Path(folder), found.what, base, change)
         model = config.model.model_copy(update={"path": folder, "trainable": "full"})
         with closing(load_evaluator(config.model_copy(update={"model": model}), load_tokenizer(folder))) as merged:
             merged.export(to)
-    sync_files(to)
 
 
 def _released_run(storage: Storage, config: RunConfig, result: dict[str, Any], trial: int | None) -> Replay:

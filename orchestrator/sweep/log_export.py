@@ -4,15 +4,17 @@ Such a folder holds `release_log.jsonl`, the run's resolved configuration, and t
 the digest of the base model's weights, so another base model is refused.
 """
 
-import json
 import shutil
 from pathlib import Path
 
+from pydantic import BaseModel, ValidationError
+
 from orchestrator.config.loading import load_run, resolved_json
-from orchestrator.privacy.statement.card import PrivacyCard
-from orchestrator.storage.files import changed, read_object, write_whole
+from orchestrator.privacy.statement.card import CARD_FORMAT, Refinement, ReleaseLog
+from orchestrator.storage.files import changed, read_object, whole_folder, write_whole
 from orchestrator.sweep.card import CARD_JSON, CARD_README
-from orchestrator.sweep.rebuild import rebuild_from_log
+from orchestrator.sweep.post_processing import PostProcessing
+from orchestrator.sweep.rebuild import by_transformers, rebuild_from_log
 from trainers.config import RunConfig
 from trainers.mechanism.release_log import LOG_NAME
 from trainers.methods.catalogue import METHODS
@@ -41,14 +43,26 @@ def rebuild_exported(source: Path, to: Path, base: str | None = None) -> None:
     for name in (SETTINGS_FILE, LOG_NAME, CARD_JSON):
         if not (source / name).is_file():
             raise ValueError(f"{source}: there is no {name}; expected a folder of `dpzo export --format log`")
-    card = read_object(source / CARD_JSON)
+    card = _card_in(source / CARD_JSON)
+    config, change = load_run(read_object(source / SETTINGS_FILE)), PostProcessing.in_card(card.refinement)
+    if change is not None:
+        config = by_transformers(config)
+    with whole_folder(to) as part:
+        rebuild_from_log(config, source, card.release_log.steps, part, card.name, base, change)
+        for name in (CARD_JSON, CARD_README):
+            shutil.copyfile(source / name, part / name)
+
+
+class _Card(BaseModel):
+    """What a rebuild reads of a card; what a later version adds is left out."""
+
+    name: str
+    release_log: ReleaseLog
+    refinement: Refinement | None = None
+
+
+def _card_in(path: Path) -> _Card:
     try:
-        steps = int(card["release_log"]["steps"])
-    except (KeyError, TypeError, ValueError):
-        raise changed(
-            source / CARD_JSON, f"expected a card of the form {PrivacyCard.model_fields['format'].default}"
-        ) from None
-    config = load_run(json.loads((source / SETTINGS_FILE).read_text(encoding="utf-8")))
-    rebuild_from_log(config, source, steps, to, card["name"], base)
-    for name in (CARD_JSON, CARD_README):
-        shutil.copyfile(source / name, to / name)
+        return _Card.model_validate(read_object(path))
+    except ValidationError:
+        raise changed(path, f"expected a card of the form {CARD_FORMAT}") from None

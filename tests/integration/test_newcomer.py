@@ -124,7 +124,7 @@ def test_a_format_that_does_not_fit_is_refused(export, tmp_path, home):
     to = ("--to", tmp_path / "no")
     assert "use --format merged" in refused("export", "runs/adapted", *to, "--format", "hf")
     assert "trained no adapter" in refused("export", "runs/reviews", *to, "--format", "peft")
-    assert "leave out --trial" in refused("export", "runs/reviews", *to, "--from-log", "--format", "hf")
+    assert "give --to and --model alone" in refused("export", "runs/reviews", *to, "--from-log", "--format", "hf")
     assert "there is no run.json" in refused("export", "runs/reviews", *to, "--from-log")
     assert not Path(tmp_path / "no").exists()
 
@@ -144,3 +144,58 @@ def test_the_model_is_scored_on_public_rows_alone(home, monkeypatch, tmp_path):
         said = refused("evaluate", "runs/reviews", "--data", private)
         assert PLANTED not in said
         assert "private" in said or "protects" in said
+
+
+def public_file(folder):
+    words = ("not", "bad"), ("very", "good"), ("never", "bad"), ("really", "good")
+    rows = [{"review": f"the service was {word} good", "verdict": label} for word, label in words]
+    (folder / "public.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder / "public.jsonl"
+
+
+def test_a_finished_run_is_refined_on_public_rows_for_nothing(home, export, tmp_path):
+    public = public_file(tmp_path)
+    words = ("--data", public, "--average", "last-70%", "--scale", "3", "--format", "json")
+    for name in ("reviews", "adapted"):
+        found = json.loads(dpzo("refine", f"runs/{name}", *words))
+        changes = [(one["change"]["last_percent"], one["change"]["scale"]) for one in found["candidates"]]
+        assert (changes, found["chosen_on"]) == ([(None, 1.0), (70, 3.0)], "4 public rows of public.jsonl")
+    card = card_of(home / "runs" / "reviews" / "model")
+    assert card["refinement"] is None
+    chosen = ("--average", "last-70%", "--scale", "3")
+    log, whole = export("runs/reviews", "log", "--format", "log", *chosen), export("runs/reviews", "whole", *chosen)
+    assert card_of(whole)["claim"] == card["claim"]
+    assert files(export(log, "rebuilt", "--from-log")) == files(whole)
+    assert files(whole)["model.safetensors"] != files(export("runs/reviews", "plain"))["model.safetensors"]
+
+
+def test_the_card_of_a_refined_model_says_what_chose_it(home, tmp_path, monkeypatch):
+    monkeypatch.chdir(home)
+    scores = iter([0.25, 0.75])
+    monkeypatch.setattr("orchestrator.sweep.refinement.public_metrics", lambda *_: {"accuracy": next(scores)})
+    to = tmp_path / "new"
+    said = dpzo(
+        "refine", "runs/adapted", "--data", public_file(tmp_path), "--average", "last-70%", "--scale", "1", "--to", to
+    )
+    assert "Best on 4 public rows of public.jsonl: 75.0%, and 25.0% without a change. The cost is 0 ε." in " ".join(
+        said.split()
+    )
+    assert "It was chosen on 4 public rows of public.jsonl" in (to / "README.md").read_text()
+    assert any("4 public rows of public.jsonl" in line for line in card_of(to)["statement"]["public_data"])
+    assert str(tmp_path) not in (to / "privacy_card.json").read_text()
+
+
+def card_of(folder):
+    return json.loads((folder / "privacy_card.json").read_text())
+
+
+def test_private_rows_choose_nothing(home, tmp_path, monkeypatch):
+    monkeypatch.chdir(home)
+    one_row = public_file(tmp_path)
+    with one_row.open("a") as file:  # one private row among public ones, in capitals
+        file.write(json.dumps({"review": f"The food was VERY good {PLANTED}", "verdict": "good"}) + "\n")
+    for private in (one_row, "reviews.csv"):
+        said = refused("refine", "runs/reviews", "--data", private, "--to", tmp_path / "no")
+        assert PLANTED not in said
+        assert "--data holds rows" in said
+    assert not (tmp_path / "no").exists()

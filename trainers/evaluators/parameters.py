@@ -195,9 +195,8 @@ class Parameters:
         return dict(self._master)
 
     def assign(self, values: Mapping[str, torch.Tensor]) -> None:
-        """Set θ to float32 tensors, which are kept, not copied. A caller that changes them assigns them again."""
-        assert values.keys() == self._base.keys()
-        assert not self._is_rounded
+        """Set θ to tensors of the master's type, kept, not copied. A caller that changes them assigns them again."""
+        assert {name: tensor.dtype for name, tensor in values.items()} == {n: t.dtype for n, t in self._base.items()}
         self._master, self._waiting = dict(values), ()
         self._live_is_theta = self._live_is_theta_off_mask = False
 

@@ -65,8 +65,8 @@ class FirstOrderRun(BaseRun):
             self.close()
             raise
 
-    def replay(self) -> None:
-        """Bring θ to the last snapshot, without touching private data."""
+    def replay(self, on_step: Callable[[int], None] = lambda steps: None) -> None:
+        """Bring θ to the last snapshot, without touching private data; its log holds no step that could be taken."""
         method = self.config.method
         self._evaluator.reset()
         self._optimizer = Optimizer(

@@ -39,8 +39,11 @@ class BaseRun(ABC):
         self.metrics: dict[str, float] = {}
 
     @abstractmethod
-    def replay(self) -> None:
-        """Bring θ to the last step that is on disk, without touching private data."""
+    def replay(self, on_step: Callable[[int], None] = lambda steps: None) -> None:
+        """Bring θ to the last step that is on disk, without touching private data.
+
+        `on_step` is called after each step that the log holds, with the number of steps that θ contains.
+        """
 
     @abstractmethod
     def _step(self) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from collections.abc import Callable
 from datetime import timedelta
 from typing import cast
 
@@ -66,9 +67,10 @@ class ZerothOrderRun(BaseRun):
         )
         self._restore()
 
-    def replay(self) -> None:
+    def replay(self, on_step: Callable[[int], None] = lambda steps: None) -> None:
         while self.steps_taken < self.steps_released:
             self._step()
+            on_step(self.steps_taken)
 
     def _step(self) -> None:
         """Apply the next release of the log, or take a fresh step at its end."""

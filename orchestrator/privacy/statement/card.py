@@ -14,6 +14,7 @@ from orchestrator.privacy.accountant.adjacency import Adjacency
 from orchestrator.privacy.statement.statement import PrivacyStatement
 
 CARD_FORMAT = "dpzo-privacy-card/1"
+BY_HAND = "nothing that dpzo saw: its numbers were given by hand"
 TRUST_MODEL = "central: the operator holds the data and sees what is not released; no one else is trusted"
 _RELATION: dict[Adjacency, str] = {
     "add-or-remove-one": "add or remove one unit (unbounded)",
@@ -53,11 +54,17 @@ class ReleaseLog(_Frozen):
 
 
 class Refinement(_Frozen):
-    """What was done to the weights after training, from released values and public rows alone: it costs no ε."""
+    """What was done to the weights after training, from released values and public rows alone: it costs no ε.
+
+    `last_percent` (of the steps, whose iterates are averaged; null for the last one) and `scale` (of the way from the
+    base model) are what `dpzo export --from-log` does again.
+    """
 
     kind: str
     chosen_on: str
     epsilon: Literal[0] = 0
+    last_percent: Annotated[int, Field(ge=1, le=100)] | None = None
+    scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
 
 
 class Evidence(_Frozen):

@@ -79,6 +79,7 @@ def export(tmp_path):
         result = CliRunner().invoke(app, ["export", str(folder), "--to", str(to), *options])
         return result, np.load(to / "theta.npy") if (to / "theta.npy").exists() else None
 
+    run.to = to
     return run
 
 
@@ -155,3 +156,46 @@ def test_a_folder_that_holds_something_is_refused(sweep, export, tmp_path):
     folder, _ = sweep()
     (tmp_path / "to" / "precious.txt").write_text("")
     assert "the folder is not empty" in refused(export(folder)[0])
+
+
+def test_late_iterates_are_averaged_and_scaled(sweep, export):
+    folder, thetas = sweep()
+    result, theta = export(folder, "--average", "last-50%", "--scale", "0.5")
+    assert result.exit_code == 0, result.output
+    assert 0.3 < np.linalg.norm(theta) / np.linalg.norm(thetas[1]) < 0.5  # half of the mean of θ_3 and θ_4
+    card = json.loads((export.to / "privacy_card.json").read_text())
+    done = card["refinement"]
+    assert (done["last_percent"], done["scale"], done["epsilon"]) == (50, 0.5, 0)
+    assert done["chosen_on"].endswith("given by hand")
+    assert any("given by hand" in line for line in card["statement"]["not_covered"])
+    assert "if no private row was looked at to choose them" in (export.to / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--average", "last-0%"), "expected a share of the last steps, such as last-20%"),
+        (("--average", "20"), "expected a share of the last steps, such as last-20%"),
+        (("--scale", "-1"), "expected a number above 0"),
+        (("--scale", "nan"), "expected a number above 0"),
+        (("--scale", "2", "--evaluator", "vllm"), "computed by transformers"),
+    ],
+)
+def test_a_change_that_means_nothing_is_one_line(sweep, export, flags, says):
+    assert says in refused(export(sweep()[0], *flags)[0])
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_failed_export_leaves_nothing(sweep, tmp_path, monkeypatch, is_new):
+    folder, _ = sweep()
+    to = tmp_path / "place" / "to"
+    if not is_new:
+        to.mkdir(parents=True)
+
+    def full(part, *_, **__):
+        assert list(part.iterdir())
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("orchestrator.sweep.export.write_card", full)
+    assert CliRunner().invoke(app, ["export", str(folder), "--to", str(to)]).exit_code == 1
+    assert [str(path) for path in to.parent.rglob("*")] == ([] if is_new else [str(to)])
