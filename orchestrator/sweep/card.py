@@ -34,6 +34,7 @@ def write_card(
     trained_on_public: bool = False,
     refinement: Refinement | None = None,
     is_merged: bool = False,
+    base_digest: str | None = None,
 ) -> None:
     """Write both files of a card into the folder of a model.
 
@@ -44,6 +45,7 @@ def write_card(
         trained_on_public: it is a trial on the public rows of `search.tune_on`.
         refinement: what was done to the weights afterwards.
         is_merged: the adapter that was trained is added to the weights of the base model.
+        base_digest: of the base model's weights, where the log's header has not all of them.
     """
     if refinement is not None:
         statement = _with_refinement(statement, refinement)
@@ -57,7 +59,7 @@ def write_card(
         public_information=statement.public_data,
         not_covered=statement.not_covered,
         ledger_digest=statement.ledger_digest,
-        release_log=_release_log(log),
+        release_log=_release_log(log, base_digest),
         refinement=refinement,
         statement=statement,
     )
@@ -74,10 +76,11 @@ def _with_refinement(statement: PrivacyStatement, done: Refinement) -> PrivacySt
     return statement.model_copy(update={"public_data": (*statement.public_data, rows)})
 
 
-def _release_log(path: Path) -> ReleaseLog | None:
+def _release_log(path: Path, base_digest: str | None) -> ReleaseLog | None:
     if not path.is_file():
         return None
-    return ReleaseLog(sha256=hashlib.sha256(path.read_bytes()).hexdigest(), steps=ReleasedSteps(path)())
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return ReleaseLog(sha256=digest, steps=ReleasedSteps(path)(), base_model_sha256=base_digest)
 
 
 def card_markdown(card: PrivacyCard, config: RunConfig) -> str:

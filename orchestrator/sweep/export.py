@@ -18,10 +18,11 @@ from orchestrator.storage.log_copy import fetch_logs
 from orchestrator.storage.paths import Storage
 from orchestrator.storage.results import read_result, statement_in
 from orchestrator.sweep.card import write_card
+from orchestrator.sweep.exported_model import name_base_model
 from orchestrator.sweep.log_export import export_log
 from orchestrator.sweep.post_processing import PostProcessing
 from orchestrator.sweep.public_tuning import PublicRows
-from orchestrator.sweep.rebuild import by_transformers, rebuild_from_log
+from orchestrator.sweep.rebuild import by_transformers, loaded_from, rebuild_from_log
 from trainers.config import EvaluatorName, RunConfig
 from trainers.data.tokenization import load_tokenizer
 from trainers.mechanism.release_log import LOG_NAME
@@ -110,16 +111,28 @@ def export_model(
     found = finished_training(source, trial)
     settings = _replayed_by(found.config, evaluator, change)
     _require_form(form, settings)
-    done = None if change is None else change.refinement(chosen_on)
+    done, loaded = None if change is None else change.refinement(chosen_on), loaded_from(settings, base)
+    digest = _base_digest(loaded) if form == "log" else None
     with whole_folder(to) as part:
         if form == "log":
             export_log(found.config, found.log, part)
         elif form == "merged":
-            _export_merged(settings, found, part, base, change)
+            _export_merged(settings, loaded, found, part, change)
         else:
-            rebuild_from_log(settings, found.log.parent, found.steps, part, found.what, base, change)
-        write_card(part, found.config, found.statement, found.log, found.on_public, done, is_merged=form == "merged")
+            rebuild_from_log(settings, found.log.parent, found.steps, part, found.what, loaded, change)
+            name_base_model(part)
+        is_merged = form == "merged"
+        write_card(part, found.config, found.statement, found.log, found.on_public, done, is_merged, digest)
     return to
+
+
+def _base_digest(config: RunConfig) -> str | None:
+    """Return the digest of the base model's weights; None where all of them train, so that the log's header has it."""
+    if config.model.trainable == "full" and config.model.layers == "all":
+        return None
+    from trainers.evaluators.base_weights import base_weights_digest  # loads torch
+
+    return base_weights_digest(config)
 
 
 def _replayed_by(config: RunConfig, evaluator: EvaluatorName | None, change: PostProcessing | None) -> RunConfig:
@@ -142,11 +155,11 @@ def _require_form(form: ExportFormat | None, config: RunConfig) -> None:
 
 
 def _export_merged(
-    config: RunConfig, found: FinishedTraining, to: Path, base: str | None, change: PostProcessing | None
+    config: RunConfig, loaded: RunConfig, found: FinishedTraining, to: Path, change: PostProcessing | None
 ) -> None:
     """Rebuild the adapter, and write the base model with it added to its weights."""
     with tempfile.TemporaryDirectory(dir=to.parent, prefix=".dpzo-") as folder:
-        rebuild_from_log(config, found.log.parent, found.steps, Path(folder), found.what, base, change)
+        rebuild_from_log(config, found.log.parent, found.steps, Path(folder), found.what, loaded, change)
         model = config.model.model_copy(update={"path": folder, "trainable": "full"})
         with closing(load_evaluator(config.model_copy(update={"model": model}), load_tokenizer(folder))) as merged:
             merged.export(to)

@@ -1,12 +1,15 @@
 """Exports a model, reads it again from its folder, and compares it with the one that was trained."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 
+from orchestrator.storage.files import read_object, write_whole
 from trainers.config import RunConfig
 from trainers.data.tokenization import load_tokenizer
 from trainers.evaluators.base import LossEvaluator
+from trainers.evaluators.model_files import ADAPTER_CONFIG
 from trainers.mechanism.release_log import Stopped
 from trainers.run.context import Workspace
 from trainers.workspace import load_evaluator
@@ -55,6 +58,16 @@ def export_and_compare(config: RunConfig, workspace: Workspace, folder: Path) ->
         f"{folder}: the exported model is not the one that was trained: {what}. Do not use it. The release log is "
         "kept, and `dpzo resume` writes the model again. Please report this."
     )
+
+
+def name_base_model(folder: Path) -> None:
+    """Let an exported adapter name its base model without the folders above it, `./model`; a name on the hub stays."""
+    file = folder / ADAPTER_CONFIG
+    settings = read_object(file) if file.is_file() else {}
+    base = settings.get("base_model_name_or_path")
+    if isinstance(base, str) and Path(base).exists():
+        settings["base_model_name_or_path"] = f"./{Path(base).name}"
+        write_whole(file, json.dumps(settings, indent=2, sort_keys=True))
 
 
 def _read_again(config: RunConfig, folder: Path) -> LossEvaluator:

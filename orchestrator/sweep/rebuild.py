@@ -54,7 +54,7 @@ def rebuild_from_log(
     steps: int,
     to: Path,
     what: str,
-    base: str | None = None,
+    loaded: RunConfig | None = None,
     change: PostProcessing | None = None,
 ) -> Path:
     """Replay a release log on the base model, export the model to `to`, and return the path of the log.
@@ -65,13 +65,13 @@ def rebuild_from_log(
         steps: number of steps that the log must hold.
         to: folder for the model.
         what: name of the run, for the error.
-        base: where the base model lies now; where the configuration says when None.
+        loaded: the same configuration, with the places where the inputs lie now; `config` when None.
         change: what is done to the weights afterwards.
 
     Raises:
         ValueError: the log is of another run, or holds fewer than `steps` steps.
     """
-    loaded, shares = loaded_from(config, base), () if change is None else (change.last_percent,)
+    loaded, shares = loaded or config, () if change is None else (change.last_percent,)
     with closing(open_workspace(loaded, private=False)) as opened:
         late = replay_log(config, opened, log_folder, steps, what, shares)
         if change is not None:

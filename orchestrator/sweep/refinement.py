@@ -84,10 +84,10 @@ def refine(
         require_empty(to)
     found = finished_training(source, trial)
     scored = _scoring(found.config, data)
-    check_inputs(scored)
     own = find_existing(source).config
     with Ledger(found.storage.database_url, create=False) as ledger:
         require_public_file(data, "--data", own, ledger, is_charged=METHODS[own.method.name].private)
+    check_inputs(scored)
     rows, candidates = _candidates(found, scored, averages, scales, base)
     best = max(candidates, key=lambda candidate: candidate.score)  # the first of equals: the least change
     chosen_on = f"{rows} public rows of {source_name(data)}"

@@ -102,11 +102,27 @@ def test_a_log_of_kilobytes_rebuilds_the_model_elsewhere(home, export, tmp_path)
     log = export("runs/reviews", "log", "--format", "log")
     assert sorted(files(log)) == ["README.md", "privacy_card.json", "release_log.jsonl", "run.json"]
     assert sum(map(len, files(log).values())) < 30_000
+    assert [name for name, content in files(log).items() if str(home).encode() in content] == []
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(home / "model", elsewhere)
     assert files(export(log, "rebuilt", "--from-log", "--model", elsewhere)) == files(export("runs/reviews", "whole"))
     save_model(tmp_path / "other", "llama", tied=True)
     assert "base" in refused("export", log, "--to", tmp_path / "no", "--from-log", "--model", tmp_path / "other")
+
+
+def test_a_log_of_an_adapter_is_rebuilt_on_its_own_base_model_alone(home, export, tmp_path):
+    log = export("runs/adapted", "log", "--format", "log")
+    adapter = export(log, "rebuilt", "--from-log", "--model", home / "model")
+    assert (
+        files(adapter)["adapter_model.safetensors"] == files(export("runs/adapted", "a"))["adapter_model.safetensors"]
+    )
+    assert json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"] == "./model"
+    assert [
+        name for folder in (log, adapter) for name, held in files(folder).items() if str(home).encode() in held
+    ] == []
+    save_model(tmp_path / "other", "llama", tied=True)  # of the same shapes, where an adapter is
+    said = refused("export", log, "--to", tmp_path / "no", "--from-log", "--model", tmp_path / "other")
+    assert "its weights are not those of the base model on which the log was written" in said
 
 
 def test_an_adapter_is_loaded_by_peft_and_merged_by_transformers(home, export):

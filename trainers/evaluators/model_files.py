@@ -31,7 +31,7 @@ def adapter_base(path: str) -> str | None:
             return None
         base = json.loads(Path(file).read_text(encoding="utf-8")).get("base_model_name_or_path")
         beside = Path(path).is_dir() and any(next(Path(path).glob(pattern), None) for pattern in _WEIGHTS)
-        gone = isinstance(base, str) and Path(base).is_absolute() and not Path(base).exists()
+        gone = isinstance(base, str) and base.startswith(("/", "./")) and not Path(base).exists()
         may_be = isinstance(base, str) and not gone and not Path(base).is_file()  # a GGUF file is no adapter
         on_another = may_be and find_adapter_config_file(base) is not None
     if gone:

@@ -32,7 +32,7 @@ from trainers.directions.norms import squared_norms
 from trainers.directions.rounding import Rounding
 from trainers.directions.sparse import Kept, add_kept, write_kept
 from trainers.evaluators.base import OutputPoint
-from trainers.evaluators.tensor_file import read_tensors, save_tensors
+from trainers.evaluators.tensor_file import read_tensors, save_tensors, update_with_tensor
 
 _NUM_MOVES = "moves"
 MAX_WAITING = 32  # directions: more would lengthen one pass and save little memory traffic
@@ -226,8 +226,7 @@ class Parameters:
         """Return a SHA-256 of the names, shapes and bits of θ."""
         digest = hashlib.sha256()
         for name, tensor in sorted(self.theta().items()):
-            digest.update(f"{name}{tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+            update_with_tensor(digest, name, tensor)
         return digest.hexdigest()
 
     def _own_master(self) -> None:

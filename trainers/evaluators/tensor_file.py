@@ -5,6 +5,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -50,6 +51,12 @@ def write_tensor_file(write: Callable[[Path], None], path_of: Callable[[Path], P
         raise
     fsync_folder(folder)
     return path
+
+
+def update_with_tensor(digest: Any, name: str, tensor: torch.Tensor) -> None:
+    """Add the name, shape and bits of a tensor to a digest of hashlib."""
+    digest.update(f"{name}{tuple(tensor.shape)}".encode())
+    digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
 
 
 def digest_of_file(path: Path) -> str:

@@ -35,6 +35,7 @@ from typing import Any, Literal, Protocol, Self
 import numpy as np
 
 from trainers.errors import DpzoError
+from trainers.mechanism.log_header import filled, require_same_run
 
 FORMAT = "dpzo.release-log.v1"
 LOG_NAME, BASIS_FILES = "release_log.jsonl", "basis-*.safetensors"  # in a run's folder: log and public bases
@@ -213,8 +214,8 @@ class ReleaseLog(Transcript):
             raise ValueError(
                 f"{self.path} is not a release log of format {FORMAT}: its first line says {first.get('format')!r}."
             )
-        logged, expected = (_filled(one, self._defaults) for one in (first["run"], json.loads(canonical(header))))
-        _require_same_run(self.path, logged, expected)
+        logged, expected = (filled(one, self._defaults) for one in (first["run"], json.loads(canonical(header))))
+        require_same_run(self.path, logged, expected)
         for number, line in enumerate(lines[1:], start=2):
             entry = self._verify(line, number)
             if entry["type"] == "RESERVE":
@@ -268,19 +269,6 @@ def next_link(chain: bytes, entry: dict[str, Any]) -> bytes:
 def canonical(entry: dict[str, Any]) -> bytes:
     """Return the bytes of an entry: the same for equal entries."""
     return json.dumps(entry, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _filled(header: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """Return a header with the defaults of missing keys; a key whose place holds a whole section is not missing."""
-    sections = {key.rsplit(".", depth)[0] for key in header for depth in range(1, key.count(".") + 1)}
-    return {**{key: value for key, value in defaults.items() if key not in sections}, **header}
-
-
-def _require_same_run(path: Path, logged: dict[str, Any], expected: dict[str, Any]) -> None:
-    different = sorted(key for key in logged.keys() | expected.keys() if logged.get(key) != expected.get(key))
-    if different:
-        details = "; ".join(f"{key}: {logged.get(key)!r} in the log, {expected.get(key)!r} now" for key in different)
-        raise ValueError(f"{path} belongs to a run with other settings ({details}). Give this run another name.")
 
 
 def fsync_folder(folder: Path) -> None:

@@ -6,16 +6,20 @@ from typing import Any
 
 from trainers.config import RunConfig
 from trainers.config.removed import REMOVED_KEYS
+from trainers.mechanism.log_header import without_folders
 from trainers.mechanism.plan import MechanismPlan
 
 _IDENTIFYING = ("data", "task", "model", "method", "score")
 
 
 def header_of(config: RunConfig, plan: MechanismPlan, base_digest: str) -> dict[str, Any]:
-    """Return the header, flat: settings (without those of speed and machines), mechanism and base weights."""
+    """Return the header, flat: settings (without those of speed and machines), mechanism and base weights.
+
+    Files are named without their folders.
+    """
     sections = config.model_dump(mode="json", include={"name", *_IDENTIFYING})
     header = {"mechanism": dataclasses.asdict(plan), "base_digest": base_digest, **sections}
-    return dict(flat(header))
+    return without_folders(dict(flat(header)))
 
 
 def header_defaults() -> dict[str, Any]:

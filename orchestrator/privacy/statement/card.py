@@ -47,10 +47,15 @@ class Claim(_Frozen):
 
 
 class ReleaseLog(_Frozen):
-    """The public log from which the weights can be rebuilt: its digest, and its number of steps."""
+    """The public log from which the weights can be rebuilt: its digest, and its number of steps.
+
+    `base_model_sha256` is of all weights of the base model; null where the log's header has it, as all of them train,
+    and in cards of earlier versions.
+    """
 
     sha256: _Sha256
     steps: Annotated[int, Field(ge=0)]
+    base_model_sha256: _Sha256 | None = None
 
 
 class Refinement(_Frozen):
