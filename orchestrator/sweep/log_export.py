@@ -1,8 +1,8 @@
 """A model in kilobytes: its release log and its settings, from which the base model rebuilds it to the same bits.
 
 Such a folder holds `release_log.jsonl`, the run's resolved configuration, the privacy card, and the bases of directions
-that public rows gave. It names no place on the machine where it was written. The digest of the base model's weights is in
-the log's header or, where not all of them train, in the card, so another base model is refused.
+that public rows gave. It names no place on the machine where it was written. The digest of the base model's weights is
+in the log's header or, where not all of them train, in the card, so another base model is refused.
 """
 
 import shutil

@@ -37,7 +37,7 @@ def test_a_log_of_before_belongs_to_its_run(tmp_path):
     with ReleaseLog(tmp_path / LOG_NAME, now, header_defaults()) as log:
         log.reserve("step", 0)
     other = json.loads(json.dumps({**now, "data.train": "other.jsonl"}))
-    with pytest.raises(ValueError, match="data.train: 'rows.jsonl' in the log, 'other.jsonl' now"):
+    with pytest.raises(ValueError, match=r"data\.train: 'rows\.jsonl' in the log, 'other\.jsonl' now"):
         ReleaseLog(tmp_path / LOG_NAME, other, header_defaults())
 
 
