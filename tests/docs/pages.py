@@ -12,6 +12,7 @@ PAGES = sorted(
     path.relative_to(ROOT)
     for pattern in ("README.md", "CONTRIBUTING.md", "docs/**/*.md", "benchmarks/README.md", "examples/demo/README.md")
     for path in ROOT.glob(pattern)
+    if path.parent.name != "generate"
 )
 _BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", flags=re.MULTILINE | re.DOTALL)
 

@@ -9,6 +9,7 @@ import warnings
 import pytest
 
 from tests.docs.pages import ROOT
+from tests.support.browser import WIDTH, look_at, needs_chromium
 
 LOADED = re.compile(r"<(?:script|link|img|iframe)[^>]+(?:src|href)=\"?(https?://[^\" >]+)")
 PAGES = ("index", "start", "pitfalls", "changelog", "benchmarks", "methods/dp-zo", "reference/python", "proofs/caps")
@@ -46,6 +47,15 @@ def test_what_is_generated_is_filled_in(site):
     assert "expected_batch_size" in (site / "reference/configuration.html").read_text(encoding="utf-8")
     assert "on_score" in (site / "reference/python.html").read_text(encoding="utf-8")
     assert not (site / "generate").exists()
+
+
+@needs_chromium
+def test_the_widest_page_fits_a_narrow_screen(site):
+    found = look_at(site / "reference/configuration.html", dark=False)
+    assert found["width"] <= WIDTH
+    assert found["console"] == []
+    assert [name for name in found["loaded"] if not name.startswith("file:")] == []
+    assert found["texts"] > 500
 
 
 def test_files_that_pages_link_to_come_along(site):
