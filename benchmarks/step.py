@@ -20,10 +20,11 @@ import argparse
 import itertools
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ from tokenizers.trainers import BpeTrainer
 from transformers import AutoTokenizer, OPTConfig, OPTForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from orchestrator.checks.audit.stub import GivenBatches
-from trainers.config import Layers, MethodConfig, ModelConfig, PerformanceConfig
+from trainers.config import MethodConfig, ModelConfig, PerformanceConfig
 from trainers.directions import Direction
 from trainers.directions.counter import Kind
 from trainers.evaluators.base import Example
@@ -50,7 +51,6 @@ from trainers.run.step import StepContext, take_step
 from trainers.workers.ranks import Ranks
 
 LEARNING_RATE = 1e-7
-Dtype = Literal["float32", "bfloat16"]
 PROMPT, OPTIONS = " It was", (" terrible", " great")
 
 
@@ -90,26 +90,32 @@ def our_context(
     tokenizer: PreTrainedTokenizerBase,
     kind: Kind,
     num_steps: int,
-    dtype: Dtype = "float32",
-    layers: Layers = "all",
-    num_directions: int = 1,
+    model: Mapping[str, Any] = MappingProxyType({}),
+    method: Mapping[str, Any] = MappingProxyType({}),
+    kept_states_gb: float = 0.0,
 ) -> StepContext:
-    """Return a step as a run takes it, with a fixed batch."""
-    model = ModelConfig(path=str(folder), dtype=dtype, layers=layers)
-    evaluator = TransformersEvaluator(model, PerformanceConfig(), tokenizer, num_labels=0, seed=0)
-    plan = MechanismPlan(0.01, float(len(examples)), num_directions, num_steps, CLIP_NORM, NOISE_MULTIPLIER)
-    log = ReleaseLog(Path(tempfile.mkdtemp()) / f"{kind}.jsonl", {})
+    """Return a step as a run takes it, with a fixed batch; `model` and `method` hold further settings."""
+    evaluator = TransformersEvaluator(
+        ModelConfig.model_validate({"path": str(folder), **model}),
+        PerformanceConfig(kept_states_gb=kept_states_gb),
+        tokenizer,
+        num_labels=0,
+        seed=0,
+    )
     config = MethodConfig.model_validate(
         {
             "name": "dp-zo",
-            "num_directions": num_directions,
+            "num_directions": 1,
             "num_steps": num_steps,
             "smoothing": SMOOTHING,
             "clip_norm": CLIP_NORM,
             "learning_rate": LEARNING_RATE,
             "direction": kind,
+            **method,
         }
     )
+    plan = MechanismPlan(0.01, float(len(examples)), config.num_directions, num_steps, CLIP_NORM, NOISE_MULTIPLIER)
+    log = ReleaseLog(Path(tempfile.mkdtemp()) / f"{kind}.jsonl", {})
     return StepContext(
         plan=plan,
         method=Method(config, plan, evaluator, log),
@@ -194,7 +200,7 @@ def report_peak(
     if arguments.peak_memory_of == "reference":
         step = reference(folder, examples)
     elif arguments.peak_memory_of == "bfloat16":
-        step = partial(take_step, our_context(folder, examples, tokenizer, "rademacher", 2, "bfloat16"))
+        step = partial(take_step, our_context(folder, examples, tokenizer, "rademacher", 2, {"dtype": "bfloat16"}))
     else:
         step = partial(take_step, our_context(folder, examples, tokenizer, arguments.peak_memory_of, 2))
     for number in range(2):
@@ -209,7 +215,7 @@ def report(
     steps = arguments.repeats + 1
     kinds: tuple[Kind, ...] = ("rademacher", "gaussian")
     ours = {kind: our_context(folder, examples, tokenizer, kind, steps) for kind in kinds}
-    half = our_context(folder, examples, tokenizer, "rademacher", steps, "bfloat16")
+    half = our_context(folder, examples, tokenizer, "rademacher", steps, {"dtype": "bfloat16"})
     contestants: dict[str, Callable[[int], None]] = {
         "two label-only forward passes (floor)": floor_of(ours["rademacher"]),
         "our step, Rademacher": partial(take_step, ours["rademacher"]),

@@ -5,8 +5,9 @@
     python benchmarks/utility.py --task sst2 --trainable full lora head
 
 Each number is a run of the product: the accountant calibrates the noise multiplier, the plan certifies it, and
-`trainers.workspace` takes the steps. Before the table, a search on public rows chooses each method's learning rate out
-of three, at the first ε. As in the published tables, that search is not part of the table's ε.
+`trainers.workspace` takes the steps. Before the table, a search on public rows chooses each method's learning rate at
+the first ε: it begins with three and goes on past an end of them that is best. As in the published tables, that search
+is not part of the table's ε.
 
 Finished cells are appended to `cells.jsonl` in the work folder, and the same command continues after them.
 """
@@ -16,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,7 +25,7 @@ from typing import Any
 from frozen_head import head_workspace
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from utility_cells import METHODS, TASKS, Cell, config_of, searched, tabulated
+from utility_cells import METHODS, TASKS, Cell, beyond, config_of, searched, tabulated
 from utility_report import write_report
 
 from orchestrator.planning.plan import make_plan
@@ -118,18 +119,22 @@ class Cells:
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(self.done[key]) + "\n")
 
+    def tries(self, family: tuple[str, str, str], num_steps: int) -> dict[float, float]:
+        """Return factor → score of the search for the cells of a family."""
+        return {
+            line["factor"]: line["score"]
+            for line in self.done.values()
+            if line["factor"] is not None
+            and (line["task"], line["trainable"], line["method"]) == family
+            and line["settings"]["method"]["num_steps"] == num_steps
+        }
+
     def best_factor(self, cell: Cell, num_steps: int) -> float:
         """Return the best factor of the search: the method's own, else that of DP-ZO on the same model, else 1."""
         for method in (cell.method, "dp-zo"):
-            tries = [
-                line
-                for line in self.done.values()
-                if line["factor"] is not None
-                and (line["task"], line["trainable"], line["method"]) == (cell.task, cell.trainable, method)
-                and line["settings"]["method"]["num_steps"] == num_steps
-            ]
+            tries = self.tries((cell.task, cell.trainable, method), num_steps)
             if tries:
-                return max(tries, key=lambda line: line["score"])["factor"]
+                return max(tries, key=tries.__getitem__)
         return 1.0
 
 
@@ -182,10 +187,14 @@ def main() -> None:
     console = Console(stderr=True)
     finished = Cells(arguments.work / "cells.jsonl")
     families = [(arguments.task, one, method) for one in arguments.trainable for method in arguments.methods]
-    tries = [] if arguments.no_search else searched(families, arguments.epsilon[0])
+    tries = [] if arguments.no_search or arguments.report_only else searched(families, arguments.epsilon[0])
+    while tries:
+        fill(tries, finished, arguments.num_steps, arguments.work, console)
+        found = [(of, beyond(finished.tries(of.family, arguments.num_steps))) for of in tries]
+        tries = list(dict.fromkeys(replace(of, factor=factor) for of, factor in found if factor is not None))
     table = list(tabulated(families, arguments.epsilon, arguments.seeds))
-    for cells in () if arguments.report_only else (tries, table):
-        fill(cells, finished, arguments.num_steps, arguments.work, console)
+    if not arguments.report_only:
+        fill(table, finished, arguments.num_steps, arguments.work, console)
     keys = [keyed(cell, arguments.num_steps) for cell in table]
     lines = [finished.done[key] for key in keys if key in finished.done]
     print(write_report(lines, arguments.docs or arguments.work, arguments.task))

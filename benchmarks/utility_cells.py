@@ -1,8 +1,8 @@
 """The cells of the table of utility.py, and the configuration of the run that fills each of them.
 
 A method's settings are those of its example (examples/*.yaml) with the benchmark's T. `SST2` below replaces those that
-another model needs differently. The learning rate is multiplied by one of `FACTORS`, which the search on public rows
-chooses.
+another model needs differently. The learning rate is multiplied by a factor of `LADDER`, which the search on public
+rows chooses: it begins with `FACTORS`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from trainers.methods.catalogue import METHODS as CATALOGUE
 EXAMPLES = Path(__file__).parents[1] / "examples"
 TASKS = ("demo", "sst2", "sst2-encoder")
 DELTA = 1e-5
-FACTORS = (0.3, 1.0, 3.0)
+LADDER = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+FACTORS = LADDER[5:8]
 METHODS: dict[str, dict[str, Any]] = {
     "zero-shot": {"name": "mezo"},
     "mezo": {"name": "mezo"},
@@ -90,6 +91,16 @@ def searched(families: Sequence[tuple[str, str, str]], epsilon: float) -> list[C
         if family[2] != "zero-shot"
         for factor in FACTORS
     ]
+
+
+def beyond(scores: Mapping[float, float]) -> float | None:
+    """Return the factor next to the best one that was not tried, so that no row loses by the ends of its grid.
+
+    scores: factor of `LADDER` → score. None if both neighbours of the best factor were tried, or there is none.
+    """
+    place = LADDER.index(max(sorted(scores), key=scores.__getitem__))
+    neighbours = [LADDER[near] for near in (place - 1, place + 1) if 0 <= near < len(LADDER)]
+    return next((factor for factor in neighbours if factor not in scores), None)
 
 
 def tabulated(families: Sequence[tuple[str, str, str]], epsilons: Sequence[float], seeds: int) -> Iterator[Cell]:

@@ -65,6 +65,17 @@ def test_the_search_sees_no_private_row(benchmark, tmp_path):
     assert not train & held_out
 
 
+def test_the_search_goes_on_past_an_end_of_its_grid_that_is_best(benchmark):
+    beyond, ladder = benchmark("utility_cells").beyond, benchmark("utility_cells").LADDER
+    scores = {0.3: 0.5, 1.0: 0.6, 3.0: 0.7}
+    while (factor := beyond(scores)) is not None:
+        scores[factor] = 0.9 - abs(factor - 30.0) / 1000
+    assert list(scores) == [0.3, 1.0, 3.0, 10.0, 30.0, 100.0]
+    assert beyond({0.3: 0.6, 1.0: 0.7, 3.0: 0.5}) is None
+    assert beyond(dict.fromkeys(ladder[:2], 0.5)) is None
+    assert beyond({0.3: 0.7, 1.0: 0.6}) == 0.1
+
+
 def test_noise_at_equal_epsilon_is_less_than_that_of_the_codes(benchmark):
     noise = benchmark("noise")
     setting = noise.Setting("full batch", 1.0, 1000, share=0.95)

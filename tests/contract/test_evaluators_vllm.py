@@ -232,6 +232,19 @@ def test_the_same_release_log_gives_the_same_bits(pair, tmp_path):
         assert {tensor.dtype for tensor in load_file(weights).values()} == {torch.float32}
 
 
+def test_block_local_directions_are_those_of_transformers(pair):
+    blocks, others = (evaluator.parameters.blocks() for evaluator in both(pair))
+    assert blocks == others
+    directions = [replace(pair.directions[k], block=blocks[k]) for k in (-1, 0)]
+    probes = [Probe(z, sign * 1e-2) for z in directions for sign in (1.0, -1.0)]
+    for _ in range(2):
+        probed, expected = (evaluator.probe(ONE_TOKEN, probes) for evaluator in both(pair))
+        np.testing.assert_allclose(probed, expected, rtol=0, atol=pair.atol)
+        for evaluator in both(pair):
+            evaluator.apply([(z, 5e-2) for z in directions])
+        assert pair.vllm.state_digest() == pair.transformers.state_digest()
+
+
 @pytest.fixture
 def rounded_pair(pair) -> Iterator[Pair]:
     """The same engine with a bfloat16 master, and transformers with another type to compute in."""
@@ -505,8 +518,20 @@ def test_a_probe_that_is_not_finite_is_refused(pair):
         pair.vllm.probe(ONE_TOKEN, [Probe(pair.directions[0], float("inf"))])
 
 
-def test_an_adapter_with_a_fixed_a_over_some_layers_is_that_of_transformers(tmp_path):
-    """`model.lora: {init: activation, train: b}` with `model.layers`; the basis is one and the same for both."""
+def test_an_adapter_with_a_fixed_a_over_some_layers_is_that_of_transformers(tmp_path, monkeypatch):
+    """`model.lora: {init: activation, train: b}` with `model.layers`; the basis is one and the same for both.
+
+    A is written once into each slot, and again after another A.
+    """
+    from trainers.evaluators.vllm.slots import AdapterSlots
+
+    fill, writes_of_b_alone = AdapterSlots.fill, []
+
+    def recorded(self, slots, pair_of, *, second_only=False):
+        writes_of_b_alone.append(second_only)
+        fill(self, slots, pair_of, second_only=second_only)
+
+    monkeypatch.setattr(AdapterSlots, "fill", recorded)
     model = model_of(tmp_path / "model", Case("llama", "lora"), init="activation", train="b")
     model = model.model_copy(update={"layers": "last-1"})
     evaluators = (
@@ -524,6 +549,7 @@ def test_an_adapter_with_a_fixed_a_over_some_layers_is_that_of_transformers(tmp_
                 evaluator.use_basis(basis)
             evaluator.apply([(Z[0], 0.3)])
             losses.append(evaluator.probe(TARGET, probes))
+            assert np.array_equal(evaluator.probe(TARGET, probes), losses[-1])
             evaluator.export(tmp_path / f"{name}-{basis is None}")
         np.testing.assert_allclose(losses[0], losses[1], rtol=0, atol=1e-4)
         files = [
@@ -531,4 +557,5 @@ def test_an_adapter_with_a_fixed_a_over_some_layers_is_that_of_transformers(tmp_
         ]
         assert files[0].read_bytes() == files[1].read_bytes()
     assert evaluators[0].state_digest() == evaluators[1].state_digest()
+    assert writes_of_b_alone == ([False] * len(probes) + [True] * len(probes)) * 2
     evaluators[0].close()

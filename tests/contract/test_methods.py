@@ -73,6 +73,11 @@ CASES: dict[str, dict] = {
     "activation": {"num_directions": 3, "direction": "activation", "direction_rank": 5},
     "activation-in-stages": {"name": "dp-zoso", **STAGES, "direction": "activation", "direction_rank": 4},
     "public-gradient": {"num_directions": 2, "direction": "public-gradient", "direction_rank": 3},
+    "block-local": {"num_directions": 3, "support": "layer"},
+    "block-local-sphere": {"name": "dpzero", "support": "layer", "momentum": 0.5},
+    "block-local-activation": {**dict.fromkeys(["num_directions", "direction_rank"], 3), "direction": "activation"}
+    | {"support": "layer"},
+    "block-local-learned": {"num_directions": 4, "support": "layer", "block_shares": "learned"},
     "shrinkage": {"num_directions": 3, "shrinkage": 0.9},
     "momentum": {"num_directions": 3, "momentum": 0.8},
     "schedules": {
@@ -336,7 +341,12 @@ class LosesCanary:
 @pytest.mark.parametrize("head", ARCHITECTURES)
 @pytest.mark.parametrize(
     ("case", "trainable"),
-    [*((case, trainable) for case in ON_MODELS for trainable in ("full", "lora")), ("low-rank", "all-linear")],
+    [
+        *((case, trainable) for case in ON_MODELS for trainable in ("full", "lora")),
+        ("low-rank", "all-linear"),
+        ("block-local-learned", "full"),
+        ("block-local", "lora"),
+    ],
 )
 def test_on_models_an_example_is_bounded_theta_moves_and_the_log_replays(case, head, trainable, models, tmp_path):
     """The first release on D, D ∪ {canary}, D ∪ {canary of no loss} and ∅, in integer units; then the log's replay."""

@@ -15,7 +15,7 @@ from trainers.evaluators.base import Example, OutputPoint, Probe
 from trainers.evaluators.parameters import Parameters
 
 SHAPES = {"theta": (8,)}
-MATRICES = {"layer.weight": (6, 5), "head.weight": (4, 6), "head.bias": (4,)}
+MATRICES = {"layers.0.weight": (6, 5), "layers.1.weight": (4, 6), "head.bias": (4,)}
 
 
 def example(number: int) -> Example:

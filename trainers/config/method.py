@@ -68,6 +68,16 @@ class MethodConfig(Section):
     direction_rank: Annotated[Count, Searchable()] = Field(
         default=1, description="Columns of U and V (low-rank, activation), or number of public gradients."
     )
+    support: Annotated[Literal["all", "layer"], Searchable()] = Field(
+        default="all",
+        description="What one direction moves: all parameters, or one block, which a public counter draws: a layer, "
+        "what stands before the layers, or what stands behind them.",
+    )
+    block_shares: Annotated[Literal["size", "learned"], Searchable()] = Field(
+        default="size",
+        description="How often a block is drawn, with support: layer: by the root of its size, or by what releases "
+        "showed of its gradient, too.",
+    )
     difference: Annotated[Literal["two-sided", "one-sided", "centred"], Searchable()] = Field(
         default="two-sided",
         description="Two-sided takes 2K forward passes; one-sided K + 1, with one loss at θ for all directions; "
@@ -160,6 +170,7 @@ def check(method: MethodConfig) -> None:
     if method.difference == "centred" and method.num_directions < 2:
         raise ValueError("difference: centred takes a mean over directions: num_directions of at least 2 is needed")
     _require_auto_fits(method)
+    _require_blocks_fit(method)
     stagewise = [name for name in SCHEDULED if uses_stages(getattr(method, name))]
     if stagewise and not spec.takes("stage_steps"):
         raise ValueError(
@@ -178,6 +189,17 @@ def _require_auto_fits(method: MethodConfig) -> None:
             raise ValueError(f"{name}: auto needs noise on K-vectors, and {spec.title} has none: give a number")
         if name == "learning_rate" and staged:
             raise ValueError(f"learning_rate: auto knows no stages and no mask, as {spec.title} has: give a number")
+
+
+def _require_blocks_fit(method: MethodConfig) -> None:
+    if method.support == "all":
+        if method.block_shares != "size":
+            raise ValueError(f"block_shares: {method.block_shares} needs support: layer, whose directions move blocks")
+        return
+    if method.direction == "public-gradient":
+        raise ValueError("support: layer cuts a direction down to a layer, and a public gradient is one of all layers")
+    if method.mask is not None:
+        raise ValueError("support: layer and mask both say which parameters a direction moves: leave one out")
 
 
 def _require_meaning(method: MethodConfig) -> None:

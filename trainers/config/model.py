@@ -10,7 +10,8 @@ from trainers.config.sections import Count, Section
 
 LayerNumber = Annotated[int, Field(ge=0)]
 Layers = (
-    Annotated[str, Field(pattern=r"^(all|outlier|last-[1-9]\d*)$")] | Annotated[list[LayerNumber], Field(min_length=1)]
+    Annotated[str, Field(pattern=r"^(all|head|outlier|last-[1-9]\d*)$")]
+    | Annotated[list[LayerNumber], Field(min_length=1)]
 )
 Head = Literal["causal-lm", "masked-lm", "sequence-classification"]
 
@@ -54,8 +55,9 @@ class ModelConfig(Section):
     )
     layers: Layers = Field(
         default="all",
-        description="Which layers move: all, numbers from 0, last-4, or outlier, the layer in which outlier "
-        "activations begin. Embeddings and the final norm move with all only; a classification head always.",
+        description="Which layers move: all, numbers from 0, last-4, outlier, the layer in which outlier activations "
+        "begin, or head, what stands behind the layers (full only). Embeddings move with all only, and so does a "
+        "vocabulary head that is tied to them; a classification head moves always.",
     )
     lora: LoraConfig = Field(default_factory=LoraConfig, description="Used with trainable: lora.")
     dtype: Literal["float32", "bfloat16"] = Field(
@@ -67,3 +69,9 @@ class ModelConfig(Section):
         description="Number type of the parameters that train. bfloat16 takes half the memory: updates are added in "
         "float32 and rounded stochastically, by public bits. For zeroth-order methods.",
     )
+
+    @model_validator(mode="after")
+    def _a_head_trains_whole(self) -> ModelConfig:
+        if self.layers == "head" and self.trainable != "full":
+            raise ValueError(f"layers: head has no layers for trainable: {self.trainable}: set trainable: full")
+        return self

@@ -35,6 +35,13 @@ class PerformanceConfig(Section):
     device: str = Field(default="cpu", description="torch device, 'cpu' or 'cuda'.")
     evaluator: EvaluatorName = Field(default="transformers", description="Which library computes the losses.")
     vllm: VllmConfig = Field(default_factory=VllmConfig, description="Used with evaluator: vllm.")
+    kept_states_gb: float = Field(
+        default=0.0,
+        ge=0.0,
+        allow_inf_nan=False,
+        description="Memory, GB, for what the layers below those that move made of each row, kept from step to step. "
+        "With model.layers, dtype bfloat16 and evaluator transformers.",
+    )
     log: Literal["file", "database"] = Field(
         default="file",
         description="Where a line of the release log is durable before it is used: in the run's folder, or first in "

@@ -60,6 +60,7 @@ class RunConfig(Section):
         _require_batch_fits(self)
         _require_devices_fit(self)
         _require_basis_fits(self)
+        _require_kept_states_fit(self)
         _require_split_is_private(self)
         _require_metric_fits(self)
         _require_scores_fit(self)
@@ -197,6 +198,21 @@ def _require_basis_fits(config: RunConfig) -> None:
         )
     if config.uses_public_rows and config.resources.is_distributed:
         raise ValueError("resources.workers: directions from public rows take a run without workers")
+
+
+def _require_kept_states_fit(config: RunConfig) -> None:
+    if not config.performance.kept_states_gb:
+        return
+    if config.model.layers == "all" or config.performance.evaluator != "transformers":
+        raise ValueError(
+            "performance.kept_states_gb keeps what layers that never move made of a row: set model.layers, and "
+            "performance.evaluator: transformers"
+        )
+    if config.model.dtype == "float32":
+        raise ValueError(
+            "performance.kept_states_gb: in float32 a row's neighbours change its last bits, and kept states would "
+            "differ from new ones: set model.dtype: bfloat16, or leave it out"
+        )
 
 
 def _require_split_is_private(config: RunConfig) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from trainers.directions.backends import torch_rounding
+from trainers.directions.blocks import by_block
 from trainers.directions.counter import Direction, WeightedDirections
 from trainers.directions.rounding import Rounding
 
@@ -34,7 +35,8 @@ def write_perturbed(
     """Write live ← master + scale · z, element by element, in one pass and without a temporary of a tensor's size.
 
     Args:
-        live: Hugging Face name, a part of z's key → contiguous float32, bfloat16 or float16; overwritten.
+        live: Hugging Face name, a part of z's key → contiguous float32, bfloat16 or float16; overwritten. Every
+            direction moves all of them: of one that is local to a block, the block's.
         master: name → contiguous float32 of the same shape and device, but not `live` itself; without an update it may
             also be bfloat16.
         scale: rounded to float32.
@@ -52,6 +54,8 @@ def write_perturbed(
         _check_master(master[name], name, MASTER_DTYPES[:1] if update else MASTER_DTYPES)
         _check_live(tensor, master[name], name)
     factor, terms = _float32(scale, "scale"), checked_terms(update)
+    if not all(of.moves(name) for of in (direction, *(of for of, _ in terms)) for name in live):
+        raise ValueError("a direction that is local to a block writes the tensors of its block only")
     for backend, names in _by_backend(live, [direction, *(of for of, _ in terms)]).items():
         backend.write_perturbed([(name, live[name], master[name]) for name in names], direction, factor, terms)
 
@@ -67,14 +71,15 @@ def add_directions(master: Tensors, terms: WeightedDirections) -> None:
         ValueError: another dtype or layout, or a coefficient that is not finite; nothing has moved then.
 
     Formal guarantees:
-        In the order of terms each element becomes fl(element + fl(c_k · z_k)) in float32, never fused. The bits depend
-        on (master, terms, name) only, so a replay of the same terms rebuilds the weights.
+        In the order of terms each element becomes fl(element + fl(c_k · z_k)) in float32, never fused, for the terms
+        that move its tensor. The bits depend on (master, terms, name) only, so a replay of the same terms rebuilds the
+        weights.
     """
     for name, tensor in master.items():
         _check_master(tensor, name)
-    if checked := checked_terms(terms):
-        for backend, names in _by_backend(master, [direction for direction, _ in checked]).items():
-            backend.add_directions([(name, master[name]) for name in names], checked)
+    for tensors, moving in by_block(master, checked_terms(terms)):
+        for backend, names in _by_backend(tensors, [direction for direction, _ in moving]).items():
+            backend.add_directions([(name, master[name]) for name in names], moving)
 
 
 def add_rounded(master: Tensors, terms: WeightedDirections, rounding: Rounding) -> None:
@@ -88,15 +93,20 @@ def add_rounded(master: Tensors, terms: WeightedDirections, rounding: Rounding) 
     """
     for name, tensor in master.items():
         _check_master(tensor, name, (torch.bfloat16,))
-    if checked := checked_terms(terms):
-        for backend, names in _by_backend(master, [direction for direction, _ in checked]).items():
+    for tensors, moving in by_block(master, checked_terms(terms)):
+        for backend, names in _by_backend(tensors, [direction for direction, _ in moving]).items():
             add = getattr(backend, "add_rounded", torch_rounding.add_rounded)
-            add([(name, master[name]) for name in names], checked, rounding)
+            add([(name, master[name]) for name in names], moving, rounding)
 
 
 def checked_terms(terms: WeightedDirections) -> list[tuple[Direction, np.float32]]:
     """Round the coefficients of (direction, coefficient) pairs to float32; ValueError if one is not finite."""
     return [(direction, _float32(coefficient, "coefficient")) for direction, coefficient in terms]
+
+
+def checked(terms: WeightedDirections) -> list[tuple[Direction, float]]:
+    """Return the same as `checked_terms`, with the rounded coefficients as floats."""
+    return [(direction, float(coefficient)) for direction, coefficient in checked_terms(terms)]
 
 
 def _by_backend(tensors: Tensors, directions: Sequence[Direction]) -> dict[ModuleType, list[str]]:

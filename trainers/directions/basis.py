@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from trainers.directions.backends.torch_rounding import store
+from trainers.directions.blocks import by_block
 from trainers.directions.counter import Direction, WeightedDirections, basis_coordinates, direction_values
 from trainers.directions.rounding import Rounding
 
@@ -64,20 +65,21 @@ def add_in_basis(
     tensors: Mapping[str, torch.Tensor], terms: WeightedDirections, basis: Basis, rounding: Rounding | None = None
 ) -> None:
     """Add Σ coefficient · z to float32 or bfloat16 tensors in place; `rounding` rounds to bfloat16."""
-    for name, tensor in tensors.items() if terms else ():
-        if rounding is None or tensor.dtype == torch.float32:
-            _write_moved(tensor, tensor, terms, name, basis)
-        else:
-            total = torch.empty(tensor.shape, device=tensor.device)
-            _write_moved(total, tensor, terms, name, basis)
-            store(tensor, total, rounding, name)
+    for moved, moving in by_block(tensors, terms):
+        for name, tensor in moved.items():
+            if rounding is None or tensor.dtype == torch.float32:
+                _write_moved(tensor, tensor, moving, name, basis)
+            else:
+                total = torch.empty(tensor.shape, device=tensor.device)
+                _write_moved(total, tensor, moving, name, basis)
+                store(tensor, total, rounding, name)
 
 
 @torch.no_grad()
 def write_in_basis(
     live: Mapping[str, torch.Tensor], master: Mapping[str, torch.Tensor], terms: WeightedDirections, basis: Basis
 ) -> None:
-    """Write live ← master + Σ coefficient · z, rounded to live's type."""
+    """Write live ← master + Σ coefficient · z, rounded to live's type, of tensors that all terms move."""
     for name, tensor in live.items():
         _write_moved(tensor, master[name], terms, name, basis)
 

@@ -12,6 +12,7 @@ Layout of one tensor, in its own C order, with words[b] the four 32-bit words of
     Low-rank    of a tensor with m rows and n = numel / m columns: (Σ_r U_ir V_jr) / √rank, with U [m, rank] and
                 V [n, rank] Gaussian under keys of their own; a tensor with less than two dimensions is Gaussian.
 Two kinds lie in a public basis (`basis`): this file draws their coordinates only.
+A direction may be local to a block of parameters (`blocks`): elsewhere it is 0.
 """
 
 import hashlib
@@ -40,9 +41,16 @@ _MULTIPLIER_0, _MULTIPLIER_1 = np.uint64(MULTIPLIERS[0]), np.uint64(MULTIPLIERS[
 _WEYL_0, _WEYL_1 = np.uint64(WEYL[0]), np.uint64(WEYL[1])
 
 
+class Block(NamedTuple):
+    """Parameters that move together: their names, and how many numbers they hold."""
+
+    names: tuple[str, ...]
+    count: int
+
+
 @dataclass(frozen=True)
 class Direction:
-    """One public direction over all parameters of a model; ValueError for other values than these.
+    """One public direction over the parameters of a model; ValueError for other values than these.
 
     Args:
         seed: public key of the run, at least 0.
@@ -51,6 +59,7 @@ class Direction:
         kind: "gaussian" (independent N(0, 1) values), "rademacher" (independent signs), "low-rank" (variance 1, and
             of the given rank in each matrix), or one of `KINDS_IN_A_BASIS`.
         rank: of low-rank directions and of those in a basis, at least 1; 0 for the others.
+        block: the only parameters that it moves; None for all. No part of the key of its values.
     """
 
     seed: int
@@ -58,6 +67,7 @@ class Direction:
     index: int
     kind: Kind
     rank: int = 0
+    block: Block | None = None
 
     def __post_init__(self) -> None:
         for field in ("seed", "step", "index"):
@@ -69,6 +79,10 @@ class Direction:
             raise ValueError(
                 f"Direction rank is at least 1 for {', '.join(_RANKED)}, and 0 otherwise; got {self.rank}, {self.kind}."
             )
+
+    def moves(self, name: str) -> bool:
+        """Return whether z is anything but 0 for this parameter."""
+        return self.block is None or name in self.block.names
 
     @property
     def is_low_rank(self) -> bool:
@@ -145,6 +159,8 @@ def direction_values(direction: Direction, name: str, shape: int | Sequence[int]
     """Return z of one parameter of a shape (or number of elements), flat in C order: float32, shape (numel,)."""
     sizes = (shape,) if isinstance(shape, int) else tuple(shape)
     numel = math.prod(sizes)
+    if not direction.moves(name):
+        return np.zeros(numel, np.float32)
     if direction.is_low_rank and len(sizes) > 1:
         left, right = low_rank_factors(direction, name, sizes)
         values = left[:, :1] * right[:, :1].T
@@ -183,6 +199,13 @@ def low_rank_scale(direction: Direction) -> np.float32:
 def _normal_values(key: Stream, numel: int) -> np.ndarray:
     pairs = words(key, 0, -(-numel // WORDS_PER_BLOCK)).reshape(-1, 2)
     return np.stack(box_muller(pairs[:, 0], pairs[:, 1]), axis=-1).reshape(-1)[:numel]
+
+
+def uniform_of_step(seed: int, step: int) -> float:
+    """Return a public number that is uniform on the multiples of 2⁻⁵³ in [0, 1), one for each step."""
+    _check_natural("seed", seed)
+    high, low, *_ = map(int, words(_hash_stream("dpzo.blocks.v1", str(seed), str(step)), 0, 1)[0])
+    return ((high << 21) | (low >> 11)) * 2.0**-53
 
 
 def uniform_values(seed: int, name: str, numel: int, bound: float) -> np.ndarray:

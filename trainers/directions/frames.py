@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from trainers.directions.counter import KINDS_IN_A_BASIS, Direction
+from trainers.directions.counter import KINDS_IN_A_BASIS, Block, Direction
 
 DirectionLaw = Literal["gaussian", "rademacher", "sphere", "low-rank", "activation", "public-gradient"]
 
@@ -29,15 +29,24 @@ class Geometry(Protocol):
         ...
 
 
-def raw_direction(law: DirectionLaw, seed: int, step: int, index: int, rank: int) -> Direction:
+def raw_direction(
+    law: DirectionLaw, seed: int, step: int, index: int, rank: int, block: Block | None = None
+) -> Direction:
     """Return the raw direction drawn for a law, before it is scaled."""
     if law == "low-rank" or law in KINDS_IN_A_BASIS:
-        return Direction(seed, step, index, law, rank)
-    return Direction(seed, step, index, "rademacher" if law == "rademacher" else "gaussian")
+        return Direction(seed, step, index, law, rank, block)
+    return Direction(seed, step, index, "rademacher" if law == "rademacher" else "gaussian", block=block)
 
 
 def scaled(law: DirectionLaw, directions: Sequence[Direction], geometry: Geometry) -> list[tuple[Direction, float]]:
-    """Return each raw direction with its scale: √d / ‖z‖ on the sphere of radius √d, 1 for every other law."""
+    """Return each raw direction with its scale: √d / ‖z‖ on the sphere of radius √d, 1 for every other law.
+
+    d counts the parameters that the direction moves.
+    """
     if law != "sphere":
         return [(z, 1.0) for z in directions]
-    return [(z, math.sqrt(geometry.count / float(geometry.squared_norms([z])[0]))) for z in directions]
+    counts = [geometry.count if z.block is None else z.block.count for z in directions]
+    return [
+        (z, math.sqrt(count / float(geometry.squared_norms([z])[0])))
+        for z, count in zip(directions, counts, strict=True)
+    ]

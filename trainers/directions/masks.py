@@ -9,6 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from trainers.directions.apply import add_directions
+from trainers.directions.counter import WeightedDirections
 from trainers.directions.sparse import Kept
 
 
@@ -38,6 +40,15 @@ def choose(
         total = sum(tensor.numel() for tensor in scores.values())
         raise ValueError(f"method.mask: keep {keep:g} keeps none of {total:,} parameters. Raise mask.keep")
     return {name: torch.from_numpy(np.flatnonzero(flags)).to(scores[name].device) for name, flags in chosen.items()}
+
+
+def scores_of(name: str, weights: torch.Tensor, terms: WeightedDirections) -> torch.Tensor:
+    """Return |θ_i · s_i| of one parameter, s = Σ terms; |θ_i| without terms, and |s_i| where all weights are 0."""
+    if not terms:
+        return weights.abs()
+    slopes = torch.zeros_like(weights)
+    add_directions({name: slopes}, terms)
+    return (weights * slopes if weights.any() else slopes).abs()
 
 
 def _flags(tensor: torch.Tensor, indices: torch.Tensor | None) -> np.ndarray:

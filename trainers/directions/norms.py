@@ -23,7 +23,7 @@ def squared_norms(
     directions: Sequence[Direction],
     kept: Mapping[str, torch.Tensor] | None = None,
 ) -> np.ndarray:
-    """Return ‖z_k‖² over all parameters, or over those at the flat indices `kept`: float64 [K].
+    """Return ‖z_k‖² over all parameters that z_k moves, or those at the flat indices `kept`: float64 [K].
 
     tensors: parameter name → tensor, of which only shape and device matter. directions: none of them low-rank.
     """
@@ -31,7 +31,8 @@ def squared_norms(
     for name, tensor in tensors.items():
         indices = None if kept is None else kept[name]
         for k, direction in enumerate(directions):
-            sums[k] += sum(_chunk_sums(direction, name, tensor, indices))
+            if direction.moves(name):
+                sums[k] += sum(_chunk_sums(direction, name, tensor, indices))
     return np.array([total / UNITS for total in sums])
 
 

@@ -70,5 +70,6 @@ def _moved(
     indices: torch.Tensor,
 ) -> torch.Tensor:
     for direction, coefficient in terms:
-        values = values + values_at(direction, name, shape, indices).mul_(float(np.float32(coefficient)))
+        if direction.moves(name):
+            values = values + values_at(direction, name, shape, indices).mul_(float(np.float32(coefficient)))
     return values

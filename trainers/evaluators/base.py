@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 
 from trainers.directions import Direction, WeightedDirections
+from trainers.directions.counter import Block
 
 if TYPE_CHECKING:
     from trainers.directions.basis import Basis  # loads torch
@@ -57,6 +58,10 @@ class ParameterSpace(Protocol):
 
     def base_norm(self) -> float:
         """Return ‖θ_0‖ of all trainable base weights, to three digits: the same on every machine."""
+        ...
+
+    def blocks(self) -> list[Block]:
+        """Return the blocks that block-local directions move, one each (`directions/blocks.py`)."""
         ...
 
     def squared_norms(self, directions: Sequence[Direction]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Which layers of a model's stack move (`model.layers`): by number, the last ones, or the one where outliers begin.
+"""Which layers of a model's stack move (`model.layers`): by number, the last, the one where outliers begin, or none.
 
 In many language models a few activations are thousands of times larger than the others, from one layer on (Sun et al.,
 2024, arXiv:2402.17762). `outlier` is that layer: its output's peak is the largest multiple of its input's. It is found
@@ -17,30 +17,34 @@ _LAST = re.compile(r"last-(\d+)")
 _MADE_UP_TOKENS = 16
 
 
-def layer_stack(model: Any) -> tuple[str, torch.nn.ModuleList]:
-    """Return the name of the list of a model's layers, and the list.
-
-    Raises:
-        ValueError: the model has no such list, or several, as encoder and decoder have.
-    """
+def plain_stack(model: Any) -> tuple[str, torch.nn.ModuleList] | None:
+    """Return the name of the list of a model's layers, and the list; None if it has none, or several."""
     count = getattr(model.config.get_text_config(), "num_hidden_layers", None)
     lists = {name: of for name, of in model.named_modules() if isinstance(of, torch.nn.ModuleList)}
     stacks = [(name, of) for name, of in lists.items() if len(of) == count and len({type(one) for one in of}) == 1]
-    if len(stacks) != 1 or model.config.is_encoder_decoder:
+    return stacks[0] if len(stacks) == 1 and not model.config.is_encoder_decoder else None
+
+
+def layer_stack(model: Any) -> tuple[str, torch.nn.ModuleList]:
+    """Return what `plain_stack` does; ValueError if there is none."""
+    stack = plain_stack(model)
+    if stack is None:
         raise ValueError(
             f"model.layers: a {model.config.model_type} model has no single list of equal layers to choose from. Use "
             "layers: all"
         )
-    return stacks[0]
+    return stack
 
 
 def chosen_layers(model: Any, layers: Layers) -> list[int]:
-    """Return the numbers of the layers that move, in increasing order.
+    """Return the numbers of the layers that move, in increasing order; of `head` there are none.
 
     Raises:
         ValueError: the model has no plain list of layers, or not so many.
     """
     _, stack = layer_stack(model)
+    if layers == "head":
+        return []
     if layers == "outlier":
         return [_outlier_layer(model, stack)]
     last = _LAST.fullmatch(layers) if isinstance(layers, str) else None
@@ -53,6 +57,8 @@ def chosen_layers(model: Any, layers: Layers) -> list[int]:
 def names_in_layers(model: Any, names: Iterable[str], layers: Layers, head: Head) -> set[str]:
     """Return the names of the parameters in the chosen layers, and of a classification head, which trains whole."""
     stack, _ = layer_stack(model)
+    if layers == "head":
+        return _names_behind(model, stack)
     inside = tuple(f"{stack}.{number}." for number in chosen_layers(model, layers))
     return {
         name
@@ -61,11 +67,19 @@ def names_in_layers(model: Any, names: Iterable[str], layers: Layers, head: Head
     }
 
 
-def layers_below(model: Any, names: Iterable[str]) -> list[torch.nn.Module]:
-    """Return the layers below the lowest one that has a parameter among `names`."""
-    stack, layers = layer_stack(model)
+def lowest_layer(stack: str, names: Iterable[str]) -> int | None:
+    """Return the number of the lowest layer of a stack that has a parameter among `names`, or None."""
     numbers = [int(name.removeprefix(f"{stack}.").partition(".")[0]) for name in names if name.startswith(f"{stack}.")]
-    return list(layers[: min(numbers)])
+    return min(numbers, default=None)
+
+
+def _names_behind(model: Any, stack: str) -> set[str]:
+    """Return the names of the parameters behind the layers; a head that is tied to the embeddings is not among them."""
+    names = [name for name, _ in model.named_parameters()]
+    last = max(place for place, name in enumerate(names) if name.startswith(f"{stack}."))
+    if last + 1 == len(names):
+        raise ValueError(f"model.layers: head names nothing: a {model.config.model_type} model has nothing behind them")
+    return set(names[last + 1 :])
 
 
 def _is_of_head(model: Any, name: str) -> bool:

@@ -2,6 +2,7 @@
 
 A probe writes `master + scale · z` into the live weights in one pass. Only updates change the master. Nothing is
 restored by subtraction, which would let half-precision weights drift (docs/pitfalls.md#perturbations-that-drift).
+A block-local direction is written into its block, and what an earlier probe moved is set back: the rest stays θ.
 
 Memory bandwidth bounds these passes, so an update waits for the next probe and moves the master in the same pass. A
 replay makes many updates and no probe: they wait together, and move the master many at a time. The bits are those of
@@ -17,17 +18,19 @@ anchor (after the first stage) in the master's type, and a velocity in float32.
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from trainers.directions import Direction, WeightedDirections
-from trainers.directions.apply import add_directions, add_rounded, checked_terms, write_perturbed
+from trainers.directions.apply import add_directions, add_rounded, checked, write_perturbed
 from trainers.directions.backends.torch_rounding import store
 from trainers.directions.basis import Basis, add_in_basis, write_in_basis
-from trainers.directions.masks import choose
+from trainers.directions.blocks import blocks_of
+from trainers.directions.counter import Block
+from trainers.directions.masks import choose, scores_of
 from trainers.directions.norms import squared_norms
 from trainers.directions.rounding import Rounding
 from trainers.directions.sparse import Kept, add_kept, write_kept
@@ -59,7 +62,8 @@ class Parameters:
         )
         self._is_rounded = any(tensor.dtype == torch.bfloat16 for tensor in self._base.values())
         self._seed = seed
-        self._live_is_theta = self._live_is_theta_off_mask = True
+        self._moved: set[str] = set()  # names of live tensors that are not θ
+        self._live_is_theta_off_mask = True
         self._forget()
 
     def _forget(self) -> None:
@@ -75,24 +79,34 @@ class Parameters:
     def count(self) -> int:
         return sum(tensor.numel() for tensor in (self._kept or self._base).values())
 
+    def blocks(self) -> list[Block]:
+        """Return the blocks that block-local directions move, one each."""
+        return blocks_of({name: tensor.numel() for name, tensor in self._base.items()})
+
     @property
     def is_masked(self) -> bool:
         return self._kept is not None
 
     def perturb(self, direction: Direction, scale: float) -> None:
-        """Write θ + scale · z(direction) into the live weights."""
+        """Write θ + scale · z(direction) into the live weights, of a block-local direction into its block alone."""
+        live = {name: tensor for name, tensor in self._live.items() if direction.moves(name)}
+        if len(live) < len(self._live):
+            self._update_master()
+            self._settle(self._moved.difference(live))
         if self._kept is not None:
             if not self._live_is_theta_off_mask:
                 self.settle()
             self._update_master()
-            write_kept(self._live, self._master, self._kept, checked([(direction, scale)]))
+            write_kept(live, self._master, self._kept, checked([(direction, scale)]))
         elif direction.is_in_a_basis:
             self._update_master()
-            write_in_basis(self._live, self._master, checked([(direction, scale)]), self._basis)
+            write_in_basis(live, self._master, checked([(direction, scale)]), self._basis)
         else:
-            write_perturbed(self._live, self._master, direction, scale, self._waiting)
+            if any(term.block is not None for term, _ in self._waiting):
+                self._update_master()
+            write_perturbed(live, self._master, direction, scale, self._waiting)
             self._waiting = ()
-        self._live_is_theta = False
+        self._moved.update(live)
 
     def place(self, point: OutputPoint) -> None:
         """Write a point into the live weights, one tensor at a time."""
@@ -102,7 +116,7 @@ class Parameters:
             self.perturb(direction, scale)
             return
         self._update_master()
-        self._live_is_theta = self._live_is_theta_off_mask = False
+        self._live_is_lost()
         for name, live in self._live.items():
             values = self._master[name].to(torch.float32, copy=True)
             if point.base == "magnitudes":
@@ -112,22 +126,29 @@ class Parameters:
 
     def settle(self) -> None:
         """Write θ into the live weights, unless they already hold it."""
-        if not self._live_is_theta:
+        if self._moved:
             self._update_master()
-            for name, live in self._live.items():
-                live.copy_(self._master[name])
-            self._live_is_theta = self._live_is_theta_off_mask = True
+            self._settle(set(self._moved))
+            self._live_is_theta_off_mask = True
+
+    def _settle(self, names: Set[str]) -> None:
+        for name in names:
+            self._live[name].copy_(self._master[name])
+        self._moved -= names
+
+    def _live_is_lost(self) -> None:
+        self._moved, self._live_is_theta_off_mask = set(self._live), False
 
     def add(self, update: WeightedDirections, *, momentum: float = 0.0) -> None:
         """Move θ by Σ coefficient · z(direction), or by v ← momentum · v + Σ coefficient · z(direction)."""
         terms = checked(update)
         self._own_master()
-        self._live_is_theta = False
+        self._moved.update(name for name in self._live if momentum or any(z.moves(name) for z, _ in terms))
         if momentum:
             self._add_with_velocity(terms, momentum)
             return
         if self._is_rounded or _in_a_basis(terms):
-            self._add_at_once(terms)
+            self._add_terms(self._master, terms, self._next_rounding())
             return
         if len(self._waiting) + len(terms) > MAX_WAITING:
             self._update_master()
@@ -144,7 +165,7 @@ class Parameters:
         """Move θ by a share of the way to the anchor: θ ← θ − share · (θ − anchor). Each operation rounds."""
         self._own_master()
         self._update_master()
-        self._live_is_theta = False
+        self._moved.update(self._live)
         rounding = self._next_rounding()
         for name, tensor in self._master.items():
             values = tensor.float()  # the tensor itself, if it is float32
@@ -172,7 +193,7 @@ class Parameters:
         score there.
         """
         self._update_master()
-        ranked = {name: _scores(name, tensor.float(), checked(scores)) for name, tensor in self._master.items()}
+        ranked = {name: scores_of(name, tensor.float(), checked(scores)) for name, tensor in self._master.items()}
         kept = choose(ranked, keep, per_tensor=per_tensor, previous=self._kept if nested else None)
         self.settle()
         self._kept, self._velocity = kept, None
@@ -187,7 +208,7 @@ class Parameters:
 
     def reset(self) -> None:
         self._forget()
-        self._live_is_theta = self._live_is_theta_off_mask = False
+        self._live_is_lost()
 
     def theta(self) -> dict[str, torch.Tensor]:
         """Return name → θ in the master's type. Only read the tensors, and only until the next update."""
@@ -198,7 +219,7 @@ class Parameters:
         """Set θ to tensors of the master's type, kept, not copied. A caller that changes them assigns them again."""
         assert {name: tensor.dtype for name, tensor in values.items()} == {n: t.dtype for n, t in self._base.items()}
         self._master, self._waiting = dict(values), ()
-        self._live_is_theta = self._live_is_theta_off_mask = False
+        self._live_is_lost()
 
     def save(self, path: Path, metadata: Mapping[str, str]) -> None:
         self._update_master()
@@ -220,7 +241,7 @@ class Parameters:
         self._num_moves = num_moves
         self._master, self._kept = parts["theta"], parts["kept"] or None
         self._anchor, self._velocity = parts["anchor"] or self._base, parts["velocity"] or None
-        self._live_is_theta = self._live_is_theta_off_mask = False
+        self._live_is_lost()
 
     def digest(self) -> str:
         """Return a SHA-256 of the names, shapes and bits of θ."""
@@ -233,36 +254,29 @@ class Parameters:
         if self._master is self._base:
             self._master = {name: tensor.clone() for name, tensor in self._base.items()}
 
-    @torch.inference_mode()  # the master may be an inference tensor, which cannot be changed outside of this mode
     def _update_master(self) -> None:
         if self._waiting:
             self._add_terms(self._master, self._waiting)
             self._waiting = ()
 
-    def _add_terms(self, tensors: Mapping[str, torch.Tensor], terms: WeightedDirections) -> None:
+    @torch.inference_mode()  # the master may be an inference tensor, which cannot be changed outside of this mode
+    def _add_terms(
+        self, tensors: Mapping[str, torch.Tensor], terms: WeightedDirections, rounding: Rounding | None = None
+    ) -> None:
         if _in_a_basis(terms):
-            add_in_basis(tensors, terms, self._basis)
-        elif self._kept is None:
+            add_in_basis(tensors, terms, self._basis, rounding)
+        elif self._kept is not None:
+            add_kept(tensors, self._kept, terms, rounding)
+        elif rounding is not None:
+            add_rounded(tensors, terms, rounding)
+        else:
             add_directions(tensors, terms)
-        else:
-            add_kept(tensors, self._kept, terms)
-
-    @torch.inference_mode()
-    def _add_at_once(self, terms: WeightedDirections) -> None:
-        rounding = self._next_rounding()
-        if _in_a_basis(terms):
-            add_in_basis(self._master, terms, self._basis, rounding)
-        elif self._kept is None:
-            add_rounded(self._master, terms, rounding)
-        else:
-            add_kept(self._master, self._kept, terms, rounding)
 
     @torch.inference_mode()
     def _add_with_velocity(self, terms: WeightedDirections, momentum: float) -> None:
         self._update_master()
         if self._velocity is None:
-            zeros = {name: torch.zeros_like(tensor, dtype=torch.float32) for name, tensor in self._master.items()}
-            self._velocity = zeros
+            self._velocity = {name: torch.zeros_like(of, dtype=torch.float32) for name, of in self._master.items()}
         for velocity in self._velocity.values():
             velocity.mul_(float(np.float32(momentum)))
         self._add_terms(self._velocity, terms)
@@ -280,16 +294,3 @@ class Parameters:
 
 def _in_a_basis(terms: WeightedDirections) -> bool:
     return bool(terms) and terms[0][0].is_in_a_basis
-
-
-def checked(terms: WeightedDirections) -> list[tuple[Direction, float]]:
-    """Return the terms with coefficients rounded to float32, as floats; ValueError if one is not finite."""
-    return [(direction, float(coefficient)) for direction, coefficient in checked_terms(terms)]
-
-
-def _scores(name: str, weights: torch.Tensor, terms: WeightedDirections) -> torch.Tensor:
-    if not terms:
-        return weights.abs()
-    slopes = torch.zeros_like(weights)
-    add_directions({name: slopes}, terms)
-    return (weights * slopes if weights.any() else slopes).abs()

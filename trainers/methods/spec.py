@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 EVERY_METHOD = frozenset({"name", "preset", "seed", "num_steps", "clip_norm", "learning_rate"})
 ZEROTH_ORDER = frozenset(
-    {"num_directions", "smoothing", "direction", "direction_rank", "difference", "shrinkage", "momentum"}
+    {"num_directions", "smoothing", "direction", "direction_rank", "support", "block_shares", "difference"}
+    | {"shrinkage", "momentum"}
 )
 MOST_DIRECTIONS = 4096
 

@@ -6,6 +6,7 @@ same states, and a run that is resumed in the middle of a stage finds its anchor
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -21,6 +22,7 @@ from trainers.methods.catalogue import METHODS
 from trainers.methods.transforms.base import Chain, State, Update
 from trainers.run.auto_clip import FollowedClip
 from trainers.run.auto_rate import RateOfNoise
+from trainers.run.blocks import BLOCK_ENERGY, BlockShares
 from trainers.run.estimator import Estimator
 from trainers.run.pruning import Pruning
 from trainers.run.public_basis import PublicBasis
@@ -64,6 +66,7 @@ class Method:
         self._states = self._chain.init()
         self._drawn: tuple[int, WeightedDirections] | None = None
         self._basis = basis
+        self._blocks = BlockShares(config, evaluator.parameters) if config.support == "layer" else None
         if config.mask is not None:
             self._pruning = Pruning(config, evaluator, log, ranks or Ranks())
 
@@ -80,8 +83,9 @@ class Method:
             self._pruning.enter(starts.index(step))
 
     def state(self) -> dict[str, State]:
-        """Return the states of transforms and of a clip that follows releases; the rest is in θ, or follows from t."""
-        return self._states if self._auto_clip is None else {**self._states, _CLIP: (self._auto_clip.norm,)}
+        """Return the states of transforms, shares and a clip that follows; the rest is in θ, or follows from t."""
+        clip = {} if self._auto_clip is None else {_CLIP: (self._auto_clip.norm,)}
+        return {**self._states, **clip, **({} if self._blocks is None else self._blocks.state())}
 
     def can_restore(self, steps: int) -> bool:
         """Return whether what a stage began with is at hand, to take it up after so many steps."""
@@ -89,9 +93,11 @@ class Method:
 
     def restore(self, state: Mapping[str, State], steps: int) -> None:
         """Take up the states after so many steps, in the middle of a stage or at its end."""
-        self._states = {key: values for key, values in state.items() if key != _CLIP}
+        self._states = {key: values for key, values in state.items() if key not in (_CLIP, BLOCK_ENERGY)}
         if self._auto_clip is not None:
             (self._auto_clip.norm,) = state[_CLIP]
+        if self._blocks is not None:
+            self._blocks.restore(state)
         if self._basis is not None:
             self._basis.enter(self._stage_of(steps))
 
@@ -126,6 +132,8 @@ class Method:
         weights = [-rate * (1.0 - update.momentum) * float(g) for g in update.values_K]
         moves = [(z, weight * scale) for weight, (z, scale) in zip(weights, self._directions(step), strict=True)]
         self._evaluator.apply(moves, momentum=update.momentum)
+        if self._blocks is not None:
+            self._blocks.learn(step, released.values_K, plan)
 
     def _rate(self, step: int) -> float:
         if self._auto_rate is not None:
@@ -136,11 +144,16 @@ class Method:
         """Return the K directions of a step with their scales; kept, since its probes and its update need the same."""
         if self._drawn is None or self._drawn[0] != step:
             config = self._config
+            drawn = [(None, 1.0)] * config.num_directions if self._blocks is None else self._blocks.draw(step)
             directions = [
-                raw_direction(config.direction, config.seed, step, k, config.direction_rank)
-                for k in range(config.num_directions)
+                raw_direction(config.direction, config.seed, step, k, config.direction_rank, block)
+                for k, (block, _) in enumerate(drawn)
             ]
-            self._drawn = step, scaled(config.direction, directions, self._evaluator.parameters)
+            raw = scaled(config.direction, directions, self._evaluator.parameters)
+            self._drawn = (
+                step,
+                [(z, scale / math.sqrt(share)) for (z, scale), (_, share) in zip(raw, drawn, strict=True)],
+            )
         return self._drawn[1]
 
 

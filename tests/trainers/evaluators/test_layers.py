@@ -65,6 +65,20 @@ def test_a_classification_head_moves_whatever_the_layers(tmp_path):
         assert not any("layer.0." in name or "embeddings" in name for name in names)
 
 
+def test_what_stands_behind_the_layers_is_the_head(llama, tmp_path):
+    assert {*opened(llama, "head").parameters.theta()} == {"model.norm.weight", "lm_head.weight"}
+    tied = save_model(tmp_path / "tied", "llama", tied=True)
+    assert {*opened(tied, "head").parameters.theta()} == {"model.norm.weight"}
+    bert = save_model(tmp_path / "bert", "bert")
+    names = opened(bert, "head", head="sequence-classification").parameters.theta()
+    assert {name.partition(".")[0] for name in names} == {"bert", "classifier"}
+    assert not any("layer." in name or "embeddings" in name for name in names)
+    with pytest.raises(ValueError, match=r"^model\.layers: head names nothing: a opt model"):
+        opened(save_model(tmp_path / "opt", "opt", tied=True), "head")
+    with pytest.raises(ValidationError, match="set trainable: full"):
+        opened(llama, "head", "lora")
+
+
 @pytest.mark.parametrize("number", [0, 1])
 def test_the_outlier_layer_is_the_one_that_makes_large_activations(llama, number):
     model = AutoModelForCausalLM.from_pretrained(llama).eval()

@@ -15,6 +15,7 @@ from tests.support.runs import open_run, run_config
 from trainers.config import RunConfig
 from trainers.config.mechanism import mechanism_plan
 from trainers.directions import Direction, direction_values
+from trainers.directions.blocks import shares_by_size
 from trainers.directions.masks import choose
 from trainers.mechanism.plan import GRID_UNITS_PER_CLIP
 from trainers.mechanism.release_log import ReleaseLog
@@ -53,6 +54,25 @@ def thetas(run: ZerothOrderRun, evaluator: Quadratic) -> list[np.ndarray]:
 def z_of(config: RunConfig, step: int, index: int = 0) -> np.ndarray:
     direction = Direction(config.method.seed, step, index, "gaussian")
     return np.concatenate([direction_values(direction, name, shape) for name, shape in sorted(MATRICES.items())])
+
+
+def test_block_local_directions_are_scaled_alike_in_probes_and_update(tmp_path):
+    """By 1/√p_b of the block that was drawn, on both sides: the estimate has no bias."""
+    config, evaluator = config_of(num_directions=3, support="layer", clip_norm=100.0), quadratic()
+    run = opened(tmp_path, config, evaluator, noise=FrozenNoise(scale=0.0))
+    blocks = evaluator.parameters.blocks()
+    shares = dict(zip(blocks, shares_by_size(blocks), strict=True))
+    with run.log:
+        for step in range(6):
+            probes = run._context.method.propose(step)
+            run._step()
+            g_K = run.log.releases["step"][step] * 100.0 / GRID_UNITS_PER_CLIP / 20
+            for (z, moved), g, probe in zip(evaluator.updates[-1], g_K, probes[0::2], strict=True):
+                assert z == probe.direction
+                assert probe.scale == pytest.approx(1e-2 / np.sqrt(shares[z.block]))
+                assert moved == pytest.approx(-0.05 * g / np.sqrt(shares[z.block]))
+    assert {len(update) for update in evaluator.updates} == {3}
+    assert {z.block for update in evaluator.updates for z, _ in update} == set(blocks)
 
 
 # the pull

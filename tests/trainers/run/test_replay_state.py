@@ -26,6 +26,7 @@ METHODS = {
     "shrunk": {"shrinkage": 0.9},
     "clip that follows norms": {"clip_norm": {"kind": "auto", "start": 0.2}},
     "low rank": {"direction": "low-rank", "direction_rank": 1},
+    "learned shares": {"support": "layer", "block_shares": "learned"},
     "all": {"name": "dp-zoso", "momentum": 0.5, "proximal": 0.3, "stage_steps": 5, "shrinkage": 0.8},
 }
 MASKS = {

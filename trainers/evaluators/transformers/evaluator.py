@@ -18,9 +18,10 @@ from transformers import PreTrainedTokenizerBase
 from trainers.config import ModelConfig, PerformanceConfig
 from trainers.directions import Direction, WeightedDirections
 from trainers.directions.basis import Basis
+from trainers.directions.counter import Block
 from trainers.evaluators.base import Example, OutputPoint, Probe
 from trainers.evaluators.causality import require_causal
-from trainers.evaluators.layers import layers_below
+from trainers.evaluators.layers import lowest_layer, plain_stack
 from trainers.evaluators.loading import load_model, rounded_to, trainable_parameters
 from trainers.evaluators.lora_factors import first_factors_of
 from trainers.evaluators.model_files import limits
@@ -30,6 +31,7 @@ from trainers.evaluators.rows import Row
 from trainers.evaluators.scores import best_options, loss_tensor, losses_of, option_scores, row_scores, score_tensors
 from trainers.evaluators.transformers.forward import Forward
 from trainers.evaluators.transformers.generation import generate, standard_attention
+from trainers.evaluators.transformers.kept_states import kept_states
 from trainers.evaluators.transformers.lower_layers import LowerLayers
 from trainers.evaluators.transformers.packing import PackedBatch
 from trainers.evaluators.transformers.padding import PaddedBatch
@@ -76,7 +78,12 @@ class TransformersEvaluator:
         self.parameters = Parameters(live, exact, seed=seed)
         self._forward = Forward(self._model, self._base, config=model, pad_id=pad_id, performance=performance)
         self._constants = constant_examples(tokenizer, model.head)
-        self._lower = self._lower_layers(model)
+        self._stack, layers = plain_stack(self._model) or ("", [])
+        self._lower = LowerLayers(layers)
+        self._starts = {None: self._start_below(None) if model.layers != "all" else 0}
+        self._states = kept_states(
+            self._lower, self._starts[None], self._forward, self._constants, performance.kept_states_gb
+        )
 
     @property
     def parameter_count(self) -> int:
@@ -90,11 +97,17 @@ class TransformersEvaluator:
     def probe(self, batch: Sequence[Example], probes: Sequence[Probe]) -> np.ndarray:
         prepared = self.prepare(batch)
         losses_PB = np.empty((len(probes), len(batch)))
-        with self._lower.read_once():
-            for p, probe in enumerate(probes):
-                if prepared:  # an empty batch needs no forward pass
-                    self.parameters.perturb(probe.direction, probe.scale)
-                losses_PB[p] = losses_of(self.scores(prepared, len(batch)), batch)
+        if not prepared:  # an empty batch needs no forward pass
+            return losses_PB
+        blocks = [probe.direction.block for probe in probes]
+        self._starts |= {block: self._start_below(block) for block in {*blocks} - self._starts.keys()}
+        starts = [self._starts[block] for block in blocks]
+        with self._lower.read_once(starts):
+            if self._states is not None:
+                self._states.give(prepared)
+            for p in sorted(range(len(probes)), key=lambda p: -starts[p]):
+                self.parameters.perturb(probes[p].direction, probes[p].scale)
+                losses_PB[p] = losses_of(self.scores(prepared, len(batch), starts[p]), batch)
         return losses_PB
 
     @torch.inference_mode()
@@ -176,10 +189,12 @@ class TransformersEvaluator:
     @contextmanager
     def poisoned(self, spared: Collection[int]) -> Iterator[int]:
         token = token_outside({*spared, self._pad_id})
-        hooks = poison(self._embeddings(), token)
+        hooks, states = poison(self._embeddings(), token), self._states
+        self._states = None  # neither used nor made
         try:
             yield token
         finally:
+            self._states = states
             for hook in hooks:
                 hook.remove()
 
@@ -208,30 +223,34 @@ class TransformersEvaluator:
         """Return the forward passes that a batch needs."""
         return self._forward.prepare(batch)
 
-    def scores(self, prepared: Sequence[PackedBatch | PaddedBatch], num_examples: int) -> list[np.ndarray]:
-        """Return each example's scores under the live weights, float64 [options]: logits, or mean log-probabilities."""
+    def scores(
+        self, prepared: Sequence[PackedBatch | PaddedBatch], num_examples: int, start: int = 0
+    ) -> list[np.ndarray]:
+        """Return each example's scores under the live weights, float64 [options]: logits, or mean log-probabilities.
+
+        start: number of the first layer that is not at θ.
+        """
         rows = [row for batch in prepared for row in batch.rows]
-        scores = [values for batch in prepared for values in row_scores(self._logits(batch), batch.rows)]
+        logits = (self._lower.read(batch, self._forward.logits, start) for batch in prepared)
+        scores = [values for of, batch in zip(logits, prepared, strict=True) for values in row_scores(of, batch.rows)]
         return [np.concatenate(options) for options in option_scores(rows, scores, num_examples)]
 
-    def _logits(self, batch: PackedBatch | PaddedBatch) -> torch.Tensor:
-        return self._lower.read(batch, self._forward.logits)
-
     @torch.inference_mode()
-    def _lower_layers(self, model: ModelConfig) -> LowerLayers:
-        """Return the layers that no probe moves, if reading them once gives the bits of whole forward passes."""
-        if model.layers == "all":
-            return LowerLayers([])
-        lower, batches = LowerLayers(layers_below(self._model, self._trained)), self.prepare(self._constants)
-        with lower.read_once():
-            for sign in (1.0, -1.0):
-                self.parameters.perturb(Direction(0, 0, 0, "gaussian"), sign * TEST_RADIUS)
-                for batch in batches:
-                    whole = self._forward.logits(batch)
-                    if not torch.equal(lower.read(batch, self._forward.logits), whole):
-                        LOGGER.warning("model.layers: the lower layers of this model are read again for each probe")
-                        return LowerLayers([])
-        return lower
+    def _start_below(self, block: Block | None) -> int:
+        """Return the lowest layer that moves of a block reach; 0 where reading from there gives other bits."""
+        number = lowest_layer(self._stack, self._trained if block is None else block.names)
+        start, batches = self._lower.count if number is None else number, self.prepare(self._constants)
+        if not start:
+            return 0
+        with self._lower.read_once([start]):
+            for sign in (1.0, -1.0):  # the second pass begins with states of the first
+                self.parameters.perturb(Direction(0, 0, 0, "gaussian", block=block), sign * TEST_RADIUS)
+                partial = [self._lower.read(batch, self._forward.logits, start) for batch in batches]
+            if all(map(torch.equal, partial, map(self._forward.logits, batches))):
+                return start
+        if number is not None:  # embeddings have none, and move every layer
+            LOGGER.warning("model.layers: the lower layers of this model are read again for each probe")
+        return 0
 
     @contextmanager
     def differentiable(self) -> Iterator[tuple[Any, dict[str, torch.nn.Parameter]]]:

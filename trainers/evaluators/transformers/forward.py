@@ -63,7 +63,11 @@ class Forward:
 
     def prepare(self, batch: Sequence[Example]) -> list[PackedBatch] | list[PaddedBatch]:
         """Return the forward passes that a batch needs."""
-        rows, first = self.rows(batch), self._filling.first_position
+        return self.passes(self.rows(batch))
+
+    def passes(self, rows: Sequence[Row]) -> list[PackedBatch] | list[PaddedBatch]:
+        """Return the forward passes of rows."""
+        first = self._filling.first_position
         if self.packs:
             return pack(
                 rows, max_tokens=self._max_tokens, causal=self.causal, first_position=first, device=self._device

@@ -2,7 +2,8 @@
 
 The engine holds θ, which updates move as usual. A probe is not written: its factors go into a slot, A = Vᵀ and
 B = (λ/√r) U of every matrix, so 2K probes × B rows are one batch, as for a LoRA adapter. Probes that have no such form
-are written one after the other: other laws, directions on a mask, and ranks above that of a slot.
+are written one after the other: other laws, block-local directions, directions on a mask, and ranks above that of a
+slot.
 
 In half precision the factors are rounded and the sum θ + λ U Vᵀ is not: λ z survives even if it is smaller than the
 last digit of a weight. In float32 both forms agree within rounding.
@@ -13,10 +14,10 @@ from typing import Any
 
 import torch
 
+from trainers.directions.apply import checked
 from trainers.directions.backends.torch_ops import low_rank_tensors
 from trainers.directions.counter import low_rank_scale
 from trainers.evaluators.base import Probe
-from trainers.evaluators.parameters import checked
 from trainers.evaluators.vllm.slots import AdapterSlots, Pair, without_adapters
 from trainers.evaluators.vllm.weights import FullWeights, Shown
 
@@ -55,7 +56,8 @@ class LowRankWeights(FullWeights):
             yield [(number, slot.adapter) for number, slot in group]
 
     def _fits(self, probe: Probe) -> bool:
-        return probe.direction.is_low_rank and probe.direction.rank <= self._rank
+        direction = probe.direction  # of a block-local one most modules have no factors, and a slot keeps old ones
+        return direction.is_low_rank and direction.block is None and direction.rank <= self._rank
 
     def _pair(self, probe: Probe, part: str) -> Pair | None:
         name = part + _SUFFIX

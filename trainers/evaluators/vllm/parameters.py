@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from trainers.directions import Direction, WeightedDirections
+from trainers.directions.counter import Block
 
 
 class VllmParameters:
@@ -25,6 +26,9 @@ class VllmParameters:
 
     def base_norm(self) -> float:
         return self._rpc("zo_parameters", "base_norm")
+
+    def blocks(self) -> list[Block]:
+        return self._rpc("zo_parameters", "blocks")
 
     def squared_norms(self, directions: Sequence[Direction]) -> np.ndarray:
         return self._rpc("zo_parameters", "squared_norms", list(directions))

@@ -1,7 +1,7 @@
 """Slots of vLLM's adapters: empty adapters that are registered once, and whose factors are written in place."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -52,19 +52,35 @@ class AdapterSlots:
         for start in range(0, count, len(self._slots)):
             yield list(zip(range(start, count), self._slots, strict=False))
 
-    def fill(self, slots: Sequence[AdapterSlot], pair_of: Callable[[int, str], Pair | None]) -> None:
+    def fill(
+        self, slots: Sequence[AdapterSlot], pair_of: Callable[[int, str], Pair | None], *, second_only: bool = False
+    ) -> None:
         """Write the factors of every module into slots.
 
         Args:
             slots: to be written.
             pair_of: (place in `slots`, name of a module) → factors, in tensors that the engine may change, or None.
+            second_only: write B alone; the slots hold A already.
         """
         for module, parts in self._modules.values():
             for place, slot in enumerate(slots):
                 pairs = [pair_of(place, part) or (None, None) for part in parts]
+                if second_only:
+                    pairs = [(None if a is None else a[:0], b) for a, b in pairs]  # no row of A
                 if any(a is not None for a, _ in pairs):
                     factors = pairs[0] if len(parts) == 1 else tuple(map(list, zip(*pairs, strict=True)))
-                    module.set_lora(slot.index, *factors)
+                    with _unerased(module) if second_only else nullcontext():
+                        module.set_lora(slot.index, *factors)
+
+
+@contextmanager
+def _unerased(module: Any) -> Iterator[None]:
+    """Keep vLLM from setting a slot to zero before it is written."""
+    module.reset_lora = lambda index: None
+    try:
+        yield
+    finally:
+        del module.reset_lora
 
 
 @contextmanager

@@ -76,12 +76,14 @@ class AdapterWeights:
         self.parameters = Parameters(self._live, weights, seed=seed)
         self._scale = config.lora.alpha / config.lora.rank
         self._slots = AdapterSlots(runner, config.lora.rank)
+        self._with_fixed: set[int] = set()  # slots that hold the fixed first factors
         self._slots.require(name.removeprefix(_PREFIX).rsplit(".", 2)[0] for name in weights)
 
     def use_basis(self, basis: Basis) -> None:
         """Make a basis the fixed first factors."""
         for name, part in basis.parts.items():
             self._fixed[name].copy_(part.T)
+        self._with_fixed.clear()
 
     def fixed(self) -> Mapping[str, torch.Tensor]:
         return self._fixed
@@ -91,11 +93,14 @@ class AdapterWeights:
         return self.shown(_writes(self.parameters, probes))
 
     def shown(self, writes: Sequence[Write]) -> Iterator[Shown]:
-        """Show the engine as many writes at once as there are slots."""
+        """Show the engine as many writes at once as there are slots; fixed first factors are written once a slot."""
         for group in self._slots.groups(len(writes)):
             for number, slot in group:
                 writes[number]()
-                self._slots.fill([slot], lambda _, part: self._pair(part))
+                has_fixed = slot.index in self._with_fixed
+                self._slots.fill([slot], lambda _, part: self._pair(part), second_only=has_fixed)
+                if self._fixed:
+                    self._with_fixed.add(slot.index)
             yield [(number, slot.adapter) for number, slot in group]
 
     def _pair(self, part: str) -> Pair | None:
