@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="timed steps of each contestant")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="torch.set_num_threads")
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), help="rows of the table")
+    parser.add_argument("--time-only", action="store_true", help="leave the peak memory out")
     parser.add_argument("--peak-memory-of", choices=list(ROWS), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -102,8 +103,8 @@ def report(arguments: argparse.Namespace, folder: Path) -> None:
     for row in arguments.rows:
         whole = "all, bfloat16" if "bfloat16" in row else "all"
         floor = arguments.num_directions * seconds[f"floor of {whole}"]
-        peak = peak_memory(arguments, folder, row)
-        table.add_row(row, f"{seconds[row]:.2f}", f"{seconds[row] / floor:.3f}", f"{peak:.2f}")
+        peak = "" if arguments.time_only else f"{peak_memory(arguments, folder, row):.2f}"
+        table.add_row(row, f"{seconds[row]:.2f}", f"{seconds[row] / floor:.3f}", peak)
     Console(width=110).print(table)
 
 
