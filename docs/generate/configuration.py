@@ -106,7 +106,7 @@ def _search_mark(place: str, key: str) -> str:
 def _meaning(key: str, value: dict[str, Any]) -> str:
     text = value.get("description", "Names this kind." if "const" in value else "")
     unit = next((unit for end, unit in _UNITS.items() if key.endswith(end)), None)
-    return text if unit is None or unit.lower() in text.lower() else f"{text} In {unit}."
+    return text if not text or unit is None or unit.lower() in text.lower() else f"{text} In {unit}."
 
 
 def _type(part: dict[str, Any], places: dict[str, str]) -> str:

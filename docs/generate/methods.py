@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from trainers.config.method import MethodConfig
@@ -28,7 +29,7 @@ def methods_table() -> str:
     """Return the catalogue, a row a method."""
     rows = [
         f"| [`{name}`]({name}.md) | {spec.title} | {_order(spec)} | {_directions(spec)} | {_privacy(spec)} | "
-        f"{spec.source} |"
+        f"{_source(spec)} |"
         for name, spec in METHODS.items()
     ]
     return "\n".join(["| `method.name` | method | sees | K | private | source |", "|---|---|---|---|---|---|", *rows])
@@ -38,7 +39,7 @@ def _facts(name: str, spec: MethodSpec, file: str) -> str:
     example = Path("examples") / f"{file}.yaml"
     assert Path("trainers/methods", f"{file}.py").is_file(), f"{name}: its code is not in trainers/methods/{file}.py"
     rows = {
-        "Paper": spec.source,
+        "Paper": _source(spec),
         "A step sees": _order(spec),
         "Directions K": _directions(spec),
         "Private": _privacy(spec),
@@ -48,6 +49,11 @@ def _facts(name: str, spec: MethodSpec, file: str) -> str:
     return "\n".join(
         [f"| `method.name` | `{name}` |", "|---|---|", *(f"| {label} | {value} |" for label, value in rows.items())]
     )
+
+
+def _source(spec: MethodSpec) -> str:
+    """Return the paper, with a link where it is on arXiv."""
+    return re.sub(r"arXiv:([\d.]+\d)", r"[arXiv:\1](https://arxiv.org/abs/\1)", spec.source)
 
 
 def _order(spec: MethodSpec) -> str:
