@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+import orchestrator.callbacks
+import search_spaces
 from docs.generate.configuration import configuration_reference
 from docs.generate.hooks import GENERATED, relinked
 from docs.generate.pitfalls import pitfalls_by_severity
@@ -70,6 +72,13 @@ def test_every_verb_and_flag_is_documented():
         shown = {flag.split()[0]: cells[-1] for (heading, flag), cells in rows.items() if heading == f"dpzo {name}"}
         assert flags <= set(shown), name
         assert all(shown.values()), (name, shown)
+
+
+def test_every_public_name_of_python_is_documented():
+    page = text_of("docs/reference/python.md")
+    names = [*orchestrator.__all__, *search_spaces.__all__, *orchestrator.callbacks.__all__]
+    assert len(names) > 15
+    assert [name for name in names if not re.search(rf"^::: [\w.]+\.{name}$|`{name}` holds", page, re.MULTILINE)] == []
 
 
 def test_exit_codes_are_those_of_the_command_line():

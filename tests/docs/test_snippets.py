@@ -12,7 +12,7 @@ from docs.generate.verbs import verbs
 from orchestrator.cli.app import app
 from orchestrator.config.loading import load_sweep
 from orchestrator.config.yaml_loader import load_yaml
-from tests.docs.pages import ROOT, blocks
+from tests.docs.pages import PAGES, ROOT, blocks, text_of
 
 SPACE = {"method.learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}}
 BASE = {
@@ -85,6 +85,13 @@ def test_a_command_parses(words):
     name = next(name for name in (" ".join(words[:2]), words[0]) if name in known)
     context = typer.main.get_command(app).make_context("dpzo", ["--version"], resilient_parsing=True)
     known[name].make_context(name, words[len(name.split()) :], parent=context)
+
+
+def test_targets_of_make_that_pages_name_are_there():
+    text = "\n".join(map(text_of, PAGES))
+    named = set(re.findall(r"(?:`|^)make ([a-z][\w-]*)", text, re.MULTILINE))
+    assert {"quickstart", "test", "docs", "vllm-cpu"} <= named
+    assert named <= set(re.findall(r"^([\w-]+):", text_of("Makefile"), re.MULTILINE))
 
 
 def test_files_of_the_repository_that_commands_name_are_there():
