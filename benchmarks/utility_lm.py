@@ -7,7 +7,7 @@ gradients, whose three dimensions three directions see whole. A public key split
 (4,096), public rows for the search of learning rates (4,096 and 1,000), and further public rows, from which directions
 are learned. Scores are on SST-2's validation file.
 
-A row's learning rate is the best of `FACTORS` in a run of its own at the first ε on public rows; one at an end of the
+A row's learning rate is the best of `--factors` in a run of its own at the first ε on public rows; one at an end of the
 grid is marked with *. Finished cells are appended to `cells.jsonl`, and the same command continues after them.
 """
 
@@ -86,7 +86,7 @@ def split(data: Path, work: Path, seed: int = 0) -> None:
     (work / "validation.tsv").write_bytes((data / "validation.tsv").read_bytes())
 
 
-def config_of(cell: Cell, rate_factor: float, model: Path, work: Path, num_steps: int) -> RunConfig:
+def config_of(cell: Cell, rate_factor: float, model: dict[str, str], work: Path, num_steps: int) -> RunConfig:
     """Return the configuration of a cell; a try of the search trains and scores on public rows."""
     of_model, method = ROWS[cell.row]
     train, validation = ("private", "validation") if cell.factor is None else ("tuning", "held_out")
@@ -110,7 +110,7 @@ def config_of(cell: Cell, rate_factor: float, model: Path, work: Path, num_steps
                 "label_words": {"0": " terrible", "1": " great"},
                 "max_tokens": 96,
             },
-            "model": {"path": str(model), **of_model},
+            "model": {**model, **of_model},
             "method": {**method, "num_steps": num_steps, "seed": cell.seed, "learning_rate": rate},
             "privacy": {"delta": DELTA, "expected_batch_size": BATCH, **private},
         }
@@ -121,11 +121,11 @@ def _learns(model: dict[str, Any], method: dict[str, Any]) -> bool:
     return "direction" in method or model.get("lora", {}).get("init") == "activation"
 
 
-def cells_of(rows: list[str], epsilons: list[float], seeds: int) -> Iterator[Cell]:
+def cells_of(rows: list[str], epsilons: list[float], seeds: int, factors: list[float]) -> Iterator[Cell]:
     """Yield the tries of the search, then the table, key by key, so that a half-finished table has every row."""
     private = {row: METHODS[ROWS[row][1]["name"]].private for row in rows}
     for row in rows:
-        yield from (Cell(row, epsilons[0] if private[row] else None, 100, factor) for factor in FACTORS)
+        yield from (Cell(row, epsilons[0] if private[row] else None, 100, factor) for factor in factors)
     for seed in range(seeds):
         for row in rows:
             yield from (Cell(row, epsilon, seed, None) for epsilon in (epsilons if private[row] else [None]))
@@ -159,8 +159,9 @@ def table(lines: list[dict[str, Any]], epsilons: list[float]) -> str:
             ]
             sd = statistics.stdev(scores) if len(scores) > 1 else 0.0
             values.append(f"{statistics.mean(scores):.1f} ± {sd:.1f} ({len(scores)})" if scores else "")
+        tried = sorted(line["factor"] for line in lines if line["row"] == row and line["factor"] is not None)
         factor = best_factor(lines, row)
-        values.append(f"{factor:g}{'*' if factor in (FACTORS[0], FACTORS[-1]) else ''}")
+        values.append(f"{factor:g}{'*' if factor in (tried[0], tried[-1]) else ''}")
         text.append(f"| {row} | " + " | ".join(values) + " |")
     return "\n".join(text)
 
@@ -173,6 +174,8 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
     parser.add_argument("--epsilon", nargs="+", type=float, default=[2.0], help="values of ε")
     parser.add_argument("--seeds", type=int, default=3, help="public keys of the directions")
+    parser.add_argument("--factors", nargs="+", type=float, default=list(FACTORS), help="learning rates of the search")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="of the computations")
     parser.add_argument("--num-steps", type=int, default=60, help="T")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
@@ -180,15 +183,17 @@ def main() -> None:
         split(arguments.data, arguments.work)
     path = arguments.work / "cells.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
-    for cell in cells_of(arguments.rows, arguments.epsilon, arguments.seeds):
-        key = {**cell._asdict(), "num_steps": arguments.num_steps, "model": arguments.model.name}
+    model = {"path": str(arguments.model), "dtype": arguments.dtype}
+    named = {"model": arguments.model.name, "dtype": arguments.dtype}
+    for cell in cells_of(arguments.rows, arguments.epsilon, arguments.seeds, arguments.factors):
+        key = {**cell._asdict(), "num_steps": arguments.num_steps, **named}
         if any(key.items() <= line.items() for line in lines):
             continue
         factor = cell.factor or best_factor(lines, cell.row)
         line = {
             **key,
             "factor_used": factor,
-            **run(config_of(cell, factor, arguments.model, arguments.work, arguments.num_steps)),
+            **run(config_of(cell, factor, model, arguments.work, arguments.num_steps)),
         }
         lines.append(line)
         with path.open("a", encoding="utf-8") as file:
