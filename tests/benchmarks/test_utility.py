@@ -86,8 +86,8 @@ def test_noise_at_equal_epsilon_is_less_than_that_of_the_codes(benchmark):
 
 def test_every_row_on_a_language_model_is_a_run_whose_search_sees_no_private_row(benchmark, tmp_path):
     module = benchmark("utility_lm")
-    cells = list(module.cells_of(list(module.ROWS), [2.0], 1))
-    configs = [module.config_of(cell, 1.0, tmp_path / "model", tmp_path, 5) for cell in cells]
+    cells = list(module.cells_of(list(module.ROWS), [2.0], 1, list(module.FACTORS)))
+    configs = [module.config_of(cell, 1.0, {"path": str(tmp_path / "model")}, tmp_path, 5) for cell in cells]
     files = {(cell.factor is None, Path(config.data.train).name) for cell, config in zip(cells, configs, strict=True)}
     assert files == {(False, "tuning.tsv"), (True, "private.tsv")}
     learns = [config for config in configs if config.uses_public_rows]

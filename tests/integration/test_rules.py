@@ -67,7 +67,7 @@ def best(tmp_path_factory) -> tuple[Path, str, str]:
         "spare_steps": 5,
     }
     del config["search"]["seed"]
-    config["search"] |= {"release": "best", "sampler": "random", "num_trials": 5, "concurrent_trials": 2}
+    config["search"] |= {"release": "best", "sampler": "random", "num_trials": 5, "concurrent_trials": 1}
     path = write_config(folder, config)
     sweep = Sweep(path)
     storage = storage_of(sweep.config)
@@ -142,7 +142,7 @@ def away(tmp_path):
         "spare_steps": 20,
     }
     config["budget"] = {"ledger": server.new_database(), "patience_s": 20}
-    config["search"] |= {"num_trials": 2, "concurrent_trials": 2}
+    config["search"] |= {"num_trials": 2, "concurrent_trials": 1}
     processes: list[subprocess.Popen] = []
 
     def run(**budget: float) -> subprocess.Popen:
