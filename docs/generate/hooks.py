@@ -44,6 +44,7 @@ GENERATED: dict[str, Callable[[str], str]] = {
     **{f"method {name}": lambda page, name=name: method_frame(name) for name in METHODS},
 }
 _MARK = re.compile(r"<!-- generated: (.+?) -->")
+_PART_OF_A_PITFALL = re.compile(r"\n(\*\*(?:Here|Test)\*\* )")  # begins a line of its own
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s#]*)(#[^)\s]*)?\)")
 
 
@@ -60,6 +61,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """Return the page with what is generated, and with links that lead to where files lie in the site."""
     place = page.file.src_uri
     filled = _MARK.sub(lambda mark: GENERATED[mark[1]](markdown), markdown)
+    filled = _PART_OF_A_PITFALL.sub(r"<br>\n\1", filled)
     return relinked(filled, ADDED.get(place, f"docs/{place}"), place, lambda source: _attach(source, config, files))
 
 

@@ -8,12 +8,25 @@ SEVERITIES = ("Critical", "Major", "Minor")
 
 
 def pitfalls_by_severity(page: str) -> str:
-    """Return a list of links for each severity; ValueError for a pitfall without one."""
-    found: dict[str, list[str]] = {severity: [] for severity in SEVERITIES}
-    for heading, first in re.findall(r"^### (.+)\n(.*)", page, flags=re.MULTILINE):
-        severity = next((name for name in SEVERITIES if first.startswith(f"**{name}.**")), None)
-        if severity is None:
-            raise ValueError(f"docs/pitfalls.md: {heading!r} must begin with **Critical.**, **Major.** or **Minor.**")
-        anchor = re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
-        found[severity].append(f"[{heading}](#{anchor})")
-    return "\n".join(f"- **{severity}** ({len(links)}): {', '.join(links)}" for severity, links in found.items())
+    """Return a list of links, by severity and section of the page; ValueError for a pitfall without a severity."""
+    links: dict[str, dict[str, list[str]]] = {severity: {} for severity in SEVERITIES}
+    for section, text in re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", page, flags=re.MULTILINE | re.DOTALL):
+        for heading, first in re.findall(r"^### (.+)\n(.*)", text, flags=re.MULTILINE):
+            links[_severity(heading, first)].setdefault(section, []).append(_link(heading))
+    lines = []
+    for severity, sections in links.items():
+        lines.append(f"- **{severity}**, {sum(map(len, sections.values()))}")
+        lines += [f"    - *{section}:* {' · '.join(found)}" for section, found in sections.items()]
+    return "\n".join(lines)
+
+
+def _severity(heading: str, first: str) -> str:
+    for severity in SEVERITIES:
+        if first.startswith(f"**{severity}.**"):
+            return severity
+    raise ValueError(f"docs/pitfalls.md: {heading!r} must begin with **Critical.**, **Major.** or **Minor.**")
+
+
+def _link(heading: str) -> str:
+    anchor = re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+    return f"[{heading}](#{anchor})"

@@ -107,7 +107,7 @@ def test_every_pitfall_has_a_severity():
     page = text_of("docs/pitfalls.md")
     assert pitfalls_by_severity(page).count("](#") == page.count("\n### ")
     with pytest.raises(ValueError, match="'A trap' must begin with"):
-        pitfalls_by_severity("### A trap\n**Here** it is.\n")
+        pitfalls_by_severity("## Traps\n\n### A trap\n**Here** it is.\n")
 
 
 def test_links_lead_to_places_in_the_site(monkeypatch):
