@@ -91,25 +91,25 @@ def peak_memory(arguments: argparse.Namespace, folder: Path, row: str) -> float:
 
 def report(arguments: argparse.Namespace, folder: Path) -> None:
     """Time everything and print one table."""
-    contexts = {row: opened(arguments, folder, row, arguments.repeats + 1) for row in arguments.rows}
-    contestants: dict[str, Callable[[int], None]] = {}
-    for row, context in contexts.items():
-        contestants |= {f"floor of {row}": floor_of(context)} if _is_whole(row) else {}
-        contestants[row] = partial(take_step, context)
+    wholes = list(dict.fromkeys(map(whole_of, arguments.rows)))
+    rows = dict.fromkeys([*wholes, *arguments.rows])
+    contexts = {row: opened(arguments, folder, row, arguments.repeats + 1) for row in rows}
+    contestants: dict[str, Callable[[int], None]] = {f"floor of {row}": floor_of(contexts[row]) for row in wholes}
+    contestants |= {row: partial(take_step, contexts[row]) for row in arguments.rows}
     seconds = median_seconds(contestants, arguments.repeats)
     name = arguments.model.name if arguments.model else "OPT-125M's shape"
     title = f"{name}, B = {arguments.batch_size}, K = {arguments.num_directions}, {arguments.threads} threads"
     table = result_table(title, "what a direction moves", "seconds of a step", "/ 2K whole forward passes", "peak GB")
     for row in arguments.rows:
-        whole = "all, bfloat16" if "bfloat16" in row else "all"
-        floor = arguments.num_directions * seconds[f"floor of {whole}"]
+        floor = arguments.num_directions * seconds[f"floor of {whole_of(row)}"]
         peak = "" if arguments.time_only else f"{peak_memory(arguments, folder, row):.2f}"
         table.add_row(row, f"{seconds[row]:.2f}", f"{seconds[row] / floor:.3f}", peak)
     Console(width=110).print(table)
 
 
-def _is_whole(row: str) -> bool:
-    return row in ("all", "all, bfloat16")
+def whole_of(row: str) -> str:
+    """Return the row whose forward passes a row is divided by."""
+    return "all, bfloat16" if "bfloat16" in row else "all"
 
 
 if __name__ == "__main__":

@@ -100,7 +100,9 @@ class TransformersEvaluator:
         if not prepared:  # an empty batch needs no forward pass
             return losses_PB
         blocks = [probe.direction.block for probe in probes]
-        self._starts |= {block: self._start_below(block) for block in {*blocks} - self._starts.keys()}
+        if unchecked := {*blocks} - self._starts.keys():  # the first block-local step: check all blocks that may come
+            unchecked.update(set(self.parameters.blocks()) - self._starts.keys())
+            self._starts |= {block: self._start_below(block) for block in unchecked}
         starts = [self._starts[block] for block in blocks]
         with self._lower.read_once(starts):
             if self._states is not None:

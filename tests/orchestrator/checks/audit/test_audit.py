@@ -226,6 +226,15 @@ def test_the_true_code_moves_by_the_clip_and_no_more(name, folder):
     assert found.comparisons > 500
 
 
+@pytest.mark.parametrize(
+    "law", [{"support": "layer", "block_shares": "learned"}, {"direction": "low-rank", "direction_rank": 2}], ids=str
+)
+def test_no_law_of_directions_moves_more(law, folder):
+    found = audit_replay(CASES["DP-AggZO, K=2"].with_method(**law), folder)
+    assert found.findings == []
+    assert found.largest_shift == pytest.approx(1.0, abs=1e-6)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_the_true_noise_is_of_its_law(name, folder):
     found = audit_residuals(CASES[name], folder)
