@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
@@ -17,6 +17,7 @@ from trainers.config.sections import Count, Positive, Section
 MENU, FIT = "menu", "fit"
 FEW_TRIALS, MANY_TRIALS = 8, 100
 """'auto' takes 'qmc' below the first number, and no Gaussian process above the second: its time grows as the cube."""
+Objective = Literal["score", "steps", "forward_passes"]
 _LARGEST_SEED = 2**32 - 1  # what numpy's generators, and so Optuna's samplers, take
 
 
@@ -117,6 +118,11 @@ class SearchConfig(Section):
     first: tuple[Mapping[str, Annotated[Any, AfterValidator(as_value)]], ...] | None = Field(
         None, description="Settings to try first, by dotted name; what one leaves out is drawn."
     )
+    objectives: Annotated[tuple[Objective, ...], Field(min_length=1, max_length=2)] = Field(
+        ("score",),
+        description="What is sought: [score], or [score, steps] or [score, forward_passes], which finds a front: "
+        "trials of which none beats another in both.",
+    )
     release: Literal["all", "best"] = Field(
         "all", description="What leaves the operator: every trial, or the best one alone (its model, settings, score)."
     )
@@ -145,7 +151,8 @@ class SearchConfig(Section):
         if self.release == "best":
             return "random"
         parameters = self.parameters.values()
-        learns_of_all = not self.early_stopping.stops and not any(parameter.when for parameter in parameters)
+        is_whole = not self.early_stopping.stops and not self.has_front
+        learns_of_all = is_whole and not any(parameter.when for parameter in parameters)
         has_ranges = not all(isinstance(parameter, Choice) for parameter in parameters)
         if num_trials < FEW_TRIALS and has_ranges:
             return "qmc"
@@ -179,12 +186,36 @@ class SearchConfig(Section):
             what = f"{chosen[0]} counts a trial as one run: leave this out"
             problems.append((("seeds",), what))
         problems += self._first_outside()
+        problems += self._no_front(chosen) if self.has_front else ()
         if self.sampler in ("gp", "cma-es") and all(isinstance(found, Choice) for found in self.space.root.values()):
             what = f"{self.sampler!r} models numbers, and search.space has choices alone: use 'tpe', or give a range"
             problems.append((("sampler",), what))
         if problems:
             refuse("SearchConfig", problems)
         return self
+
+    @property
+    def has_front(self) -> bool:
+        """Whether two objectives are sought, so that no trial is the best alone."""
+        return self.objectives != ("score",)
+
+    def _no_front(self, ways: Sequence[str]) -> Iterator[Problem]:
+        """Yield why two objectives have no front, or one whose sampler cannot learn."""
+        if self.objectives[0] != "score" or len(set(self.objectives)) != 2:
+            yield ("objectives",), f"are [score, steps] or [score, forward_passes], got {list(self.objectives)}"
+        if "release: best" in ways or "tune_on" in ways:
+            yield ("objectives",), f"{ways[0]} takes one winner, and a front has none: leave this out"
+        if self.sampler == "cma-es":
+            yield ("sampler",), "'cma-es' learns from one objective: use 'tpe' or 'nsga2'"
+        for key in ("trials_without_gain", "warm_start"):
+            if getattr(self, key) is not None:
+                yield (key,), "compares trials by their score alone, and there are two objectives: leave this out"
+        if self.early_stopping.stops:
+            yield ("early_stopping",), "a trial that is stopped has no place on a front: leave this out"
+        costs = {"method.num_steps", MENU} | ({"method.num_directions"} if "steps" not in self.objectives else set())
+        if not costs & self.parameters.keys():
+            what = f"{self.objectives[-1]} are the same in all trials: search {' or '.join(sorted(costs))}"
+            yield ("objectives",), what
 
     @property
     def parameters(self) -> Mapping[str, Parameter]:

@@ -32,6 +32,12 @@ class EarlyStopping(Section):
         default=None, description="Of 'median': trials with a score before it stops any. Default 3."
     )
 
+    margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        default=1.0,
+        description="Standard errors of the noise of a private score by which a trial must be worse to be stopped. "
+        "Scores on public rows have no noise.",
+    )
+
     @model_validator(mode="after")
     def _settings_of_the_kind(self) -> EarlyStopping:
         owners = {"factor": ("asha", "hyperband"), "brackets": ("hyperband",), "min_trials": ("median",)}

@@ -11,6 +11,7 @@ from orchestrator.api.runs import plan
 from orchestrator.api.views.console import progress_console
 from orchestrator.api.views.outlook import outlook_summary
 from orchestrator.api.views.summary import plan_summary
+from orchestrator.budget.expected_trials import expected_trials
 from orchestrator.budget.forecast import BudgetOutlook, budget_outlook
 from orchestrator.cli.output import Format, print_result, print_text
 from orchestrator.planning.alternatives import Outlook, compare_alternatives
@@ -49,4 +50,6 @@ def show_plan(
 
 def plan_values(made: Plan, outlook: Outlook | None = None, budget: BudgetOutlook | None = None) -> dict[str, Any]:
     """Return the values of a plan and of its alternatives that its JSON holds."""
-    return made.to_dict() | {"outlook": None if outlook is None else outlook.to_json() | {"budget": budget}}
+    expected = expected_trials(made)
+    found = made.to_dict() | ({} if expected is None else {"expected_trials": expected._asdict()})
+    return found | {"outlook": None if outlook is None else outlook.to_json() | {"budget": budget}}

@@ -53,7 +53,7 @@ class Estimate:
 def estimate(config: RunConfig, num_steps: int, concurrent: int) -> Estimate:
     """Return the work of `num_steps` steps of the configured method, over all trials, `concurrent` of them at once."""
     first_order = METHODS[config.method.name].order == "first"
-    passes = (PASSES_OF_A_GRADIENT if first_order else config.method.num_probes) * num_steps
+    passes = passes_of_a_step(config) * num_steps
     examples = passes * config.privacy.expected_batch_size
     cpus = _cpus_of_a_worker(config, concurrent)
     shapes = _tensor_shapes(Path(config.model.path))
@@ -78,6 +78,11 @@ def estimate(config: RunConfig, num_steps: int, concurrent: int) -> Estimate:
     work_s = forward_s + perturbing_s * workers / group_size
     seconds = work_s / _machines(config, concurrent, cpus) + overhead_s
     return Estimate(passes, examples, seconds, cpus, is_upper_bound=public_tokens is None)
+
+
+def passes_of_a_step(config: RunConfig) -> int:
+    """Return the forward passes of the batch that a step takes; a backward pass counts as two."""
+    return PASSES_OF_A_GRADIENT if METHODS[config.method.name].order == "first" else config.method.num_probes
 
 
 def _cpus_of_a_worker(config: RunConfig, concurrent: int) -> float:

@@ -54,6 +54,7 @@ class StoredSweep:
 
     Under `release: best`, `trials` holds the winner alone, and `seconds` is None because it hints at the number of
     trials. With `search.tune_on` the trials trained on public rows; `private_score` is the score of the private run.
+    `front` has the numbers of the trials that none beats, where search.objectives are two; `best` has their best score.
     """
 
     name: str
@@ -65,6 +66,7 @@ class StoredSweep:
     seconds: float | None
     statement: PrivacyStatement
     private_score: float | None = None
+    front: list[int] | None = None
 
 
 def result_json(result: StoredRun | StoredSweep) -> str:

@@ -18,6 +18,7 @@ STATE_OF_STUDY: dict[str, TrialState] = {
 }
 
 
+SCORES = "scores"  # attribute of a trial with two objectives: its scores by step
 EARLIER = "earlier"
 """Attribute of a study's trial that is one of an earlier sweep, and no trial of this one."""
 
@@ -29,7 +30,7 @@ class TrialRow:
     `steps_charged` counts every token in its log. It exceeds `steps` where a kill interrupted a step, or where the
     scheduler stopped a resumed trial before the step that it had reached. `epsilon` is of those tokens alone. A
     complete trial with fewer than `num_steps` steps ended early because no tokens were left. `why` a trial failed is
-    known to the process that saw it.
+    known to the process that saw it. `forward_passes` are those of the batch, in all its runs.
     """
 
     number: int
@@ -41,6 +42,7 @@ class TrialRow:
     epsilon: float | None = None
     num_steps: int | None = None
     why: str | None = None
+    forward_passes: int | None = None
 
     @property
     def score(self) -> float | None:
@@ -65,8 +67,25 @@ def row_of_study(trial: Any) -> TrialRow:
         steps_charged=trial.user_attrs.get("steps_charged", 0),
         epsilon=trial.user_attrs.get("epsilon"),
         num_steps=trial.user_attrs.get("num_steps"),
-        scores=[trial.intermediate_values[step] for step in sorted(trial.intermediate_values)],
+        scores=[score for _, score in sorted(scores_by_step(trial).items())],
+        forward_passes=trial.user_attrs.get("forward_passes"),
     )
+
+
+def scores_by_step(trial: Any) -> dict[int, float]:
+    """Return the scores of an Optuna trial; a study of two objectives takes none on the way, so they are attributes."""
+    attributes = {int(step): score for step, score in trial.user_attrs.get(SCORES, {}).items()}
+    return attributes or dict(trial.intermediate_values)
+
+
+def front_of(rows: Sequence[TrialRow], cost: str) -> list[int]:
+    """Return the numbers of the complete trials that none beats: is no worse in score and `cost`, and better in one."""
+    ended = [(row.score, -getattr(row, cost), row.number) for row in rows if row.state == "complete" and row.scores]
+
+    def beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+        return one[:2] != other[:2] and all(mine >= theirs for mine, theirs in zip(one[:2], other[:2], strict=True))
+
+    return [one[-1] for one in ended if not any(beats(other, one) for other in ended)]
 
 
 def best_of(rows: Sequence[TrialRow]) -> TrialRow | None:

@@ -116,7 +116,7 @@ class TrialBoard(tune.Callback, tune.Stopper):
         row = self._of_tune[trial_id]
         row.steps = result["steps"]
         row.steps_charged = result["steps_charged"]
-        row.num_steps = result["num_steps"]
+        row.num_steps, row.forward_passes = result["num_steps"], result.get("forward_passes")
         row.why = result.get("why")
         row.epsilon = math.inf if result["epsilon"] is None else result["epsilon"]
         position = result["training_iteration"] - 1

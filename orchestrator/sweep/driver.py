@@ -32,7 +32,7 @@ from orchestrator.storage.results import (
     write_config,
     write_result,
 )
-from orchestrator.storage.trials import TrialRow
+from orchestrator.storage.trials import TrialRow, front_of
 from orchestrator.sweep.board import MAX_LOSSES, TrialBoard, fatal_cause
 from orchestrator.sweep.card import write_card
 from orchestrator.sweep.lane import Lane, lane_resources
@@ -41,7 +41,7 @@ from orchestrator.sweep.preparation import prepare_sweep, zero_shot_score
 from orchestrator.sweep.ray_metrics import SweepGauges
 from orchestrator.sweep.rebuild import publish_best
 from orchestrator.sweep.room import TokenRoom
-from orchestrator.sweep.schedulers import make_scheduler
+from orchestrator.sweep.schedulers import make_scheduler, score_error
 from orchestrator.sweep.single_run import PrivateRun, take_private_run
 from orchestrator.sweep.study import METRIC, TOKENS_DRAWN, DrawnTokens, TruthfulSearch, open_search
 from orchestrator.sweep.tensorboard import TensorBoardFiles
@@ -100,6 +100,7 @@ def run_sweep(plan: Plan, monitor: Monitor = SILENT, stopping: Event | None = No
             private_score=score,
             seconds=time.monotonic() - started if storage.releases_trials else None,
             statement=run_statement(plan, reserved),
+            front=front_of(trials, config.search.objectives[-1]) if config.search.has_front else None,
         )
         if best is not None:  # before the results, which say that the model is there
             _write_card(context, result, best)
@@ -222,7 +223,7 @@ def _run_trials(context: SweepContext, search: TruthfulSearch, board: TrialBoard
         lane,
         tune_config=tune.TuneConfig(
             search_alg=search,
-            scheduler=make_scheduler(config.search.early_stopping, METRIC, config.score.times),
+            scheduler=make_scheduler(config.search.early_stopping, METRIC, config.score.times, score_error(config)),
             num_samples=num_trials,
             max_concurrent_trials=config.search.concurrent_trials,
             reuse_actors=True,

@@ -25,7 +25,7 @@ from sqlalchemy.exc import DBAPIError
 from orchestrator.privacy.errors import LedgerUnreachable
 from orchestrator.privacy.ledger.drawer import PATIENCE_S, retry_while_unreachable
 from orchestrator.privacy.ledger.store import is_unreachable
-from orchestrator.storage.trials import EARLIER, TrialRow, row_of_study
+from orchestrator.storage.trials import EARLIER, SCORES, TrialRow, row_of_study, scores_by_step
 from orchestrator.sweep.monitor import SilentMonitor, WorkFacts
 from orchestrator.sweep.room import TokenRoom
 from orchestrator.sweep.samplers import make_sampler
@@ -74,8 +74,8 @@ def open_search(
             earlier=earlier,
             search=search,
             space=define_by_run(search.parameters),
-            metric=METRIC,
-            mode="max",
+            metric=list(search.objectives) if search.has_front else METRIC,
+            mode=["max", "min"] if search.has_front else "max",
             sampler=make_sampler(search, num_trials),
             study_name=study_name,
             storage=optuna.storages.RDBStorage(database_url, engine_kwargs=engine),
@@ -135,7 +135,7 @@ class TruthfulSearch(OptunaSearch):
         """Let dashboards show the metric's name instead of "Objective 0"."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._study.set_metric_names([metric])
+            self._study.set_metric_names([metric, *self._search.objectives[1:]])
 
     def describe(self, **attributes: Any) -> None:
         """Store attributes of the study, which dashboards show: what the sweep may cost, or its state."""
@@ -217,7 +217,7 @@ class TruthfulSearch(OptunaSearch):
         if result is None or not math.isfinite(result[METRIC]):
             self._study.tell(trial, state=TrialState.FAIL)
         elif result["finished"]:
-            self._study.tell(trial, result[METRIC])
+            self._study.tell(trial, [result[name] for name in self._search.objectives])
         else:
             self._study.tell(trial, state=TrialState.PRUNED)
 
@@ -243,12 +243,16 @@ class TruthfulSearch(OptunaSearch):
 
     def _note(self, trial: optuna.trial.Trial, result: dict[str, Any]) -> None:
         """Store a score under its step, once; a resumed trial repeats its earlier scores."""
-        for name in ("steps", "steps_charged", "num_steps", "epsilon", "folder", "hostname"):
+        for name in ("steps", "steps_charged", "num_steps", "forward_passes", "epsilon", "folder", "hostname"):
             if name in result:
                 trial.set_user_attr(name, result[name])
-        known = self._study._storage.get_trial(trial._trial_id).intermediate_values
+        known = scores_by_step(self._study._storage.get_trial(trial._trial_id))
         is_new = result["steps"] not in known and result["training_iteration"] > len(known)
-        if math.isfinite(result[METRIC]) and is_new:
+        if not math.isfinite(result[METRIC]) or not is_new:
+            return
+        if self._search.has_front:  # Optuna takes intermediate values of one objective only
+            trial.set_user_attr(SCORES, {**known, result["steps"]: result[METRIC]})
+        else:
             trial.report(result[METRIC], result["steps"])
 
 

@@ -14,6 +14,7 @@ from orchestrator.cluster.nodes import DriverMark, require_as_driver
 from orchestrator.config.models import SweepConfig
 from orchestrator.planning.facts import finite_or_none
 from orchestrator.planning.plan import Plan
+from orchestrator.planning.work_estimate import passes_of_a_step
 from orchestrator.privacy.ledger.drawer import retry_while_unreachable
 from orchestrator.privacy.ledger.ledger import Ledger
 from orchestrator.privacy.ledger.terms import Terms
@@ -154,6 +155,7 @@ class Trial:
             "steps": steps,
             "steps_charged": self.run.steps_charged + self._charged_to_others,
             "num_steps": self._points[-1],
+            "forward_passes": passes_of_a_step(self.run.config) * (self.run.steps_charged + self._charged_to_others),
             "folder": str(self.run.log.path.parent),
             "epsilon": epsilon,
             "sweep_epsilon": finite_or_none(self._context.plan.epsilon),

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.tune.schedulers import FIFOScheduler
 
 from orchestrator.sweep import driver as sweep_module
 from orchestrator.sweep.lane import Lane
@@ -35,6 +36,15 @@ class Exported(Quadratic):
         super().export(folder)
 
 
+CONTROLLER = SimpleNamespace(get_live_trials=set)  # what schedulers ask of Tune's own
+
+
+class TuneTrial(SimpleNamespace):
+    """A trial of Tune, as schedulers keep it in sets."""
+
+    __hash__ = object.__hash__
+
+
 class InlineTune:
     """What `orchestrator.sweep.driver` uses of `ray.tune`.
 
@@ -42,13 +52,19 @@ class InlineTune:
         scores: of each trial by its number, in place of what the lane found; the lane's own where there is none.
         kill_after: results until the driver dies, and its lane with it; None: never.
         stop_after: results of a trial after which a scheduler would stop it, by number.
+        schedules: whether to ask the sweep's own scheduler too.
     """
 
     FailureConfig = RunConfig = TuneConfig = SimpleNamespace
 
     def __init__(
-        self, scores: dict[int, float] | None = None, kill_after: int | None = None, stop_after: dict | None = None
+        self,
+        scores: dict[int, float] | None = None,
+        kill_after: int | None = None,
+        stop_after: dict | None = None,
+        schedules: bool = False,
     ) -> None:
+        self.schedules = schedules
         self.scores, self.kill_after, self.stop_after = scores or {}, kill_after, stop_after or {}
         self.num_results, self.taken = 0, []
 
@@ -65,11 +81,13 @@ class InlineTune:
 
     def _fit(self, context: SweepContext, tune_config: Any, board: Any) -> SimpleNamespace:
         search, lane, errors = tune_config.search_alg, None, []
+        self.scheduler = tune_config.scheduler if self.schedules else FIFOScheduler()
         for count in range(tune_config.num_samples):
             values = search.suggest(f"tune-{count}")
             if values == search.FINISHED:
                 break
-            trial = SimpleNamespace(config=values, trial_id=f"tune-{count}")
+            trial = TuneTrial(config=values, trial_id=f"tune-{count}")
+            self.scheduler.on_trial_add(CONTROLLER, trial)
             board.on_trial_start(iteration=0, trials=[], trial=trial)
             self.taken.append(dict(values))
             try:
@@ -101,8 +119,11 @@ class InlineTune:
                 raise Killed
             board.on_step_begin(iteration=0, trials=[])
             stopped = board(trial.trial_id, result)
+            if not result["finished"]:
+                stopped = stopped or self.scheduler.on_trial_result(CONTROLLER, trial, result) == FIFOScheduler.STOP
             if stopped or result["finished"] or iteration == self.stop_after.get(number):
                 search.on_trial_complete(trial.trial_id, result)
+                self.scheduler.on_trial_complete(CONTROLLER, trial, result)
                 board.on_trial_complete(iteration=0, trials=[], trial=trial)
                 return
             search.on_trial_result(trial.trial_id, result)

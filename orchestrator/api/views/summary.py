@@ -7,6 +7,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.text import Text
 
 from orchestrator.api.views.tables import TrialsTable, facts_table, path_text, score_text, short
+from orchestrator.budget.expected_trials import expected_trials
 from orchestrator.config.models import SweepConfig
 from orchestrator.planning.facts import duration, plan_facts
 from orchestrator.planning.plan import Plan
@@ -21,7 +22,8 @@ STATEMENT_WIDTH = 88
 
 def plan_summary(plan: Plan) -> RenderableType:
     """Return the ε, the noise, the sampling and the work of a plan."""
-    return facts_table(plan_facts(plan))
+    facts, expected = plan_facts(plan), expected_trials(plan)
+    return facts_table([*facts, *([("trials", str(expected))] if expected else [])])
 
 
 def sweep_summary(result: StoredSweep, config: SweepConfig) -> RenderableType:
@@ -41,6 +43,8 @@ def sweep_summary(result: StoredSweep, config: SweepConfig) -> RenderableType:
             ("best trial", f"{best.number}: {score_text(best.score, config.metric)} ({chosen})"),
             ("model", path_text(result.model_folder)),
         ]
+    if result.front is not None:
+        facts.append(("front", f"trials {', '.join(map(str, result.front))}: none beats another in {_both(config)}"))
     failed = [row for row in result.trials if row.state == "failed"]
     facts += [(f"trial {row.number}", f"failed: {row.why or 'see operator-only/'}") for row in failed]
     if result.private_score is not None:
@@ -51,6 +55,10 @@ def sweep_summary(result: StoredSweep, config: SweepConfig) -> RenderableType:
         facts.append(("took", duration(result.seconds)))
     facts += _left_over(result, config)
     return Group(table, Text(), facts_table(facts), Text(), _Statement(result.statement))
+
+
+def _both(config: SweepConfig) -> str:
+    return " and ".join(name.replace("_", " ") for name in config.search.objectives)
 
 
 def _left_over(result: StoredSweep, config: SweepConfig) -> list[tuple[str, str]]:

@@ -227,7 +227,8 @@ class Plan(ABC):
         if first == self.num_trials:
             return "drawn independently"
         number = self.num_trials - first if search.caps is None else "the others"
-        learned = f"{number} chosen by {LEARNERS[sampler]} from earlier scores"
+        known = " and ".join(["scores", *(name.replace("_", " ") for name in search.objectives[1:])])
+        learned = f"{number} chosen by {LEARNERS[sampler]} from earlier {known}"
         return f"{first} drawn independently, {learned}"
 
     @property

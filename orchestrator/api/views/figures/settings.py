@@ -46,7 +46,11 @@ def _importances(trials: Trials) -> dict[str, float]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        return dict(get_param_importances(trials.load_study(), evaluator=PedAnovaImportanceEvaluator()))
+        study, evaluator = trials.load_study(), PedAnovaImportanceEvaluator()
+        if len(study.directions) == 1:
+            return dict(get_param_importances(study, evaluator=evaluator))
+        warnings.simplefilter("ignore", UserWarning)  # that it looks for low values: of −score, here
+        return dict(get_param_importances(study, evaluator=evaluator, target=lambda trial: -trial.values[0]))
 
 
 def parallel(trials: Trials) -> Figure:
