@@ -34,7 +34,10 @@ def settings(clip: float, rate: float) -> dict[str, tuple[Any, Any]]:
     """Return (clip, learning rate) by name: a grid of each about the middle of the other, and what finds its own."""
     clips = {f"C {clip * factor:g}": (clip * factor, rate) for factor in (0.1, 0.2, 0.5, 1, 2, 5, 10)}
     rates = {f"η {rate * factor:g}": (clip, rate * factor) for factor in (0.1, 0.3, 3, 10)}
-    starts = {f"C auto from {clip * factor:g}": {"kind": "auto", "start": clip * factor} for factor in (0.1, 10)}
+    starts = {
+        f"C auto from {clip * factor:g}": {"kind": "auto", "start": clip * factor, "low": clip / 10}
+        for factor in (0.1, 10)
+    }
     followed = {name: (start, rate) for name, start in starts.items()}
     return (
         clips | rates | followed | {"η auto": (clip, "auto")} | {f"{n}, η auto": (s, "auto") for n, s in starts.items()}

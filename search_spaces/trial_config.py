@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from search_spaces.dependencies import is_active, values_before
@@ -12,7 +13,10 @@ from search_spaces.searchable import FILTERED, searchable, setting_of, type_of
 from search_spaces.space import FilterSpace, Space
 from search_spaces.stages import STAGES, settings_of_stages
 from trainers.config import RunConfig
+from trainers.config.method import as_method
 
+METHOD_CHOICES = ("method.name", "method.preset")
+"""What decides which settings the `method` section has."""
 _KIND = ".kind"
 
 
@@ -25,6 +29,9 @@ def apply(config: RunConfig, values: Mapping[str, Any], *, filtered: bool = Fals
     sections = {name: getattr(config, name) for name in RunConfig.model_fields}
     changed: dict[str, dict[str, Any]] = {}
     known = {name: _known(name, value, filtered=filtered) for name, value in values.items()}
+    chosen = {name.removeprefix("method."): known.pop(name) for name in METHOD_CHOICES if name in known}
+    if chosen:
+        changed["method"] = _of_method(config, chosen)
     staged = settings_of_stages(known, known.get("method.num_steps", config.method.num_steps))
     for name, value in _whole_schedules(staged).items():
         section, *place = name.split(".")
@@ -35,16 +42,25 @@ def apply(config: RunConfig, values: Mapping[str, Any], *, filtered: bool = Fals
     return RunConfig.model_validate({**sections, **changed})
 
 
+def _of_method(config: RunConfig, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the `method` section with another method or preset, into which the trial's own values are put."""
+    if config.privacy.noise == "laplace":
+        raise ValueError("the law of a token depends on K under Laplace noise: fix the method, or use Gaussian noise")
+    return as_method(config.method, **chosen).model_dump(mode="json")
+
+
 def refused_ends(space: Space | FilterSpace, config: RunConfig) -> Iterator[tuple[str, Value, ValueError]]:
     """Yield the ends of ranges, and the choices, that a run configuration refuses, each tried in `config`.
 
-    Beside it stand only values that make it active, and the rest of a schedule that is searched as a whole. A setting
+    Beside it stand values that make it active, the rest of a schedule that is searched as a whole, and each method and
+    preset that the space has. A setting
     is valid between two valid ends, so no trial of a space without refused ends fails for its values.
     """
     for name, parameter in space.root.items():
         for end in parameter.ends:
             try:
-                apply(config, _with_company(space.root, name, end), filtered=isinstance(space, FilterSpace))
+                for values in _with_methods(space.root, name, _with_company(space.root, name, end)):
+                    apply(config, values, filtered=isinstance(space, FilterSpace))
             except ValueError as error:  # pydantic's, or nothing stands at that place
                 yield name, end, error
 
@@ -58,6 +74,17 @@ def _with_company(parameters: Mapping[str, Parameter], name: str, end: Value) ->
             if other.startswith(f"{schedule}.") and is_active(parameter, values):
                 values.setdefault(other, parameter.ends[0])
     return values
+
+
+def _with_methods(
+    parameters: Mapping[str, Parameter], name: str, values: Mapping[str, Any]
+) -> Iterator[Mapping[str, Any]]:
+    """Yield values beside each method and preset of the space, as far as these leave the parameter active."""
+    searched = [key for key in METHOD_CHOICES if key in parameters and key != name]
+    for ends in product(*(parameters[key].ends for key in searched)):
+        beside = {**values, **dict(zip(searched, ends, strict=True))}
+        if is_active(parameters[name], beside):
+            yield beside
 
 
 def _known(name: str, value: Any, *, filtered: bool) -> Any:

@@ -22,8 +22,11 @@ from search_spaces.dependencies import is_active
 from search_spaces.parameters import Parameter
 from search_spaces.searchable import setting_of
 from search_spaces.stages import STAGES
+from search_spaces.trial_config import METHOD_CHOICES
 from trainers.config.mechanism import mechanism_plan
+from trainers.methods.presets import require_size_of_model
 from trainers.run.base_run import public_score
+from trainers.run.pruning import require_kept
 from trainers.run.zeroth_order import require_schedules_above_rounding
 from trainers.workspace import check_inputs, open_workspace
 
@@ -76,6 +79,8 @@ def zero_shot_score(context: SweepContext) -> tuple[float | None, Mapping[str, s
             worst = context.plan.trial(values)
             mechanism = mechanism_plan(worst, worst.privacy.noise_multiplier)
             require_schedules_above_rounding(workspace.rounding, mechanism, worst)
+            require_size_of_model(worst.method.preset, workspace.evaluator.model_size)
+            require_kept(worst.method, workspace.evaluator.parameter_count)
         return public_score(config, workspace), workspace.fingerprints
 
 
@@ -97,7 +102,7 @@ def worst_trials(search: SearchConfig) -> list[dict[str, Any]]:
 def _worst_ends(name: str, parameters: Mapping[str, Parameter]) -> list[Any]:
     """Return the values of a parameter to try; none where it plays no part."""
     ends = list(parameters[name].ends)
-    decides = any(name in (other.when or {}) for other in parameters.values())
+    decides = name in METHOD_CHOICES or any(name in (other.when or {}) for other in parameters.values())
     if decides or (name.startswith(SMALLEST) and not all(isinstance(end, int | float) for end in ends)):
         return ends
     if name in LARGEST:

@@ -36,7 +36,7 @@ class AutoClip(_Auto):
     """A clip that follows the norms of the examples."""
 
     start: Positive = Field(default=5.0, description="C at the first step.")
-    low: Positive | None = Field(default=None, description="Smallest C; start / 100 when absent.")
+    low: Positive | None = Field(default=None, description="Smallest C; start / 20 when absent.")
     high: Positive | None = Field(default=None, description="Largest C; start · 100 when absent.")
 
     @model_validator(mode="after")
@@ -48,7 +48,7 @@ class AutoClip(_Auto):
 
     @property
     def range(self) -> tuple[float, float]:
-        return self.low or self.start / 100.0, self.high or self.start * 100.0
+        return self.low or self.start / 20.0, self.high or self.start * 100.0
 
 
 class AutoRate(_Auto):

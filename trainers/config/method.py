@@ -39,7 +39,7 @@ DirectionLaw = Annotated[
 class MethodConfig(Section):
     """The method and its settings; only num_steps enters epsilon."""
 
-    name: str = Field(default=DEFAULT_METHOD, description="A method of the catalogue.")
+    name: Annotated[str, Searchable()] = Field(default=DEFAULT_METHOD, description="A method of the catalogue.")
     num_steps: Annotated[Count, Searchable(only_under_filter=True)] = Field(
         default=1000, description="Steps T of one run (one trial of a sweep)."
     )
@@ -99,7 +99,7 @@ class MethodConfig(Section):
     weight_decay: Annotated[Decay, Searchable()] = Field(
         default=0.0, description="Of a first-order method: a step takes this share of θ away, times η."
     )
-    preset: str | None = Field(
+    preset: Annotated[str | None, Searchable()] = Field(
         default=None, description="A paper's settings for one model, 'dpzero/roberta-large'; what is given goes first."
     )
     seed: int = Field(
@@ -157,6 +157,29 @@ def completed(values: Mapping[str, Any]) -> dict[str, Any]:
         given = {**preset.settings, **given}
     spec = METHODS.get(given.get("name", DEFAULT_METHOD))
     return given if spec is None else spec.complete({**spec.defaults, **given})
+
+
+def as_method(method: MethodConfig, name: str | None = None, preset: str | None = None) -> MethodConfig:
+    """Return the settings for another method, or with a preset: what was given over what that method does by itself.
+
+    Kept are num_steps and seed, and what the other method takes and the given one did not do by itself. A preset goes
+    first, but for num_steps, which enters ε. ValueError if the other method is of another order, or only one of the two
+    is private.
+    """
+    settings = {} if preset is None else dict(preset_of(preset).settings)
+    name = name or (method.name if preset is None else preset.split("/")[0])
+    require_known("method", name, METHODS)
+    of, spec = METHODS[method.name], METHODS[name]
+    if (of.order, of.private) != (spec.order, spec.private):
+        raise ValueError(f"{spec.title} is counted in another way than {of.title}: give it a sweep of its own")
+    own = MethodConfig(name=method.name).model_dump(mode="json")
+    given = {key: value for key, value in method.model_dump(mode="json").items() if value != own[key]}
+    smallest, largest = spec.num_directions
+    if not smallest <= method.num_directions <= largest:
+        given.pop("num_directions", None)
+    kept = {key: value for key, value in given.items() if spec.takes(key) and key != "preset"}
+    fixed = {"name": name, "preset": preset, "num_steps": method.num_steps, "seed": method.seed}
+    return MethodConfig.model_validate(kept | settings | fixed)
 
 
 def check(method: MethodConfig) -> None:

@@ -20,7 +20,7 @@ def test_a_plan_shows_itself(settings):
 
 def test_a_plan_says_what_a_clip_that_follows_norms_takes(settings):
     fixed, auto = (make_plan(load_sweep(settings, changes)) for changes in ([], ["method.clip_norm=auto"]))
-    assert "follows the norms from 5, 0.05 to 500; their measure takes 0.8% more noise" in auto.table()
+    assert "follows the norms from 5, 0.25 to 500; their measure takes 0.8% more noise" in auto.table()
     assert (auto.epsilon, auto.noise_multiplier) == (fixed.epsilon, fixed.noise_multiplier)
     assert "follows the norms" not in fixed.table()
 

@@ -73,7 +73,7 @@ def path_of(releases: list[np.ndarray], of: RunConfig) -> list[float]:
     for noisy_K in releases:
         x = min(0.25, 1 / (8 * (noise * noise))) * (int(noisy_K[-1]) / whole)
         factor = 1.0 + min(abs(x), 0.25)
-        path.append(min(max(path[-1] / factor if x > 0 else path[-1] * factor, 0.002), 20.0))
+        path.append(min(max(path[-1] / factor if x > 0 else path[-1] * factor, 0.01), 20.0))
     return path
 
 
