@@ -54,7 +54,12 @@ def _mark(field: FieldInfo) -> Searchable | None:
 
 
 _MARKS = {name: mark for name, field in _fields(RunConfig) if (mark := _mark(field)) is not None}
-SEARCHABLE = tuple(name for name, mark in _MARKS.items() if not mark.only_under_filter)
+METHOD_CHOICES = ("method.name", "method.preset")
+"""What decides which settings the `method` section has."""
+SEARCHABLE = (
+    *(name for name, mark in _MARKS.items() if not mark.only_under_filter and name not in METHOD_CHOICES),
+    *METHOD_CHOICES,
+)
 FILTERED = tuple(name for name, mark in _MARKS.items() if mark.only_under_filter)
 """What enters the event, and may be searched only under a Rényi filter (rule 3): every trial pays its own price."""
 _LISTED = ", ".join(SEARCHABLE)

@@ -9,14 +9,12 @@ from typing import Any
 
 from search_spaces.dependencies import is_active, values_before
 from search_spaces.parameters import Parameter, Value
-from search_spaces.searchable import FILTERED, searchable, setting_of, type_of
+from search_spaces.searchable import FILTERED, METHOD_CHOICES, searchable, setting_of, type_of
 from search_spaces.space import FilterSpace, Space
 from search_spaces.stages import STAGES, settings_of_stages
 from trainers.config import RunConfig
 from trainers.config.method import as_method
 
-METHOD_CHOICES = ("method.name", "method.preset")
-"""What decides which settings the `method` section has."""
 _KIND = ".kind"
 
 

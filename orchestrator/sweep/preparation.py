@@ -20,9 +20,8 @@ from orchestrator.sweep.warm_start import earlier_trials
 from search_spaces.config import MENU, SearchConfig
 from search_spaces.dependencies import is_active
 from search_spaces.parameters import Parameter
-from search_spaces.searchable import setting_of
+from search_spaces.searchable import METHOD_CHOICES, setting_of
 from search_spaces.stages import STAGES
-from search_spaces.trial_config import METHOD_CHOICES
 from trainers.config.mechanism import mechanism_plan
 from trainers.methods.presets import require_size_of_model
 from trainers.run.base_run import public_score
