@@ -5,6 +5,7 @@ An engine takes seconds to start, so one serves all tests of a case; tests of on
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
@@ -35,7 +36,9 @@ from trainers.evaluators.base import Example, OutputPoint, Probe
 from trainers.evaluators.rows import FIXED_TOKENS
 from trainers.evaluators.self_test import _lengthened, require_positions, self_test
 from trainers.evaluators.transformers.evaluator import TransformersEvaluator
+from trainers.evaluators.vllm.adapter_proof import prove_adapters
 from trainers.evaluators.vllm.evaluator import VllmEvaluator
+from trainers.evaluators.vllm.passes import Passes
 from trainers.mechanism.tokens import LocalTokens
 from trainers.run.context import RunContext, Tokens, Workspace
 from trainers.run.replay_state import remove_states
@@ -267,6 +270,7 @@ def open_again(evaluator: VllmEvaluator, model: ModelConfig) -> None:
         "max_tokens": 4096,
         "batch_invariant": False,
         "probe_rank": 0,
+        "graphs": False,
     }
     evaluator._rpc("zo_open", config=model.model_dump(), **arguments)
 
@@ -458,6 +462,30 @@ def test_proof_accepts_it_and_refuses_one_whose_probes_do_nothing(one_device, mo
             self_test(one_device.vllm, ONE_TOKEN, one_device.probes, max_tokens=60)
 
 
+@pytest.mark.parametrize("wrong", [float("nan"), 1.2])
+def test_adapters_that_a_kernel_multiplies_wrongly_are_refused(one_device, monkeypatch, wrong):
+    """In one matrix of all alone."""
+    slots = getattr(worker_of(one_device.vllm).zo_model._weights, "_slots", None)
+    if slots is None:
+        pytest.skip("this engine has no adapters")
+    runner = worker_of(one_device.vllm).model_runner
+    prove_adapters(runner, slots)
+    *_, (name, module) = slots.modules()
+    used = [slot.index for slot in slots.first(2)]
+    assert not any(stacked[used].any() for stacked in (*module.lora_a_stacked, *module.lora_b_stacked))
+    add = type(module.punica_wrapper).add_lora_linear
+
+    def broken(self, y, x, a_stacked, *others):
+        add(self, y, x, a_stacked, *others)
+        y[5] *= wrong if a_stacked is module.lora_a_stacked else 1.0
+
+    monkeypatch.setattr(type(module.punica_wrapper), "add_lora_linear", broken)
+    with pytest.raises(ValueError, match=rf"multiplies adapters of {re.escape(name)} wrongly: expected .* got"):
+        prove_adapters(runner, slots)
+    monkeypatch.undo()
+    prove_adapters(runner, slots)
+
+
 def test_rows_that_the_model_has_no_place_for_are_refused(pair):
     require_positions(pair.vllm, ONE_TOKEN)
     for prompt, option in ((100, 1), (50, 50)):
@@ -475,6 +503,37 @@ def test_half_precision_reads_passes_of_one_size(pair, request):
     for batch in (MANY_TOKENS, MANY_TOKENS[:1], MANY_TOKENS * 20):
         pair.vllm.losses(batch)
     assert set(sizes) == {FIXED_TOKENS}
+
+
+def test_a_captured_pass_shares_all_with_an_eager_one_but_the_launch(one_device, monkeypatch):
+    """The stand-in for a graph calls the model with the inputs of the captured pass, and writes where that wrote."""
+    vllm, launched = one_device.vllm, []
+    moved(vllm)
+    probes = [Probe(replace(one_device.directions[0], index=k), 1e-2) for k in range(SLOTS + 2)]
+    expected = [vllm.probe(batch, probes).tobytes() for batch in (MANY_TOKENS, TARGET, MANY_TOKENS)]
+
+    def capture(run):
+        output = run()
+        launched.append(1)
+
+        def replay():
+            launched.append(0)
+            return output.copy_(run())
+
+        return replay
+
+    runner, scorer = worker_of(vllm).model_runner, worker_of(vllm).zo_model._scorer
+    forward = runner.model.forward
+    monkeypatch.setattr(scorer, "_passes", Passes(runner, capture))
+    monkeypatch.setattr(scorer, "repeating", scorer._passes.repeating)
+    assert [vllm.probe(batch, probes).tobytes() for batch in (MANY_TOKENS, TARGET, MANY_TOKENS)] == expected
+    adapters = one_device.case.trainable == "lora" or one_device.case.low_rank
+    assert launched.count(0) >= (0 if adapters else len(probes) - 1) * 3
+    assert sum(launched) >= 3
+    launched.clear()
+    vllm.losses(MANY_TOKENS)
+    assert not launched
+    runner.model.forward = forward
 
 
 def test_low_rank_probes_share_one_pass_over_weights_that_stay(low_rank, passes):

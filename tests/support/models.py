@@ -20,16 +20,30 @@ HEADS = {
     "sequence-classification": "ForSequenceClassification",
 }
 CAUSAL, ENCODERS = ("llama", "qwen2", "opt", "gpt2"), ("bert", "roberta")
+FAMILIES = ("qwen3", "gemma3", "mistral", "phi3", "smollm3")
+MIXTURES = ("qwen3-moe", "mixtral")
 _LAYERS = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 64, "max_position_embeddings": 64}
+_GROUPED = {**_LAYERS, "intermediate_size": 96, "num_key_value_heads": 1}
+_MIXED = ["sliding_attention", "full_attention"]
+_EXPERTS = {"moe_intermediate_size": 32, "num_experts_per_tok": 2, "decoder_sparse_step": 1, "norm_topk_prob": True}
 _SIZES: dict[str, dict[str, Any]] = {
-    "llama": {**_LAYERS, "intermediate_size": 96, "num_key_value_heads": 1},
-    "qwen2": {**_LAYERS, "intermediate_size": 96, "num_key_value_heads": 1},
+    "llama": _GROUPED,
+    "qwen2": _GROUPED,
     "opt": {**_LAYERS, "ffn_dim": 96, "word_embed_proj_dim": 64, "dropout": 0.1, "pad_token_id": 0},
     "gpt2": {"n_embd": 64, "n_layer": 2, "n_head": 2, "n_positions": 64, "bos_token_id": 2, "eos_token_id": 3},
+    "qwen3": {**_GROUPED, "head_dim": 32},
+    "gemma3": {**_GROUPED, "head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 8, "layer_types": _MIXED},
+    "mistral": {**_GROUPED, "sliding_window": None},
+    "phi3": {**_GROUPED, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3},
+    "smollm3": {**_GROUPED, "pad_token_id": 0, "no_rope_layers": [1, 0], "bos_token_id": 2, "eos_token_id": 3},
+    "qwen3-moe": {**_GROUPED, "head_dim": 32, **_EXPERTS, "num_experts": 4},
+    "mixtral": {**_GROUPED, "num_experts_per_tok": 2, "num_local_experts": 4, "sliding_window": None},
     "bert": {**_LAYERS, "intermediate_size": 96},
     "roberta": {**_LAYERS, "intermediate_size": 96, "max_position_embeddings": 66, "pad_token_id": 0},
 }
 _NAMES = {"llama": "Llama", "qwen2": "Qwen2", "opt": "OPT", "gpt2": "GPT2", "bert": "Bert", "roberta": "Roberta"}
+_NAMES |= {"qwen3": "Qwen3", "mistral": "Mistral", "phi3": "Phi3", "smollm3": "SmolLM3", "gemma3": "Gemma3"}
+_NAMES |= {"qwen3-moe": "Qwen3Moe", "mixtral": "Mixtral"}
 
 
 def tokenizer(*, around: bool = False) -> PreTrainedTokenizerFast:
@@ -57,7 +71,7 @@ def save_model(folder: Path, architecture: str, head: str | None = None, *, tied
     head = head or ("sequence-classification" if architecture in ENCODERS else "causal-lm")
     name = _NAMES[architecture]
     kind = "LMHeadModel" if architecture == "gpt2" else HEADS[head]
-    config = getattr(transformers, f"{name}Config")(
+    config = getattr(transformers, f"{name}TextConfig" if name == "Gemma3" else f"{name}Config")(
         vocab_size=len(WORDS), **_SIZES[architecture], **({"tie_word_embeddings": tied} if name == "Llama" else {})
     )
     torch.manual_seed(0)

@@ -22,6 +22,9 @@ class VllmConfig(Section):
     batch_invariant: bool = Field(
         default=False, description="Kernels whose rounding does not depend on the other examples of the batch; slower."
     )
+    graphs: bool = Field(
+        default=False, description="Replay a pass over the same rows as a CUDA graph while the weights move; one GPU."
+    )
     scoring: Literal["fast", "reference"] = Field(
         default="fast", description="Logits of label rows alone, or the engine's own prompt_logprobs, as a reference."
     )

@@ -44,7 +44,7 @@ def self_test(
         How much rounding changes an example's loss with the other examples of its batch, in nats.
 
     Raises:
-        ValueError: no loss moved, θ changed, the longest prompt does not fit the model, or examples are coupled.
+        ValueError: no loss moved, one is no number, θ changed, a prompt does not fit, or examples are coupled.
     """
     digest = evaluator.state_digest()
     try:
@@ -63,6 +63,11 @@ def self_test(
             f"a perturbation of radius {', '.join(f'{scale:g}' for scale in scales)} moved no loss: it is lost in "
             "rounding, or this model does not compute with the trainable parameters. Raise method.smoothing, or check "
             "model.trainable and lora.target_modules."
+        )
+    if not np.isfinite(probed_PB).all():
+        raise ValueError(
+            "performance.evaluator: losses of made-up examples are NaN or infinite at probes and finite at θ: the "
+            "device computes probes wrongly, or method.smoothing is far too large. Expected finite losses at both."
         )
     rounding = _coupling(evaluator, [*examples, _lengthened(examples[0], max_tokens)], probes, max_tokens)
     _require_contained(evaluator, examples, probes, max_tokens)

@@ -3,7 +3,9 @@
 import math
 from collections.abc import Sequence
 
-from trainers.evaluators.base import LossEvaluator
+import numpy as np
+
+from trainers.evaluators.base import Example, LossEvaluator, Probe
 from trainers.mechanism.release_log import Stopped
 from trainers.workers.ranks import Ranks
 
@@ -14,20 +16,38 @@ class Diverged(Stopped):
 
 MAX_OUTPUT = 1e6
 """Largest mean logit; those of working models are below a thousand."""
+MAX_LOST = 0.1
+"""Largest share of losses of public examples that may be no numbers at probes; one bad kernel loses most of a pass."""
 
 
-def require_alive(evaluator: LossEvaluator, name: str, steps: int, ranks: Ranks) -> None:
+def require_alive(
+    evaluator: LossEvaluator,
+    name: str,
+    steps: int,
+    ranks: Ranks,
+    public: Sequence[Example] = (),
+    probes: Sequence[Probe] = (),
+) -> None:
     """Check that the model answers public inputs at θ as a model does, on every rank: finite, and not all alike.
 
     A loss of a private row that is not finite counts as 0 and is never reported. Without this check a run whose weights
     overflowed, or whose device computes wrongly, would continue and add up noise. Where a layer divides by a norm,
-    weights that overflow give the same output for every input.
+    weights that overflow give the same output for every input. A kernel may also fail at probes alone: there the losses
+    of public examples are read too. All of it is computed from public values, so it tells nothing of private rows.
+
+    Args:
+        evaluator, name, steps, ranks: of the run.
+        public: made-up examples.
+        probes: at which they are read.
 
     Raises:
         Diverged: it is not, on any rank.
         Stopped: it is on some ranks only, although all have the same weights.
     """
     fault = _fault(evaluator.public_answers())
+    if not fault and public and probes:
+        lost = 1 - float(np.isfinite(evaluator.probe(public, probes)).mean())
+        fault = f"at probes is no number for {lost:.0%} of public examples" if lost > MAX_LOST else ""
     if ranks.divergent_ranks(lambda: bytes([not fault])):
         raise Stopped(
             f"{name}: after {steps} steps the model's output is usable on some workers only, and all have the same "

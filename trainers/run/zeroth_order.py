@@ -18,6 +18,7 @@ from trainers.run.auto_rate import require_scale
 from trainers.run.base_run import BaseRun
 from trainers.run.context import RunContext
 from trainers.run.divergence import require_alive
+from trainers.run.estimator import selftest_probes
 from trainers.run.method import Method, smallest_resolution
 from trainers.run.public_basis import PublicBasis, require_public_rows
 from trainers.run.replay_state import ReplayState, read_state, write_state
@@ -86,7 +87,11 @@ class ZerothOrderRun(BaseRun):
         checked = self.steps_taken % every == 0 or self.steps_taken == last or due
         if fresh and checked:
             self._require_same_weights()
-            require_alive(self._workspace.evaluator, self.config.name, self.steps_taken, self.ranks)
+            method, workspace = self.config.method, self._workspace
+            probes = selftest_probes(
+                method.direction, method.seed, method.direction_rank, smallest_resolution(method)[0]
+            )
+            require_alive(workspace.evaluator, self.config.name, self.steps_taken, self.ranks, workspace.public, probes)
         if fresh and due and self.ranks.is_rank_0:
             self._save()
 

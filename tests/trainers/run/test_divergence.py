@@ -5,14 +5,16 @@ import json
 import math
 import os
 
+import numpy as np
 import pytest
 
-from tests.support.quadratic import Quadratic
+from tests.support.quadratic import Quadratic, example
 from tests.support.runs import open_run, run_config
 from trainers.mechanism.log_reading import recorded_tokens
 from trainers.mechanism.release_log import LOG_NAME, LogUnwritable, Stopped
 from trainers.mechanism.tokens import LocalTokens
 from trainers.run.divergence import Diverged, require_alive
+from trainers.run.estimator import selftest_probes
 from trainers.workers.ranks import Ranks
 
 
@@ -127,6 +129,21 @@ def test_a_model_that_answers_no_more_has_diverged(answers, says):
     evaluator.public_answers = lambda: answers
     with pytest.raises(Diverged, match=rf"test: after 4 steps the model's output {says}\. Lower"):
         require_alive(evaluator, "test", 4, Ranks())
+
+
+@pytest.mark.parametrize(("lost", "stops"), [(0, False), (1, False), (2, True), (16, True)])
+def test_public_rows_that_are_lost_at_probes_alone_stop_the_run(lost, stops):
+    """Up to a tenth of them may be: here 16 of 8 rows at 2 probes."""
+    evaluator, public = Quadratic(), [example(number) for number in range(8)]
+    losses = np.arange(16.0)
+    losses[:lost] = [math.nan, math.inf] * 8 if lost == 16 else math.nan
+    evaluator.probe = lambda batch, probes: losses.reshape(len(probes), len(batch))
+    probes = selftest_probes("gaussian", 0, 1, 1e-3)
+    if not stops:
+        return require_alive(evaluator, "test", 4, Ranks(), public, probes)
+    with pytest.raises(Diverged, match=r"output at probes is no number for \d+% of public examples\. Lower"):
+        require_alive(evaluator, "test", 4, Ranks(), public, probes)
+    return None
 
 
 class OneOfTwo(Ranks):

@@ -14,9 +14,11 @@ LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Ranks of vLLM's slots; an adapter of another rank takes the next larger."""
 DEFAULT_SLOTS = 8
 """Number of slots by default."""
+ATTENTION_LAYERS = ("q_proj", "k_proj", "v_proj", "qkv_proj", "o_proj", "out_proj")
+"""Those of the attention; the whole choice of a LoRA adapter where PEFT has none (`adapter_targets`)."""
 LINEAR_LAYERS = (
-    *("q_proj", "k_proj", "v_proj", "o_proj", "out_proj"),
-    *("gate_proj", "up_proj", "down_proj", "fc1", "fc2", "project_in", "project_out"),
+    *ATTENTION_LAYERS,
+    *("gate_proj", "up_proj", "gate_up_proj", "down_proj", "fc1", "fc2", "project_in", "project_out"),
 )
 """Last parts of the names of the linear layers that vLLM gives adapters to."""
 _WITHOUT_ADAPTERS = {"GPT2LMHeadModel"}
@@ -46,6 +48,13 @@ def adapters_are_exact(config: RunConfig) -> bool:
     if config.performance.device == "cpu":
         return True
     return config.model.dtype != "float32" and config.performance.vllm.batch_invariant
+
+
+def lora_targets(model_type: str, wanted: Sequence[str] | None) -> list[str]:
+    """Return the modules of a LoRA adapter: those wanted, PEFT's choice, or the layers of the attention."""
+    from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as CHOICE
+
+    return list(wanted or sorted(CHOICE.get(model_type, [])) or ATTENTION_LAYERS)
 
 
 def slot_rank(rank: int) -> int | None:
@@ -87,7 +96,7 @@ def require_slots_fit(config: RunConfig, model: Mapping[str, Any]) -> None:
 def adapted_shapes(model: Mapping[str, Any], targets: Sequence[str] | None) -> list[tuple[int, int]]:
     """Return (input width, output width) of every matrix with an adapter, over all layers.
 
-    vLLM fuses some matrices: an adapter on one of them takes memory for all of its group.
+    vLLM fuses some matrices: an adapter on one of them takes memory for all of its group. Phi-3 stores them fused.
     """
     hidden = first_of(model, ("hidden_size", "n_embd")) or 0
     layers = first_of(model, ("num_hidden_layers", "n_layer")) or 0
@@ -104,7 +113,10 @@ def adapted_shapes(model: Mapping[str, Any], targets: Sequence[str] | None) -> l
         else:
             shapes |= {"o_proj": (queries, hidden), "gate_proj": (hidden, feed), "up_proj": (hidden, feed)}
             shapes |= {"down_proj": (feed, hidden)}
-    chosen = {name.rpartition(".")[2] for name in targets} if targets else {"q_proj", "c_attn"}  # PEFT's default
+    if model.get("model_type") == "phi3":
+        shapes = {"o_proj": shapes["o_proj"], "down_proj": shapes["down_proj"]}
+        shapes |= {"qkv_proj": (hidden, queries + 2 * keys), "gate_up_proj": (hidden, 2 * feed)}
+    chosen = {name.rpartition(".")[2] for name in lora_targets(str(model.get("model_type")), targets)}
     for group in _FUSED:
         chosen |= group if group & chosen else set()
     return [shape for name, shape in shapes.items() if name in chosen] * layers

@@ -20,7 +20,8 @@ from typing import Any
 import torch
 
 from trainers.config import ModelConfig, PerformanceConfig
-from trainers.evaluators.vllm.adapters import DEFAULT_SLOTS, LINEAR_LAYERS, slot_rank
+from trainers.evaluators.vllm.adapters import DEFAULT_SLOTS, LINEAR_LAYERS, lora_targets, slot_rank
+from trainers.evaluators.vllm.cpu_kernels import use_cpu_kernels
 
 MAX_ROWS = 256  # of one pass
 LEAST_TOKENS = 4096  # of the largest pass: longer rows than a small micro-batch can be read
@@ -44,6 +45,7 @@ def start_engine(model: ModelConfig, performance: PerformanceConfig, shape: Any,
         warnings.simplefilter("ignore")  # those of the engine do not help a user of dpzo
         from vllm import LLM
 
+        use_cpu_kernels()
         set_num_threads, num_threads = torch.set_num_threads, torch.get_num_threads()
         try:
             engine = LLM(
@@ -61,6 +63,7 @@ def start_engine(model: ModelConfig, performance: PerformanceConfig, shape: Any,
                 max_num_seqs=MAX_ROWS,
                 enforce_eager=True,
                 enable_prefix_caching=False,
+                disable_hybrid_kv_cache_manager=True,  # one group of blocks, of sliding windows too
                 async_scheduling=False,
                 disable_log_stats=True,
                 use_tqdm_on_load=False,
@@ -108,7 +111,7 @@ def _set_environment(batch_invariant: bool) -> None:
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # it would bind two lanes of a sweep to the same core
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_USE_V2_MODEL_RUNNER": "0",  # `scoring` calls the first runner
+        "VLLM_USE_V2_MODEL_RUNNER": "1",  # the runner that `passes` knows
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
     }
 
@@ -152,15 +155,14 @@ def _cache_bytes(model: ModelConfig, performance: PerformanceConfig, shape: Any)
 def _adapter_settings(
     model: ModelConfig, performance: PerformanceConfig, shape: Any, probe_rank: int
 ) -> dict[str, Any]:
-    from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as CHOICE
-
     if model.trainable != "lora" and not probe_rank:
         return {}
     trains = model.trainable == "lora"
-    chosen = model.lora.target_modules or sorted(CHOICE.get(shape.model_type, []))
     return {
         "enable_lora": True,
         "max_loras": performance.vllm.max_loras or DEFAULT_SLOTS,
         "max_lora_rank": slot_rank(model.lora.rank if trains else probe_rank),
-        "lora_target_modules": chosen if trains else list(LINEAR_LAYERS),
+        "lora_target_modules": lora_targets(shape.model_type, model.lora.target_modules)
+        if trains
+        else list(LINEAR_LAYERS),
     }

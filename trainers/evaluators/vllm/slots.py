@@ -47,6 +47,14 @@ class AdapterSlots:
                     "use performance.evaluator transformers."
                 )
 
+    def first(self, count: int) -> list[AdapterSlot]:
+        """Return some slots, as many as there are but at most `count`."""
+        return self._slots[:count]
+
+    def modules(self) -> Iterator[tuple[str, Any]]:
+        """Yield the name of every layer with adapters, and the layer."""
+        yield from ((name, module) for name, (module, _) in self._modules.items())
+
     def groups(self, count: int) -> Iterator[list[tuple[int, AdapterSlot]]]:
         """Yield the numbers below `count`, each with a slot, as many at a time as there are slots."""
         for start in range(0, count, len(self._slots)):

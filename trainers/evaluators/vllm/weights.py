@@ -15,6 +15,7 @@ from trainers.config import ModelConfig
 from trainers.directions.basis import Basis
 from trainers.evaluators.base import Probe
 from trainers.evaluators.parameters import Parameters
+from trainers.evaluators.vllm.adapter_proof import prove_adapters
 from trainers.evaluators.vllm.segments import lay_out
 from trainers.evaluators.vllm.slots import AdapterSlots, Pair
 
@@ -59,7 +60,7 @@ class AdapterWeights:
         fixed: first factors that do not train, under PEFT's names.
 
     Raises:
-        ValueError: the engine has no adapters for one of the modules.
+        ValueError: the engine has no adapters for one of the modules, or multiplies them wrongly.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class AdapterWeights:
         self._slots = AdapterSlots(runner, config.lora.rank)
         self._with_fixed: set[int] = set()  # slots that hold the fixed first factors
         self._slots.require(name.removeprefix(_PREFIX).rsplit(".", 2)[0] for name in weights)
+        prove_adapters(runner, self._slots)
 
     def use_basis(self, basis: Basis) -> None:
         """Make a basis the fixed first factors."""

@@ -6,10 +6,12 @@ directions, masks, anchors, velocities and exports agree to the last bit. With s
 whole θ, and writes its own part into the engine.
 
 Importing this module stops vLLM from packing linear weights on CPUs: a packed weight is a copy that no perturbation
-reaches. In a process of an engine's own, it lets this process end with the one that started the engine.
+reaches. It replaces kernels that would be missing (`cpu_kernels`) or wrong (`hopper`). In a process of an engine's own,
+it lets this process end with the one that started the engine.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial, wraps
 from multiprocessing import current_process
@@ -36,10 +38,15 @@ from trainers.evaluators.poison import poison
 from trainers.evaluators.rows import FIXED_TOKENS, rows_of
 from trainers.evaluators.scores import losses_of, option_scores
 from trainers.evaluators.vllm.cache import zero_new_blocks
+from trainers.evaluators.vllm.cpu_kernels import use_cpu_kernels
+from trainers.evaluators.vllm.graphs import cuda_graphs
+from trainers.evaluators.vllm.hopper import expand_in_one_stage
 from trainers.evaluators.vllm.low_rank import LowRankWeights
 from trainers.evaluators.vllm.scoring import Scorer, Visit
 from trainers.evaluators.vllm.weights import AdapterWeights, FullWeights, Shown
 
+use_cpu_kernels()
+expand_in_one_stage()
 _custom_ops._supports_onednn = False
 layer_utils.check_cpu_sgl_kernel = lambda *_: False
 if current_process().name.startswith("VllmWorker"):  # a process of its own: it would outlive an engine that is killed
@@ -107,6 +114,7 @@ class WorkerModel:
         max_tokens: largest pass, in tokens.
         batch_invariant: whether the engine's kernels round a row alike beside any neighbours.
         probe_rank: largest rank of low-rank probes in slots; 0 if the engine has no slots for probes.
+        graphs: whether passes over the same rows are replayed as CUDA graphs.
     """
 
     def __init__(
@@ -119,6 +127,7 @@ class WorkerModel:
         max_tokens: int,
         batch_invariant: bool,
         probe_rank: int,
+        graphs: bool,
     ) -> None:
         self._config, self._runner = ModelConfig.model_validate(config), runner
         self._poison: list[RemovableHandle] = []
@@ -136,7 +145,10 @@ class WorkerModel:
         self.parameters = self._weights.parameters
         zero_new_blocks(runner)
         self._scorer = Scorer(
-            runner, max_tokens=max_tokens, fixed_tokens=_fixed_tokens(runner, max_tokens, batch_invariant)
+            runner,
+            max_tokens=max_tokens,
+            fixed_tokens=_fixed_tokens(runner, max_tokens, batch_invariant),
+            capture=cuda_graphs(runner.device) if graphs else None,
         )
 
     def probe(self, batch: Sequence[Example], probes: Sequence[Probe]) -> np.ndarray | None:
@@ -203,13 +215,14 @@ class WorkerModel:
         """Return each example's scores in each of `count` views, float64 [options]; None without logits."""
         rows = rows_of(batch)
         by_view: list[list[np.ndarray]] = [[]] * count
-        for shown in views:
-            scores = self._scorer.scores([Visit(row, adapter) for _, adapter in shown for row in rows])
-            if not scores:
-                continue  # no return: every worker must read every view
-            for place, (number, _) in enumerate(shown):
-                of_rows = scores[place * len(rows) : (place + 1) * len(rows)]
-                by_view[number] = [np.concatenate(options) for options in option_scores(rows, of_rows, len(batch))]
+        with self._scorer.repeating() if count > 1 else nullcontext():
+            for shown in views:
+                scores = self._scorer.scores([Visit(row, adapter) for _, adapter in shown for row in rows])
+                if not scores:
+                    continue  # no return: every worker must read every view
+                for place, (number, _) in enumerate(shown):
+                    of_rows = scores[place * len(rows) : (place + 1) * len(rows)]
+                    by_view[number] = [np.concatenate(options) for options in option_scores(rows, of_rows, len(batch))]
         return by_view if all(by_view) else None
 
 

