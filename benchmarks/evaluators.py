@@ -1,11 +1,11 @@
 """What a zeroth-order step costs with each evaluator: seconds, tokens a second and memory, as ratios in one run.
 
     python benchmarks/evaluators.py [--directions 1 4] [--batch-sizes 8 32] [--shape small] [--repeats 5]
-    python benchmarks/evaluators.py --gpu [--shape 7b]        # adds the measurements of evaluators_gpu.py
+    python benchmarks/evaluators.py --gpu [--json gpu.json] [--minutes 7.5]    # all of evaluators_gpu.py, on a GPU
 
 A step is 2K probes of B examples and one update. The model is a Llama with random weights; the examples have 12 to 60
 random tokens and two one-token options. On a CPU the contestants take turns, so that a busy machine slows down all of
-them alike. On a GPU, which does not hold two large models, they run one after the other.
+them alike. On a GPU each is a process of its own.
 
 * padded loop: the step of the research codes (padded_loop.py);
 * transformers, vllm reference, vllm fast: the evaluators, all parameters training (reference: vLLM's own
@@ -20,6 +20,7 @@ Peak memory is that of a new process that takes two steps of the largest size.
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 import time
 from importlib.util import find_spec
@@ -30,7 +31,6 @@ import torch
 from evaluators_timed import (
     BATCHED,
     CONTESTANTS,
-    IN_A_FRESH_PROCESS,
     WRITTEN,
     open_contestant,
     peak_gigabytes,
@@ -53,9 +53,13 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="torch.set_num_threads")
     parser.add_argument("--processor-time", action="store_true", help="measure processor time: for a busy machine")
     parser.add_argument("--only", choices=CONTESTANTS, nargs="+", default=list(CONTESTANTS), help="contestants to time")
-    parser.add_argument("--gpu", action="store_true", help="run on cuda in bfloat16 and measure the GPU as well")
+    parser.add_argument("--gpu", action="store_true", help="measure a GPU, in bfloat16, and write a JSON file")
+    parser.add_argument("--json", type=Path, default=Path("gpu.json"), help="with --gpu: the file")
+    parser.add_argument("--minutes", type=float, default=7.5, help="with --gpu: when to stop")
+    parser.add_argument("--shapes", choices=SHAPES, nargs="+", default=evaluators_gpu.ORDER, help="with --gpu: models")
+    parser.add_argument("--device", default="cuda", help=argparse.SUPPRESS)  # cpu: to try the command itself
     parser.add_argument("--peak-of", choices=CONTESTANTS, help=argparse.SUPPRESS)
-    parser.add_argument("--seconds-of", choices=IN_A_FRESH_PROCESS, help=argparse.SUPPRESS)
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
     parser.add_argument("--model", type=Path, help=argparse.SUPPRESS)  # a process started by this one reads its model
     return parser.parse_args()
 
@@ -63,24 +67,24 @@ def parsed() -> argparse.Namespace:
 def main() -> None:
     arguments = parsed()
     torch.set_num_threads(arguments.threads)
-    device, shape = "cuda" if arguments.gpu else "cpu", SHAPES[arguments.shape]
+    if arguments.measure:
+        print(json.dumps(evaluators_gpu.measure(arguments.measure, arguments)))
+        return
+    if arguments.gpu:
+        evaluators_gpu.suite(arguments)
+        return
+    device, shape = "cpu", SHAPES[arguments.shape]
     sizes = [Size(k, b) for k in arguments.directions for b in arguments.batch_sizes]
     examples = examples_of(max(arguments.batch_sizes), shape.vocabulary)
     names = [name for name in arguments.only if find_spec("vllm") or CONTESTANTS[name].evaluator != "vllm"]
     most = max(arguments.directions)
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.model or Path(temporary)
-        if alone := arguments.peak_of or arguments.seconds_of:
+        if alone := arguments.peak_of:
             opened = open_contestant(alone, folder, examples, device, arguments.threads, most)
-            if arguments.peak_of:
-                print_peak(opened, Size(most, len(examples)), device)
-            else:
-                print(*seconds_by_size({alone: opened}, sizes, arguments.repeats).values())
+            print_peak(opened, Size(most, len(examples)), device)
             return
         save_model(folder, shape)
-        if arguments.gpu:
-            evaluators_gpu.report(arguments, shape, folder, names)
-            return
         entries = {name: open_contestant(name, folder, examples, device, arguments.threads, most) for name in names}
         clock = time.process_time if arguments.processor_time else time.perf_counter
         seconds = seconds_by_size(entries, sizes, arguments.repeats, clock)

@@ -29,22 +29,28 @@ class Contestant(NamedTuple):
     scoring: str = "fast"
     batch_invariant: bool = False
     probe_rank: int = 0
+    graphs: bool = False
 
 
-WRITTEN, BATCHED, INVARIANT = "vllm, low-rank written", "vllm, low-rank batch", "vllm fast, batch-invariant"
+WRITTEN, BATCHED, LORA = "vllm, low-rank written", "vllm, low-rank batch", "vllm, LoRA batch"
+GRAPHS = "vllm fast, graphs"
 CONTESTANTS = {
     "padded loop": Contestant(None),
     "transformers": Contestant("transformers"),
     "vllm reference": Contestant("vllm", scoring="reference"),
     "vllm fast": Contestant("vllm"),
     "transformers, LoRA": Contestant("transformers", "lora"),
-    "vllm, LoRA batch": Contestant("vllm", "lora"),
+    LORA: Contestant("vllm", "lora"),
     "transformers, low-rank": Contestant("transformers", "all-linear"),
     WRITTEN: Contestant("vllm", "all-linear"),
     BATCHED: Contestant("vllm", "all-linear", probe_rank=1),
 }
-IN_A_FRESH_PROCESS = {INVARIANT: Contestant("vllm", batch_invariant=True)}
-"""vLLM reads the batch-invariant mode when it starts: it cannot share a process with the others."""
+IN_A_FRESH_PROCESS = {
+    GRAPHS: Contestant("vllm", graphs=True),
+    "vllm fast, batch-invariant": Contestant("vllm", batch_invariant=True),
+    f"{LORA}, batch-invariant": Contestant("vllm", "lora", batch_invariant=True),
+}
+"""For GPUs alone. vLLM reads the batch-invariant mode when it starts: it cannot share a process with the others."""
 
 
 class EvaluatorSteps:
@@ -80,6 +86,7 @@ def open_contestant(
     settings = {"path": str(folder), "trainable": of.trainable, "dtype": dtype, "lora": lora}
     model = ModelConfig.model_validate(settings)
     engine = {"scoring": of.scoring, "batch_invariant": of.batch_invariant, "max_loras": 2 * most_directions}
+    engine |= {"graphs": of.graphs}
     speed = {"device": device, "num_threads": threads, "micro_batch_tokens": 4096 if device == "cpu" else 16_384}
     performance = PerformanceConfig.model_validate({**speed, "vllm": VllmConfig.model_validate(engine)})
     law: DirectionLaw = "low-rank" if of.trainable == "all-linear" else "rademacher"
@@ -108,22 +115,25 @@ def seconds_by_size(
 
 
 def peak_gigabytes(name: str, arguments: argparse.Namespace, folder: Path) -> float:
-    """Return the peak memory (of the GPU where there is one) of a new process that takes two of the largest steps."""
+    """Return the peak memory of a new process that takes two of the largest steps."""
     largest = ("--directions", max(arguments.directions), "--batch-sizes", max(arguments.batch_sizes))
     given = ("--model", folder, "--shape", arguments.shape, "--threads", arguments.threads)
-    device = ("--gpu",) if arguments.gpu else ()
-    return number_from_fresh_process(SCRIPT, "--peak-of", name, *given, *largest, *device)
+    return number_from_fresh_process(SCRIPT, "--peak-of", name, *given, *largest)
 
 
 def print_peak(opened: PaddedLoop | EvaluatorSteps, size: Size, device: str) -> None:
     """Take two steps and print the peak memory in GB."""
     for number in range(2):
         opened.step(number, size)
+    print(memory_gigabytes(device))
+
+
+def memory_gigabytes(device: str) -> float:
+    """Return this process's peak memory on a CPU, and all that a GPU's processes hold now, in GB."""
     if device == "cpu":
-        print(peak_resident_gigabytes())
-    else:
-        free, total = torch.cuda.mem_get_info()
-        print((total - free) / 1e9)
+        return peak_resident_gigabytes()
+    free, total = torch.cuda.mem_get_info()
+    return (total - free) / 1e9
 
 
 def table_of(

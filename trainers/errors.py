@@ -15,6 +15,10 @@ class DpzoError(Exception):
     """
 
 
+class EngineLost(DpzoError, ConnectionError):
+    """The process of a shared engine has ended. All releases are in the log: a run that starts again goes on."""
+
+
 def has_own_message(error: BaseException) -> bool:
     """Return whether a `raise` statement of this project made an error: a library's message may quote a private row.
 

@@ -251,6 +251,10 @@ def load_evaluator(config: RunConfig, tokenizer: Any) -> SelfTestable:
     public: dict[str, int] = {"num_labels": len(config.task.label_names), "seed": config.method.seed}
     if config.performance.evaluator == "vllm":
         require_vllm(config.performance.device)
+        if config.performance.vllm.shared:
+            from trainers.evaluators.vllm.shared import SharedEvaluator
+
+            return SharedEvaluator(*settings, seed=config.method.seed)
         from trainers.evaluators.vllm.evaluator import VllmEvaluator
 
         return VllmEvaluator(*settings, **public, probe_rank=probe_rank(config))

@@ -1,6 +1,6 @@
 """Further families of models on the real vLLM, held to the transformers evaluator.
 
-All of them, in each way to train and on two devices: pytest -m families_all.
+All of them, in each way to train and on two devices: pytest -m vllm_all.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ALL = [
     for devices in (1, 2)
 ]
 ALL += [Case(family, "lora", tensor_parallel=devices) for family in MIXTURES for devices in (1, 2)]
-CASES = [*ALWAYS, *(pytest.param(case, marks=pytest.mark.families_all) for case in ALL if case not in ALWAYS)]
+CASES = [*ALWAYS, *(pytest.param(case, marks=pytest.mark.vllm_all) for case in ALL if case not in ALWAYS)]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

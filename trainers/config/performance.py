@@ -25,6 +25,9 @@ class VllmConfig(Section):
     graphs: bool = Field(
         default=False, description="Replay a pass over the same rows as a CUDA graph while the weights move; one GPU."
     )
+    shared: bool = Field(
+        default=False, description="One engine for all trials of a machine that train LoRA over equal base weights."
+    )
     scoring: Literal["fast", "reference"] = Field(
         default="fast", description="Logits of label rows alone, or the engine's own prompt_logprobs, as a reference."
     )

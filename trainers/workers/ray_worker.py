@@ -19,7 +19,7 @@ import ray
 from ray.exceptions import RayError
 
 from trainers.config import RunConfig
-from trainers.errors import note_origin
+from trainers.errors import EngineLost, note_origin
 from trainers.mechanism.release_log import LogInUseError
 from trainers.workers.exchange import MEETING, PeerLost
 from trainers.workers.patience import Patience
@@ -120,7 +120,7 @@ def _live(task: WorkerTask, config: RunConfig, mailbox: Any) -> Any:
         if ranks.broadcast(lambda: ray.get(mailbox.error.remote()) is not None):
             return None  # an earlier group failed: its error is in the mailbox, and the task is not repeated
         return task(ranks, mailbox)
-    except (PeerLost, LogInUseError, RayError):
+    except (PeerLost, EngineLost, LogInUseError, RayError):
         raise  # not the task's own failure: Ray Train starts all workers again
     except Exception as error:
         note_origin(error)

@@ -66,7 +66,13 @@ def require_supported(config: RunConfig, examples: Sequence[Example]) -> None:
 
 
 def _require_adapters(config: RunConfig) -> None:
-    if config.model.trainable != "lora":
+    lora = config.model.trainable == "lora"
+    if config.performance.vllm.shared and not (lora and config.performance.vllm.scoring == "fast"):
+        raise ValueError(
+            "performance.vllm.shared: trials share base weights under LoRA, and scoring: fast; got model.trainable: "
+            f"{config.model.trainable} and performance.vllm.scoring: {config.performance.vllm.scoring}. Leave it out"
+        )
+    if not lora:
         return
     if "lm_head" in (config.model.lora.target_modules or []):
         raise ValueError(

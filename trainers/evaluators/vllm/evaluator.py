@@ -150,7 +150,7 @@ class VllmEvaluator:
             self._call("poison", None)
 
     def export(self, folder: Path) -> None:
-        self._call("export", folder)
+        self._call("export", folder.absolute())
         self._tokenizer.save_pretrained(folder)
 
     def _scores(self, batch: Sequence[Example]) -> list[np.ndarray]:

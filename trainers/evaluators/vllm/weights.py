@@ -58,6 +58,7 @@ class AdapterWeights:
         runner, weights, seed: as for `FullWeights`, with adapters enabled and PEFT's names.
         config: rank, alpha and type of number.
         fixed: first factors that do not train, under PEFT's names.
+        slots: of another adapter of this engine, to be shared with it; new ones when absent.
 
     Raises:
         ValueError: the engine has no adapters for one of the modules, or multiplies them wrongly.
@@ -70,16 +71,33 @@ class AdapterWeights:
         config: ModelConfig,
         seed: int,
         fixed: Mapping[str, torch.Tensor],
+        slots: AdapterSlots | None = None,
     ) -> None:
         dtype = getattr(torch, config.dtype)
         self._live = {name: tensor.to(dtype, copy=True) for name, tensor in weights.items()}
-        self._fixed = {name: tensor.to(runner.device, dtype) for name, tensor in fixed.items()}
+        self._fixed = {name: tensor.to(runner.device, dtype, copy=True) for name, tensor in fixed.items()}
         self.parameters = Parameters(self._live, weights, seed=seed)
         self._scale = config.lora.alpha / config.lora.rank
+        self._begun_with = runner, weights, config, seed, fixed
+        if slots is not None:
+            self._slots = slots
+            return
         self._slots = AdapterSlots(runner, config.lora.rank)
         self._with_fixed: set[int] = set()  # slots that hold the fixed first factors
         self._slots.require(name.removeprefix(_PREFIX).rsplit(".", 2)[0] for name in weights)
         prove_adapters(runner, self._slots)
+
+    def another(self) -> "AdapterWeights":
+        """Return a further adapter of this engine, at the values that this one began with."""
+        return AdapterWeights(*self._begun_with, self._slots)
+
+    def filled(self, probes: Sequence[Probe], first: int) -> list[Any]:
+        """Write probes into slots, from slot `first` on; return the adapter of each."""
+        slots = self._slots.first(first + len(probes))[first:]
+        for slot, write in zip(slots, _writes(self.parameters, probes), strict=True):
+            write()
+            self._slots.fill([slot], lambda _, part: self._pair(part))
+        return [slot.adapter for slot in slots]
 
     def use_basis(self, basis: Basis) -> None:
         """Make a basis the fixed first factors."""

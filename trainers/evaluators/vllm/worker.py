@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial, wraps
+from itertools import islice
 from multiprocessing import current_process
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from trainers.errors import note_origin
 from trainers.evaluators.base import Example, OutputPoint, Probe
 from trainers.evaluators.loading import load_model, rounded_to, trainable_parameters
 from trainers.evaluators.lora_factors import first_factors_of
+from trainers.evaluators.parameters import Parameters
 from trainers.evaluators.parent import end_with_parent
 from trainers.evaluators.poison import poison
 from trainers.evaluators.rows import FIXED_TOKENS, rows_of
@@ -130,7 +132,8 @@ class WorkerModel:
         graphs: bool,
     ) -> None:
         self._config, self._runner = ModelConfig.model_validate(config), runner
-        self._poison: list[RemovableHandle] = []
+        self._hooks: list[RemovableHandle] = []
+        self._trial, self._poisoned = 0, dict[int, int | None]()
         self._load = partial(load_model, self._config, num_labels=0, pad_token_id=pad_id, seed=seed, device="cpu")
         loaded = self._load()
         self.size = sum(tensor.numel() for tensor in loaded.parameters())
@@ -142,7 +145,7 @@ class WorkerModel:
         self._weights = _weights(
             runner, weights, self._config, seed, probe_rank, {name: layer.weight.data for name, layer in fixed.items()}
         )
-        self.parameters = self._weights.parameters
+        self._of_trial = {0: self._weights}
         zero_new_blocks(runner)
         self._scorer = Scorer(
             runner,
@@ -150,6 +153,46 @@ class WorkerModel:
             fixed_tokens=_fixed_tokens(runner, max_tokens, batch_invariant),
             capture=cuda_graphs(runner.device) if graphs else None,
         )
+
+    @property
+    def parameters(self) -> Parameters:
+        """θ, of the selected trial."""
+        return self._weights.parameters
+
+    def join(self, trial: int) -> None:
+        """Open an adapter for a further trial, at its initial values; all read the same base weights."""
+        assert isinstance(self._of_trial[0], AdapterWeights)
+        self._of_trial[trial] = self._of_trial[0].another()
+
+    def leave(self, trial: int) -> None:
+        """Close a trial's adapter."""
+        self._of_trial.pop(trial, None)
+        self._poisoned.pop(trial, None)
+
+    def select(self, trial: int) -> None:
+        """Let the calls that follow be a trial's: about its θ, with the token that it made NaN."""
+        self._trial, self._weights = trial, self._of_trial[trial]
+        self._hook(self._poisoned.get(trial))
+
+    def probe_together(
+        self, parts: Sequence[tuple[int, Sequence[Example], Sequence[Probe]]]
+    ) -> list[np.ndarray] | None:
+        """Return each trial's losses as `probe` does; the probes of all trials are one batch, each in its own slot."""
+        read, first = [], 0
+        for trial, batch, probes in parts:
+            weights = self._of_trial[trial]
+            assert isinstance(weights, AdapterWeights)
+            read.append((rows_of(batch), weights.filled(probes, first)))
+            first += len(probes)
+        visits = [Visit(row, adapter) for rows, adapters in read for adapter in adapters for row in rows]
+        scores = self._scorer.scores(visits)
+        if not scores:
+            return None
+        losses, rest = [], iter(scores)
+        for (rows, adapters), (_, batch, _) in zip(read, parts, strict=True):
+            of_probes = [option_scores(rows, list(islice(rest, len(rows))), len(batch)) for _ in adapters]
+            losses.append(np.stack([losses_of([*map(np.concatenate, of)], batch) for of in of_probes]))
+        return losses
 
     def probe(self, batch: Sequence[Example], probes: Sequence[Probe]) -> np.ndarray | None:
         """Return the loss of every example at every probe, float64 [len(probes), len(batch)]."""
@@ -180,11 +223,9 @@ class WorkerModel:
         return [adapter for _, adapter in next(shown)]
 
     def poison(self, token: int | None) -> None:
-        """Make the embedding of a token NaN; None ends it."""
-        for hook in self._poison:
-            hook.remove()
-        modules = [module for module in self._runner.model.modules() if isinstance(module, _EMBEDDINGS)]
-        self._poison = [] if token is None else poison(modules, token)
+        """Make the embedding of a token NaN, for the selected trial; None ends it."""
+        self._poisoned[self._trial] = token
+        self._hook(token)
 
     def export(self, folder: Path) -> None:
         """Write the model at θ, or its adapter, in the master's type, on the first worker."""
@@ -210,6 +251,12 @@ class WorkerModel:
         """Write θ and its state to a file on the first worker."""
         if not get_tensor_model_parallel_rank():
             self.parameters.save(path, metadata)
+
+    def _hook(self, token: int | None) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        modules = [module for module in self._runner.model.modules() if isinstance(module, _EMBEDDINGS)]
+        self._hooks = [] if token is None else poison(modules, token)
 
     def _scores(self, batch: Sequence[Example], count: int, views: Iterator[Shown]) -> list[list[np.ndarray]] | None:
         """Return each example's scores in each of `count` views, float64 [options]; None without logits."""
