@@ -1,7 +1,7 @@
 """The kernels of vLLM's second model runner that prepare a pass, for CPUs: plain torch operations.
 
 vLLM 0.32 has this runner for CPUs too, but its kernels of integers (which token is where, which block is whose) are
-written in Triton, and Triton for CPUs is in no package index. vLLM lets a platform replace kernels; these are the ones
+written in Triton, and pip finds no Triton for CPUs. vLLM lets a platform replace kernels; these are the ones
 that scoring, `prompt_logprobs` and greedy generation launch. They follow the arguments of vLLM's own, and refuse what
 they lack: random sampling, and several groups of a cache.
 """

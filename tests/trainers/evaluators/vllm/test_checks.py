@@ -118,6 +118,16 @@ def test_every_tested_architecture_passes(check, tmp_path, architecture):
         ),
         (
             None,
+            {"performance": {"vllm": {"graphs": True}}},
+            "performance.vllm.graphs: CUDA graphs of passes are for one GPU; got device cpu and tensor_parallel 1",
+        ),
+        (
+            None,
+            {"performance": {"vllm": {"shared": True}}},
+            "performance.vllm.shared: trials share base weights under LoRA, and scoring: fast; got model.trainable: full",
+        ),
+        (
+            None,
             {"model": {"trainable": "lora", "lora": {"rank": 513}}},
             "model.lora.rank 513: vLLM has ranks up to 512",
         ),
