@@ -124,7 +124,7 @@ def test_every_tested_architecture_passes(check, tmp_path, architecture):
         (
             None,
             {"performance": {"vllm": {"shared": True}}},
-            "performance.vllm.shared: trials share base weights under LoRA, and scoring: fast; got model.trainable: full",
+            "performance.vllm.shared: trials share base weights under LoRA, and scoring: fast; got model",
         ),
         (
             None,
