@@ -84,7 +84,7 @@ def test_what_tune_reserves_for_a_lane(settings):
 
 
 def test_a_trial_that_diverged_ends_without_a_score_and_the_next_one_begins(begin, monkeypatch):
-    def diverged(evaluator, name, steps, ranks):
+    def diverged(evaluator, name, steps, ranks, *public):
         raise Diverged(f"after {steps} steps")
 
     monkeypatch.setattr("trainers.run.zeroth_order.require_alive", diverged)

@@ -121,7 +121,7 @@ def test_a_run_that_ends_short_for_want_of_tokens_is_left_out(plan, next_sweep, 
 
 
 def test_a_trial_of_which_a_run_diverged_failed(plan, next_sweep, monkeypatch):
-    def diverged(evaluator, name, steps, ranks):
+    def diverged(evaluator, name, steps, ranks, *public):
         if (storage_of(made.config).trial_folder(0, 1)).exists():
             raise Diverged(f"after {steps} steps")
 

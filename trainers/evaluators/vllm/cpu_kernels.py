@@ -7,7 +7,9 @@ they lack: random sampling, and several groups of a cache.
 """
 
 import ctypes
+import warnings
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,8 +18,9 @@ import torch
 _RUNNER = "vllm.v1.worker.gpu."
 
 
+@cache
 def use_cpu_kernels() -> None:
-    """Replace the kernels, if this vLLM computes on a CPU and has no Triton for it."""
+    """Replace the kernels, once in a process, if this vLLM computes on a CPU and has no Triton for it."""
     from vllm.platforms import current_platform
     from vllm.triton_utils import HAS_TRITON
 
@@ -31,7 +34,9 @@ def use_cpu_kernels() -> None:
 
     config.HAS_TRITON = True  # it refuses this runner otherwise
     triton.next_power_of_2 = next_power_of_2  # what stands for the missing package lacks it
-    register_kernels({_RUNNER + name: kernel for name, kernel in _KERNELS.items()})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # vLLM looks at every name of every module, and some are deprecated
+        register_kernels({_RUNNER + name: kernel for name, kernel in _KERNELS.items()})
 
 
 def _apply_write(
