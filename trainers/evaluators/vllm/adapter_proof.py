@@ -25,6 +25,7 @@ def prove_adapters(runner: Any, slots: AdapterSlots) -> None:
     Raises:
         ValueError: a result is no number, or differs by more than rounding.
     """
+    slots.first_factors_of.clear()
     used, random = slots.first(2), torch.Generator().manual_seed(0)
     ids = tuple(slot.adapter.lora_int_id for slot in used for _ in range(TOKENS))
     runner._set_active_loras(ids, ids, {slot.adapter for slot in used})

@@ -32,6 +32,7 @@ class AdapterSlots:
             name: (module, manager.packed_modules.get(name, [name])) for name, module in manager.modules.items()
         }
         self._slots = list(_registered(runner.lora_manager, rank))
+        self.first_factors_of: dict[int, Any] = {}  # index of a slot → whose fixed first factors it holds, if any
 
     def require(self, parts: Iterable[str]) -> None:
         """Check that these modules, by Hugging Face name, have adapters.

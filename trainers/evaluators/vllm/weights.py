@@ -17,7 +17,7 @@ from trainers.evaluators.base import Probe
 from trainers.evaluators.parameters import Parameters
 from trainers.evaluators.vllm.adapter_proof import prove_adapters
 from trainers.evaluators.vllm.segments import lay_out
-from trainers.evaluators.vllm.slots import AdapterSlots, Pair
+from trainers.evaluators.vllm.slots import AdapterSlot, AdapterSlots, Pair
 
 Write = Callable[[], None]
 Shown = list[tuple[int, Any]]
@@ -83,7 +83,6 @@ class AdapterWeights:
             self._slots = slots
             return
         self._slots = AdapterSlots(runner, config.lora.rank)
-        self._with_fixed: set[int] = set()  # slots that hold the fixed first factors
         self._slots.require(name.removeprefix(_PREFIX).rsplit(".", 2)[0] for name in weights)
         prove_adapters(runner, self._slots)
 
@@ -96,14 +95,14 @@ class AdapterWeights:
         slots = self._slots.first(first + len(probes))[first:]
         for slot, write in zip(slots, _writes(self.parameters, probes), strict=True):
             write()
-            self._slots.fill([slot], lambda _, part: self._pair(part))
+            self._fill(slot)
         return [slot.adapter for slot in slots]
 
     def use_basis(self, basis: Basis) -> None:
         """Make a basis the fixed first factors."""
         for name, part in basis.parts.items():
             self._fixed[name].copy_(part.T)
-        self._with_fixed.clear()
+        self._slots.first_factors_of.clear()
 
     def fixed(self) -> Mapping[str, torch.Tensor]:
         return self._fixed
@@ -117,11 +116,15 @@ class AdapterWeights:
         for group in self._slots.groups(len(writes)):
             for number, slot in group:
                 writes[number]()
-                has_fixed = slot.index in self._with_fixed
-                self._slots.fill([slot], lambda _, part: self._pair(part), second_only=has_fixed)
-                if self._fixed:
-                    self._with_fixed.add(slot.index)
+                self._fill(slot)
             yield [(number, slot.adapter) for number, slot in group]
+
+    def _fill(self, slot: AdapterSlot) -> None:
+        """Write the live factors into a slot; the first ones not, where they are fixed and the slot has this one's."""
+        holds, held = self._slots.first_factors_of, self if self._fixed else None
+        has_fixed = held is not None and holds.get(slot.index) is held
+        self._slots.fill([slot], lambda _, part: self._pair(part), second_only=has_fixed)
+        holds[slot.index] = held
 
     def _pair(self, part: str) -> Pair | None:
         tensors = {**self._fixed, **self._live}
