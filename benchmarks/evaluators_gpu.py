@@ -134,7 +134,9 @@ def _shared(arguments: argparse.Namespace, examples: Sequence[Example]) -> dict[
             service._turn()
 
     def step(number: int) -> None:
-        probes = [Probe(Direction(1, number, k), s * SMOOTHING) for k in range(directions) for s in (1.0, -1.0)]
+        probes = [
+            Probe(Direction(1, number, k, "rademacher"), s * SMOOTHING) for k in range(directions) for s in (1.0, -1.0)
+        ]
         trials = range(1, NUM_TRIALS + 1)
         ask(*(Request(trial, "_rpc", ("zo_call", "probe", batch, probes), {}) for trial in trials))
 
@@ -151,8 +153,8 @@ def _proof(arguments: argparse.Namespace, examples: Sequence[Example]) -> dict[s
     """Return how the engine's own proofs end: an adapter's kernel is proved when the engine opens."""
     name = LORA if arguments.device == "cpu" else f"{LORA}, batch-invariant"
     entry: Any = open_contestant(name, arguments.model, examples, arguments.device, arguments.threads, 1)
-    probes = [Probe(Direction(1, 0, 0), sign * 1e-2) for sign in (1.0, -1.0)]
-    entry._evaluator.apply([(Direction(2, 0, 0), 0.02)])
+    probes = [Probe(Direction(1, 0, 0, "rademacher"), sign * 1e-2) for sign in (1.0, -1.0)]
+    entry._evaluator.apply([(Direction(2, 0, 0, "rademacher"), 0.02)])
     moved = self_test(entry._evaluator, examples[:8], probes, max_tokens=128)
     return {"adapters": "proved", "neighbours_move_a_loss_by_nats": moved}
 

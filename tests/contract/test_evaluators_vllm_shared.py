@@ -100,7 +100,7 @@ def serving(opened, tmp_path, monkeypatch) -> Iterator[Serving]:
 
     def joined(*_: Any) -> Any:
         link = Client(str(running.address), "AF_UNIX")
-        return link, vllm_shared.asked(link, "join")
+        return link, vllm_shared.asked(link, vllm_shared.JOIN)
 
     monkeypatch.setattr(vllm_shared, "_joined", joined)
     yield running

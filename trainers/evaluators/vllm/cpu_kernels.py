@@ -10,6 +10,7 @@ import ctypes
 import warnings
 from collections.abc import Callable, Mapping
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -26,12 +27,12 @@ def use_cpu_kernels() -> None:
 
     if HAS_TRITON or not current_platform.is_cpu():
         return
-    import vllm.config.vllm as config
-    import vllm.v1.worker.cpu.shm  # vLLM's own changes for CPUs precede the runner
     from vllm.triton_utils import triton
     from vllm.triton_utils.dispatcher import register_kernels
     from vllm.utils.math_utils import next_power_of_2
 
+    import_module("vllm.v1.worker.cpu.shm")  # vLLM's own changes for CPUs precede the runner
+    config: Any = import_module("vllm.config.vllm")
     config.HAS_TRITON = True  # it refuses this runner otherwise
     triton.next_power_of_2 = next_power_of_2  # what stands for the missing package lacks it
     with warnings.catch_warnings():
@@ -107,7 +108,7 @@ def _prepare_pos_seq_lens(
     positions: torch.Tensor, seq_lens: torch.Tensor, rows: Any, starts: Any, num_computed: Any, *_: Any, **__: Any
 ) -> None:
     """Write each token's position, and each row's length with this pass; 0 after the last row."""
-    _, here = _positions(rows, starts, num_computed)
+    here = _positions(rows, starts, num_computed)[1]
     positions[: len(here)] = here
     seq_lens[: len(rows)] = num_computed[rows] + starts[: len(rows) + 1].diff()
     seq_lens[len(rows) :] = 0

@@ -23,7 +23,7 @@ def expand_in_one_stage() -> None:
     if package is None or not torch.cuda.is_available() or torch.cuda.get_device_capability()[0] != 9:
         return
     if package.release < FIXED_IN:
-        kernel = import_module("vllm.lora.ops.triton_ops.lora_expand_op")
+        kernel: Any = import_module("vllm.lora.ops.triton_ops.lora_expand_op")
         kernel.get_lora_op_configs = one_stage(kernel.get_lora_op_configs)
 
 

@@ -113,8 +113,8 @@ class EngineService:
     def _serve(self, connection: Connection, trial: int) -> None:
         try:
             while True:
-                asked = connection.recv()
-                request = Request(trial, *(("join", (), {}) if asked == "join" else asked))
+                method, arguments, named = connection.recv()
+                request = Request(trial, method, arguments, named)
                 self._arrived.put(request)
                 request.answered.wait()
                 connection.send(request.answer)

@@ -29,6 +29,9 @@ from trainers.evaluators.vllm.evaluator import VllmEvaluator
 from trainers.evaluators.vllm.parameters import VllmParameters
 from trainers.evaluators.vocabulary import constant_examples
 
+JOIN = ("join", (), {})
+"""The first request of a trial; its answer is the size of the model."""
+
 
 class SharedEvaluator(VllmEvaluator):
     """A `VllmEvaluator` of a LoRA adapter whose engine other processes use as well; it starts the engine if none runs.
@@ -103,7 +106,7 @@ def _joined(
             address.unlink(missing_ok=True)
             _start(address, pickle.dumps((model, performance, tokenizer, seed)))
             link = Client(str(address), "AF_UNIX")
-        return link, asked(link, "join")
+        return link, asked(link, JOIN)
 
 
 def _address(model: ModelConfig, performance: PerformanceConfig, seed: int) -> Path:
