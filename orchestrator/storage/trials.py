@@ -80,7 +80,9 @@ def scores_by_step(trial: Any) -> dict[int, float]:
 
 def front_of(rows: Sequence[TrialRow], cost: str) -> list[int]:
     """Return the numbers of the complete trials that none beats: is no worse in score and `cost`, and better in one."""
-    ended = [(row.score, -getattr(row, cost), row.number) for row in rows if row.state == "complete" and row.scores]
+    ended = [
+        (row.scores[-1], -getattr(row, cost), row.number) for row in rows if row.state == "complete" and row.scores
+    ]
 
     def beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
         return one[:2] != other[:2] and all(mine >= theirs for mine, theirs in zip(one[:2], other[:2], strict=True))

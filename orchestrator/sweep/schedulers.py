@@ -21,10 +21,10 @@ class LenientBracket(_Bracket):
         super().__init__(*arguments)
         self._margin = margin
 
-    def cutoff(self, recorded: dict[str, float]) -> float | None:
+    def cutoff(self, recorded: dict[str, float]) -> Any:
         """Return the score below which a trial is stopped at a rung; None before the first."""
         found = super().cutoff(recorded)
-        return None if found is None else float(found) - self._margin
+        return None if found is None else found - self._margin
 
 
 class LenientMedian(MedianStoppingRule):
@@ -77,7 +77,8 @@ def make_scheduler(stopping: EarlyStopping, metric: str, times: int, error: floa
         reduction_factor=stopping.factor,
         brackets=brackets,
     )
-    scheduler._brackets = [
+    lenient: list[_Bracket] = [
         LenientBracket(margin, stopping.grace, times, stopping.factor, number) for number in range(brackets)
     ]
+    scheduler._brackets = lenient
     return scheduler
