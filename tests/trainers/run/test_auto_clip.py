@@ -69,7 +69,7 @@ def path_of(releases: list[np.ndarray], of: RunConfig) -> list[float]:
     """Return C before each step and after the last one, from the releases by the rule as docs/noise.md writes it."""
     mechanism, path = plan_of(of), [0.2]
     whole = 2**27 * mechanism.expected_batch_size
-    noise = mechanism.noise_multiplier * 2**30 / whole
+    noise = 2.0 * 2**30 / whole
     for noisy_K in releases:
         x = min(0.25, 1 / (8 * (noise * noise))) * (int(noisy_K[-1]) / whole)
         factor = 1.0 + min(abs(x), 0.25)
