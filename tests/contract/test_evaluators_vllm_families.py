@@ -13,7 +13,7 @@ import pytest
 
 from tests.contract.test_evaluators import MANY_TOKENS, ONE_TOKEN, OWN_OPTIONS, TARGET, Z, moved, one_thread
 from tests.contract.test_evaluators_vllm import LOW_RANK, PROBE_RANK, Case, model_of, start
-from tests.support.models import FAMILIES, MIXTURES, tokenizer
+from tests.support.models import FAMILIES, tokenizer
 from trainers.config import PerformanceConfig
 from trainers.evaluators.base import Probe
 from trainers.evaluators.transformers.evaluator import TransformersEvaluator
@@ -32,14 +32,12 @@ ALL = [
     for trainable in ("full", "lora", "all-linear")
     for devices in (1, 2)
 ]
-ALL += [Case(family, "lora", tensor_parallel=devices) for family in MIXTURES for devices in (1, 2)]
 CASES = [*ALWAYS, *(pytest.param(case, marks=pytest.mark.vllm_all) for case in ALL if case not in ALWAYS)]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_family_is_read_and_moved_as_by_transformers(case, tmp_path):
-    targets = {"target_modules": ["q_proj", "v_proj"]} if case.architecture in MIXTURES else {}
-    model = model_of(tmp_path / "model", case, **targets)
+    model = model_of(tmp_path / "model", case)
     other = TransformersEvaluator(model, PerformanceConfig(), tokenizer(), num_labels=2, seed=0)
     evaluator = start(model, PROBE_RANK * case.low_rank, tensor_parallel=case.tensor_parallel)
     try:

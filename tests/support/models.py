@@ -20,12 +20,10 @@ HEADS = {
     "sequence-classification": "ForSequenceClassification",
 }
 CAUSAL, ENCODERS = ("llama", "qwen2", "opt", "gpt2"), ("bert", "roberta")
-FAMILIES = ("qwen3", "gemma3", "mistral", "phi3", "smollm3")
-MIXTURES = ("qwen3-moe", "mixtral")
+FAMILIES = ("qwen3", "gemma3", "mistral", "phi3")
 _LAYERS = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 64, "max_position_embeddings": 64}
 _GROUPED = {**_LAYERS, "intermediate_size": 96, "num_key_value_heads": 1}
 _MIXED = ["sliding_attention", "full_attention"]
-_EXPERTS = {"moe_intermediate_size": 32, "num_experts_per_tok": 2, "decoder_sparse_step": 1, "norm_topk_prob": True}
 _SIZES: dict[str, dict[str, Any]] = {
     "llama": _GROUPED,
     "qwen2": _GROUPED,
@@ -35,15 +33,11 @@ _SIZES: dict[str, dict[str, Any]] = {
     "gemma3": {**_GROUPED, "head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 8, "layer_types": _MIXED},
     "mistral": {**_GROUPED, "sliding_window": None},
     "phi3": {**_GROUPED, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3},
-    "smollm3": {**_GROUPED, "pad_token_id": 0, "no_rope_layers": [1, 0], "bos_token_id": 2, "eos_token_id": 3},
-    "qwen3-moe": {**_GROUPED, "head_dim": 32, **_EXPERTS, "num_experts": 4},
-    "mixtral": {**_GROUPED, "num_experts_per_tok": 2, "num_local_experts": 4, "sliding_window": None},
     "bert": {**_LAYERS, "intermediate_size": 96},
     "roberta": {**_LAYERS, "intermediate_size": 96, "max_position_embeddings": 66, "pad_token_id": 0},
 }
 _NAMES = {"llama": "Llama", "qwen2": "Qwen2", "opt": "OPT", "gpt2": "GPT2", "bert": "Bert", "roberta": "Roberta"}
-_NAMES |= {"qwen3": "Qwen3", "mistral": "Mistral", "phi3": "Phi3", "smollm3": "SmolLM3", "gemma3": "Gemma3"}
-_NAMES |= {"qwen3-moe": "Qwen3Moe", "mixtral": "Mixtral"}
+_NAMES |= {"qwen3": "Qwen3", "mistral": "Mistral", "phi3": "Phi3", "gemma3": "Gemma3"}
 
 
 def tokenizer(*, around: bool = False) -> PreTrainedTokenizerFast:

@@ -10,10 +10,8 @@ from trainers.config import RunConfig
 from trainers.evaluators.base import Example
 from trainers.evaluators.model_files import adapter_base, require_not_quantised
 from trainers.evaluators.vllm.adapters import (
-    ATTENTION_LAYERS,
     adapters_are_exact,
     first_of,
-    lora_targets,
     model_config,
     require_slots_fit,
 )
@@ -29,11 +27,8 @@ ARCHITECTURES = {
     "Gemma3ForCausalLM": "Gemma 3",
     "MistralForCausalLM": "Mistral",
     "Phi3ForCausalLM": "Phi-3/4",
-    "SmolLM3ForCausalLM": "SmolLM3",
 }
 """Architectures whose losses and updates the contract tests compare with transformers."""
-MIXTURES = {"Qwen3MoeForCausalLM": "Qwen3-MoE", "MixtralForCausalLM": "Mixtral"}
-"""The same for mixtures of experts, under LoRA on their attention alone."""
 CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
 """Widths of an attention head that the CPU kernels of vLLM 0.32 support."""
 _CONTEXT = ("max_position_embeddings", "n_positions")
@@ -104,19 +99,10 @@ def _require_forward_only(config: RunConfig) -> None:
 def _require_architecture(model: Mapping[str, Any], config: RunConfig) -> None:
     name, path = (model.get("architectures") or ["none"])[0], config.model.path
     tested = ", ".join(ARCHITECTURES.values())
-    if name in MIXTURES:
-        lora = config.model.trainable == "lora"
-        targets = lora_targets(str(model.get("model_type")), config.model.lora.target_modules)
-        if not lora or {target.rpartition(".")[2] for target in targets} - set(ATTENTION_LAYERS):
-            raise ValueError(
-                f"model.path: {path} is a mixture of experts ({MIXTURES[name]}), which performance.evaluator: vllm "
-                "serves with model.trainable: lora on its attention only. Set model.lora.target_modules to layers such "
-                "as q_proj and v_proj, or use performance.evaluator: transformers"
-            )
-    elif name not in ARCHITECTURES:
+    if name not in ARCHITECTURES:
         raise ValueError(
-            f"model.path: {path} is a {name}; performance.evaluator: vllm is tested with {tested}, and under LoRA with "
-            f"{' and '.join(MIXTURES.values())}. Use performance.evaluator: transformers"
+            f"model.path: {path} is a {name}; performance.evaluator: vllm is tested with {tested}. Use "
+            "performance.evaluator: transformers"
         )
 
 

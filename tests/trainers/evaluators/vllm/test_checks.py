@@ -12,7 +12,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from tests.support.models import FAMILIES, MIXTURES, save_model
+from tests.support.models import FAMILIES, save_model
 from tests.support.project import write_project
 from trainers.config import RunConfig
 from trainers.evaluators.base import Example
@@ -27,7 +27,6 @@ from trainers.evaluators.vllm.adapters import (
     probe_rank,
 )
 from trainers.evaluators.vllm.checks import ARCHITECTURES, CPU_HEAD_SIZES, require_supported
-from trainers.evaluators.vllm.checks import MIXTURES as MIXTURE_NAMES
 from trainers.evaluators.vllm.package import Package
 from trainers.workspace import load_evaluator, open_evaluator
 
@@ -86,17 +85,7 @@ def test_every_tested_architecture_passes(check, tmp_path, architecture):
             {"architectures": ["MambaForCausalLM"]},
             {},
             "is a MambaForCausalLM; performance.evaluator: vllm is tested with OPT, Llama, Qwen2, GPT-2, Qwen3, Gemma 3"
-            ", Mistral, Phi-3/4, SmolLM3, and under LoRA with Qwen3-MoE and Mixtral. Use",
-        ),
-        (
-            {"architectures": ["MixtralForCausalLM"], "model_type": "mixtral"},
-            {},
-            "is a mixture of experts (Mixtral), which performance.evaluator: vllm serves with model.trainable: lora",
-        ),
-        (
-            {"architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe"},
-            {"model": {"trainable": "lora", "lora": {"rank": 2, "target_modules": ["q_proj", "gate_proj"]}}},
-            "is a mixture of experts (Qwen3-MoE), which performance.evaluator: vllm serves with model.trainable: lora",
+            ", Mistral, Phi-3/4. Use",
         ),
         ({"quantization_config": {"quant_method": "gptq"}}, {}, "are quantised (gptq), and directions cannot move"),
         ({"head_dim": 16}, {}, "model.path: attention heads of width 16; vLLM on a CPU supports 32, 64, "),
@@ -143,12 +132,6 @@ def test_what_the_engine_cannot_do(check, model, sections, line):
         check(model, **sections)
     assert line in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("architecture", MIXTURES)
-def test_experts_pass_with_adapters_on_the_attention(check, tmp_path, architecture):
-    save_model(tmp_path / architecture, architecture)
-    check(model_config(str(tmp_path / architecture)), model={"trainable": "lora", "lora": {"rank": 2}})
 
 
 def test_gradients_and_other_heads_are_for_transformers(check, project):
@@ -278,7 +261,7 @@ def test_a_fused_matrix_takes_memory_for_its_group(project, targets, width):
 def test_the_tables_are_those_of_the_engine():
     """Read, not imported: vLLM takes long to load, and changes torch for the process that loads it."""
     origin = find_spec("vllm").origin
-    names = ("llama", "qwen2", "opt", "gpt2", "qwen3", "gemma3", "mistral", "phi3", "qwen3_moe", "mixtral")
+    names = ("llama", "qwen2", "opt", "gpt2", "qwen3", "gemma3", "mistral", "phi3")
     models = [f"model_executor/models/{name}.py" for name in names]
     source = {name: (Path(origin).parent / name).read_text() for name in ("config/lora.py", BACKEND, *models)}
     (ranks,) = re.findall(r"^MaxLoRARanks = Literal\[(.*)\]$", source["config/lora.py"], re.MULTILINE)
@@ -293,5 +276,4 @@ def test_the_tables_are_those_of_the_engine():
         parents = bases.get(name, "").replace("\n", "").split(",")
         return "SupportsLoRA" in bases.get(name, "") or any(has_adapters(of.strip()) for of in parents if of.strip())
 
-    own = (ARCHITECTURES.keys() | MIXTURE_NAMES.keys()) - {"SmolLM3ForCausalLM"}  # which vLLM takes from transformers
-    assert {name for name in own if not has_adapters(name)} == _WITHOUT_ADAPTERS
+    assert {name for name in ARCHITECTURES if not has_adapters(name)} == _WITHOUT_ADAPTERS
