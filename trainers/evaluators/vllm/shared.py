@@ -115,8 +115,7 @@ def _address(model: ModelConfig, performance: PerformanceConfig, seed: int) -> P
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid() or folder.stat().st_mode & 0o077:
         raise ValueError(f"performance.vllm.shared: {folder} must belong to this user alone: remove it, or chmod 700")
-    weights = Path(model.path) / "config.json"
-    written = weights.stat().st_mtime_ns if weights.exists() else 0
+    written = max((file.stat().st_mtime_ns for file in Path(model.path).glob("*")), default=0)
     settings = [model.model_dump(mode="json"), performance.model_dump(mode="json"), seed, written]
     told = json.dumps([*settings, os.environ.get("CUDA_VISIBLE_DEVICES")], sort_keys=True)
     return folder / f"{hashlib.blake2b(told.encode(), digest_size=8).hexdigest()}.sock"
