@@ -7,7 +7,7 @@
 * the proof: are adapters multiplied as they should be, and by how much do neighbours move a loss?
 
 Each is a process of its own. One that fails leaves its error, and what the time does not suffice for is named: small
-models come first. No GPU has run this yet; on a CPU all but the card and the graphs have been tried.
+models come first. No GPU has run this yet: on a CPU, the writing of the models alone was tried.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -109,7 +110,7 @@ def main() -> None:
         names = [name for name in SAMPLERS if not lacks_packages(name)]
         cells = ((name, number, seed) for seed in range(args.seeds) for number in args.trials for name in names)
         path = args.work / f"surfaces-{args.noise:g}.jsonl"
-        done = finished_cells(path, cells, lambda *cell: found_share(*cell, args.noise), args.stop_after)
+        done = finished_cells(path, cells, partial(found_share, noise=args.noise), args.stop_after)
         lines = surfaces_table(done, args.trials)
     else:
         demo = write_harder_demo(args.work)

@@ -80,7 +80,7 @@ class TransformersEvaluator:
         self._constants = constant_examples(tokenizer, model.head)
         self._stack, layers = plain_stack(self._model) or ("", [])
         self._lower = LowerLayers(layers)
-        self._starts = {None: self._start_below(None) if model.layers != "all" else 0}
+        self._starts: dict[Block | None, int] = {None: self._start_below(None) if model.layers != "all" else 0}
         self._states = kept_states(
             self._lower, self._starts[None], self._forward, self._constants, performance.kept_states_gb
         )
