@@ -59,6 +59,12 @@ class _Result(ABC):
     def _existing(self) -> Existing:
         return opened(self.folder)
 
+    def write_report(self) -> Path:
+        """Write report.html into the folder again, as `dpzo report` does, and return its path."""
+        from orchestrator.api.views.report.page import write_report
+
+        return write_report(self.folder)
+
     @abstractmethod
     def _facts(self) -> list[tuple[str, str]]:
         """Return the lines that show it, with their labels; the first two are its repr."""

@@ -40,7 +40,7 @@ def train(
     progress: Progress = "auto",
     **settings: Any,
 ) -> RunResult:
-    """Take one run to its end and export the model; resume a run that was killed.
+    """Take one run to its end, export the model and write the report; resume a run that was killed.
 
     Args:
         source: as for `Sweep`; a `search` section is ignored.
@@ -62,4 +62,5 @@ def train(
     told = [guarded(each, False, as_result) for each in [*listed(callbacks), *([functions] if functions else [])]]
     result = as_result(run_training(make_plan(config), Monitors(progress_monitor(progress), *told)))
     assert isinstance(result, RunResult)
+    result.write_report()
     return result

@@ -82,7 +82,7 @@ class Sweep:
         progress: Progress = "auto",
         **functions: Callable[..., Any],
     ) -> SweepResult:
-        """Run all trials and export the best model; continue a sweep that was interrupted; return one that is finished.
+        """Run all trials, export the best model and write the report; continue or return what was begun before.
 
         Args:
             callbacks: objects with methods of `Monitor`, such as the trackers of `orchestrator.callbacks`.
@@ -109,6 +109,8 @@ class Sweep:
         else:
             self._stopping.clear()
             result = as_result(run_sweep(self.plan(), Monitors(shown, *told), self._stopping))
+            if isinstance(result, SweepResult) and result.best is not None:
+                result.write_report()
         assert isinstance(result, SweepResult)
         return result
 

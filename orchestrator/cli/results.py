@@ -25,13 +25,21 @@ BaseModel = Annotated[
 
 
 @clear_errors()
-def report(place: Place) -> None:
+def report(
+    place: Place,
+    figures: Annotated[
+        Path | None, typer.Option("--figures", help="Write each figure into this folder too, as SVG and PNG.")
+    ] = None,
+) -> None:
     """Write report.html into the folder of a finished run or sweep: one page, from released values alone."""
-    from orchestrator.api.views.report.page import write_report
+    from orchestrator.api.views.report.page import write_figures, write_report
 
     with progress_console().status("drawing the figures"):
         path = write_report(place)
+        written = [] if figures is None else write_figures(place, figures)
     _say(f"The report is in {path}.")
+    if figures is not None:
+        _say(f"{len(written)} figures are in {figures}.")
 
 
 @clear_errors()
@@ -129,21 +137,32 @@ def export(
     scale: Annotated[
         float | None, typer.Option("--scale", help="Scale the way from the base model, such as 1.1.")
     ] = None,
+    repository: Annotated[
+        str | None,
+        typer.Option("--push-to-hub", metavar="ME/NAME", help="Upload the folder too; a new repository is private."),
+    ] = None,
 ) -> None:
     """Rebuild the model of a finished run or trial, with its privacy card, from its release log: no private data."""
     from orchestrator.sweep.export import export_model
+    from orchestrator.sweep.hub import push_to_hub, require_hub
     from orchestrator.sweep.log_export import rebuild_exported
     from orchestrator.sweep.post_processing import PostProcessing
 
     if from_log and any(given is not None for given in (trial, form, evaluator, average, scale)):
         raise ValueError("--from-log rebuilds the one model of a log: give --to and --model alone")
     change = PostProcessing.of(average, scale)
+    if repository is not None:
+        require_hub(repository)
     with progress_console().status("replaying the release log"):
         if from_log:
             rebuild_exported(Path(folder), to, base)
         else:
             export_model(folder, to, trial, evaluator, form, base, change)
     _say(f"The {'release log' if form == 'log' else 'model'} is in {to}.")
+    if repository is not None:
+        with progress_console().status("uploading it"):
+            address = push_to_hub(to, repository)
+        _say(f"It is at {address}.")
 
 
 def _say(line: str) -> None:

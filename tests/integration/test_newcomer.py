@@ -136,12 +136,15 @@ def test_an_adapter_is_loaded_by_peft_and_merged_by_transformers(home, export):
     assert json.loads((merged / "privacy_card.json").read_text())["trained"] == "lora, merged"
 
 
-def test_a_format_that_does_not_fit_is_refused(export, tmp_path, home):
+def test_a_format_that_does_not_fit_is_refused(export, tmp_path, home, monkeypatch):
+    monkeypatch.setattr("orchestrator.sweep.hub.get_token", lambda: None)
     to = ("--to", tmp_path / "no")
     assert "use --format merged" in refused("export", "runs/adapted", *to, "--format", "hf")
     assert "trained no adapter" in refused("export", "runs/reviews", *to, "--format", "peft")
     assert "give --to and --model alone" in refused("export", "runs/reviews", *to, "--from-log", "--format", "hf")
     assert "there is no run.json" in refused("export", "runs/reviews", *to, "--from-log")
+    pushed = ("--push-to-hub", "me/model")
+    assert "no token of the hub" in refused("export", "runs/reviews", *to, *pushed)
     assert not Path(tmp_path / "no").exists()
 
 

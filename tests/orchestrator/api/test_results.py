@@ -57,6 +57,11 @@ def test_a_row_a_trial_or_a_row_a_score(result):
     assert list(long["score"]) == [score for row in result.trials for score in row.scores]
 
 
+def test_the_end_of_a_sweep_writes_its_report_once(result, reports):
+    Sweep.open(result.folder).run(progress=False)
+    assert reports == [result.folder]
+
+
 def test_the_folder_has_the_same_result(result):
     loaded = load_result(result.folder)
     assert loaded == result

@@ -1,7 +1,7 @@
 """Renders the report and writes it into the run's folder."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from orchestrator.api.views.report.facts import (
     totals,
     trial_rows,
 )
-from orchestrator.api.views.report.pictures import Picture, picture
+from orchestrator.api.views.report.pictures import Picture, picture, save_figure
 from orchestrator.api.views.report.signal import released_sizes, signal, signal_share
 from orchestrator.storage.bucket import publish
 from orchestrator.storage.existing import Existing, find_existing
@@ -58,6 +58,19 @@ def write_report(run: str | Path) -> Path:
     return path
 
 
+def write_figures(run: str | Path, to: Path) -> list[Path]:
+    """Write every figure of a report into a folder, as SVG and as PNG, and return their paths; errors as before."""
+    facts = facts_of(find_existing(run))
+    trials = trials_of(facts.existing) if facts.trials else None
+    kinds = {**_SEARCH, **(_COST if facts.statement.private else {}), **_SCHEDULES}
+    drawn = {kind: partial(FIGURES[kind], trials) for kind in _shown(trials, kinds)} if trials is not None else {}
+    sizes_T, noise = released_sizes(facts.log) if facts.log.is_file() else ((), 0.0)
+    if noise and len(sizes_T):
+        drawn["signal"] = partial(signal, sizes_T, noise)
+    to.mkdir(parents=True, exist_ok=True)
+    return [path for kind, draw in drawn.items() for path in save_figure(draw(), to / kind)]
+
+
 def report_html(existing: Existing) -> str:
     """Return the report as one page of HTML without scripts; it loads nothing."""
     from jinja2 import Environment, PackageLoader
@@ -91,11 +104,12 @@ def _context(facts: Facts) -> dict[str, Any]:
 def _pictures(trials: Trials | None, wanted: dict[str, tuple[str, str]]) -> list[Picture]:
     if trials is None:
         return []
-    return [
-        picture(kind, title, text, partial(FIGURES[kind], trials))
-        for kind, (title, text) in wanted.items()
-        if kind != "importance" or _shows_importance(trials)
-    ]
+    return [picture(kind, *wanted[kind], partial(FIGURES[kind], trials)) for kind in _shown(trials, wanted)]
+
+
+def _shown(trials: Trials, wanted: Iterable[str]) -> list[str]:
+    """Return the figures that these trials have."""
+    return [kind for kind in wanted if kind != "importance" or _shows_importance(trials)]
 
 
 def _shows_importance(trials: Trials) -> bool:

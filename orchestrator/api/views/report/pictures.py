@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from matplotlib.figure import Figure
 
@@ -49,3 +50,15 @@ def picture(kind: str, title: str, text: str, draw: "Callable[[], Figure]") -> P
     svg = re.sub(r' (?:width|height)="[\d.]+pt"', "", svg)  # as wide as the page lets it be
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(text)}" ', 1)
     return Picture(kind, title, svg, text)
+
+
+def save_figure(figure: "Figure", stem: "Path") -> "list[Path]":
+    """Write a figure beside a stem as SVG and PNG, on white, without a date; return the paths."""
+    from matplotlib import rc_context
+
+    written = []
+    for ending, metadata in ((".svg", {"Date": None, "Creator": None}), (".png", {"Software": None})):
+        written.append(stem.with_suffix(ending))
+        with rc_context({"svg.hashsalt": "dpzo"}):
+            figure.savefig(written[-1], metadata=metadata, dpi=150)
+    return written

@@ -166,6 +166,21 @@ def test_runs_are_compared_side_by_side(swept, settings):
     assert "expected two or more runs" in error_of("compare", first)
 
 
+def test_its_figures_are_files_too(page, tmp_path, monkeypatch):
+    report = "orchestrator.api.views.report.page"
+    monkeypatch.setattr(f"{report}.write_report", lambda place: REPORT_NAME)
+    monkeypatch.setattr(f"{report}._SEARCH", {"importance": ("", "")})  # of three trials there is none
+    monkeypatch.setattr(f"{report}._COST", {})
+    result = CliRunner().invoke(app, ["report", str(page[1]), "--figures", str(tmp_path / "figures")])
+    assert result.exit_code == 0, result.output
+    written = {path.name: path.read_bytes() for path in (tmp_path / "figures").iterdir()}
+    kinds = {name.partition(".")[0] for name in written}
+    assert kinds == {"schedules", "signal"}
+    assert all(written[f"{kind}.svg"].startswith(b"<?xml") for kind in kinds)
+    assert all(written[f"{kind}.png"].startswith(b"\x89PNG") for kind in kinds)
+    assert [name for name, content in written.items() if str(page[1].parent).encode() in content] == []
+
+
 @needs_chromium
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_people_can_read_it_in_a_browser_on_a_narrow_screen(page, tmp_path, dark):
