@@ -64,9 +64,8 @@ def write_figures(run: str | Path, to: Path) -> list[Path]:
     trials = trials_of(facts.existing) if facts.trials else None
     kinds = {**_SEARCH, **(_COST if facts.statement.private else {}), **_SCHEDULES}
     drawn = {kind: partial(FIGURES[kind], trials) for kind in _shown(trials, kinds)} if trials is not None else {}
-    sizes_T, noise = released_sizes(facts.log) if facts.log.is_file() else ((), 0.0)
-    if noise and len(sizes_T):
-        drawn["signal"] = partial(signal, sizes_T, noise)
+    if facts.log.is_file() and (sizes := released_sizes(facts.log)) and sizes[1] and len(sizes[0]):
+        drawn["signal"] = partial(signal, *sizes)
     to.mkdir(parents=True, exist_ok=True)
     return [path for kind, draw in drawn.items() for path in save_figure(draw(), to / kind)]
 
