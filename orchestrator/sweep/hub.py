@@ -8,7 +8,7 @@ from huggingface_hub.utils import validate_repo_id
 
 from trainers.mechanism.release_log import Stopped
 
-_HTTP_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]  # of the HTTP client below huggingface_hub, which changes with its version
+_HTTP_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]  # of the HTTP client, which changes with the version
 
 
 def require_hub(repository: str) -> None:
