@@ -61,6 +61,10 @@ class Quadratic:
     def parameter_count(self) -> int:
         return self.parameters.count
 
+    @property
+    def model_size(self) -> int:
+        return self.parameter_count
+
     def probe(self, batch: Sequence[Example], probes: Sequence[Probe]) -> np.ndarray:
         losses_PB = np.empty((len(probes), len(batch)))
         for index, probe in enumerate(probes):

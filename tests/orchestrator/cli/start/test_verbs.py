@@ -18,7 +18,7 @@ def test_the_schema_is_printed_or_written(tmp_path):
 
 def test_a_shell_completes_verbs():
     asked = {"_DPZO_COMPLETE": "complete_bash", "COMP_WORDS": "dpzo re", "COMP_CWORD": "1"}
-    assert CliRunner().invoke(app, [], env=asked, prog_name="dpzo").stdout.split() == ["report", "resume"]
+    assert CliRunner().invoke(app, [], env=asked, prog_name="dpzo").stdout.split() == ["report", "refine", "resume"]
 
 
 def test_the_version_is_that_of_the_package():
