@@ -36,7 +36,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(budget_cli.app, name="budget")
 for verb in (start.init, start.demo, start.schema):
     app.command()(verb)
-for verb in (results.report, results.compare, results.evaluate, results.refine, results.export):
+for verb in (results.report, results.compare, results.evaluate, results.attack, results.refine, results.export):
     app.command()(verb)
 
 ConfigFile = Annotated[

@@ -1,4 +1,4 @@
-"""The verbs for finished work: `dpzo report`, `compare`, `evaluate`, `refine` and `export`."""
+"""The verbs for finished work: `dpzo report`, `compare`, `evaluate`, `attack`, `refine` and `export`."""
 
 # ruff: noqa: B006 - typer reads the default of a list and never changes it
 
@@ -73,6 +73,23 @@ def evaluate(
 
 
 @clear_errors()
+def attack(
+    place: Place,
+    data: Annotated[str, typer.Option("--data", help="Rows of the same kind that were never trained on.")],
+    rows: Annotated[int, typer.Option("--rows", min=1, help="Most rows of either kind that are compared.")] = 1000,
+    output: OutputFormat = Format.TEXT,
+) -> None:
+    """Attack the model of a finished run or sweep with the private rows themselves. The result is for the operator."""
+    from orchestrator.api.views.attacked import attacked_view
+    from orchestrator.sweep.membership_attack import attack as attacked
+
+    with progress_console().status("reading the losses of both models"):
+        found, path = attacked(place, data, rows)
+    print_result(output, found.model_dump(), attacked_view(found))
+    _say(f"It is in {path}. Keep it there: no ε counts it.")
+
+
+@clear_errors()
 def refine(
     place: Place,
     data: Annotated[str, typer.Option("--data", help="A PUBLIC file of the task, on which the best is chosen.")],
@@ -141,23 +158,28 @@ def export(
         str | None,
         typer.Option("--push-to-hub", metavar="ME/NAME", help="Upload the folder too; a new repository is private."),
     ] = None,
+    evidence: Annotated[
+        Path | None,
+        typer.Option("--evidence", help="File of `dpzo attack` to show in the card. It comes from private rows."),
+    ] = None,
 ) -> None:
     """Rebuild the model of a finished run or trial, with its privacy card, from its release log: no private data."""
     from orchestrator.sweep.export import export_model
     from orchestrator.sweep.hub import push_to_hub, require_hub
     from orchestrator.sweep.log_export import rebuild_exported
+    from orchestrator.sweep.membership_attack import read_evidence
     from orchestrator.sweep.post_processing import PostProcessing
 
-    if from_log and any(given is not None for given in (trial, form, evaluator, average, scale)):
+    if from_log and any(given is not None for given in (trial, form, evaluator, average, scale, evidence)):
         raise ValueError("--from-log rebuilds the one model of a log: give --to and --model alone")
-    change = PostProcessing.of(average, scale)
+    change, shown = PostProcessing.of(average, scale), None if evidence is None else read_evidence(evidence)
     if repository is not None:
         require_hub(repository)
     with progress_console().status("replaying the release log"):
         if from_log:
             rebuild_exported(Path(folder), to, base)
         else:
-            export_model(folder, to, trial, evaluator, form, base, change)
+            export_model(folder, to, trial, evaluator, form, base, change, evidence=shown)
     _say(f"The {'release log' if form == 'log' else 'model'} is in {to}.")
     if repository is not None:
         with progress_console().status("uploading it"):

@@ -10,7 +10,7 @@ from pathlib import Path
 from huggingface_hub import ModelCardData
 
 from orchestrator.privacy.display import epsilon_text, source_name
-from orchestrator.privacy.statement.card import BY_HAND, PrivacyCard, Refinement, ReleaseLog, claim_of
+from orchestrator.privacy.statement.card import BY_HAND, Evidence, PrivacyCard, Refinement, ReleaseLog, claim_of
 from orchestrator.privacy.statement.statement import PrivacyStatement
 from orchestrator.storage.files import write_whole
 from trainers.config import RunConfig
@@ -35,6 +35,7 @@ def write_card(
     refinement: Refinement | None = None,
     is_merged: bool = False,
     base_digest: str | None = None,
+    evidence: Evidence | None = None,
 ) -> None:
     """Write both files of a card into the folder of a model.
 
@@ -46,6 +47,7 @@ def write_card(
         refinement: what was done to the weights afterwards.
         is_merged: the adapter that was trained is added to the weights of the base model.
         base_digest: of the base model's weights, where the log's header has not all of them.
+        evidence: what an attack reached.
     """
     if refinement is not None:
         statement = _with_refinement(statement, refinement)
@@ -61,6 +63,7 @@ def write_card(
         ledger_digest=statement.ledger_digest,
         release_log=_release_log(log, base_digest),
         refinement=refinement,
+        evidence=evidence,
         statement=statement,
     )
     write_whole(folder / CARD_JSON, card.json_text())

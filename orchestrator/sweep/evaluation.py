@@ -31,18 +31,18 @@ def evaluate(place: str | Path, data: str | None = None) -> dict[str, Any]:
         ValueError: nothing is finished there, there is no model or no ledger, or the rows are private.
     """
     existing = find_existing(place)
-    config = _public_scoring(existing, data)
+    config = on_public_rows(existing, data)
     check_inputs(config)
     with Ledger(existing.storage.database_url, create=False) as ledger:
         charged = METHODS[config.method.name].private
         require_apart(config, read_sources(config, ledger.key()), ledger, is_charged=charged)
-    scored = config.model_copy(update={"model": _model_of(existing, config)})
+    scored = config.model_copy(update={"model": model_of(existing, config)})
     with closing(open_workspace(scored, private=False)) as workspace:
         metrics = public_metrics(scored, workspace.evaluator, workspace.validation)
         return {"name": existing.storage.name, "rows": len(workspace.validation), **metrics}
 
 
-def _public_scoring(existing: Existing, data: str | None) -> LedgeredConfig:
+def on_public_rows(existing: Existing, data: str | None) -> LedgeredConfig:
     """Return the configuration with these public rows to score on."""
     config = existing.config
     if data is None and (config.score.on == "private" or config.data.validation is None):
@@ -58,7 +58,7 @@ def _public_scoring(existing: Existing, data: str | None) -> LedgeredConfig:
     return config.model_copy(update=changes)
 
 
-def _model_of(existing: Existing, config: LedgeredConfig) -> Any:
+def model_of(existing: Existing, config: LedgeredConfig) -> Any:
     """Return the model section for the exported model; an adapter is added to its base model's weights."""
     storage, result = existing.storage, stored_result(existing.storage)
     if result is None or result.model_folder is None or not storage.model_folder.is_dir():

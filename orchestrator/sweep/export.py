@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from orchestrator.config.models import SweepConfig
 from orchestrator.planning.plan import make_plan
+from orchestrator.privacy.statement.card import Evidence
 from orchestrator.privacy.statement.statement import PrivacyStatement
 from orchestrator.storage.existing import find_existing
 from orchestrator.storage.files import require_empty, whole_folder
@@ -90,6 +91,7 @@ def export_model(
     base: str | None = None,
     change: PostProcessing | None = None,
     chosen_on: str | None = None,
+    evidence: Evidence | None = None,
 ) -> Path:
     """Export the model of a finished run, or of one trial of a finished sweep, and return its folder.
 
@@ -103,6 +105,7 @@ def export_model(
         base: where the base model lies now; where the configuration says when None.
         change: what is done to the weights after the last step.
         chosen_on: the public rows that chose the change; None where its numbers were given by hand.
+        evidence: what an attack reached, for the card.
 
     Raises:
         ValueError: nothing is finished there, the trial is not released or took no step, or `to` holds files.
@@ -122,7 +125,7 @@ def export_model(
             rebuild_from_log(settings, found.log.parent, found.steps, part, found.what, loaded, change)
             name_base_model(part)
         is_merged = form == "merged"
-        write_card(part, found.config, found.statement, found.log, found.on_public, done, is_merged, digest)
+        write_card(part, found.config, found.statement, found.log, found.on_public, done, is_merged, digest, evidence)
     return to
 
 

@@ -299,8 +299,9 @@ def test_proof_refuses_a_model_that_couples_the_examples_of_a_batch(folders, mon
     evaluator = of_architecture(folders, "llama")
     true_scores = TransformersEvaluator.scores
 
-    def coupled(self, prepared, num_examples):
-        return [scores + np.array([0.01 * num_examples, 0.0]) for scores in true_scores(self, prepared, num_examples)]
+    def coupled(self, prepared, num_examples, *rest):
+        scores = true_scores(self, prepared, num_examples, *rest)
+        return [each + np.array([0.01 * num_examples, 0.0]) for each in scores]
 
     monkeypatch.setattr(TransformersEvaluator, "scores", coupled)
     with pytest.raises(ValueError, match="depends on its neighbours in the batch"):

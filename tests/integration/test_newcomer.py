@@ -165,6 +165,24 @@ def test_the_model_is_scored_on_public_rows_alone(home, monkeypatch, tmp_path):
         assert "private" in said or "protects" in said
 
 
+def test_an_attack_is_for_the_operator_and_in_a_card_only_if_asked_for(home, monkeypatch, tmp_path):
+    monkeypatch.chdir(home)
+    others = public_file(tmp_path)
+    said = dpzo("attack", "runs/reviews", "--data", others, "--rows", "60", "--format", "json")
+    found = json.loads(said[said.index("{") :])
+    assert (found["members"], found["non_members"]) == (60, 4)
+    assert 0 <= found["auc"] <= 1
+    evidence = home / "runs/reviews/operator-only/attack.json"
+    assert json.loads(evidence.read_text()) == found
+    assert "## Evidence" not in (home / "runs/reviews/model" / "README.md").read_text()
+    dpzo("export", "runs/reviews", "--to", tmp_path / "shown", "--format", "log", "--evidence", evidence)
+    card = (tmp_path / "shown" / "README.md").read_text()
+    assert "It can never prove it." in card
+    assert "no ε counts them" in card
+    assert "is not as dpzo wrote it" in refused("export", "runs/reviews", "--to", tmp_path / "x", "--evidence", others)
+    assert PLANTED not in refused("attack", "runs/reviews", "--data", "reviews.csv")
+
+
 def public_file(folder):
     words = ("not", "bad"), ("very", "good"), ("never", "bad"), ("really", "good")
     rows = [{"review": f"the service was {word} good", "verdict": label} for word, label in words]

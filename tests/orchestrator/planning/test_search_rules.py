@@ -237,8 +237,8 @@ def test_trials_on_public_rows_cost_nothing_and_one_private_run_follows(tuned, n
     assert [row.epsilon for row in result.trials] == [0.0] * 3
     own = json.loads((storage.folder / LOG_NAME).read_text().splitlines()[0])["run"]
     assert own["method.learning_rate"] == inline.taken[1]["method.learning_rate"]
-    assert own["data.train"] == settings["data"]["train"]
-    assert header(storage, 0)["data.train"] == str(made.config.search.tune_on)
+    assert own["data.train"] == Path(settings["data"]["train"]).name
+    assert header(storage, 0)["data.train"] == Path(made.config.search.tune_on).name
     one = make_plan(load_run({key: value for key, value in settings.items() if key != "search"}))
     assert result.statement.epsilon == made.epsilon == one.epsilon
     assert result.statement.caps == {"train_step": 4}

@@ -11,11 +11,13 @@ from typing import Any, TypeVar
 
 import torch
 
+from trainers.errors import DpzoError
+
 Result = TypeVar("Result")
 
 
-class _Reached(Exception):
-    """No error: it ends a forward pass."""
+class _Reached(DpzoError):
+    """Ends a forward pass whose states are there; nobody outside of this file meets it."""
 
     def __init__(self, states: Any) -> None:
         super().__init__()
