@@ -60,11 +60,11 @@ def attack(place: str | Path, data: str, rows: int = 1000) -> tuple[Evidence, Pa
         closing(open_keyed_workspace(config, storage, Ranks(), create_ledger=False)) as before,
         closing(open_workspace(trained, private=False)) as after,
     ):
-        scores = [
+        members_M, others_O = (
             before.evaluator.losses(batch) - after.evaluator.losses(batch)
             for batch in (_some(before.examples, rows), _some(after.validation, rows))
-        ]
-    found = evidence_of(*scores, statement_in(storage, read_result(storage) or {}))
+        )
+    found = evidence_of(members_M, others_O, statement_in(storage, read_result(storage) or {}))
     path = storage.operator_folder / ATTACK_FILE
     write_whole(path, found.model_dump_json(indent=2) + "\n")
     return found, path

@@ -46,10 +46,12 @@ def _importances(trials: Trials) -> dict[str, float]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
+        warnings.simplefilter(
+            "ignore", UserWarning
+        )  # that scores are equal, or that it looks for low values: of −score
         study, evaluator = trials.load_study(), PedAnovaImportanceEvaluator()
         if len(study.directions) == 1:
             return dict(get_param_importances(study, evaluator=evaluator))
-        warnings.simplefilter("ignore", UserWarning)  # that it looks for low values: of −score, here
         return dict(get_param_importances(study, evaluator=evaluator, target=lambda trial: -trial.values[0]))
 
 
