@@ -46,9 +46,7 @@ def _importances(trials: Trials) -> dict[str, float]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        warnings.simplefilter(
-            "ignore", UserWarning
-        )  # that scores are equal, or that it looks for low values: of −score
+        warnings.simplefilter("ignore", UserWarning)  # scores are equal, or low ones are looked for: of −score
         study, evaluator = trials.load_study(), PedAnovaImportanceEvaluator()
         if len(study.directions) == 1:
             return dict(get_param_importances(study, evaluator=evaluator))
