@@ -180,7 +180,12 @@ def test_an_attack_is_for_the_operator_and_in_a_card_only_if_asked_for(home, mon
     assert "It can never prove it." in card
     assert "no ε counts them" in card
     assert "is not as dpzo wrote it" in refused("export", "runs/reviews", "--to", tmp_path / "x", "--evidence", others)
-    assert PLANTED not in refused("attack", "runs/reviews", "--data", "reviews.csv")
+    one = tmp_path / "one.csv"  # a single private row among others is no row that was never trained on
+    one.write_text("review,verdict\nthe food was not good,bad\n" + f"the food was very good {PLANTED},good\n")
+    for private in ("reviews.csv", one):
+        said = refused("attack", "runs/reviews", "--data", private)
+        assert PLANTED not in said
+        assert "private" in said or "protects" in said
 
 
 def public_file(folder):

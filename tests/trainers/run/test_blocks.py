@@ -57,6 +57,17 @@ def test_equal_energy_keeps_the_shares_by_size():
     assert shares == pytest.approx(by_size, rel=0.05)
 
 
+def test_a_release_as_large_as_its_noise_shows_no_energy():
+    config = config_of()
+    shares, plan = BlockShares(config.method, quadratic().parameters), plan_of(config)
+    assert plan.clip_norm is not None
+    noise = np.sqrt(noise_variance(plan)) * plan.clip_norm
+    shares.learn(0, np.full(K, noise), plan)
+    assert shares._totals == pytest.approx(np.zeros(len(shares._totals)), abs=1e-9 * noise**2)
+    shares.learn(1, np.full(K, 2 * noise), plan)
+    assert sum(shares._totals) > 0
+
+
 def test_learned_shares_are_a_function_of_the_log(tmp_path):
     """A run, its replay, and a run on other private rows with these releases draw the same blocks."""
     config, first = config_of(), quadratic()
